@@ -1,0 +1,54 @@
+"""The two kinds of wire types: what users send (strict) and what the server answers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, StringConstraints
+
+Item = TypeVar("Item")
+
+CONTRACT_VERSION = 1
+"""Stored beside every configuration; raised only when the meaning of a field changes."""
+
+
+class Request(BaseModel):
+    """Something a user sends: unknown fields, wrong types and non-finite numbers are refused."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        serialize_by_alias=True,
+        validate_by_alias=True,
+        validate_by_name=True,
+        protected_namespaces=(),
+    )
+
+
+class Response(BaseModel):
+    """Something the server answers. Within /v1 fields are only added, so readers ignore unknown ones."""
+
+    model_config = ConfigDict(
+        extra="ignore",
+        frozen=True,
+        use_attribute_docstrings=True,
+        serialize_by_alias=True,
+        validate_by_alias=True,
+        validate_by_name=True,
+        protected_namespaces=(),
+    )
+
+
+class Page(Response, Generic[Item]):
+    """One page of a list."""
+
+    data: list[Item]
+    next: str | None = None
+    """Opaque cursor of the next page; null on the last one."""
+
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+"""A name that a user chooses: letters, digits, dot, underscore, hyphen; at most 100 characters."""

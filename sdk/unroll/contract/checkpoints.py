@@ -1,0 +1,67 @@
+"""Checkpoints, registered models, and which checkpoint a model serves."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from unroll.contract.base import Name, Request, Response
+from unroll.contract.network import Network
+
+
+class Checkpoint(Response):
+    """The weights of all R replicas at one step."""
+
+    id: str
+    job: str
+    step: int
+    sha256: str
+    """Of the safetensors content, which is also its ETag; equal networks have equal hashes."""
+    size: int
+    """Bytes of the content."""
+    reason: Literal["periodic", "best", "last", "interrupted"]
+    losses: list[float | None] | None
+    """Held-out loss of each replica, where this step was evaluated."""
+    best_replica: int | None
+    """The replica with the lowest held-out loss; null if this step was not evaluated."""
+    replicas: int
+    resumable: bool
+    """Whether the optimiser's state is still kept, so that training can go on from here."""
+    network: Network
+    created_at: datetime
+
+
+class Serving(Request):
+    """Pin what a model's predict uses."""
+
+    checkpoint: str
+    replica: Annotated[int, Field(ge=0)] | Literal["best"] = "best"
+
+
+class NewModel(Request):
+    """Register a network configuration under a name."""
+
+    name: Name
+    config: Network
+
+
+class Served(Response):
+    """What a model's predict uses."""
+
+    checkpoint: str
+    replica: int
+    pinned: bool
+    """True: chosen by PUT serving; false: the best of the train job that finished last."""
+
+
+class Model(Response):
+    """A registered configuration."""
+
+    name: str
+    config: Network
+    parameters: int
+    """Parameters of one replica."""
+    serving: Served | None
+    created_at: datetime

@@ -1,0 +1,51 @@
+"""Predictions on posted sequences."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from unroll.contract.base import Request, Response
+
+Returnable = Literal["outputs", "state", "hidden"]
+Replica = Annotated[int, Field(ge=0)] | Literal["best", "all"]
+
+
+class LayerState(Request):
+    """The state of one layer: h [H], or [R, H] where all replicas were asked for."""
+
+    h: list[float] | list[list[float]]
+
+
+class State(Request):
+    """The hidden state of one sequence, layer by layer; what predict returned can be posted back."""
+
+    layers: Annotated[list[LayerState], Field(min_length=1)]
+
+
+class PredictRequest(Request):
+    """Sequences to run through a trained network. They may differ in length."""
+
+    inputs: Annotated[list[list[list[float]]], Field(min_length=1)]
+    """inputs[sequence][t][i], of width I."""
+    state: list[State] | None = None
+    """The state to start from, one a sequence; null: the network's h0."""
+    returns: Annotated[list[Returnable], Field(alias="return", min_length=1)] = ["outputs"]
+    """Which of outputs, (final) state and hidden (trajectories) to answer."""
+    replica: Replica = "best"
+    """Which replica to run: an index, the best by held-out loss, or all of them."""
+
+
+class PredictResponse(Response):
+    """One entry a sequence; with replica `all`, one entry a replica below each sequence."""
+
+    outputs: list[Any] | None = None
+    """outputs[sequence][t][o], or outputs[sequence][replica][t][o]."""
+    state: list[State] | None = None
+    """The state after each sequence's last step."""
+    hidden: list[Any] | None = None
+    """hidden[sequence][t][h], or hidden[sequence][replica][t][h]; of the last layer."""
+    model: str | None
+    checkpoint: str
+    replica: int | Literal["all"]

@@ -1,0 +1,22 @@
+"""Upper bounds that hold before any tensor is made, on single fields and on their products.
+
+They protect a shared server from a request that could never run. A server can only be stricter.
+"""
+
+from __future__ import annotations
+
+MAX_HIDDEN_SIZE = 16_384
+MAX_WIDTH = 4_096
+"""Inputs or outputs of a network."""
+MAX_REPLICAS = 1_024
+MAX_BATCH = 65_536
+MAX_STEPS = 100_000_000
+MAX_LENGTH = 100_000
+"""Time steps in one sequence."""
+MAX_PARAMETERS = 500_000_000
+"""Parameters of all replicas together."""
+MAX_ACTIVATIONS = 2_000_000_000
+"""R * T * B * H: hidden states that one training step stores for the backward pass."""
+MAX_PREDICT_VALUES = 20_000_000
+"""Numbers in the inputs, or in all returned trajectories, of one predict request."""
+MAX_LABELS = 32

@@ -1,0 +1,80 @@
+"""The vocabulary of errors: every failed request answers a Problem (RFC 9457) with one of these codes."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from unroll.contract.base import Response
+
+ProblemCode = Literal[
+    "malformed_request",
+    "unauthorized",
+    "key_expired",
+    "missing_scope",
+    "not_found",
+    "method_not_allowed",
+    "not_acceptable",
+    "name_conflict",
+    "model_in_use",
+    "job_not_ended",
+    "invalid_transition",
+    "no_checkpoint",
+    "body_too_large",
+    "unsupported_media_type",
+    "validation_failed",
+    "idempotency_key_reused",
+    "quota_exceeded",
+    "internal_error",
+    "database_unavailable",
+]
+
+STATUS: dict[ProblemCode, int] = {
+    "malformed_request": 400,
+    "unauthorized": 401,
+    "key_expired": 401,
+    "missing_scope": 403,
+    "not_found": 404,
+    "method_not_allowed": 405,
+    "not_acceptable": 406,
+    "name_conflict": 409,
+    "model_in_use": 409,
+    "job_not_ended": 409,
+    "invalid_transition": 409,
+    "no_checkpoint": 409,
+    "body_too_large": 413,
+    "unsupported_media_type": 415,
+    "validation_failed": 422,
+    "idempotency_key_reused": 422,
+    "quota_exceeded": 429,
+    "internal_error": 500,
+    "database_unavailable": 503,
+}
+
+RETRYABLE: frozenset[ProblemCode] = frozenset({"quota_exceeded", "database_unavailable", "internal_error"})
+"""Codes after which the same request may succeed later."""
+
+
+class FieldError(Response):
+    """What was wrong with one field."""
+
+    pointer: str
+    """JSON Pointer (RFC 6901) into the body, or `?name` for a query parameter, `#name` for a header."""
+    detail: str
+    code: str
+    """A stable word, for example `missing`, `extra_forbidden`, `less_than_equal`, `unknown_task`."""
+
+
+class Problem(Response):
+    """An error, as application/problem+json."""
+
+    type: str
+    """urn:unroll:problem:CODE"""
+    title: str
+    status: int
+    code: ProblemCode
+    detail: str
+    instance: str | None = None
+    """The path that was asked for."""
+    request_id: str
+    retryable: bool
+    errors: list[FieldError] = []
