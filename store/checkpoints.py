@@ -1,0 +1,199 @@
+"""Checkpoints and the content-addressed blobs behind them.
+
+Weights are kept for good; the optimiser's state, which only resuming needs, for the latest two checkpoints of a job
+(two, so that a torn one leaves another). Content is cut into chunks and filed under its SHA-256, checked at every read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import Connection, Row, Select, delete, insert, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
+
+from store.clock import instant
+from store.db import Database, db_now
+from store.errors import NotFound, TornBlob
+from store.ids import new_id
+from store.paging import page
+from store.tables import blob_chunks, blobs, checkpoints, jobs
+from unroll.contract import Checkpoint, Page
+
+CHUNK_BYTES = 1 << 20
+KEPT_STATES = 2
+
+
+@dataclass(frozen=True)
+class NewCheckpoint:
+    """What the trainer hands over: weights and resume state as safetensors bytes."""
+
+    step: int
+    reason: Literal["periodic", "best", "last", "interrupted"]
+    weights: bytes
+    state: bytes
+    losses: tuple[float | None, ...] | None
+    best_replica: int | None
+    replicas: int
+
+
+def write(tx: Connection, tenant: str, job_id: str, attempt: int, new: NewCheckpoint) -> str:
+    """Store a checkpoint in the caller's fenced transaction; its id."""
+    checkpoint_id = new_id("ckpt")
+    tx.execute(
+        insert(checkpoints).values(
+            id=checkpoint_id,
+            tenant=tenant,
+            job_id=job_id,
+            step=new.step,
+            attempt=attempt,
+            reason=new.reason,
+            weights_sha256=_put(tx, new.weights),
+            state_sha256=_put(tx, new.state),
+            size=len(new.weights),
+            losses=None if new.losses is None else list(new.losses),
+            best_replica=new.best_replica,
+            replicas=new.replicas,
+            created_at=db_now(),
+        )
+    )
+    kept = (
+        select(checkpoints.c.id)
+        .where(checkpoints.c.job_id == job_id, checkpoints.c.state_sha256.is_not(None))
+        .order_by(checkpoints.c.step.desc())
+        .limit(KEPT_STATES)
+    )
+    tx.execute(
+        update(checkpoints)
+        .where(checkpoints.c.job_id == job_id, checkpoints.c.id.not_in(kept))
+        .values(state_sha256=None)
+    )
+    return checkpoint_id
+
+
+def withdraw(tx: Connection, job_id: str, after_step: int) -> int:
+    """Delete checkpoints beyond a step that training goes back to; they will be made again, alike. How many."""
+    return tx.execute(
+        delete(checkpoints).where(checkpoints.c.job_id == job_id, checkpoints.c.step > after_step)
+    ).rowcount
+
+
+def summary(tx: Connection, job_id: str) -> dict[str, Any]:
+    """The job row's columns on its best and last checkpoint, from the checkpoints there are."""
+    rows = tx.execute(
+        select(checkpoints.c.id, checkpoints.c.losses, checkpoints.c.best_replica)
+        .where(checkpoints.c.job_id == job_id)
+        .order_by(checkpoints.c.step)
+    ).all()
+    rated = [(row.losses[row.best_replica], row) for row in rows if row.best_replica is not None]
+    best = min(rated, key=lambda pair: pair[0], default=None)
+    return {
+        "last_checkpoint": rows[-1].id if rows else None,
+        "best_checkpoint": best and best[1].id,
+        "best_replica": best and best[1].best_replica,
+        "best_loss": best and best[0],
+    }
+
+
+def _put(tx: Connection, content: bytes) -> str:
+    digest = hashlib.sha256(content).hexdigest()
+    upsert = (
+        (sqlite if tx.dialect.name == "sqlite" else postgresql).insert(blobs).values(sha256=digest, size=len(content))
+    )
+    # DO UPDATE, not DO NOTHING: it locks the row, so that the garbage collector cannot take it from under this transaction
+    tx.execute(upsert.on_conflict_do_update(index_elements=["sha256"], set_={"size": len(content)}))
+    if tx.execute(select(blob_chunks.c.position).where(blob_chunks.c.sha256 == digest).limit(1)).first() is None:
+        for position, start in enumerate(range(0, len(content), CHUNK_BYTES)):
+            chunk = content[start : start + CHUNK_BYTES]
+            tx.execute(insert(blob_chunks).values(sha256=digest, position=position, data=chunk))
+    return digest
+
+
+def blob(tx: Connection, digest: str) -> bytes:
+    """The content filed under a hash. Raises TornBlob where it is not that content any more."""
+    chunks = tx.execute(
+        select(blob_chunks.c.data).where(blob_chunks.c.sha256 == digest).order_by(blob_chunks.c.position)
+    ).scalars()
+    content = b"".join(chunks)
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise TornBlob(f"The stored content of {digest} is damaged.")
+    return content
+
+
+def collect_garbage(db: Database) -> int:
+    """Delete blobs that no checkpoint needs; how many. One that is taken up again meanwhile is left for the next time."""
+    needed = select(checkpoints.c.id).where(
+        or_(checkpoints.c.weights_sha256 == blobs.c.sha256, checkpoints.c.state_sha256 == blobs.c.sha256)
+    )
+    try:
+        with db.read() as tx:
+            if tx.execute(select(blobs.c.sha256).where(~needed.exists()).limit(1)).first() is None:
+                return 0
+        with db.begin() as tx:
+            return tx.execute(delete(blobs).where(~needed.exists())).rowcount
+    except IntegrityError:
+        return 0
+
+
+def get(db: Database, tenant: str, checkpoint_id: str) -> Checkpoint:
+    """One checkpoint. Raises NotFound."""
+    with db.read() as tx:
+        return _show(_row(tx, tenant, checkpoint_id))
+
+
+def content(db: Database, tenant: str, checkpoint_id: str) -> tuple[str, bytes]:
+    """The weights as safetensors, with their SHA-256. Raises NotFound, TornBlob."""
+    with db.read() as tx:
+        digest = _row(tx, tenant, checkpoint_id).weights_sha256
+        return digest, blob(tx, digest)
+
+
+def list_of_job(
+    db: Database, tenant: str, job_id: str, *, limit: int = 50, cursor: str | None = None
+) -> Page[Checkpoint]:
+    """A job's checkpoints, newest first. Raises NotFound."""
+    with db.read() as tx:
+        if tx.execute(select(jobs.c.id).where(jobs.c.id == job_id, jobs.c.tenant == tenant)).one_or_none() is None:
+            raise NotFound(f"There is no job {job_id}.")
+        query = _query().where(checkpoints.c.job_id == job_id)
+        return page(tx, query, checkpoints.c.id, limit=limit, cursor=cursor, show=_show)
+
+
+def resumable(tx: Connection, job_id: str) -> Sequence[Row[Any]]:
+    """Checkpoints of a job that training can go on from, newest first."""
+    return tx.execute(
+        select(checkpoints)
+        .where(checkpoints.c.job_id == job_id, checkpoints.c.state_sha256.is_not(None))
+        .order_by(checkpoints.c.step.desc())
+    ).all()
+
+
+def _query() -> Select[Any]:
+    return select(checkpoints, jobs.c.config).join(jobs, jobs.c.id == checkpoints.c.job_id)
+
+
+def _row(tx: Connection, tenant: str, checkpoint_id: str) -> Row[Any]:
+    row = tx.execute(_query().where(checkpoints.c.id == checkpoint_id, checkpoints.c.tenant == tenant)).one_or_none()
+    if row is None:
+        raise NotFound(f"There is no checkpoint {checkpoint_id}.")
+    return row
+
+
+def _show(row: Row[Any]) -> Checkpoint:
+    return Checkpoint(
+        id=row.id,
+        job=row.job_id,
+        step=row.step,
+        sha256=row.weights_sha256,
+        size=row.size,
+        reason=row.reason,
+        losses=row.losses,
+        best_replica=row.best_replica,
+        replicas=row.replicas,
+        resumable=row.state_sha256 is not None,
+        network=row.config["model"],
+        created_at=instant(row.created_at),
+    )

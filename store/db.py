@@ -1,0 +1,147 @@
+"""One database, SQLite or PostgreSQL. With the broker's URL in queue.py, the only place that knows the difference.
+
+SQLite: WAL, foreign keys, BEGIN IMMEDIATE for writers (a deferred reader that turns writer fails with
+"database is locked" at once, whatever the timeout), synchronous FULL so that what was acknowledged survives a power cut.
+PostgreSQL: READ COMMITTED; a transaction left idle by a stopped process is ended by the server, so it cannot hold a
+job's row for ever.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Double, create_engine, event, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.sql.selectable import TableClause
+
+from store.errors import DatabaseUnavailable
+from store.settings import Settings
+
+BUSY_SECONDS = 10.0
+
+
+class db_now(FunctionElement[float]):  # noqa: N801 - reads as the SQL function it is
+    """Seconds since 1970 by the database's clock, at the moment the expression is evaluated."""
+
+    type = Double()
+    inherit_cache = True
+
+
+@compiles(db_now, "sqlite")
+def _sqlite_now(_element: db_now, _compiler: SQLCompiler, **_: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+@compiles(db_now, "postgresql")
+def _postgresql_now(_element: db_now, _compiler: SQLCompiler, **_: Any) -> str:
+    # not now(): that is the transaction's start, and a transaction may have waited for a row
+    return "extract(epoch from clock_timestamp())::double precision"
+
+
+class Database:
+    """A pool of connections. `begin` commits when its block ends and rolls back when it raises."""
+
+    def __init__(self, settings: Settings, *, pool_size: int = 10) -> None:
+        """Nothing is connected yet. Raises ValueError for a URL of any other database."""
+        url = make_url(settings.database)
+        self.dialect = url.get_backend_name()
+        if self.dialect == "sqlite":
+            if url.database is None or url.database == ":memory:":
+                message = "UNROLL_DATABASE_URL: SQLite needs a file"
+                raise ValueError(message)
+            Path(url.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.engine = create_engine(
+                url, pool_size=pool_size, max_overflow=20, connect_args={"timeout": BUSY_SECONDS}
+            )
+            event.listen(self.engine, "connect", _prepare_sqlite)
+            event.listen(self.engine, "begin", _begin_sqlite)
+        elif self.dialect == "postgresql":
+            idle = int(max(settings.lease_seconds, 1.0) * 1000)
+            self.engine = create_engine(
+                url,
+                pool_size=pool_size,
+                max_overflow=20,
+                pool_pre_ping=True,
+                pool_timeout=BUSY_SECONDS,
+                connect_args={
+                    "connect_timeout": 5,
+                    "options": f"-c idle_in_transaction_session_timeout={idle} -c lock_timeout={int(BUSY_SECONDS * 1000)}",
+                },
+            )
+        else:
+            message = f"UNROLL_DATABASE_URL: sqlite or postgresql, not {self.dialect}"
+            raise ValueError(message)
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """A transaction that writes. Raises DatabaseUnavailable where the database cannot be reached."""
+        with _translated(), self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that only reads; on SQLite it waits for no writer."""
+        with (
+            _translated(),
+            self.engine.connect().execution_options(unroll_reads=True) as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    def insert_ignore(self, table: TableClause) -> sqlite.Insert | postgresql.Insert:
+        """INSERT ... ON CONFLICT DO NOTHING."""
+        insert = sqlite.insert if self.dialect == "sqlite" else postgresql.insert
+        return insert(table).on_conflict_do_nothing()
+
+    def ping(self) -> None:
+        """Raises DatabaseUnavailable where the database does not answer."""
+        with self.read() as tx:
+            tx.execute(text("SELECT 1"))
+
+    def close(self) -> None:
+        """Close the pool's connections."""
+        self.engine.dispose()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn the driver's ways of saying 'not now' into DatabaseUnavailable; a mistake in a query stays what it is."""
+    try:
+        yield
+    except (OperationalError, InterfaceError, PoolTimeout) as error:
+        raise DatabaseUnavailable(f"The database does not answer: {_first_line(error)}") from error
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise DatabaseUnavailable from error
+        raise
+
+
+def _first_line(error: Exception) -> str:
+    original = getattr(error, "orig", None) or error
+    return (str(original).strip().splitlines() or [type(original).__name__])[0]
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None  # the driver would otherwise begin, deferred, when it sees fit
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        f"busy_timeout={int(BUSY_SECONDS * 1000)}",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    reads = connection.get_execution_options().get("unroll_reads", False)
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")

@@ -1,0 +1,95 @@
+"""Which workers are alive, and what waits for them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from sqlalchemy import case, delete, func, select, update
+
+from store.clock import instant
+from store.db import Database, db_now
+from store.tables import jobs, workers
+from unroll.contract import Queue, Worker
+
+FORGOTTEN_SECONDS = 86_400.0
+
+
+def enlist(db: Database, worker_id: str, host: str, pid: int, device: Literal["cpu", "cuda"], version: str) -> None:
+    """A worker has started. Those not heard of for a day are forgotten."""
+    values = {
+        "host": host,
+        "pid": pid,
+        "device": device,
+        "version": version,
+        "started_at": db_now(),
+        "seen_at": db_now(),
+    }
+    with db.begin() as tx:
+        tx.execute(delete(workers).where(workers.c.seen_at < db_now() - FORGOTTEN_SECONDS))
+        tx.execute(db.insert_ignore(workers).values(id=worker_id, **values))
+
+
+def seen(db: Database, worker_id: str, job_id: str | None) -> None:
+    """The worker's heartbeat, and what it is at."""
+    with db.begin() as tx:
+        tx.execute(update(workers).where(workers.c.id == worker_id).values(seen_at=db_now(), job_id=job_id))
+
+
+def dismiss(db: Database, worker_id: str) -> None:
+    """The worker has stopped."""
+    with db.begin() as tx:
+        tx.execute(delete(workers).where(workers.c.id == worker_id))
+
+
+def list_workers(db: Database, tenant: str, alive_seconds: float) -> list[Worker]:
+    """All workers; the job of one is shown to the job's tenant only."""
+    own = case((jobs.c.tenant == tenant, workers.c.job_id), else_=None).label("own_job")
+    query = (
+        select(workers, own, (workers.c.seen_at >= db_now() - alive_seconds).label("alive"))
+        .outerjoin(jobs, jobs.c.id == workers.c.job_id)
+        .order_by(workers.c.id)
+    )
+    with db.read() as tx:
+        rows = tx.execute(query).all()
+    return [
+        Worker(
+            id=row.id,
+            host=row.host,
+            pid=row.pid,
+            device=row.device,
+            job=row.own_job,
+            busy=row.job_id is not None,
+            alive=bool(row.alive),
+            started_at=instant(row.started_at),
+            seen_at=instant(row.seen_at),
+            version=row.version,
+        )
+        for row in rows
+    ]
+
+
+def list_queues(db: Database, alive_seconds: float) -> list[Queue]:
+    """Per device: jobs of all tenants waiting and running, and the workers alive that could run them."""
+    with db.read() as tx:
+        counts = tx.execute(
+            select(jobs.c.device, jobs.c.status, func.count())
+            .where(jobs.c.status.in_(("queued", "running")))
+            .group_by(jobs.c.device, jobs.c.status)
+        ).all()
+        alive = tx.execute(
+            select(workers.c.device, func.count())
+            .where(workers.c.seen_at >= db_now() - alive_seconds)
+            .group_by(workers.c.device)
+        ).all()
+    by_device = {(device, status): count for device, status, count in counts}
+    live = {device: count for device, count in alive}
+    fitting = {"auto": sum(live.values()), "cpu": live.get("cpu", 0), "cuda": live.get("cuda", 0)}
+    return [
+        Queue(
+            device=device,
+            queued=by_device.get((device, "queued"), 0),
+            running=by_device.get((device, "running"), 0),
+            workers=fitting[device],
+        )
+        for device in ("auto", "cpu", "cuda")
+    ]

@@ -1,0 +1,303 @@
+"""What users do with jobs: submit, look, cancel, pause, resume, retry, delete. Workers' side is in leases.py."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, delete, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from store import journal
+from store.clock import instant
+from store.db import Database, db_now
+from store.errors import IdempotencyKeyReused, InvalidTransition, JobNotEnded, NotFound, QuotaExceeded
+from store.ids import new_id
+from store.paging import page
+from store.states import move
+from store.tables import jobs
+from unroll.contract import (
+    CONTRACT_VERSION,
+    ENDED,
+    Best,
+    Divergence,
+    Environment,
+    Job,
+    JobError,
+    JobStatus,
+    Page,
+    Progress,
+    QueuePosition,
+    Requested,
+    TrainJob,
+)
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """A checked job that is ready to be stored."""
+
+    config: TrainJob
+    """With the network in full."""
+    model_id: str | None
+    model_name: str | None
+    parameters: int
+    baseline_loss: float
+
+
+def body_hash(body: TrainJob) -> str:
+    """Of the request as normalised, so that two bodies that mean the same are the same."""
+    return hashlib.sha256(json.dumps(body.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+
+
+def submit(
+    db: Database,
+    tenant: str,
+    key_id: str,
+    new: NewJob,
+    *,
+    idempotency: tuple[str, str] | None = None,
+    max_active_jobs: int | None = None,
+) -> tuple[Job, bool]:
+    """Store a queued job; (job, True), or (the job stored before under the same Idempotency-Key, False).
+
+    `idempotency` is the key and the body's hash. Raises IdempotencyKeyReused and QuotaExceeded.
+    """
+    key, digest = idempotency or (None, None)
+    try:
+        with db.begin() as tx:
+            if key is not None and (earlier := _by_idempotency_key(tx, tenant, key)) is not None:
+                return _same(tx, earlier, digest), False
+            if max_active_jobs is not None and active(tx, key_id) >= max_active_jobs:
+                raise QuotaExceeded(f"This key may have {max_active_jobs} jobs that have not ended.")
+            job_id = new_id("job")
+            tx.execute(insert(jobs).values(_row(job_id, tenant, key_id, new, key, digest)))
+            journal.append(tx, job_id, [("queued", {"reason": "submitted"})])
+            return _show(tx, _get(tx, tenant, job_id)), True
+    except IntegrityError:
+        # two requests with one key at the same moment: the unique index let the first one through
+        with db.read() as tx:
+            if key is None or (earlier := _by_idempotency_key(tx, tenant, key)) is None:
+                raise
+            return _same(tx, earlier, digest), False
+
+
+def _row(
+    job_id: str, tenant: str, key_id: str, new: NewJob, idempotency_key: str | None, idempotency_hash: str | None
+) -> dict[str, Any]:
+    config = new.config
+    return {
+        "id": job_id,
+        "tenant": tenant,
+        "key_id": key_id,
+        "kind": config.kind,
+        "name": config.name,
+        "model_id": new.model_id,
+        "model_name": new.model_name,
+        "config": config.model_dump(mode="json"),
+        "contract_version": CONTRACT_VERSION,
+        "parameters": new.parameters,
+        "baseline_loss": new.baseline_loss,
+        "labels": config.labels,
+        "priority": config.priority,
+        "device": config.device,
+        "idempotency_key": idempotency_key,
+        "idempotency_hash": idempotency_hash,
+        "status": "queued",
+        "attempt": 0,
+        "crashes": 0,
+        "last_seq": 0,
+        "step": 0,
+        "total": config.training.steps,
+        "diverged": [],
+        "created_at": db_now(),
+        "queued_at": db_now(),
+    }
+
+
+def _by_idempotency_key(tx: Connection, tenant: str, key: str) -> Row[Any] | None:
+    return tx.execute(select(jobs).where(jobs.c.tenant == tenant, jobs.c.idempotency_key == key)).one_or_none()
+
+
+def _same(tx: Connection, earlier: Row[Any], digest: str | None) -> Job:
+    if earlier.idempotency_hash != digest:
+        raise IdempotencyKeyReused(pointer="#Idempotency-Key")
+    return _show(tx, earlier)
+
+
+def active(tx: Connection, key_id: str) -> int:
+    """Jobs of a key that have not ended."""
+    return tx.execute(
+        select(func.count()).select_from(jobs).where(jobs.c.key_id == key_id, jobs.c.status.not_in(ENDED))
+    ).scalar_one()
+
+
+def get(db: Database, tenant: str, job_id: str) -> Job:
+    """One job. Raises NotFound."""
+    with db.read() as tx:
+        return _show(tx, _get(tx, tenant, job_id))
+
+
+def list_(
+    db: Database,
+    tenant: str,
+    *,
+    limit: int = 50,
+    cursor: str | None = None,
+    status: Sequence[JobStatus] = (),
+    labels: Mapping[str, str] | None = None,
+    model: str | None = None,
+    name: str | None = None,
+) -> Page[Job]:
+    """The tenant's jobs, newest first, that fit every filter given."""
+    query = select(jobs).where(jobs.c.tenant == tenant)
+    if status:
+        query = query.where(jobs.c.status.in_(status))
+    for label, value in (labels or {}).items():
+        query = query.where(jobs.c.labels[label].as_string() == value)
+    if model is not None:
+        query = query.where(jobs.c.model_name == model)
+    if name is not None:
+        query = query.where(jobs.c.name == name)
+    with db.read() as tx:
+        return page(tx, query, jobs.c.id, limit=limit, cursor=cursor, show=lambda row: _show(tx, row))
+
+
+def cancel(db: Database, tenant: str, job_id: str) -> Job:
+    """Cancel: at once if no worker has it, else by request. Cancelling twice is no error. Raises NotFound, InvalidTransition."""
+    with db.begin() as tx:
+        job = _locked(tx, tenant, job_id)
+        match job.status:
+            case "queued" | "paused":
+                move(tx, job_id, job.status, "cancelled")
+                journal.append(tx, job_id, [("end", {"status": "cancelled", "error": None})])
+            case "running" if job.requested != "cancel":
+                _request(tx, job_id, "cancel")
+                journal.append(tx, job_id, [("cancel_requested", {})])
+            case "succeeded" | "failed":
+                raise InvalidTransition(f"The job has {job.status}; there is nothing to cancel.")
+        return _show(tx, _get(tx, tenant, job_id))
+
+
+def pause(db: Database, tenant: str, job_id: str) -> Job:
+    """Pause: the worker checkpoints and gives the job back. Pausing twice is no error. Raises NotFound, InvalidTransition."""
+    with db.begin() as tx:
+        job = _locked(tx, tenant, job_id)
+        match job.status:
+            case "queued":
+                move(tx, job_id, "queued", "paused")
+                journal.append(tx, job_id, [("paused", {"step": job.step})])
+            case "running" if job.requested is None:
+                _request(tx, job_id, "pause")
+                journal.append(tx, job_id, [("pause_requested", {})])
+            case "running" if job.requested == "cancel":
+                raise InvalidTransition("The job is being cancelled.")
+            case "succeeded" | "failed" | "cancelled":
+                raise InvalidTransition(f"The job has ended ({job.status}); there is nothing to pause.")
+        return _show(tx, _get(tx, tenant, job_id))
+
+
+def resume(db: Database, tenant: str, job_id: str) -> Job:
+    """Queue a paused job again, or take back a pause that the worker has not acted on. Raises NotFound, InvalidTransition."""
+    with db.begin() as tx:
+        job = _locked(tx, tenant, job_id)
+        match job.status:
+            case "paused":
+                move(tx, job_id, "paused", "queued")
+                journal.append(tx, job_id, [("queued", {"reason": "resumed"})])
+            case "running" if job.requested == "pause":
+                _request(tx, job_id, None)
+            case "running" if job.requested == "cancel":
+                raise InvalidTransition("The job is being cancelled.")
+            case "succeeded" | "failed" | "cancelled":
+                raise InvalidTransition(
+                    f"The job has ended ({job.status}); retry goes on with a failed or cancelled one."
+                )
+        return _show(tx, _get(tx, tenant, job_id))
+
+
+def retry(db: Database, tenant: str, job_id: str) -> Job:
+    """Queue a failed or cancelled job again; it goes on from its last good checkpoint. Raises NotFound, InvalidTransition."""
+    with db.begin() as tx:
+        job = _locked(tx, tenant, job_id)
+        if job.status not in {"failed", "cancelled"}:
+            raise InvalidTransition(f"Only a failed or cancelled job can be retried; this one is {job.status}.")
+        move(tx, job_id, job.status, "queued", crashes=0)
+        journal.append(tx, job_id, [("queued", {"reason": "retried"})])
+        return _show(tx, _get(tx, tenant, job_id))
+
+
+def remove(db: Database, tenant: str, job_id: str) -> None:
+    """Delete an ended job with its events, metrics and checkpoints. Raises NotFound, JobNotEnded."""
+    with db.begin() as tx:
+        job = _locked(tx, tenant, job_id)
+        if job.status not in ENDED:
+            raise JobNotEnded(f"The job is {job.status}; cancel it first.")
+        tx.execute(delete(jobs).where(jobs.c.id == job_id))
+
+
+def _request(tx: Connection, job_id: str, requested: Requested | None) -> None:
+    tx.execute(update(jobs).where(jobs.c.id == job_id).values(requested=requested))
+
+
+def _get(tx: Connection, tenant: str, job_id: str, *, lock: bool = False) -> Row[Any]:
+    query = select(jobs).where(jobs.c.id == job_id, jobs.c.tenant == tenant)
+    row = tx.execute(query.with_for_update() if lock else query).one_or_none()
+    if row is None:
+        raise NotFound(f"There is no job {job_id}.")
+    return row
+
+
+def _locked(tx: Connection, tenant: str, job_id: str) -> Row[Any]:
+    return _get(tx, tenant, job_id, lock=True)  # SQLite: the whole database is locked already
+
+
+def _position(tx: Connection, job: Row[Any]) -> int:
+    before = or_(
+        jobs.c.priority > job.priority,
+        and_(jobs.c.priority == job.priority, jobs.c.queued_at < job.queued_at),
+        and_(jobs.c.priority == job.priority, jobs.c.queued_at == job.queued_at, jobs.c.id < job.id),
+    )
+    competing = jobs.c.device.in_(("auto", "cpu", "cuda") if job.device == "auto" else ("auto", job.device))
+    count = select(func.count()).select_from(jobs).where(jobs.c.status == "queued", before, competing)
+    return tx.execute(count).scalar_one() + 1
+
+
+def _show(tx: Connection, row: Row[Any]) -> Job:
+    rate = row.steps_per_second
+    best = row.best_checkpoint and Best(checkpoint=row.best_checkpoint, replica=row.best_replica, loss=row.best_loss)
+    return Job(
+        id=row.id,
+        kind=row.kind,
+        name=row.name,
+        status=row.status,
+        requested=row.requested,
+        attempt=row.attempt,
+        crashes=row.crashes,
+        progress=Progress(
+            step=row.step,
+            total=row.total,
+            loss=row.loss,
+            steps_per_second=rate,
+            eta_seconds=(row.total - row.step) / rate if rate else None,
+        ),
+        queue=QueuePosition(position=_position(tx, row)) if row.status == "queued" else None,
+        error=row.error and JobError(**row.error),
+        config=TrainJob.model_validate(row.config, extra="ignore"),
+        model=row.model_name,
+        parameters=row.parameters,
+        baseline_loss=row.baseline_loss,
+        best=best or None,
+        last_checkpoint=row.last_checkpoint,
+        diverged=[Divergence(**one) for one in row.diverged],
+        environment=row.environment and Environment(**row.environment),
+        stopped=row.stopped,
+        labels=row.labels,
+        priority=row.priority,
+        created_at=instant(row.created_at),
+        started_at=instant(row.started_at),
+        ended_at=instant(row.ended_at),
+    )

@@ -1,0 +1,309 @@
+"""A worker's side of a job: claim it, write under the fence, give it back. See docs/adr for the reasons.
+
+The fence: every write names the attempt it belongs to, in a transaction that first updates, and so locks, the job's
+row where status is running and attempt is mine. A worker whose lease was taken away updates no row and gets LeaseLost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import Connection, Row, select, update
+
+from store import checkpoints, journal, metrics
+from store.checkpoints import NewCheckpoint
+from store.db import Database, db_now
+from store.errors import LeaseLost, TornBlob
+from store.journal import Entry
+from store.states import move
+from store.tables import jobs
+from store.tables import checkpoints as checkpoint_rows
+from unroll.contract import Divergence, Environment, JobError, Requested, TrainJob
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to write one attempt of one job."""
+
+    db: Database
+    job_id: str
+    tenant: str
+    attempt: int
+    seconds: float
+    config: TrainJob
+    resumed: bool
+    """Whether an earlier attempt ran."""
+
+
+@dataclass(frozen=True)
+class ResumePoint:
+    """Where to go on: a checkpoint's step and contents."""
+
+    checkpoint_id: str
+    step: int
+    weights: bytes
+    state: bytes
+
+
+def claim(db: Database, worker_id: str, device: Literal["cpu", "cuda"], lease_seconds: float) -> Lease | None:
+    """Take the best queued job that this device can run: by priority, then age. None where there is none."""
+    best = (
+        select(jobs.c.id)
+        .where(jobs.c.status == "queued", jobs.c.device.in_(("auto", device)))
+        .order_by(jobs.c.priority.desc(), jobs.c.queued_at, jobs.c.id)
+        .limit(1)
+    )
+    with db.read() as tx:  # a worker that finds nothing must not have taken SQLite's one write lock
+        if tx.execute(best).first() is None:
+            return None
+    with db.begin() as tx:
+        job_id = tx.execute(best.with_for_update(skip_locked=True)).scalar_one_or_none()
+        if job_id is None:
+            return None
+        row = move(
+            tx,
+            job_id,
+            "queued",
+            "running",
+            attempt=jobs.c.attempt + 1,
+            lease_owner=worker_id,
+            lease_expires=db_now() + lease_seconds,
+        )
+        if row is None:
+            return None
+        tx.execute(update(jobs).where(jobs.c.id == job_id, jobs.c.started_at.is_(None)).values(started_at=db_now()))
+        kept = checkpoints.resumable(tx, job_id)
+        to_step = kept[0].step if kept else 0
+        _rewind(tx, row, to_step)
+        journal.append(tx, job_id, [("started", {"attempt": row.attempt, "worker": worker_id, "step": to_step})])
+        config = TrainJob.model_validate(row.config, extra="ignore")
+        return Lease(db, job_id, row.tenant, row.attempt, lease_seconds, config, resumed=row.attempt > 1)
+
+
+def _rewind(tx: Connection, row: Row[Any], to_step: int) -> None:
+    """Withdraw what an earlier attempt reported after its last good checkpoint, so that curves have no doubles."""
+    withdrawn = metrics.withdraw(tx, row.id, to_step) + checkpoints.withdraw(tx, row.id, to_step)
+    if withdrawn or row.step > to_step:
+        diverged = [one for one in row.diverged if one["step"] <= to_step]
+        values = {"step": to_step, "diverged": diverged, **checkpoints.summary(tx, row.id)}
+        tx.execute(update(jobs).where(jobs.c.id == row.id).values(values))
+        journal.append(tx, row.id, [("rewind", {"to_step": to_step, "attempt": row.attempt})])
+
+
+def resume_point(lease: Lease) -> ResumePoint | None:
+    """The newest checkpoint whose content is whole, or None to start at step 0. Raises LeaseLost.
+
+    A damaged checkpoint loses its resume state, and what was reported after the one before it is withdrawn.
+    """
+    while True:
+        with fenced(lease) as (tx, row):
+            kept = checkpoints.resumable(tx, lease.job_id)
+            if not kept:
+                _rewind(tx, row, 0)
+                return None
+            newest = kept[0]
+            try:
+                weights = checkpoints.blob(tx, newest.weights_sha256)
+                state = checkpoints.blob(tx, newest.state_sha256)
+            except TornBlob:
+                discard(tx, newest.id)
+                continue
+            _rewind(tx, row, newest.step)
+            return ResumePoint(newest.id, newest.step, weights, state)
+
+
+def discard(tx: Connection, checkpoint_id: str) -> None:
+    """Never resume from this checkpoint again."""
+    tx.execute(update(checkpoint_rows).where(checkpoint_rows.c.id == checkpoint_id).values(state_sha256=None))
+
+
+@contextmanager
+def fenced(lease: Lease, **values: Any) -> Iterator[tuple[Connection, Row[Any]]]:
+    """A transaction in which the lease holds, is renewed, and `values` are set on the job. Raises LeaseLost."""
+    with lease.db.begin() as tx:
+        row = tx.execute(
+            update(jobs)
+            .where(jobs.c.id == lease.job_id, jobs.c.status == "running", jobs.c.attempt == lease.attempt)
+            .values(lease_expires=db_now() + lease.seconds, **values)
+            .returning(jobs)
+        ).one_or_none()
+        if row is None:
+            raise LeaseLost(f"Attempt {lease.attempt} of {lease.job_id} no longer holds the lease.")
+        yield tx, row
+
+
+@dataclass
+class Report:
+    """What a trainer did since the last report; written in one transaction."""
+
+    blocks: Sequence[metrics.Block] = ()
+    entries: Sequence[Entry] = ()
+    checkpoint: NewCheckpoint | None = None
+    step: int | None = None
+    loss: list[float | None] | None = None
+    steps_per_second: float | None = None
+    diverged: Sequence[Divergence] = ()
+
+
+def report(lease: Lease, what: Report) -> Requested | None:
+    """Write a report and renew the lease; what the user requests of the job meanwhile. Raises LeaseLost.
+
+    Also the heartbeat, with an empty report. Blocks must not reach beyond the checkpoint of the same report.
+    """
+    values: dict[str, Any] = {}
+    if what.step is not None:
+        values["step"] = what.step
+    if what.loss is not None:
+        values["loss"] = what.loss
+    if what.steps_per_second is not None:
+        values["steps_per_second"] = what.steps_per_second
+    with fenced(lease, **values) as (tx, row):
+        for block in what.blocks:
+            metrics.write(tx, lease.job_id, block)
+        entries = list(what.entries)
+        changes: dict[str, Any] = {}
+        if what.diverged:
+            changes["diverged"] = [*row.diverged, *(one.model_dump(mode="json") for one in what.diverged)]
+        if what.checkpoint is not None:
+            entry, of_checkpoint = _write_checkpoint(tx, lease, row, what.checkpoint)
+            entries.append(entry)
+            changes |= of_checkpoint
+        if changes:
+            tx.execute(update(jobs).where(jobs.c.id == lease.job_id).values(changes))
+        journal.append(tx, lease.job_id, entries)
+        return row.requested  # type: ignore[no-any-return]
+
+
+def _write_checkpoint(tx: Connection, lease: Lease, row: Row[Any], new: NewCheckpoint) -> tuple[Entry, dict[str, Any]]:
+    checkpoint_id = checkpoints.write(tx, lease.tenant, lease.job_id, lease.attempt, new)
+    # the lease is renewed once more: a large checkpoint may have taken long to write
+    changes: dict[str, Any] = {
+        "last_checkpoint": checkpoint_id,
+        "crashes": 0,
+        "lease_expires": db_now() + lease.seconds,
+    }
+    best = False
+    if new.losses is not None and new.best_replica is not None:
+        loss = new.losses[new.best_replica]
+        if loss is not None and (row.best_loss is None or loss < row.best_loss):
+            best = True
+            changes |= {"best_checkpoint": checkpoint_id, "best_replica": new.best_replica, "best_loss": loss}
+    data = {"checkpoint": checkpoint_id, "step": new.step, "reason": new.reason, "best": best}
+    return ("checkpoint", data), changes
+
+
+def declare(lease: Lease, environment: Environment) -> None:
+    """Record what this attempt runs on; where an earlier attempt ran on something else, say so. Raises LeaseLost."""
+    now = environment.model_dump(mode="json")
+    with fenced(lease) as (tx, row):
+        tx.execute(update(jobs).where(jobs.c.id == lease.job_id).values(environment=now))
+        before = row.environment
+        if before and {**before, "worker": ""} != {**now, "worker": ""}:
+            journal.append(tx, lease.job_id, [("environment_changed", {"before": before, "now": now})])
+
+
+def end(
+    lease: Lease,
+    status: Literal["succeeded", "failed", "cancelled"],
+    *,
+    error: JobError | None = None,
+    stopped: Literal["max_seconds"] | None = None,
+) -> None:
+    """The job is over. Whatever was requested meanwhile comes too late: one end state. Raises LeaseLost."""
+    told = error and error.model_dump(mode="json", exclude={"log"})
+    with fenced(lease) as (tx, row):
+        full = error and {**error.model_dump(mode="json"), "checkpoint": row.last_checkpoint}
+        move(tx, lease.job_id, "running", status, error=full, stopped=stopped)
+        journal.append(tx, lease.job_id, [("end", {"status": status, "error": told})])
+
+
+def give_back(lease: Lease, target: Literal["paused", "queued"]) -> None:
+    """Stop before the end, at a checkpoint: paused by the user, or drained because the worker goes. Raises LeaseLost."""
+    with fenced(lease) as (tx, row):
+        if target == "paused":
+            move(tx, lease.job_id, "running", "paused")
+            journal.append(tx, lease.job_id, [("paused", {"step": row.step})])
+        elif row.requested == "cancel":
+            move(tx, lease.job_id, "running", "cancelled")
+            journal.append(tx, lease.job_id, [("end", {"status": "cancelled", "error": None})])
+        elif row.requested == "pause":
+            move(tx, lease.job_id, "running", "paused")
+            journal.append(tx, lease.job_id, [("paused", {"step": row.step})])
+        else:
+            # a drained job was first in line when it started; it keeps its place
+            move(tx, lease.job_id, "running", "queued", queued_at=row.queued_at)
+            journal.append(tx, lease.job_id, [("queued", {"reason": "drained"})])
+
+
+def crash(lease: Lease, error: JobError, max_crashes: int) -> None:
+    """The attempt died without an end of its own: queued again, or failed at `max_crashes`. Raises LeaseLost."""
+    with fenced(lease) as (tx, row):
+        _crashed(tx, row, error, max_crashes)
+
+
+def _crashed(tx: Connection, row: Row[Any], error: JobError, max_crashes: int) -> bool:
+    """Decide what becomes of a job whose attempt died; whether it is queued again."""
+    crashes = row.crashes + 1
+    journal.append(tx, row.id, [("interrupted", {"cause": error.code, "message": error.message, "crashes": crashes})])
+    if row.requested == "cancel":
+        move(tx, row.id, "running", "cancelled", crashes=crashes)
+        journal.append(tx, row.id, [("end", {"status": "cancelled", "error": None})])
+    elif crashes >= max_crashes:
+        told = {**error.model_dump(mode="json"), "step": row.step, "checkpoint": row.last_checkpoint}
+        move(tx, row.id, "running", "failed", crashes=crashes, error=told)
+        journal.append(tx, row.id, [("end", {"status": "failed", "error": {**told, "log": None}})])
+    elif row.requested == "pause":
+        move(tx, row.id, "running", "paused", crashes=crashes)
+        journal.append(tx, row.id, [("paused", {"step": row.step})])
+    else:
+        move(tx, row.id, "running", "queued", crashes=crashes, queued_at=row.queued_at)
+        journal.append(tx, row.id, [("queued", {"reason": error.code})])
+        return True
+    return False
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A queued job that a worker should be told of."""
+
+    job_id: str
+    device: Literal["auto", "cpu", "cuda"]
+
+
+def expire(db: Database, max_crashes: int) -> list[Waiting]:
+    """Take back jobs whose lease ran out by the database's clock; those that are queued again."""
+    expired = select(jobs.c.id).where(jobs.c.status == "running", jobs.c.lease_expires < db_now())
+    with db.read() as tx:
+        found = tx.execute(expired).scalars().all()
+    queued = []
+    for job_id in found:
+        with db.begin() as tx:
+            row = tx.execute(
+                select(jobs)
+                .where(jobs.c.id == job_id, jobs.c.status == "running", jobs.c.lease_expires < db_now())
+                .with_for_update(skip_locked=True)
+            ).one_or_none()
+            if row is None:
+                continue
+            error = JobError(code="crashed", message=f"Worker {row.lease_owner} was not heard of any more.")
+            if _crashed(tx, row, error, max_crashes):
+                queued.append(Waiting(row.id, row.device))
+    return queued
+
+
+def unheard(db: Database, older_than: float) -> list[Waiting]:
+    """Jobs queued for longer than `older_than` seconds: their ring may have been lost. The first of each device."""
+    with db.read() as tx:
+        rows = tx.execute(
+            select(jobs.c.id, jobs.c.device)
+            .where(jobs.c.status == "queued", jobs.c.queued_at < db_now() - older_than)
+            .order_by(jobs.c.priority.desc(), jobs.c.queued_at, jobs.c.id)
+            .limit(1000)
+        ).all()
+    first: dict[str, Waiting] = {}
+    for row in rows:
+        first.setdefault(row.device, Waiting(row.id, row.device))
+    return list(first.values())

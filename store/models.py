@@ -1,0 +1,148 @@
+"""Registered models: a name for a network configuration, and the checkpoint that its predict uses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from store.clock import instant
+from store.db import Database, db_now
+from store.errors import InvalidRequest, ModelInUse, NameConflict, NoCheckpoint, NotFound
+from store.ids import new_id
+from store.paging import page
+from store.tables import checkpoints, jobs, models
+from unroll.contract import CONTRACT_VERSION, ENDED, Model, Network, NewModel, Page, Served, Serving
+
+
+def register(db: Database, tenant: str, new: NewModel, parameters: int) -> tuple[Model, bool]:
+    """Register; (model, True), or (the model of the same name and configuration, False). Raises NameConflict."""
+    try:
+        with db.begin() as tx:
+            row = _find(tx, tenant, new.name)
+            if row is None:
+                values = {
+                    "id": new_id("model"),
+                    "tenant": tenant,
+                    "name": new.name,
+                    "config": new.config.model_dump(mode="json"),
+                    "contract_version": CONTRACT_VERSION,
+                    "parameters": parameters,
+                    "created_at": db_now(),
+                }
+                row = tx.execute(insert(models).values(values).returning(models)).one()
+                return _show(tx, row), True
+            return _show(tx, _same(row, new)), False
+    except IntegrityError:  # registered by somebody else at this moment
+        with db.read() as tx:
+            return _show(tx, _same(_get(tx, tenant, new.name), new)), False
+
+
+def _same(row: Row[Any], new: NewModel) -> Row[Any]:
+    # compared as models, not as JSON, so that a default added by a newer version breaks nothing
+    if network(row) != new.config:
+        raise NameConflict(f"The model {new.name} exists with another configuration.", pointer="/name")
+    return row
+
+
+def network(row: Row[Any]) -> Network:
+    """The stored configuration."""
+    return Network.model_validate(row.config, extra="ignore")
+
+
+def get(db: Database, tenant: str, name: str) -> Model:
+    """One model. Raises NotFound."""
+    with db.read() as tx:
+        return _show(tx, _get(tx, tenant, name))
+
+
+def resolve(db: Database, tenant: str, name: str) -> tuple[str, Network]:
+    """Id and configuration of the model that a job names. Raises InvalidRequest at /model."""
+    with db.read() as tx:
+        row = _find(tx, tenant, name)
+    if row is None:
+        raise InvalidRequest(f"There is no model {name}.", pointer="/model")
+    return row.id, network(row)
+
+
+def list_(db: Database, tenant: str, *, limit: int = 50, cursor: str | None = None) -> Page[Model]:
+    """The tenant's models, newest first."""
+    with db.read() as tx:
+        query = select(models).where(models.c.tenant == tenant)
+        return page(tx, query, models.c.id, limit=limit, cursor=cursor, show=lambda row: _show(tx, row))
+
+
+def remove(db: Database, tenant: str, name: str) -> None:
+    """Forget the name; jobs and checkpoints stay. Raises NotFound, and ModelInUse while a job trains it."""
+    with db.begin() as tx:
+        row = _get(tx, tenant, name)
+        training = select(jobs.c.id).where(jobs.c.model_id == row.id, jobs.c.status.not_in(ENDED)).limit(1)
+        if (job_id := tx.execute(training).scalar_one_or_none()) is not None:
+            raise ModelInUse(f"Job {job_id} trains this model and has not ended.")
+        tx.execute(delete(models).where(models.c.id == row.id))
+
+
+def pin(db: Database, tenant: str, name: str, serving: Serving) -> Model:
+    """Pin what predict uses. Raises NotFound, and InvalidRequest for a checkpoint that does not fit."""
+    with db.begin() as tx:
+        row = _get(tx, tenant, name)
+        found = tx.execute(
+            select(checkpoints, jobs.c.config)
+            .join(jobs, jobs.c.id == checkpoints.c.job_id)
+            .where(checkpoints.c.id == serving.checkpoint, checkpoints.c.tenant == tenant)
+        ).one_or_none()
+        if found is None:
+            raise InvalidRequest(f"There is no checkpoint {serving.checkpoint}.", pointer="/checkpoint")
+        if Network.model_validate(found.config["model"], extra="ignore") != network(row):
+            raise InvalidRequest("The checkpoint is of a network with another configuration.", pointer="/checkpoint")
+        replica = found.best_replica if serving.replica == "best" else serving.replica
+        if replica is None:
+            raise InvalidRequest("This checkpoint was not evaluated; name a replica.", pointer="/replica")
+        if replica >= found.replicas:
+            raise InvalidRequest(f"The checkpoint has replicas 0 to {found.replicas - 1}.", pointer="/replica")
+        tx.execute(
+            update(models).where(models.c.id == row.id).values(pinned_checkpoint=found.id, pinned_replica=replica)
+        )
+        return _show(tx, _get(tx, tenant, name))
+
+
+def served(db: Database, tenant: str, name: str) -> Served:
+    """What predict uses. Raises NotFound, and NoCheckpoint where nothing was trained yet."""
+    with db.read() as tx:
+        found = _served(tx, _get(tx, tenant, name))
+    if found is None:
+        raise NoCheckpoint(f"No train job of the model {name} has succeeded yet, and no checkpoint is pinned.")
+    return found
+
+
+def _served(tx: Connection, row: Row[Any]) -> Served | None:
+    if row.pinned_checkpoint is not None:
+        return Served(checkpoint=row.pinned_checkpoint, replica=row.pinned_replica, pinned=True)
+    best = tx.execute(
+        select(jobs.c.best_checkpoint, jobs.c.best_replica)
+        .where(jobs.c.model_id == row.id, jobs.c.status == "succeeded", jobs.c.best_checkpoint.is_not(None))
+        .order_by(jobs.c.ended_at.desc())
+        .limit(1)
+    ).one_or_none()
+    return best and Served(checkpoint=best.best_checkpoint, replica=best.best_replica, pinned=False)
+
+
+def _find(tx: Connection, tenant: str, name: str) -> Row[Any] | None:
+    return tx.execute(select(models).where(models.c.tenant == tenant, models.c.name == name)).one_or_none()
+
+
+def _get(tx: Connection, tenant: str, name: str) -> Row[Any]:
+    if (row := _find(tx, tenant, name)) is None:
+        raise NotFound(f"There is no model {name}.")
+    return row
+
+
+def _show(tx: Connection, row: Row[Any]) -> Model:
+    return Model(
+        name=row.name,
+        config=network(row),
+        parameters=row.parameters,
+        serving=_served(tx, row),
+        created_at=instant(row.created_at),
+    )

@@ -1,0 +1,41 @@
+"""Cursor pages: ids sort by age, so the last id of a page is where the next one starts."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from sqlalchemy import Column, Connection, Row, Select
+
+from store.errors import InvalidRequest
+from unroll.contract import Page
+
+Item = TypeVar("Item")
+
+
+def page(
+    tx: Connection,
+    query: Select[Any],
+    column: Column[Any],
+    *,
+    limit: int,
+    cursor: str | None,
+    show: Callable[[Row[Any]], Item],
+) -> Page[Item]:
+    """The newest `limit` rows older than the cursor. Raises InvalidRequest for a cursor that is none of ours."""
+    if cursor is not None:
+        query = query.where(column < _open(cursor))
+    rows = tx.execute(query.order_by(column.desc()).limit(limit + 1)).all()
+    more = len(rows) > limit
+    rows = rows[:limit]
+    following = base64.urlsafe_b64encode(getattr(rows[-1], column.name).encode()).decode() if more else None
+    return Page(data=[show(row) for row in rows], next=following)
+
+
+def _open(cursor: str) -> str:
+    try:
+        return base64.b64decode(cursor, altchars=b"-_", validate=True).decode("ascii")
+    except (binascii.Error, ValueError) as error:
+        raise InvalidRequest("This cursor was not given out by this server.", pointer="?cursor") from error

@@ -1,0 +1,181 @@
+"""The tables. Every row that belongs to somebody has a tenant, and every query asks for it.
+
+Times are double precision seconds since 1970. JSON columns hold contract types.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("tenant", String(100), nullable=False),
+    Column("name", String(100), nullable=False),
+    Column("prefix", String(32), nullable=False, unique=True),
+    Column("hash", LargeBinary, nullable=False),
+    Column("scopes", JSON, nullable=False),
+    Column("expires_at", Double),
+    Column("max_active_jobs", Integer),
+    Column("created_at", Double, nullable=False),
+    Column("last_used_at", Double),
+    Index(None, "tenant"),
+)
+
+models = Table(
+    "models",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("tenant", String(100), nullable=False),
+    Column("name", String(100), nullable=False),
+    Column("config", JSON, nullable=False),
+    Column("contract_version", Integer, nullable=False),
+    Column("parameters", BigInteger, nullable=False),
+    Column("pinned_checkpoint", String(40), ForeignKey("checkpoints.id", ondelete="SET NULL", use_alter=True)),
+    Column("pinned_replica", Integer),
+    Column("created_at", Double, nullable=False),
+    UniqueConstraint("tenant", "name"),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("tenant", String(100), nullable=False),
+    Column("key_id", String(40), nullable=False),
+    Column("kind", String(20), nullable=False),
+    Column("name", String(100)),
+    Column("model_id", String(40), ForeignKey("models.id", ondelete="SET NULL")),
+    Column("model_name", String(100)),
+    Column("config", JSON, nullable=False),
+    Column("contract_version", Integer, nullable=False),
+    Column("parameters", BigInteger, nullable=False),
+    Column("baseline_loss", Double, nullable=False),
+    Column("labels", JSON, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("device", String(10), nullable=False),
+    Column("idempotency_key", String(255)),
+    Column("idempotency_hash", String(64)),
+    # the state machine: status moves along the edges of states.py, requested is what the user wants of a running job
+    Column("status", String(10), nullable=False),
+    Column("requested", String(10)),
+    Column("attempt", Integer, nullable=False),
+    Column("crashes", Integer, nullable=False),
+    Column("lease_owner", String(100)),
+    Column("lease_expires", Double),
+    Column("last_seq", BigInteger, nullable=False),
+    Column("step", BigInteger, nullable=False),
+    Column("total", BigInteger, nullable=False),
+    Column("loss", JSON),
+    Column("steps_per_second", Double),
+    Column("best_checkpoint", String(40)),
+    Column("best_replica", Integer),
+    Column("best_loss", Double),
+    Column("last_checkpoint", String(40)),
+    Column("diverged", JSON, nullable=False),
+    Column("environment", JSON),
+    Column("stopped", String(20)),
+    Column("error", JSON),
+    Column("created_at", Double, nullable=False),
+    Column("queued_at", Double, nullable=False),
+    Column("started_at", Double),
+    Column("ended_at", Double),
+    UniqueConstraint("tenant", "idempotency_key"),
+    Index(None, "tenant", "id"),
+    Index(None, "status", "device", "priority", "queued_at"),
+    Index(None, "model_id"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("job_id", String(40), ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("type", String(30), nullable=False),
+    Column("time", Double, nullable=False),
+    Column("data", JSON, nullable=False),
+)
+
+metric_blocks = Table(
+    "metric_blocks",
+    metadata,
+    Column("job_id", String(40), ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("first_step", BigInteger, primary_key=True, autoincrement=False),
+    Column("last_step", BigInteger, nullable=False),
+    Column("names", JSON, nullable=False),
+    Column("replicas", Integer, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+)
+
+blobs = Table(
+    "blobs",
+    metadata,
+    Column("sha256", String(64), primary_key=True),
+    Column("size", BigInteger, nullable=False),
+)
+
+blob_chunks = Table(
+    "blob_chunks",
+    metadata,
+    Column("sha256", String(64), ForeignKey("blobs.sha256", ondelete="CASCADE"), primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("data", LargeBinary, nullable=False),
+)
+
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("tenant", String(100), nullable=False),
+    Column("job_id", String(40), ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+    Column("step", BigInteger, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("reason", String(20), nullable=False),
+    Column("weights_sha256", String(64), ForeignKey("blobs.sha256"), nullable=False),
+    Column("state_sha256", String(64), ForeignKey("blobs.sha256")),
+    Column("size", BigInteger, nullable=False),
+    Column("losses", JSON),
+    Column("best_replica", Integer),
+    Column("replicas", Integer, nullable=False),
+    Column("created_at", Double, nullable=False),
+    UniqueConstraint("job_id", "step"),
+    Index(None, "weights_sha256"),
+    Index(None, "state_sha256"),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", String(100), primary_key=True),
+    Column("host", String(255), nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("device", String(10), nullable=False),
+    Column("job_id", String(40)),
+    Column("version", Text, nullable=False),
+    Column("started_at", Double, nullable=False),
+    Column("seen_at", Double, nullable=False),
+)
