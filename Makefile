@@ -36,7 +36,7 @@ lint: $(VENV)/.dev ## ruff, mypy (strict) and the import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	PYTHONPATH=. $(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 fmt: $(VENV)/.dev ## format, and fix what ruff can fix
 	$(BIN)/ruff check --fix-only .
