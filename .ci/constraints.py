@@ -35,8 +35,8 @@ def needed(requirement: Requirement, seen: set[tuple[str, str]]) -> Iterator[str
 def main() -> None:
     """One sorted `name==version` a line."""
     names = set(needed(ROOT, set())) - OURS
-    print("# Every version that the tests passed with, as `make constraints` wrote them. torch's build (CPU or CUDA) is")
-    print("# whichever pip's environment offers; the README says how to choose.")
+    print("# Every version that the tests passed with, as `make constraints` wrote them. torch's build (CPU or CUDA)")
+    print("# is whichever pip's environment offers; the README says how to choose.")
     for name in sorted(names):
         print(f"{name}=={Version(distribution(name).version).public}")
 

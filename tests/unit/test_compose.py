@@ -60,8 +60,9 @@ def command_of(service: str) -> list[str]:
 
 def cli() -> Any:
     """The real `unroll-server` command."""
-    from api.cli import app
     from typer.main import get_command
+
+    from api.cli import app
 
     return get_command(app)
 
