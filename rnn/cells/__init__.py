@@ -1,0 +1,1 @@
+"""One file a cell: its equations, its pointwise forward step and its hand-derived backward step."""

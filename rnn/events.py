@@ -1,0 +1,74 @@
+"""What training says, in order. NumPy only: the process that records these never loads torch.
+
+Within a step: Metrics, then Diverged for each replica that froze, then Evaluation, then Checkpoint; Done is the last.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Reason = Literal["periodic", "best", "last", "interrupted"]
+Outcome = Literal["completed", "max_seconds", "preempted", "all_diverged"]
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """Training metrics of one step, before its update.
+
+    `values` maps "loss" and "gradient_norm" (global, before clipping) to float64 arrays [R]; NaN after a replica froze.
+    """
+
+    step: int
+    values: dict[str, npt.NDArray[np.float64]]
+
+
+@dataclass(frozen=True, slots=True)
+class Diverged:
+    """A replica whose loss, gradient norm or update was not finite. It was frozen as it was before this step."""
+
+    step: int
+    replica: int
+    loss: float
+    gradient_norm: float
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Held-out loss of every replica after this step's update; NaN for one that is frozen."""
+
+    step: int
+    loss: npt.NDArray[np.float64]
+    best_replica: int | None
+    """The lowest finite loss of this evaluation; None if there is none."""
+    improved: bool
+    """Whether that is the lowest of the run so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """All replicas after this step's update: `weights` to use (see rnn.state), `state` only to resume."""
+
+    step: int
+    reason: Reason
+    weights: bytes
+    state: bytes
+    losses: tuple[float | None, ...] | None
+    """Held-out losses where this step was evaluated; None in it: not finite, or frozen."""
+    best_replica: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The last event."""
+
+    step: int
+    outcome: Outcome
+
+
+Event = Metrics | Diverged | Evaluation | Checkpoint | Done
+Environment = dict[str, Any]
+"""device, engine, torch, threads, instruction_set: what a run's bits depend on besides its configuration."""

@@ -1,0 +1,223 @@
+"""Checkpoints as bytes: the weights to use, and apart from them what only resuming needs. NumPy only, no pickle.
+
+`weights` is safetensors with the tensors of `rnn.parameters.layout`, each with its leading axis R, and one metadata key,
+`unroll`, that holds canonical JSON: format, contract version, dtype, network. Neither job nor step is in it, so equal
+networks have equal bytes and hashes.
+
+`state` is safetensors with the optimiser's moments [R, P], `frozen.step`, `frozen.loss` and `frozen.gradient_norm` [R]
+(step 0: the replica is alive), and metadata: the step, the best evaluation so far, the environment, the job, and the
+hash of the weights that it belongs to. There is no random state: data are addressed by (seed, replica, step).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from rnn import parameters
+from rnn.errors import CheckpointError
+from rnn.events import Environment
+from unroll.contract import CONTRACT_VERSION, SGD, Adam, DType, Network, TrainJob
+
+FORMAT = 1
+_KEY = "unroll"
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """A checkpoint's networks."""
+
+    network: Network
+    dtype: DType
+    tensors: dict[str, Array]
+    """By name, each [R, …]."""
+
+    @property
+    def replicas(self) -> int:
+        """R."""
+        return len(self.tensors["readout.b_y"])
+
+    def flat(self) -> Array:
+        """[R, P], in the order of `rnn.parameters.layout`."""
+        rows = [self.tensors[slot.name].reshape(self.replicas, -1) for slot in parameters.layout(self.network)]
+        return np.concatenate(rows, axis=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The best evaluation so far."""
+
+    step: int
+    replica: int
+    loss: float
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """When and how replicas diverged; step 0: alive."""
+
+    step_R: npt.NDArray[np.int64]
+    loss_R: npt.NDArray[np.float64]
+    gradient_norm_R: npt.NDArray[np.float64]
+
+    @classmethod
+    def none(cls, replicas: int) -> Frozen:
+        """All alive."""
+        nan = np.full(replicas, np.nan)
+        return cls(np.zeros(replicas, np.int64), nan, nan.copy())
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What resuming needs besides the weights."""
+
+    step: int
+    moments: dict[str, Array]
+    frozen: Frozen
+    best: Best | None
+    environment: Environment
+    job: TrainJob
+    weights_sha256: str
+
+
+def moment_names(config: Adam | SGD) -> tuple[str, ...]:
+    """The optimiser's running averages, in the order they are kept."""
+    if isinstance(config, Adam):
+        return ("exp_avg", "exp_avg_sq")
+    return ("momentum_buffer",) if config.momentum else ()
+
+
+def dump_weights(network: Network, dtype: DType, flat_RP: Array) -> bytes:
+    """Weights as canonical bytes: equal networks, equal bytes."""
+    tensors = {name: np.ascontiguousarray(tensor) for name, tensor in parameters.views(flat_RP, network).items()}
+    about = {"format": FORMAT, "contract": CONTRACT_VERSION, "dtype": dtype, "network": network.model_dump(mode="json")}
+    return save(tensors, {_KEY: _canonical(about)})
+
+
+def load_weights(content: bytes) -> Weights:
+    """The networks in `content`. Raises CheckpointError if it is torn, foreign, or not what its metadata says."""
+    about, tensors = _read(content)
+    try:
+        network = Network.model_validate_json(json.dumps(about["network"]))
+        dtype: DType = about["dtype"]
+        np.dtype(dtype)
+    except (KeyError, TypeError, ValidationError) as error:
+        raise CheckpointError(f"the metadata does not describe a network: {error}") from None
+    replicas = next(iter(tensors.values())).shape[:1] if tensors else ()
+    expected = {slot.name: (*replicas, *slot.shape) for slot in parameters.layout(network)}
+    found = {name: tensor.shape for name, tensor in tensors.items()}
+    if found != expected or replicas in ((), (0,)):
+        raise CheckpointError(f"the tensors {found} are not those of its network, {expected}")
+    if any(tensor.dtype != dtype for tensor in tensors.values()):
+        raise CheckpointError(f"not all tensors are {dtype}")
+    return Weights(network, dtype, {name: tensors[name] for name in expected})
+
+
+def dump_state(state: State) -> bytes:
+    """The state as bytes."""
+    frozen = state.frozen
+    tensors: dict[str, Array] = {
+        **state.moments,
+        "frozen.step": frozen.step_R,
+        "frozen.loss": frozen.loss_R,
+        "frozen.gradient_norm": frozen.gradient_norm_R,
+    }
+    best = state.best and {"step": state.best.step, "replica": state.best.replica, "loss": state.best.loss}
+    about = {
+        "format": FORMAT,
+        "step": state.step,
+        "best": best,
+        "environment": state.environment,
+        "job": _science(state.job),
+        "weights_sha256": state.weights_sha256,
+    }
+    return save(tensors, {_KEY: _canonical(about)})
+
+
+def load_state(content: bytes) -> State:
+    """The state in `content`. Raises CheckpointError if it is torn or foreign."""
+    about, tensors = _read(content)
+    try:
+        frozen = Frozen(*(tensors.pop(f"frozen.{name}").copy() for name in ("step", "loss", "gradient_norm")))
+        return State(
+            step=about["step"],
+            moments=tensors,
+            frozen=frozen,
+            best=about["best"] and Best(**about["best"]),
+            environment=about["environment"],
+            job=TrainJob.model_validate_json(json.dumps(about["job"])),
+            weights_sha256=about["weights_sha256"],
+        )
+    except (KeyError, TypeError, ValidationError) as error:
+        raise CheckpointError(f"this is not the state of a training run: {error}") from None
+
+
+def restore(job: TrainJob, weights: bytes, state: bytes) -> tuple[Weights, State]:
+    """Both parts, checked to belong together and to a run of this job. Raises CheckpointError.
+
+    Steps, intervals, names and the like may differ; what determines the numbers of a step may not.
+    """
+    networks, saved = load_weights(weights), load_state(state)
+    if saved.weights_sha256 != hashlib.sha256(weights).hexdigest():
+        raise CheckpointError("the state was saved with other weights")
+    before, now = _numbers(saved.job), _numbers(job)
+    differing = [field for field in now if before[field] != now[field]]
+    if networks.network != job.model or networks.dtype != job.dtype or networks.replicas != job.replicas:
+        differing.append("weights")
+    if differing:
+        raise CheckpointError(f"the checkpoint is of another run: {', '.join(differing)} differ")
+    shape = (job.replicas, parameters.count(networks.network))
+    if {name: moment.shape for name, moment in saved.moments.items()} != dict.fromkeys(
+        moment_names(job.training.optimizer), shape
+    ):
+        raise CheckpointError("the optimiser's moments do not fit the network")
+    if any(len(row) != job.replicas for row in (saved.frozen.step_R, saved.frozen.loss_R)):
+        raise CheckpointError("the record of frozen replicas does not fit the job")
+    return networks, saved
+
+
+def _read(content: bytes) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Metadata and tensors, from one pass over the header. safetensors itself refuses a header that its body belies."""
+    try:
+        tensors = load(content)
+        length = int.from_bytes(content[:8], "little")
+        about = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][_KEY])
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"not a checkpoint, or torn: {error!r}") from None
+    if not isinstance(about, dict) or about.get("format") != FORMAT:
+        raise CheckpointError(f"format {about.get('format') if isinstance(about, dict) else about!r} is not {FORMAT}")
+    return about, tensors
+
+
+def _science(job: TrainJob) -> dict[str, Any]:
+    """The job without what is only about people and machines."""
+    return job.model_dump(mode="json", include={"kind", "model", "data", "training", "seed", "replicas", "dtype"})
+
+
+def _numbers(job: TrainJob) -> dict[str, Any]:
+    """What the numbers of a step depend on. Compared as parsed models, so that a new field's default changes nothing."""
+    training = job.training
+    return {
+        "model": job.model,
+        "data": job.data,
+        "seed": job.seed,
+        "replicas": job.replicas,
+        "dtype": job.dtype,
+        **{f"training.{name}": getattr(training, name) for name in type(training).model_fields if name not in _SCHEDULE},
+    }
+
+
+_SCHEDULE = ("steps", "evaluate_every", "checkpoint_every", "log_every")
+
+
+def _canonical(about: dict[str, Any]) -> str:
+    return json.dumps(about, sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -1,0 +1,49 @@
+"""The built-in tasks. To add one: write its class beside `integrate_noise.py` and name it in `TASKS`."""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+from rnn.errors import ConfigurationError
+from rnn.tasks.integrate_noise import IntegrateNoise
+from rnn.tasks.sequences import Batches, SequenceTask
+from unroll.contract import Task, TaskData
+
+__all__ = ["Batches", "SequenceTask", "all", "baseline_loss", "get", "resolve"]
+
+TASKS: dict[str, type[SequenceTask]] = {task.name: task for task in (IntegrateNoise,)}
+
+
+def all() -> list[Task]:  # noqa: A001 - read as rnn.tasks.all()
+    """Descriptions of every task."""
+    return [task.describe() for task in TASKS.values()]
+
+
+def get(name: str) -> Task:
+    """Description of one task. Raises ConfigurationError (`unknown_task` at /data/name)."""
+    return _find(name).describe()
+
+
+def resolve(data: TaskData) -> SequenceTask:
+    """The task with its parameters checked.
+
+    Raises ConfigurationError: `unknown_task` at /data/name, or pydantic's code at /data/parameters/….
+    """
+    task = _find(data.name)
+    try:
+        return task.model_validate(data.parameters)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        pointer = "/".join(str(part).replace("~", "~0").replace("/", "~1") for part in first["loc"])
+        raise ConfigurationError(f"/data/parameters/{pointer}", first["type"], first["msg"]) from None
+
+
+def baseline_loss(data: TaskData) -> float:
+    """Exact expected loss of the task's trivial predictor. Raises as `resolve`."""
+    return resolve(data).baseline_loss()
+
+
+def _find(name: str) -> type[SequenceTask]:
+    if name not in TASKS:
+        raise ConfigurationError("/data/name", "unknown_task", f"no task {name!r}; there are: {', '.join(TASKS)}")
+    return TASKS[name]

@@ -1,0 +1,186 @@
+"""Training, as an iterator of events. It knows no database and no queue.
+
+Step s (1-based) uses batch s. Its metrics are of the parameters before its update; evaluations and checkpoints are of
+the parameters after it. The number of threads is the caller's business. On the same build, device, instruction set and
+number of threads a job gives the same bits, resumed or not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from rnn import environment, parameters, state, tasks
+from rnn.bptt import BPTT
+from rnn.check import check
+from rnn.evaluate import HeldOutLoss
+from rnn.events import Checkpoint, Diverged, Done, Evaluation, Event, Metrics, Outcome, Reason
+from rnn.optimizers import Optimizer, clip_by_global_norm
+from unroll.contract import Adam, Network, TaskData, Training, TrainJob, VanillaCell
+
+
+def _never() -> bool:
+    return False
+
+
+def train(
+    job: TrainJob,
+    resume: tuple[bytes, bytes] | None = None,
+    *,
+    device: str = "cpu",
+    preempt: Callable[[], bool] = _never,
+) -> Iterator[Event]:
+    """Train `job`, from the start or from `resume`, the (weights, state) of a Checkpoint.
+
+    `preempt` is asked once a step: true ends the run with a checkpoint from which it can be resumed. Resuming gives the
+    events that would have followed, bit for bit.
+
+    Raises, before the first event, ConfigurationError (see rnn.check) and CheckpointError.
+    """
+    check(job)
+    return _Run(job, resume, torch.device(device)).events(preempt)
+
+
+class _Run:
+    def __init__(self, job: TrainJob, resume: tuple[bytes, bytes] | None, device: torch.device) -> None:
+        assert isinstance(job.model, Network)  # noqa: S101 - rnn.check has refused anything else
+        network, training, R = job.model, job.training, job.replicas
+        self._job, self._network, self._training = job, network, training
+        self._environment = environment.describe(str(device))
+        self._step = 0
+        self._best: state.Best | None = None
+        self._frozen = state.Frozen.none(R)
+        if resume is None:
+            start = parameters.initialise(network, job.seed, R, job.dtype)
+            self._optimizer = Optimizer(training.optimizer, start, device)
+        else:
+            weights, saved = state.restore(job, *resume)
+            self._step, self._best, self._frozen = saved.step, saved.best, saved.frozen
+            self._optimizer = Optimizer(training.optimizer, weights.flat(), device, saved.moments, saved.step)
+
+        task = tasks.resolve(job.data)
+        parameters_RP = self._optimizer.parameters
+        self._gradients_RP = torch.zeros_like(parameters_RP)
+        self._bptt = BPTT(network, parameters_RP, self._gradients_RP, task.time_steps, training.batch_size)
+        self._held_out_loss = HeldOutLoss(network, parameters_RP, *task.held_out(training.held_out))
+        # On CPU these are the engine's own memory; on a GPU they are pinned and copied at every step.
+        inputs = self._bptt.x_RTBI, self._bptt.target_RTBO
+        self._host = inputs if device.type == "cpu" else tuple(torch.empty_like(i, device="cpu").pin_memory() for i in inputs)
+        self._batches = tasks.Batches(task, job.seed, *(h.numpy() for h in self._host))
+
+    def events(self, preempt: Callable[[], bool]) -> Iterator[Event]:
+        training, total = self._training, self._training.steps
+        deadline = None if self._job.max_seconds is None else time.monotonic() + self._job.max_seconds
+        if self._step >= total:
+            yield Done(self._step, "completed")
+            return
+        while True:
+            self._step = step = self._step + 1
+            was_frozen = self._frozen.step_R > 0
+            loss_R, norm_R = self._gradients(step)
+            loss_R[was_frozen] = norm_R[was_frozen] = np.nan
+            self._update(loss_R, norm_R)
+
+            outcome: Outcome | None = None
+            if step == total:
+                outcome = "completed"
+            elif deadline is not None and time.monotonic() >= deadline:
+                outcome = "max_seconds"
+            if outcome or step % training.log_every == 0:
+                yield Metrics(step, {"loss": loss_R, "gradient_norm": norm_R})
+            for r in np.flatnonzero((self._frozen.step_R > 0) & ~was_frozen):
+                yield Diverged(step, int(r), float(loss_R[r]), float(norm_R[r]))
+            if np.all(self._frozen.step_R > 0):
+                # The last good checkpoint stays the last: another would hold nothing new.
+                yield Done(step, "all_diverged")
+                return
+
+            evaluation = self._evaluate() if outcome or step % training.evaluate_every == 0 else None
+            if evaluation:
+                yield evaluation
+            if outcome is None and preempt():
+                outcome = "preempted"
+            reason = self._reason(outcome, evaluation)
+            if reason:
+                yield self._checkpoint(reason, evaluation)
+            if outcome:
+                yield Done(step, outcome)
+                return
+
+    def _gradients(self, step: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Losses and global gradient norms [R] at batch `step`."""
+        engine = self._bptt
+        self._batches.fill(step)
+        if engine.x_RTBI.is_cuda:
+            engine.x_RTBI.copy_(self._host[0], non_blocking=True)
+            engine.target_RTBO.copy_(self._host[1], non_blocking=True)
+        engine.forward()
+        engine.backward()
+        norm_R = torch.linalg.vector_norm(self._gradients_RP, dim=1)
+        # One transfer for both; it also waits until the batch has been read, so the host may overwrite it.
+        loss_and_norm = torch.stack((engine.loss_R, norm_R)).cpu().numpy().astype(np.float64)
+        if self._training.clip is not None:
+            clip_by_global_norm(self._gradients_RP, norm_R, self._training.clip.max_norm)
+        return loss_and_norm[0], loss_and_norm[1]
+
+    def _update(self, loss_R: npt.NDArray[np.float64], norm_R: npt.NDArray[np.float64]) -> None:
+        """Update the replicas that are alive; freeze those whose loss, norm or update is not finite."""
+        stopped = ~(np.isfinite(loss_R) & np.isfinite(norm_R))
+        stopped |= self._optimizer.step(self._gradients_RP, stopped)
+        new = stopped & (self._frozen.step_R == 0)
+        self._frozen.step_R[new] = self._step
+        self._frozen.loss_R[new] = loss_R[new]
+        self._frozen.gradient_norm_R[new] = norm_R[new]
+
+    def _evaluate(self) -> Evaluation:
+        loss_R = self._held_out_loss()
+        loss_R[self._frozen.step_R > 0] = np.nan
+        finite = np.isfinite(loss_R)
+        best = int(np.argmin(np.where(finite, loss_R, np.inf))) if finite.any() else None
+        improved = best is not None and (self._best is None or loss_R[best] < self._best.loss)
+        if best is not None and improved:
+            self._best = state.Best(self._step, best, float(loss_R[best]))
+        return Evaluation(self._step, loss_R, best, improved)
+
+    def _reason(self, outcome: Outcome | None, evaluation: Evaluation | None) -> Reason | None:
+        """Why this step makes a checkpoint, if it does: the first that holds."""
+        if outcome in ("completed", "max_seconds"):
+            return "last"
+        if evaluation and evaluation.improved:
+            return "best"
+        if self._step % self._training.checkpoint_every == 0:
+            return "periodic"
+        return "interrupted" if outcome else None
+
+    def _checkpoint(self, reason: Reason, evaluation: Evaluation | None) -> Checkpoint:
+        optimizer = self._optimizer
+        weights = state.dump_weights(self._network, self._job.dtype, optimizer.parameters.cpu().numpy())
+        saved = state.State(
+            step=self._step,
+            moments={name: moment.cpu().numpy() for name, moment in optimizer.moments.items()},
+            frozen=self._frozen,
+            best=self._best,
+            environment=self._environment,
+            job=self._job,
+            weights_sha256=hashlib.sha256(weights).hexdigest(),
+        )
+        losses = evaluation and tuple(float(loss) if np.isfinite(loss) else None for loss in evaluation.loss)
+        best_replica = evaluation.best_replica if evaluation else None
+        return Checkpoint(self._step, reason, weights, state.dump_state(saved), losses, best_replica)
+
+
+def warm_up() -> None:
+    """Run one tiny job, so that later first steps pay for no lazy import. For the process that trainers are forked from.
+
+    Call torch.set_num_threads(1) before it: warmed up with more threads, a forked child hangs.
+    """
+    network = Network(cell=VanillaCell(hidden_size=2), input_size=1, output_size=1)
+    training = Training(steps=1, batch_size=2, optimizer=Adam())
+    data = TaskData(name="integrate_noise", parameters={"length": 2})
+    for _ in train(TrainJob(model=network, data=data, training=training, replicas=2)):
+        pass
