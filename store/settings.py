@@ -21,7 +21,10 @@ def default_data_dir() -> Path:
 class Settings(BaseSettings):
     """Settings of every process; nothing is read from anywhere else."""
 
-    model_config = SettingsConfigDict(env_prefix="UNROLL_", extra="ignore", use_attribute_docstrings=True, frozen=True)
+    # an empty variable is one that was not set, so that compose can pass on what .env leaves out
+    model_config = SettingsConfigDict(
+        env_prefix="UNROLL_", env_ignore_empty=True, extra="ignore", use_attribute_docstrings=True, frozen=True
+    )
 
     data_dir: Path = Field(default_factory=default_data_dir)
     """Folder of the embedded mode: database, queue, key, logs."""
