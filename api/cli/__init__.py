@@ -1,0 +1,148 @@
+"""`unroll-server`: run the service, look after its database and keys, and find out what is wrong with a machine.
+
+Everything is configured by environment variables (store/settings.py); the few options here set the same variables for
+one command. Commands import what they need when they run, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from api.cli.failures import known
+
+Output = Literal["table", "json"]
+
+app = typer.Typer(
+    name="unroll-server",
+    help="Train recurrent networks by backpropagation through time, and serve them, over HTTP.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+key_commands = typer.Typer(help="API keys of this server's database.", no_args_is_help=True)
+app.add_typer(key_commands, name="key")
+
+Host = Annotated[str | None, typer.Option(help="Address to listen on [UNROLL_HOST].", show_default=False)]
+Port = Annotated[int | None, typer.Option(help="Port; 0 chooses a free one [UNROLL_PORT].", show_default=False)]
+Tenant = Annotated[str, typer.Option(help="Whose keys: tenants never see each other's models and jobs.")]
+
+
+def main() -> None:
+    """The console script: a failure that can be expected is one line on stderr, never a traceback."""
+    try:
+        app()
+    except Exception as error:
+        failure = known(error)
+        if failure is None:
+            raise
+        for line in str(failure).splitlines():
+            print(f"error: {line}", file=sys.stderr)
+        sys.exit(failure.exit_code)
+
+
+def _configure(**values: object) -> None:
+    """Options are the environment of this command and of the processes that it starts."""
+    os.environ.update({f"UNROLL_{name.upper()}": str(value) for name, value in values.items() if value is not None})
+
+
+@app.command()
+def up(
+    host: Host = None,
+    port: Port = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes [UNROLL_WORKERS].", show_default=False)] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Database, queue and key lie here [UNROLL_DATA_DIR].", show_default=False)
+    ] = None,
+) -> None:
+    """Run everything on this machine: migrate, make a key, start the API and workers, keep them running."""
+    from api.cli.up import run
+
+    _configure(host=host, port=port, workers=workers, data_dir=data_dir)
+    run()
+
+
+@app.command()
+def api(
+    host: Host = None,
+    port: Port = None,
+    listener: Annotated[int | None, typer.Option(hidden=True, help="A listening socket that was inherited.")] = None,
+) -> None:
+    """Run one API process; several may share a database."""
+    from api.cli.serve import run
+
+    _configure(host=host, port=port)
+    run(listener)
+
+
+@app.command()
+def worker(
+    device: Annotated[str | None, typer.Option(help="cpu or cuda [UNROLL_DEVICE].", show_default=False)] = None,
+) -> None:
+    """Run one worker, which trains one job at a time; start one a slot or device."""
+    from api.cli.failures import load_settings
+    from api.cli.processes import python
+
+    _configure(device=device)
+    load_settings()  # a wrong variable is better told here, before Celery starts
+    command = python("worker")
+    # a fresh image: the worker's memory holds nothing of this command's
+    os.execv(command[0], command)  # noqa: S606 - our own interpreter and module
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database's schema to this version; safe to run twice, or at once on several machines."""
+    from api.cli.failures import load_settings, open_database
+    from store.schema import migrate as upgrade
+
+    settings = load_settings()
+    open_database(settings, checked=False).close()  # tells a wrong URL from a failed migration
+    upgrade(settings)
+    print("The database's schema is up to date.")
+
+
+@key_commands.command("create")
+def key_create(
+    name: Annotated[str, typer.Option(help="To recognise it by.")],
+    tenant: Tenant = "default",
+    scopes: Annotated[
+        str, typer.Option(help="Of read, write, predict, admin; comma-separated.")
+    ] = "read,write,predict",
+    expires_days: Annotated[float | None, typer.Option(min=0, help="Days it is valid; else for ever.")] = None,
+    max_active_jobs: Annotated[int | None, typer.Option(min=1, help="Quota of jobs that have not ended.")] = None,
+    output: Annotated[Output, typer.Option("-o", "--output")] = "table",
+) -> None:
+    """Make a key. Its secret, alone on standard output, is shown this once."""
+    from api.cli.keys import create
+
+    create(tenant, name, scopes, expires_days, max_active_jobs, as_json=output == "json")
+
+
+@key_commands.command("list")
+def key_list(tenant: Tenant = "default", output: Annotated[Output, typer.Option("-o", "--output")] = "table") -> None:
+    """List a tenant's keys, without their secrets."""
+    from api.cli.keys import show
+
+    show(tenant, as_json=output == "json")
+
+
+@key_commands.command("revoke")
+def key_revoke(key: Annotated[str, typer.Argument(help="The key's id.")], tenant: Tenant = "default") -> None:
+    """Revoke a key at once; what it submitted goes on."""
+    from api.cli.keys import revoke
+
+    revoke(tenant, key)
+
+
+@app.command()
+def doctor(output: Annotated[Output, typer.Option("-o", "--output")] = "table") -> None:
+    """Look at everything the service needs; exit code 1 if something is broken."""
+    from api.cli.doctor import run
+
+    run(as_json=output == "json")

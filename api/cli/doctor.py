@@ -1,0 +1,221 @@
+"""`unroll-server doctor`: look at everything the service needs, change nothing, and say what is wrong with it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import platform
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from api.cli.failures import hash_secret, known, load_settings, open_database
+from store.settings import Settings
+
+Verdict = Literal["ok", "note", "broken"]
+
+LITTLE_SPACE = 1 << 30
+NO_SPACE = 100 << 20
+TORCH_SECONDS = 120.0
+
+# In a process of its own, as everything with torch is: this command stays small, and a broken build cannot kill it.
+ASK_TORCH = """
+import json, torch
+cuda = torch.cuda.is_available()
+print(json.dumps({
+    "build": torch.__version__, "threads": torch.get_num_threads(),
+    "instruction_set": torch.backends.cpu.get_cpu_capability(),
+    "cuda": torch.cuda.get_device_name() if cuda else None,
+}))
+"""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at. A note is worth knowing and stops nothing."""
+
+    name: str
+    verdict: Verdict
+    detail: str
+
+
+def run(*, as_json: bool) -> None:
+    """Print the findings. Raises SystemExit(1) if something is broken."""
+    settings = load_settings()
+    findings = [_look(name, check, settings) for name, check in CHECKS.items()]
+    healthy = all(finding.verdict != "broken" for finding in findings)
+    if as_json:
+        print(json.dumps({"healthy": healthy, "checks": [asdict(finding) for finding in findings]}, indent=2))
+    else:
+        width = max(len(finding.name) for finding in findings)
+        for finding in findings:
+            print(f"{finding.verdict:<6}  {finding.name:<{width}}  {finding.detail}")
+    if not healthy:
+        sys.exit(1)
+
+
+def _look(name: str, check: Callable[[Settings], tuple[Verdict, str]], settings: Settings) -> Finding:
+    try:
+        return Finding(name, *check(settings))
+    except Exception as error:  # noqa: BLE001 - whatever a check stumbles over is its finding
+        failure = known(error)
+        return Finding(name, "broken", str(failure) if failure else f"{type(error).__name__}: {error}")
+
+
+def _python(_: Settings) -> tuple[Verdict, str]:
+    found = f"{platform.python_implementation()} {platform.python_version()}, {platform.platform()}"
+    return ("ok" if sys.version_info >= (3, 11) else "broken"), found
+
+
+def _unroll(_: Settings) -> tuple[Verdict, str]:
+    try:
+        return "ok", f"unroll-server {version('unroll-server')}, unroll-sdk {version('unroll-sdk')}"
+    except PackageNotFoundError as error:
+        return "note", f"{error.name} runs from its source folder; it is not installed"
+
+
+def _torch(settings: Settings) -> tuple[Verdict, str]:
+    answer = subprocess.run(  # noqa: S603 - our own interpreter and text
+        [sys.executable, "-P", "-c", ASK_TORCH], capture_output=True, text=True, timeout=TORCH_SECONDS, check=False
+    )
+    if answer.returncode != 0:
+        return "broken", (answer.stderr.strip().splitlines() or [f"exit code {answer.returncode}"])[-1]
+    torch = json.loads(answer.stdout.splitlines()[-1])
+    detail = (
+        f"{torch['build']}, {torch['instruction_set']}, {torch['threads']} threads by default "
+        f"(a trainer uses UNROLL_THREADS={settings.threads}), CUDA: {torch['cuda'] or 'not available'}"
+    )
+    if settings.device == "cuda" and torch["cuda"] is None:
+        return "broken", f"UNROLL_DEVICE=cuda, but torch sees no CUDA device: {detail}"
+    return "ok", detail
+
+
+def _data_folder(settings: Settings) -> tuple[Verdict, str]:
+    folder = settings.data_dir
+    if not folder.exists():
+        return "note", f"{folder} does not exist yet; `unroll-server up` makes it"
+    if not folder.is_dir() or not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        return "broken", f"{folder} is no folder that this user may write to"
+    private = [path for path in (folder / "key", folder / "secret") if path.is_file() and _others(path)]
+    if private:
+        return "broken", f"other users can read {private[0]}; chmod 600 it, and revoke the key"
+    if _others(folder):
+        return "note", f"other users can look into {folder}; better: chmod 700 {folder}"
+    return "ok", str(folder)
+
+
+def _others(path: Path) -> bool:
+    return bool(stat.S_IMODE(path.stat().st_mode) & 0o077)
+
+
+def _disk(settings: Settings) -> tuple[Verdict, str]:
+    folder = settings.data_dir.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    detail = f"{free / 1e9:.1f} GB free at {folder}"
+    if free < NO_SPACE:
+        return "broken", detail
+    return ("note" if free < LITTLE_SPACE else "ok"), detail
+
+
+def _no_database_yet(settings: Settings) -> bool:
+    """Looking must not make the file."""
+    return settings.embedded and not Path(settings.database.removeprefix("sqlite:///")).exists()
+
+
+def _database(settings: Settings) -> tuple[Verdict, str]:
+    if _no_database_yet(settings):
+        return "note", "SQLite, not made yet; `unroll-server up` or `migrate` makes it"
+    db = open_database(settings)
+    db.close()
+    return "ok", f"{db.dialect} answers, and its schema is this version's"
+
+
+def _broker(settings: Settings) -> tuple[Verdict, str]:
+    if not settings.broker.startswith("redis"):
+        return "ok", "files in the data folder"
+    import redis
+
+    address = urlsplit(settings.broker)
+    where = f"Redis at {address.hostname}:{address.port or 6379}"
+    client = redis.Redis.from_url(settings.broker, socket_connect_timeout=3, socket_timeout=3)
+    try:
+        client.ping()
+    except redis.RedisError as error:
+        return "broken", f"{where}: {error}"
+    finally:
+        client.close()
+    return "ok", f"{where} answers"
+
+
+def _key(settings: Settings) -> tuple[Verdict, str]:
+    secret = hash_secret(settings) if not settings.embedded or (settings.data_dir / "secret").exists() else b""
+    path = settings.data_dir / "key"
+    if not path.is_file() or _no_database_yet(settings):
+        return "note", f"there is no {path}; `unroll-server up` makes one, `unroll-server key create` makes others"
+    from store import keys
+    from store.errors import KeyExpired, Unauthorized
+
+    db = open_database(settings)
+    try:
+        identity = keys.authenticate(db, secret, path.read_text().strip())
+    except (Unauthorized, KeyExpired) as error:
+        return "broken", f"{path}: {error.detail} The next `unroll-server up` makes a new one"
+    finally:
+        db.close()
+    return "ok", f"{path} works: tenant {identity.tenant}, {', '.join(sorted(identity.scopes))}"
+
+
+def _api(settings: Settings) -> tuple[Verdict, str]:
+    path = settings.data_dir / "url"
+    url = path.read_text().strip() if path.is_file() else f"http://{settings.host}:{settings.port}"
+    address = urlsplit(url)
+    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=5)
+    try:
+        connection.request("GET", "/readyz")
+        status = connection.getresponse().status
+    except (OSError, http.client.HTTPException) as error:
+        verdict: Verdict = "broken" if path.is_file() else "note"
+        return verdict, f"nothing answers at {url} ({error}); `unroll-server up` or `api` starts it"
+    finally:
+        connection.close()
+    return ("ok" if status == http.HTTPStatus.OK else "broken"), f"{url}/readyz answers {status}"
+
+
+def _workers(settings: Settings) -> tuple[Verdict, str]:
+    if _no_database_yet(settings):
+        return "note", "none has started yet"
+    from store.fleet import list_workers
+
+    db = open_database(settings)
+    try:
+        alive = [worker for worker in list_workers(db, "", settings.lease_seconds) if worker.alive]
+    finally:
+        db.close()
+    if not alive:
+        return "note", "none is alive; jobs wait until one starts"
+    devices = ", ".join(sorted(f"{worker.host} ({worker.device})" for worker in alive))
+    return "ok", f"{len(alive)} alive: {devices}"
+
+
+CHECKS: dict[str, Callable[[Settings], tuple[Verdict, str]]] = {
+    "python": _python,
+    "unroll": _unroll,
+    "torch": _torch,
+    "data folder": _data_folder,
+    "disk": _disk,
+    "database": _database,
+    "broker": _broker,
+    "key": _key,
+    "api": _api,
+    "workers": _workers,
+}

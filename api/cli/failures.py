@@ -1,0 +1,102 @@
+"""What a command says when it cannot do what was asked: one line on stderr, and an exit code.
+
+Exit codes: 0 done, 1 it did not work (the database is away, a folder is in use), 2 the settings or arguments are wrong.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+    from store.db import Database
+    from store.settings import Settings
+
+FAILED = 1
+WRONG_SETTINGS = 2
+
+
+class Failure(Exception):
+    """A command ends here, with this sentence and exit code."""
+
+    def __init__(self, message: str, exit_code: int = FAILED) -> None:
+        """`message` is one line, or one line a wrong setting."""
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def known(error: Exception) -> Failure | None:
+    """An expected failure as one line; None for a mistake in the program, which deserves its traceback."""
+    if isinstance(error, Failure):
+        return error
+    from pydantic import ValidationError
+
+    from store.errors import SchemaMismatch, StoreError
+
+    match error:
+        case SchemaMismatch():
+            return Failure(_one_line(error))
+        case StoreError(code="validation_failed"):
+            return Failure(_one_line(error), WRONG_SETTINGS)
+        case StoreError():
+            return Failure(_one_line(error))
+        case ValidationError():
+            return Failure(_wrong_fields(error), WRONG_SETTINGS)
+        case OSError():
+            return Failure(_one_line(error))
+    return None
+
+
+def load_settings() -> Settings:
+    """The settings of this environment. Raises Failure, naming the variable, where one is wrong."""
+    from pydantic import ValidationError
+
+    from store.settings import Settings
+
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        raise Failure(_wrong_fields(error, "UNROLL_"), WRONG_SETTINGS) from error
+    if "://" in settings.broker_url and not settings.broker_url.startswith(("redis://", "rediss://", "filesystem://")):
+        scheme = settings.broker_url.split("://")[0]
+        raise Failure(f"UNROLL_BROKER_URL: redis://... or empty, not {scheme}://...", WRONG_SETTINGS)
+    return settings
+
+
+def hash_secret(settings: Settings) -> bytes:
+    """The secret behind key hashes. Raises Failure where it should have been given and was not."""
+    try:
+        return settings.hash_secret
+    except ValueError as error:
+        raise Failure(str(error), WRONG_SETTINGS) from error
+
+
+def open_database(settings: Settings, *, checked: bool = True) -> Database:
+    """The database, not connected yet; if `checked`, one whose schema is ours. Raises Failure, SchemaMismatch."""
+    from sqlalchemy.exc import ArgumentError
+
+    from store.db import Database
+    from store.schema import check
+
+    try:
+        db = Database(settings, pool_size=1)
+    except ArgumentError as error:  # its message could repeat the URL, and with it a password
+        raise Failure("UNROLL_DATABASE_URL: not a database URL", WRONG_SETTINGS) from error
+    except ValueError as error:
+        raise Failure(str(error), WRONG_SETTINGS) from error
+    if checked:
+        check(db)
+    return db
+
+
+def _wrong_fields(error: ValidationError, prefix: str = "") -> str:
+    lines = []
+    for problem in error.errors(include_url=False, include_input=False):
+        name = ".".join(str(part) for part in problem["loc"])
+        lines.append(f"{prefix}{name.upper() if prefix else name}: {problem['msg']}")
+    return "\n".join(lines)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,165 @@
+"""The processes that `unroll-server up` runs: started, restarted with backoff when they die, stopped in order.
+
+A child dies with its supervisor: on Linux the kernel sends it SIGTERM when the supervisor is gone, however it went
+(PR_SET_PDEATHSIG is bound to the thread that starts the child: all is started from the main thread). Each child leads
+a process group of its own, so that Ctrl-C in a terminal reaches the supervisor alone, which then stops them in order.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+FIRST_DELAY = 0.5
+LONGEST_DELAY = 30.0
+SETTLED_SECONDS = 60.0
+"""A process that lived so long was well: its next death counts as the first."""
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def python(module: str, *arguments: str) -> list[str]:
+    """The command that runs one of our modules; -P: never one of the same name in the current folder."""
+    return [sys.executable, "-P", "-m", module, *arguments]
+
+
+@dataclass
+class Process:
+    """A child that should be running."""
+
+    name: str
+    command: Sequence[str]
+    grace_seconds: float
+    """Between SIGTERM and SIGKILL."""
+    pass_fds: tuple[int, ...] = ()
+    popen: subprocess.Popen[bytes] | None = None
+    deaths: int = 0
+    started: float = 0.0
+    start_at: float = field(default_factory=time.monotonic)
+
+    def start(self) -> None:
+        """Start it, from the main thread."""
+        supervisor = os.getpid()
+
+        def follow_supervisor() -> None:
+            if _libc is not None:
+                _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+                if os.getppid() != supervisor:  # it died before the line above
+                    os._exit(1)
+
+        self.popen = subprocess.Popen(  # noqa: S603 - our own interpreter and modules
+            self.command,
+            stdin=subprocess.DEVNULL,
+            pass_fds=self.pass_fds,
+            process_group=0,
+            preexec_fn=follow_supervisor,  # noqa: PLW1509 - the supervisor has no other threads
+        )
+        self.started = time.monotonic()
+
+    def tend(self, tell: Callable[[str], None]) -> None:
+        """Start it if it is due; if it has died, say so and set when it is started again."""
+        now = time.monotonic()
+        if self.popen is None:
+            if now >= self.start_at:
+                self.start()
+            return
+        code = self.popen.poll()
+        if code is None:
+            return
+        self.deaths = 1 if now - self.started > SETTLED_SECONDS else self.deaths + 1
+        delay = min(LONGEST_DELAY, FIRST_DELAY * 2 ** (self.deaths - 1))
+        self.popen = None
+        self.start_at = now + delay
+        tell(f"{self.name} ended ({cause(code)}); it is started again in {delay:g} s")
+
+    def terminate(self) -> None:
+        """Ask it to stop."""
+        if self.popen is not None and self.popen.poll() is None:
+            self.popen.terminate()
+
+    def kill_if_late(self, deadline: float) -> bool:
+        """Wait until the deadline, then kill the process and its group; whether that was needed."""
+        if self.popen is None:
+            return False
+        try:
+            self.popen.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.popen.pid, signal.SIGKILL)
+            self.popen.wait()
+            return True
+        return False
+
+
+def cause(code: int) -> str:
+    """An exit status in words."""
+    return f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
+
+
+class Supervisor:
+    """Keeps processes running until SIGTERM or SIGINT, then stops them group by group."""
+
+    def __init__(self, groups: Sequence[Sequence[Process]], tell: Callable[[str], None]) -> None:
+        """`groups` are in the order in which they are stopped; they start in the opposite one."""
+        self.groups = groups
+        self.tell = tell
+        self.stopping = False
+        self._wake, self._woken = socket.socketpair()
+        for end in (self._wake, self._woken):
+            end.setblocking(False)
+
+    @property
+    def processes(self) -> Iterator[Process]:
+        """All of them, first those that are stopped last."""
+        for group in reversed(self.groups):
+            yield from group
+
+    def run(self, look: Callable[[], bool]) -> bool:
+        """Supervise until told to stop; whether all stopped in time. `look` is called until it says True."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+            signal.signal(number, self._handle)
+        signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
+        looked = False
+        try:
+            while not self.stopping:
+                looked = looked or look()
+                for process in self.processes:
+                    process.tend(self.tell)
+                self._sleep(0.25 if looked else 0.05)
+        finally:
+            in_time = self.stop()
+        return in_time
+
+    def stop(self) -> bool:
+        """Stop group after group; whether nobody had to be killed."""
+        in_time = True
+        for group in self.groups:
+            for process in group:
+                process.terminate()
+            begun = time.monotonic()
+            for process in group:
+                if process.kill_if_late(begun + process.grace_seconds):
+                    in_time = False
+                    self.tell(f"{process.name} did not stop within {process.grace_seconds:g} s and was killed")
+        return in_time
+
+    def _handle(self, number: int, _frame: object) -> None:
+        if number != signal.SIGCHLD:
+            self.stopping = True
+
+    def _sleep(self, seconds: float) -> None:
+        """Until a signal comes, but at most so long."""
+        select.select([self._woken], [], [], seconds)
+        with contextlib.suppress(BlockingIOError):
+            while self._woken.recv(4096):
+                pass

@@ -1,0 +1,63 @@
+"""One API process under uvicorn."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import socket
+
+from api.cli.failures import WRONG_SETTINGS, Failure, hash_secret, load_settings, open_database
+
+GRACE_SECONDS = 5
+"""For requests under way at SIGTERM; event streams are cut, and clients reconnect with Last-Event-ID."""
+BACKLOG = 2048
+
+
+def listen(host: str, port: int, *, else_free: bool = False) -> socket.socket:
+    """A listening socket. A port in use raises Failure, or with `else_free` gives way to a free one."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE, proto=socket.IPPROTO_TCP
+        )[0]
+    except socket.gaierror as error:
+        raise Failure(
+            f"UNROLL_HOST: {host} is no address of this machine ({error.strerror})", WRONG_SETTINGS
+        ) from error
+    try:
+        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE and else_free:
+            return socket.create_server((address[0], 0), family=family, backlog=BACKLOG)
+        if error.errno == errno.EADDRINUSE:
+            raise Failure(f"Port {port} of {host} is in use; choose another with --port or UNROLL_PORT") from error
+        message = f"Cannot listen on {host}, port {port}: {(error.strerror or str(error)).lower()}"
+        raise Failure(message, WRONG_SETTINGS) from error
+
+
+def run(inherited: int | None) -> None:
+    """Serve until SIGTERM, on an inherited socket if its descriptor is given, else on the settings' address."""
+    settings = load_settings()
+    hash_secret(settings)
+    open_database(settings).close()  # a schema that is not ours is one clear line here, a traceback in the lifespan
+    listener = socket.socket(fileno=inherited) if inherited is not None else listen(settings.host, settings.port)
+
+    import uvicorn
+
+    from api.app import create_app
+
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(settings),
+            log_level=settings.log_level,
+            access_log=False,  # the app writes its own, with the request id
+            server_header=False,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+            backlog=BACKLOG,
+        )
+    )
+    # after its graceful shutdown uvicorn raises the signal once more for whoever listened before: nobody, so exit 0
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    server.run(sockets=[listener])
+    if not server.started:
+        raise Failure("The API could not start; the reason is above.")

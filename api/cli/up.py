@@ -1,0 +1,158 @@
+"""`unroll-server up`: the whole service on one machine, from an empty folder, by one command."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import http.client
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from api.cli.failures import Failure, hash_secret, load_settings, open_database
+from api.cli.processes import Process, Supervisor, python
+from api.cli.serve import GRACE_SECONDS, listen
+from store.settings import Settings
+
+TENANT = "default"
+MARGIN_SECONDS = 5.0
+"""What a process may take to leave after its own grace time."""
+
+
+def run() -> None:
+    """Run until SIGTERM or SIGINT. Raises Failure where it cannot start; a child that dies is started again."""
+    settings = load_settings()
+    make_private(settings.data_dir)
+    with held(settings.data_dir):
+        from store.schema import migrate
+
+        secret = hash_secret(settings)
+        open_database(settings, checked=False).close()
+        migrate(settings)
+        provide_key(settings, secret)
+        _serve(settings)
+
+
+def make_private(folder: Path) -> None:
+    """Make the data folder, for its owner alone. One that others can read is told of, not changed: it may hold more."""
+    if not folder.is_dir():
+        folder.mkdir(parents=True, mode=0o700)
+    elif not any(folder.iterdir()):
+        folder.chmod(0o700)
+    elif stat.S_IMODE(folder.stat().st_mode) & 0o077:
+        print(f"warning: other users can look into {folder}; better: chmod 700 {folder}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold the folder: two supervisors on one would fight over its `key` and `url`. Raises Failure where one has it.
+
+    The lock is the kernel's, so that a supervisor which was killed leaves nothing to clean up.
+    """
+    with (folder / "lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            owner = file.read().strip() or "unknown"
+            raise Failure(f"{folder} is already served by another `unroll-server up` (process {owner})") from error
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
+
+
+def provide_key(settings: Settings, secret: bytes) -> Path:
+    """The file with a key for this machine's user, made where there is none or the one there is no longer works."""
+    from store import keys
+    from store.errors import KeyExpired, Unauthorized
+    from unroll.contract import NewKey
+
+    path = settings.data_dir / "key"
+    db = open_database(settings)
+    try:
+        if path.is_file():
+            path.chmod(0o600)
+            with contextlib.suppress(Unauthorized, KeyExpired):
+                keys.authenticate(db, secret, path.read_text().strip())
+                return path
+        made = keys.create(db, secret, TENANT, NewKey(name="local", scopes=["read", "write", "predict", "admin"]))
+    finally:
+        db.close()
+    write_private(path, made.secret)
+    return path
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace the file at once, readable by its owner alone: a reader sees the old text or the new one."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(f"{text}\n")
+    temporary.replace(path)
+
+
+def _serve(settings: Settings) -> None:
+    listener = listen(settings.host, settings.port, else_free=True)
+    host, port = listener.getsockname()[:2]
+    # an address that listens everywhere is no address to connect to
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    # the supervisor keeps the socket open: while the API is started again, connections wait instead of being refused
+    descriptor = listener.fileno()
+    api = Process(
+        "the API",
+        python("api.cli", "api", "--listener", str(descriptor)),
+        grace_seconds=GRACE_SECONDS + MARGIN_SECONDS,
+        pass_fds=(descriptor,),
+    )
+    workers = [
+        Process(f"worker {number}", python("worker"), grace_seconds=settings.drain_seconds + MARGIN_SECONDS)
+        for number in range(1, settings.workers + 1)
+    ]
+
+    def announce_when_ready() -> bool:
+        if api.popen is not None and api.popen.poll() is not None:  # never well yet: trying again would not help
+            raise Failure("The API could not start; the reason is above.")
+        if not _ready(host, port):
+            return False
+        write_private(settings.data_dir / "url", url)
+        if settings.port not in (0, port):
+            _tell(f"Port {settings.port} is in use; this is another, free one.")
+        print(
+            f"Unroll serves at   {url}\n"
+            f"API documentation  {url}/docs\n"
+            f"Key                {settings.data_dir / 'key'} (the SDK and `unroll` find it by themselves here)\n"
+            f"Data               {settings.data_dir}\n"
+            "Ctrl-C stops it: running jobs are checkpointed, and go on at the next start.",
+            flush=True,
+        )
+        return True
+
+    # workers stop first: while they drain, users can still see what becomes of their jobs
+    supervisor = Supervisor([workers, [api]], _tell)
+    try:
+        in_time = supervisor.run(announce_when_ready)
+    finally:
+        (settings.data_dir / "url").unlink(missing_ok=True)
+    if not in_time:
+        raise Failure("Not everything stopped in time; what was running goes on from its last checkpoint.")
+    _tell("Stopped.")
+
+
+def _ready(host: str, port: int) -> bool:
+    connection = http.client.HTTPConnection(host, port, timeout=0.5)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _tell(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
