@@ -43,7 +43,7 @@ fmt: $(VENV)/.dev ## format, and fix what ruff can fix
 	$(BIN)/ruff format .
 
 openapi: $(VENV)/.runtime ## regenerate openapi.json from the code
-	@$(BIN)/python -m api.openapi > openapi.json.new && mv openapi.json.new openapi.json && echo "wrote openapi.json"
+	@$(BIN)/python -m api.openapi
 
 constraints: $(VENV)/.dev ## write the versions installed in .venv to constraints.txt
 	@$(BIN)/python .ci/constraints.py > constraints.txt.new && mv constraints.txt.new constraints.txt

@@ -225,11 +225,12 @@ def test_the_image_has_one_python_that_the_project_supports() -> None:
     assert (int(version[1]), int(version[2])) >= tuple(map(int, floor.split(".")))
 
 
-def test_the_health_check_asks_a_path_that_the_api_serves_without_a_key() -> None:
+def test_the_health_check_asks_a_path_that_the_api_serves_without_a_key(tmp_path: Path) -> None:
     from api.app import create_app
 
     check = next(rest for word, rest in instructions() if word == "HEALTHCHECK")
     path = re.search(r"\{os\.environ\['UNROLL_PORT'\]\}(/\w+)", check)
     assert path is not None
-    operation = create_app().openapi()["paths"][path[1]]["get"]
+    settings = Settings(data_dir=tmp_path)
+    operation = create_app(settings).openapi()["paths"][path[1]]["get"]
     assert not operation.get("security")
