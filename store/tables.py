@@ -108,6 +108,7 @@ jobs = Table(
     Index(None, "tenant", "id"),
     Index(None, "status", "device", "priority", "queued_at"),
     Index(None, "model_id"),
+    Index(None, "key_id", "status"),
 )
 
 events = Table(

@@ -1,0 +1,101 @@
+"""Bring the database's schema to the version of this program, and refuse to run on any other.
+
+`migrations/` holds one linear chain of revisions; a file `NNNN_name.py` there is the revision NNNN.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from sqlalchemy import Connection, event, inspect, text
+
+from store.db import Database
+from store.errors import SchemaMismatch
+from store.settings import Settings
+
+MIGRATIONS = Path(__file__).parent.parent / "migrations"
+LOCK = 0x756E726F6C6C  # "unroll": the advisory lock of whoever migrates
+LOCK_SECONDS = 600
+
+
+def revisions() -> list[str]:
+    """Every revision that this program knows, oldest first. Read from file names: `check` must not import Alembic."""
+    return sorted(path.name.split("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*_*.py"))
+
+
+def migrate(settings: Settings) -> None:
+    """Bring the database to this program's schema, in one transaction; nothing happens where it is there already.
+
+    Several processes may do so at once: one migrates, the others wait and find it done. Raises SchemaMismatch for a
+    database of a newer version, DatabaseUnavailable.
+    """
+    db = Database(settings, pool_size=1)
+    if db.dialect == "sqlite":
+        event.listen(db.engine, "connect", _foreign_keys_off)
+    try:
+        with db.read() as tx:
+            if _revision(tx) == revisions()[-1]:
+                return
+        with db.begin() as tx:  # SQLite: BEGIN IMMEDIATE is the lock
+            if db.dialect == "postgresql":
+                tx.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
+                tx.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
+                tx.execute(text("SET LOCAL lock_timeout = DEFAULT"))
+            found = _revision(tx)
+            _refuse_newer(found)
+            if found != revisions()[-1]:
+                _upgrade(tx)
+                _check_foreign_keys(tx)
+    finally:
+        db.close()
+
+
+def check(db: Database) -> None:
+    """Raises SchemaMismatch where the database's schema is not this program's; DatabaseUnavailable."""
+    with db.read() as tx:
+        found = _revision(tx)
+    _refuse_newer(found)
+    if found is None:
+        raise SchemaMismatch("The database is empty: run `unroll-server migrate`.")
+    if found != (newest := revisions()[-1]):
+        raise SchemaMismatch(
+            f"The database's schema is at revision {found}, this program needs {newest}: run `unroll-server migrate`."
+        )
+
+
+def _refuse_newer(found: str | None) -> None:
+    if found is not None and found not in revisions():
+        raise SchemaMismatch(
+            f"The database was written by a newer version of Unroll (schema revision {found}; this program knows "
+            f"revisions up to {revisions()[-1]}) and this program refuses to touch it: install the newer version."
+        )
+
+
+def _revision(tx: Connection) -> str | None:
+    if not inspect(tx).has_table("alembic_version"):
+        return None
+    return tx.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+
+
+def _upgrade(tx: Connection) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = tx
+    command.upgrade(config, "head")
+
+
+def _foreign_keys_off(connection: sqlite3.Connection, _record: object) -> None:
+    # batch mode drops the old table, which with foreign keys on would delete every row that refers to it
+    connection.execute("PRAGMA foreign_keys=OFF")
+
+
+def _check_foreign_keys(tx: Connection) -> None:
+    if tx.dialect.name == "sqlite" and (broken := tx.execute(text("PRAGMA foreign_key_check")).first()) is not None:
+        raise SchemaMismatch(
+            f"After the migration, rows of {broken[0]} refer to rows of {broken[2]} that do not exist."
+        )

@@ -1,0 +1,128 @@
+"""Real servers for every test that asks for one, and databases made by the migrations.
+
+What a test can ask for (all are lazy; a session that needs no PostgreSQL starts none):
+
+    db              an empty, migrated Database; the test runs on SQLite and on PostgreSQL
+    settings        the Settings behind it
+    empty_settings  the Settings of a database without any table, on both
+    deployment      both columns, SQLite with files and PostgreSQL with Redis, to start processes in (tests/servers)
+    broker          Settings with SQLite and a broker: files, then Redis with a password
+    postgresql      the PostgreSQL server; redis_server, the Redis server
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from store import schema
+from store.db import Database
+from store.settings import Settings
+from tests.servers.deployment import Deployment
+from tests.servers.postgresql import PostgreSQL
+from tests.servers.postgresql import postgresql as start_postgresql
+from tests.servers.redis import Redis
+from tests.servers.redis import redis_server as start_redis
+
+SECRET = "the tests' secret"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nobodys_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test sees the settings, keys or data of whoever runs it."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("UNROLL_")]:
+            patch.delenv(name)
+        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("xdg")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    server = start_postgresql()
+    atexit.register(server.stop)  # an interrupted pytest may not come to the end of this fixture
+    yield server
+    server.stop()
+    atexit.unregister(server.stop)
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[Redis]:
+    server = start_redis()
+    atexit.register(server.stop)
+    yield server
+    server.stop()
+    atexit.unregister(server.stop)
+
+
+@pytest.fixture(scope="session")
+def _migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("template")
+    schema.migrate(Settings(data_dir=folder))
+    return folder / "unroll.db"
+
+
+@pytest.fixture(scope="session")
+def _migrated_database(postgresql: PostgreSQL, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    url = postgresql.create_database()
+    schema.migrate(Settings(data_dir=tmp_path_factory.mktemp("template"), database_url=url))
+    yield url
+    postgresql.drop_database(url)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Settings]:
+    yield from _on(request.param, request, tmp_path)
+
+
+def _on(dialect: str, request: pytest.FixtureRequest, folder: Path, broker_url: str = "") -> Iterator[Settings]:
+    """Settings of a copy of the migrated database, dropped afterwards."""
+    folder = folder / "data"
+    folder.mkdir(mode=0o700)
+    if dialect == "sqlite":
+        shutil.copy(request.getfixturevalue("_migrated_file"), folder / "unroll.db")
+        yield Settings(data_dir=folder, broker_url=broker_url, secret=SECRET, port=0)
+    else:
+        server = request.getfixturevalue("postgresql")
+        url = server.create_database(request.getfixturevalue("_migrated_database"))
+        yield Settings(data_dir=folder, database_url=url, broker_url=broker_url, secret=SECRET, port=0)
+        server.drop_database(url)
+
+
+@pytest.fixture
+def db(settings: Settings) -> Iterator[Database]:
+    database = Database(settings)
+    yield database
+    database.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_settings(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Settings]:
+    if request.param == "sqlite":
+        yield Settings(data_dir=tmp_path / "data", secret=SECRET)
+    else:
+        server = request.getfixturevalue("postgresql")
+        url = server.create_database()
+        yield Settings(data_dir=tmp_path / "data", database_url=url, secret=SECRET)
+        server.drop_database(url)
+
+
+@pytest.fixture(params=["embedded", "production"])
+def deployment(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Deployment]:
+    if request.param == "embedded":
+        found = _on("sqlite", request, tmp_path)
+    else:
+        found = _on("postgresql", request, tmp_path, request.getfixturevalue("redis_server").create_database())
+    for each in found:
+        yield Deployment(request.param, each)
+
+
+@pytest.fixture(params=["filesystem", "redis"])
+def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Settings]:
+    url = "" if request.param == "filesystem" else request.getfixturevalue("redis_server").create_database()
+    yield from _on("sqlite", request, tmp_path, url)

@@ -1,0 +1,90 @@
+"""Server processes that end with the tests, however these end."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def start(
+    command: Sequence[str | Path], log: Path, *, user: str | None = None, death: signal.Signals = signal.SIGKILL
+) -> subprocess.Popen[bytes]:
+    """Start a server; the kernel sends it `death` when the tests' process dies, be it by SIGKILL (on Linux)."""
+    parent = os.getpid()
+
+    def die_with_parent() -> None:
+        if _LIBC is not None:
+            _LIBC.prctl(PR_SET_PDEATHSIG, death)
+            if os.getppid() != parent:  # it died before the call
+                os._exit(1)
+
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd="/",
+            start_new_session=True,  # Ctrl-C reaches pytest alone, which then stops the servers in order
+            preexec_fn=die_with_parent,  # noqa: PLW1509 - it makes one system call and takes no lock
+            **_as_user(user),
+        )
+
+
+def run_as(user: str | None, command: Sequence[str | Path]) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end as another user; its output is captured."""
+    return subprocess.run(command, capture_output=True, text=True, cwd="/", check=False, **_as_user(user))
+
+
+def _as_user(user: str | None) -> dict[str, object]:
+    if user is None:
+        return {}
+    entry = pwd.getpwnam(user)
+    return {
+        "user": entry.pw_uid,
+        "group": entry.pw_gid,
+        "extra_groups": [],
+        "env": {"PATH": os.environ.get("PATH", os.defpath), "HOME": "/", "LC_ALL": "C"},
+    }
+
+
+def scratch(kind: str, user: str | None = None) -> Path:
+    """An empty folder for a server, named by this process; folders of processes that were killed are removed."""
+    base = Path("/tmp") if os.access("/tmp", os.W_OK) else Path(tempfile.gettempdir())  # macOS's own is too private
+    for old in base.glob("unroll-test-*-*-*"):
+        pid = old.name.split("-")[3]
+        if pid.isdigit() and not _alive(int(pid)) and old.owner() in {user, pwd.getpwuid(os.getuid()).pw_name}:
+            shutil.rmtree(old, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"unroll-test-{kind}-{os.getpid()}-", dir=base))
+    if user is not None:
+        shutil.chown(folder, user)
+    return folder
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
