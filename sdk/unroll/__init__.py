@@ -1,1 +1,72 @@
-"""The SDK of Unroll."""
+"""Unroll's SDK: train recurrent networks by backpropagation through time over HTTP, and predict with them.
+
+from unroll import Client
+
+job = Client().train(model=..., data=..., training=...)
+job.wait(progress=True)
+"""
+
+from unroll._version import __version__
+from unroll.client import Client
+from unroll.contract import Event, Job, Network, State, TaskData, Training, TrainJob, VanillaCell
+from unroll.curves import Curves
+from unroll.errors import (
+    APIConnectionError,
+    APIError,
+    APITimeoutError,
+    AuthenticationError,
+    BadRequestError,
+    ConflictError,
+    InvalidRequestError,
+    JobCancelled,
+    JobEndedError,
+    JobFailed,
+    NotFoundError,
+    PermissionDeniedError,
+    QuotaError,
+    RateLimitError,
+    ServerError,
+    UnexpectedAnswerError,
+    UnrollError,
+    WaitTimeout,
+)
+from unroll.job import BestNetwork, JobHandle
+from unroll.predictions import Prediction
+from unroll.weights import TorchNetwork, Weights
+
+__all__ = [
+    "APIConnectionError",
+    "APIError",
+    "APITimeoutError",
+    "AuthenticationError",
+    "BadRequestError",
+    "BestNetwork",
+    "Client",
+    "ConflictError",
+    "Curves",
+    "Event",
+    "InvalidRequestError",
+    "Job",
+    "JobCancelled",
+    "JobEndedError",
+    "JobFailed",
+    "JobHandle",
+    "Network",
+    "NotFoundError",
+    "PermissionDeniedError",
+    "Prediction",
+    "QuotaError",
+    "RateLimitError",
+    "ServerError",
+    "State",
+    "TaskData",
+    "TorchNetwork",
+    "TrainJob",
+    "Training",
+    "UnexpectedAnswerError",
+    "UnrollError",
+    "VanillaCell",
+    "WaitTimeout",
+    "Weights",
+    "__version__",
+]

@@ -1,0 +1,188 @@
+"""One request, made to arrive: keys, timeouts, retries, and errors of the package's own kinds."""
+
+from __future__ import annotations
+
+import platform
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import httpx2
+
+from unroll._settings import Settings, is_loopback
+from unroll._version import __version__
+from unroll._wire import decode, encode
+from unroll.contract import Problem
+from unroll.errors import APIConnectionError, APIError, APITimeoutError, UnexpectedAnswerError, error_class
+
+Params = Mapping[str, str | int | Sequence[str] | None]
+
+NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
+"""Failures before a byte of the request was on its way: safe to retry, whatever the request does."""
+REFUSED = frozenset({429, 503})
+"""The server says that it did not do it."""
+UNCERTAIN = frozenset({500, 502, 504})
+"""Somebody failed, perhaps after it was done: only what may be done twice is tried again."""
+
+
+@dataclass(frozen=True)
+class Retries:
+    """Exponential backoff with full jitter: before attempt n + 1 a wait uniform in [0, min(cap, base 2^(n-1))].
+
+    A Retry-After of the server is waited for in full, plus the jitter; one beyond `patience` is not waited for, the
+    error is raised. Source: M. Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015.
+    """
+
+    attempts: int = 5
+    base: float = 0.25
+    cap: float = 8.0
+    patience: float = 60.0
+
+    def delay(self, attempt: int, retry_after: float | None = None) -> float | None:
+        """Seconds to wait after attempt 1, 2, ...; None: give up."""
+        if attempt >= self.attempts or (retry_after or 0.0) > self.patience:
+            return None
+        jitter = random.uniform(0, min(self.cap, self.base * 2 ** (attempt - 1)))  # noqa: S311 - not a secret
+        return (retry_after or 0.0) + jitter
+
+
+class Transport:
+    """The connection pool. Safe to use from several threads, not across a fork."""
+
+    def __init__(self, settings: Settings, *, timeout: float, retries: Retries) -> None:
+        """`timeout` is the longest silence, in seconds, before a request counts as unanswered."""
+        self.settings = settings
+        self.timeout = timeout
+        self.retries = retries
+        headers = {"User-Agent": f"unroll-sdk/{__version__} python/{platform.python_version()}"}
+        if settings.api_key:
+            headers["Authorization"] = f"Bearer {settings.api_key}"
+        # A proxy of the environment knows nothing of this machine's loopback.
+        self._http = httpx2.Client(base_url=settings.url, headers=headers, trust_env=not is_loopback(settings.url))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Params | None = None,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+        repeatable: bool | None = None,
+        patience: float = 0.0,
+    ) -> httpx2.Response:
+        """The answer, 2xx or 304.
+
+        `repeatable`: doing it twice is the same as doing it once; by default so for every method but POST.
+        `patience`: seconds that the server may take on purpose, beyond the timeout.
+        Raises an APIError, APIConnectionError or APITimeoutError when the retries are used up.
+        """
+        repeatable = method != "POST" if repeatable is None else repeatable
+        content = None if body is None else encode(body)
+        attempt, maybe_done = 0, False
+        while True:
+            attempt += 1
+            request = self._build(method, path, params, content, headers, self._timeout(self.timeout + patience))
+            try:
+                response = self._http.send(request)
+            except httpx2.TransportError as error:
+                maybe_done |= not isinstance(error, NOT_SENT)
+                delay = self.retries.delay(attempt) if repeatable or isinstance(error, NOT_SENT) else None
+                if delay is None:
+                    raise self._unreachable(error) from error
+            else:
+                if response.is_success or response.status_code == 304:
+                    return response
+                if method == "DELETE" and response.status_code == 404 and maybe_done:
+                    return response  # an earlier attempt, whose answer was lost, has deleted it
+                again = response.status_code in (REFUSED | UNCERTAIN if repeatable else REFUSED)
+                maybe_done |= response.status_code in UNCERTAIN
+                delay = self.retries.delay(attempt, _retry_after(response)) if again else None
+                if delay is None:
+                    raise _error(response)
+            time.sleep(delay)
+
+    def answers(self, path: str) -> bool:
+        """Whether a GET, tried once, is answered with success."""
+        try:
+            return self._http.send(self._build("GET", path, None, None, None, self._timeout(self.timeout))).is_success
+        except httpx2.TransportError:
+            return False
+
+    @contextmanager
+    def stream(
+        self, path: str, *, params: Params | None = None, headers: Mapping[str, str], silence: float
+    ) -> Iterator[httpx2.Response]:
+        """One GET whose body is read as it comes, without retries; `silence` seconds without a byte are a timeout.
+
+        Raises as `request` does, also while the body is read.
+        """
+        request = self._build("GET", path, params, None, headers, self._timeout(silence))
+        try:
+            response = self._http.send(request, stream=True)
+            try:
+                if not response.is_success:
+                    response.read()
+                    raise _error(response)
+                yield response
+            finally:
+                response.close()
+        except httpx2.TransportError as error:
+            raise self._unreachable(error) from error
+
+    def _build(
+        self,
+        method: str,
+        path: str,
+        params: Params | None,
+        content: bytes | None,
+        headers: Mapping[str, str] | None,
+        timeout: httpx2.Timeout,
+    ) -> httpx2.Request:
+        given = {name: value for name, value in (params or {}).items() if value is not None}
+        sent = dict(headers or {})
+        if content is not None:
+            sent["Content-Type"] = "application/json"
+        return self._http.build_request(method, path, params=given, content=content, headers=sent, timeout=timeout)
+
+    def _timeout(self, read: float) -> httpx2.Timeout:
+        return httpx2.Timeout(self.timeout, connect=min(self.timeout, 5.0), read=read)
+
+    def _unreachable(self, error: httpx2.TransportError) -> APIConnectionError:
+        reason = str(error) or type(error).__name__
+        if isinstance(error, httpx2.TimeoutException):
+            return APITimeoutError(f"{self.settings.url} did not answer in time: {reason}")
+        return APIConnectionError(f"{self.settings.url} cannot be reached: {reason}")
+
+
+def _retry_after(response: httpx2.Response) -> float | None:
+    """Seconds, from either form of the header (RFC 9110, 10.2.3); None where there is none that can be read."""
+    value = response.headers.get("Retry-After", "")
+    if value.isdecimal():
+        return float(value)
+    try:
+        moment = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+
+
+def _error(response: httpx2.Response) -> APIError:
+    problem: Problem | None = None
+    if response.headers.get("Content-Type", "").startswith("application/problem+json"):
+        try:
+            problem = decode(Problem, response.content)
+        except UnexpectedAnswerError:
+            problem = None
+    request_id = problem.request_id if problem else response.headers.get("X-Request-ID")
+    kind = error_class(problem.code if problem else None, response.status_code)
+    return kind(response.status_code, problem, request_id, response.text[:200].strip())

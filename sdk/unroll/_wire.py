@@ -1,0 +1,93 @@
+"""Between Python values and the wire: what is sent holds only what was set; unknown things in an answer are no error."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
+
+import numpy as np
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from unroll.contract import Request
+from unroll.errors import UnexpectedAnswerError
+
+T = TypeVar("T", bound=BaseModel)
+
+DISCRIMINATORS = frozenset({"type", "kind"})
+"""Sent even where they are the default: they say which of several things the other fields describe."""
+
+
+def encode(value: object) -> bytes:
+    """JSON of what was set. Raises ValueError for NaN and infinity, TypeError for what JSON cannot say."""
+    return json.dumps(_plain(value), allow_nan=False, separators=(",", ":")).encode()
+
+
+def _plain(value: object) -> object:
+    match value:
+        case BaseModel():
+            fields = type(value).model_fields
+            return {
+                fields[name].serialization_alias or name: _plain(getattr(value, name))
+                for name in fields
+                if name in value.model_fields_set or name in DISCRIMINATORS
+            }
+        case dict():
+            return {key: _plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case np.ndarray():
+            return value.tolist()
+        case np.generic():
+            return value.item()
+        case datetime():
+            if value.tzinfo is None:
+                raise ValueError(f"{value} has no time zone")
+            return value.isoformat()
+    return value
+
+
+def decode(model: type[T], content: bytes | str) -> T:
+    """Read an answer. Fields that are not known here are ignored.
+
+    A value that is not known here (a newer server's cell, event type or status) is kept as plain JSON in its
+    place, so that one new thing on the server does not make a whole list unreadable. Raises UnexpectedAnswerError
+    for anything else.
+    """
+    try:
+        return model.model_validate_json(content, extra="ignore")
+    except ValidationError as error:
+        try:
+            answer = _tolerant(model, json.loads(content))
+        except (ValueError, LookupError):
+            answer = None
+        if isinstance(answer, model):
+            return answer
+        raise UnexpectedAnswerError(f"The answer is no {model.__name__}: {error}") from error
+
+
+def _tolerant(kind: Any, raw: Any) -> Any:
+    """`raw` read as `kind`, where that is possible piece by piece; raises LookupError where a field is missing."""
+    if get_origin(kind) is list and isinstance(raw, list):
+        return [_tolerant(get_args(kind)[0], item) for item in raw]
+    if get_origin(kind) in {Union, UnionType}:
+        models = [one for one in get_args(kind) if isinstance(one, type) and issubclass(one, BaseModel)]
+        if raw is not None and len(models) == 1 and isinstance(raw, dict):
+            return _tolerant(models[0], raw)
+    if isinstance(kind, type) and issubclass(kind, BaseModel) and isinstance(raw, dict):
+        values = {}
+        for name, field in kind.model_fields.items():
+            wire = field.alias or name
+            other = name in DISCRIMINATORS and raw.get(wire, field.default) not in get_args(field.annotation)
+            if other and issubclass(kind, Request):
+                return raw  # a kind of thing that is not known here: its fields would mean something else
+            if wire in raw:
+                values[name] = _tolerant(field.annotation, raw[wire])
+            elif field.is_required():
+                raise LookupError(name)
+        return kind.model_construct(_fields_set=set(values), **values)
+    try:
+        return TypeAdapter(kind).validate_json(json.dumps(raw), extra="ignore")
+    except ValidationError:
+        return raw

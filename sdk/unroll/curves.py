@@ -1,0 +1,65 @@
+"""Learning curves as arrays: a job's metrics by name, over steps and replicas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unroll.contract import Metrics
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Curves(Mapping[str, NDArray[np.float64]]):
+    """curves[name] is an array [steps, R]; row n was measured at step `curves.steps[n]`.
+
+    NaN stands where a value was not finite, and, if the server thinned the curves (`downsampled`), where a series
+    has no point at that step: thinning keeps each series' end points and extremes, which lie at different steps.
+    """
+
+    def __init__(self, metrics: Metrics) -> None:
+        self.job = metrics.job
+        self.last_step = metrics.last_step
+        self.downsampled = metrics.downsampled
+        self.steps: NDArray[np.int64] = np.unique(
+            np.concatenate([np.zeros(0, np.int64), *(np.asarray(s.steps, np.int64) for s in metrics.series)])
+        )
+        replicas = 1 + max((series.replica for series in metrics.series), default=-1)
+        self._values: dict[str, NDArray[np.float64]] = {}
+        for series in metrics.series:
+            if series.name not in self._values:
+                self._values[series.name] = np.full((len(self.steps), replicas), np.nan)
+            rows = np.searchsorted(self.steps, series.steps)
+            self._values[series.name][rows, series.replica] = np.asarray(series.values, np.float64)  # None becomes NaN
+
+    def __getitem__(self, name: str) -> NDArray[np.float64]:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        names = ", ".join(self._values) or "none yet"
+        return f"Curves({names}; {len(self.steps)} points up to step {self.last_step})"
+
+    def to_numpy(self) -> dict[str, NDArray[np.float64] | NDArray[np.int64]]:
+        """A plain dict: "steps" [steps] and each metric [steps, R]; fits numpy.savez(**...)."""
+        return {"steps": self.steps, **self._values}
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A data frame with the index `step` and the columns (metric, replica). Needs unroll-sdk[pandas]."""
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise ImportError('data frames need pandas: pip install "unroll-sdk[pandas]"') from error
+        replicas = range(next(iter(self._values.values())).shape[1] if self._values else 0)
+        columns = pd.MultiIndex.from_product([list(self._values), replicas], names=["metric", "replica"])
+        values = np.hstack(list(self._values.values())) if self._values else np.zeros((0, 0))
+        return pd.DataFrame(values, index=pd.Index(self.steps, name="step"), columns=columns)

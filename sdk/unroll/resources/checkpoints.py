@@ -1,0 +1,48 @@
+"""Checkpoints: their weights, and predictions with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from numpy.typing import ArrayLike
+
+from unroll._transport import Transport
+from unroll._wire import decode
+from unroll.contract import Checkpoint, PredictResponse, Replica, Returnable
+from unroll.predictions import Prediction, StateLike, is_stacked, predict_body, prediction
+from unroll.resources.paging import path
+from unroll.weights import Weights
+
+
+class Checkpoints:
+    """The weights of all replicas at one step."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def get(self, checkpoint_id: str) -> Checkpoint:
+        """One checkpoint, without its content."""
+        return decode(Checkpoint, self._transport.request("GET", path("checkpoints", checkpoint_id)).content)
+
+    def content(self, checkpoint_id: str) -> bytes:
+        """The weights as a safetensors file, to be kept as it is."""
+        return self._transport.request("GET", path("checkpoints", checkpoint_id, "content")).content
+
+    def weights(self, checkpoint_id: str) -> Weights:
+        """The weights as NumPy arrays; `.to_torch()` makes modules of them."""
+        return Weights(self.content(checkpoint_id), self.get(checkpoint_id))
+
+    def predict(
+        self,
+        checkpoint_id: str,
+        inputs: ArrayLike | Sequence[ArrayLike],
+        *,
+        state: StateLike | None = None,
+        returns: Sequence[Returnable] = ("outputs",),
+        replica: Replica = "best",
+    ) -> Prediction:
+        """Run sequences through the networks of this checkpoint; arguments as for a model's predict."""
+        body = predict_body(inputs, state, returns, replica)
+        where = path("checkpoints", checkpoint_id, "predict")
+        response = self._transport.request("POST", where, body=body, repeatable=True)
+        return prediction(decode(PredictResponse, response.content), stacked=is_stacked(inputs))

@@ -1,0 +1,132 @@
+"""Jobs: submit, look, steer, and follow."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from unroll._sse import follow
+from unroll._transport import Params, Transport
+from unroll._wire import decode
+from unroll.contract import ENDED, Checkpoint, DryRun, Event, Job, JobStatus, Metrics, Page, TrainJob
+from unroll.curves import Curves
+from unroll.resources.paging import Listing, path
+
+Config = TrainJob | Mapping[str, Any]
+
+
+class Jobs:
+    """Training jobs. `Client.train` and `Client.job` give a handle that is more comfortable for one job."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def submit(self, config: Config, *, idempotency_key: str | None = None) -> Job:
+        """Submit a job. However often the request has to be sent, it is one job.
+
+        `idempotency_key` makes that hold across calls and processes too: the same key with the same configuration
+        is the same job, with another one it is an InvalidRequestError.
+        """
+        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+        response = self._transport.request("POST", path("jobs"), body=config, headers=headers, repeatable=True)
+        return decode(Job, response.content)
+
+    def dry_run(self, config: Config) -> DryRun:
+        """What a job would be and cost; nothing is stored."""
+        params = {"dry_run": "true"}
+        response = self._transport.request("POST", path("jobs"), body=config, params=params, repeatable=True)
+        return decode(DryRun, response.content)
+
+    def list(
+        self,
+        *,
+        status: Sequence[JobStatus] = (),
+        labels: Mapping[str, str] | None = None,
+        kind: str | None = None,
+        model: str | None = None,
+        name: str | None = None,
+        limit: int | None = None,
+    ) -> Listing[Job]:
+        """Jobs that fit every filter, newest first; `limit` is the size of one page."""
+        pairs = [f"{label}:{value}" for label, value in (labels or {}).items()]
+        params: Params = {
+            "status": list(status),
+            "label": pairs,
+            "kind": kind,
+            "model": model,
+            "name": name,
+            "limit": limit,
+        }
+        return Listing(self._transport, path("jobs"), Job, params)
+
+    def get(self, job_id: str, *, wait: float = 0.0) -> Job:
+        """A job as it is now; `wait`: first wait up to so many seconds until it has ended."""
+        response = self._transport.request("GET", path("jobs", job_id), headers=_prefer(wait), patience=wait)
+        return decode(Job, response.content)
+
+    def changed(self, job_id: str, etag: str | None, *, wait: float = 0.0) -> tuple[Job | None, str | None]:
+        """The job and its ETag if it is not the one that `etag` stands for; `wait` up to so many seconds for that.
+
+        (None, etag) where nothing has changed.
+        """
+        headers = _prefer(wait) | ({"If-None-Match": etag} if etag else {})
+        response = self._transport.request("GET", path("jobs", job_id), headers=headers, patience=wait)
+        if response.status_code == 304:
+            return None, etag
+        return decode(Job, response.content), response.headers.get("ETag")
+
+    def cancel(self, job_id: str) -> Job:
+        """Cancel; a running job stops at its next step. Cancelling twice is no error."""
+        return self._steer(job_id, "cancel", repeatable=True)
+
+    def pause(self, job_id: str) -> Job:
+        """Pause; a running job makes a checkpoint first."""
+        return self._steer(job_id, "pause", repeatable=True)
+
+    def resume(self, job_id: str) -> Job:
+        """Queue a paused job again."""
+        return self._steer(job_id, "resume", repeatable=True)
+
+    def retry(self, job_id: str) -> Job:
+        """Queue a failed or cancelled job again; it goes on from its last checkpoint."""
+        return self._steer(job_id, "retry", repeatable=False)
+
+    def delete(self, job_id: str) -> None:
+        """Delete an ended job with its metrics and checkpoints. Raises ConflictError while it has not ended."""
+        self._transport.request("DELETE", path("jobs", job_id))
+
+    def events(self, job_id: str, *, after: int = 0, limit: int | None = None) -> Page[Event]:
+        """One page of the job's journal as it is now, beginning with event `after` + 1."""
+        params = {"after": after, "limit": limit}
+        return decode(
+            Page[Event], self._transport.request("GET", path("jobs", job_id, "events"), params=params).content
+        )
+
+    def stream(self, job_id: str, *, after: int = 0) -> Iterator[Event]:
+        """The job's events from event `after` + 1 on, as they happen, until it has ended: each once, in order, no gaps.
+
+        Connections that break are opened again. The job knows nothing of readers: to stop reading changes nothing.
+        """
+        where = path("jobs", job_id, "events")
+        return follow(self._transport, where, after=after, ended=lambda: self.get(job_id).status in ENDED)
+
+    def metrics(
+        self, job_id: str, *, names: Sequence[str] = (), from_step: int = 0, max_points: int | None = None
+    ) -> Curves:
+        """Learning curves; `max_points` thins each, keeping its end points and extremes."""
+        params: Params = {"names": list(names), "from_step": from_step, "max_points": max_points}
+        response = self._transport.request("GET", path("jobs", job_id, "metrics"), params=params)
+        return Curves(decode(Metrics, response.content))
+
+    def checkpoints(self, job_id: str, *, limit: int | None = None) -> Listing[Checkpoint]:
+        """The job's checkpoints; `limit` is the size of one page."""
+        return Listing(self._transport, path("jobs", job_id, "checkpoints"), Checkpoint, {"limit": limit})
+
+    def _steer(self, job_id: str, verb: str, *, repeatable: bool) -> Job:
+        return decode(Job, self._transport.request("POST", path("jobs", job_id, verb), repeatable=repeatable).content)
+
+
+def _prefer(seconds: float) -> dict[str, str]:
+    return {"Prefer": f"wait={math.ceil(seconds)}"} if seconds > 0 else {}

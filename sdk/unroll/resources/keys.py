@@ -1,0 +1,46 @@
+"""Keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from unroll._transport import Transport
+from unroll._wire import decode
+from unroll.contract import ChangeKey, CreatedKey, Key, NewKey, Scope
+from unroll.resources.paging import Listing, path
+
+
+class Keys:
+    """The tenant's keys. All of this needs the scope `admin`."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def create(
+        self,
+        name: str,
+        *,
+        scopes: Sequence[Scope] = ("read", "write", "predict"),
+        expires_at: datetime | None = None,
+        max_active_jobs: int | None = None,
+    ) -> CreatedKey:
+        """A new key. Its `secret` is shown this once. Not tried again where the answer was lost: list the keys then."""
+        new = NewKey(name=name, scopes=list(scopes), expires_at=expires_at, max_active_jobs=max_active_jobs)
+        return decode(CreatedKey, self._transport.request("POST", path("keys"), body=new).content)
+
+    def list(self, *, limit: int | None = None) -> Listing[Key]:
+        """All keys, without their secrets; `limit` is the size of one page."""
+        return Listing(self._transport, path("keys"), Key, {"limit": limit})
+
+    def get(self, key_id: str) -> Key:
+        """One key."""
+        return decode(Key, self._transport.request("GET", path("keys", key_id)).content)
+
+    def update(self, key_id: str, change: ChangeKey) -> Key:
+        """Change the fields that are set in `change`; setting one to None takes the limit away."""
+        return decode(Key, self._transport.request("PATCH", path("keys", key_id), body=change).content)
+
+    def delete(self, key_id: str) -> None:
+        """Delete a key; it stops working at once."""
+        self._transport.request("DELETE", path("keys", key_id))

@@ -1,0 +1,77 @@
+"""Registered models and built-in tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from numpy.typing import ArrayLike
+
+from unroll._transport import Transport
+from unroll._wire import decode
+from unroll.contract import Model, Network, PredictResponse, Replica, Returnable, Task
+from unroll.predictions import Prediction, StateLike, is_stacked, predict_body, prediction
+from unroll.resources.paging import Listing, path
+
+
+class Models:
+    """Network configurations under a name, and predictions with what they serve."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def register(self, name: str, config: Network | Mapping[str, Any]) -> Model:
+        """Register a configuration; the same one under the same name is no error. Raises ConflictError for another."""
+        body = {"name": name, "config": config}
+        return decode(Model, self._transport.request("POST", path("models"), body=body, repeatable=True).content)
+
+    def list(self, *, limit: int | None = None) -> Listing[Model]:
+        """All models; `limit` is the size of one page."""
+        return Listing(self._transport, path("models"), Model, {"limit": limit})
+
+    def get(self, name: str) -> Model:
+        """One model."""
+        return decode(Model, self._transport.request("GET", path("models", name)).content)
+
+    def delete(self, name: str) -> None:
+        """Delete a model. Raises ConflictError while unfinished jobs use it."""
+        self._transport.request("DELETE", path("models", name))
+
+    def serve(self, name: str, checkpoint: str, replica: int | Literal["best"] = "best") -> Model:
+        """Pin the checkpoint and replica that `predict` uses."""
+        body = {"checkpoint": checkpoint, "replica": replica}
+        self._transport.request("PUT", path("models", name, "serving"), body=body)
+        return self.get(name)
+
+    def predict(
+        self,
+        name: str,
+        inputs: ArrayLike | Sequence[ArrayLike],
+        *,
+        state: StateLike | None = None,
+        returns: Sequence[Returnable] = ("outputs",),
+        replica: Replica = "best",
+    ) -> Prediction:
+        """Run sequences through the network that the model serves.
+
+        `inputs` is a list of arrays [T_i, I] or one array [B, T, I]; `state` is an earlier prediction's, to go on from;
+        `returns` may name "outputs", "state" and "hidden". Raises ConflictError where nothing is trained yet.
+        """
+        body = predict_body(inputs, state, returns, replica)
+        response = self._transport.request("POST", path("models", name, "predict"), body=body, repeatable=True)
+        return prediction(decode(PredictResponse, response.content), stacked=is_stacked(inputs))
+
+
+class Tasks:
+    """The built-in tasks."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def list(self) -> Listing[Task]:
+        """All tasks."""
+        return Listing(self._transport, path("tasks"), Task)
+
+    def get(self, name: str) -> Task:
+        """One task, with the JSON Schema of its parameters."""
+        return decode(Task, self._transport.request("GET", path("tasks", name)).content)

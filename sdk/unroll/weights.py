@@ -1,0 +1,110 @@
+"""A checkpoint's weights as NumPy arrays, or as PyTorch modules.
+
+The tensors are those of the course's equations, with the replica axis R in front:
+
+    h[t] = f(W_xh x[t] + b_x + W_hh h[t-1] + b_h),   y[t] = W_hy h[t] + b_y
+
+    layers.0.W_xh [R, H, I]   layers.0.b_x [R, H]   layers.0.W_hh [R, H, H]   layers.0.b_h [R, H]
+    readout.W_hy [R, O, H]    readout.b_y [R, O]
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unroll.contract import Checkpoint, Network
+from unroll.errors import UnexpectedAnswerError
+
+Array = NDArray[Any]
+
+
+class TorchNetwork(NamedTuple):
+    """One replica as PyTorch modules: y = readout(rnn(x)[0]) for x [T, B, I] (batch_first is False)."""
+
+    rnn: Any
+    """torch.nn.RNN."""
+    readout: Any
+    """torch.nn.Linear."""
+
+
+class Weights(Mapping[str, Array]):
+    """weights[name] is an array [R, ...]; `metadata` is what the file says about itself."""
+
+    def __init__(self, content: bytes, checkpoint: Checkpoint) -> None:
+        """`content` is a safetensors file. Raises UnexpectedAnswerError where it is none, or not the checkpoint's."""
+        if hashlib.sha256(content).hexdigest() != checkpoint.sha256:
+            raise UnexpectedAnswerError(f"The weights of {checkpoint.id} do not have its SHA-256; they were damaged.")
+        self.network: Network = checkpoint.network
+        self.checkpoint = checkpoint
+        self.tensors, self.metadata = read_safetensors(content)
+
+    def __getitem__(self, name: str) -> Array:
+        return self.tensors[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tensors)
+
+    def __len__(self) -> int:
+        return len(self.tensors)
+
+    def replica(self, replica: int | Literal["best"] = "best") -> dict[str, Array]:
+        """The arrays of one replica, without the replica axis. Raises ValueError if there is no such replica."""
+        index = self.checkpoint.best_replica if replica == "best" else replica
+        if index is None:
+            raise ValueError("this checkpoint was not evaluated, so no replica is known to be the best: name one")
+        if not 0 <= index < self.checkpoint.replicas:
+            raise ValueError(f"there is no replica {index}; there are {self.checkpoint.replicas}, counted from 0")
+        return {name: tensor[index] for name, tensor in self.tensors.items()}
+
+    def to_torch(self, replica: int | Literal["best"] = "best") -> TorchNetwork:
+        """One replica as torch.nn.RNN and torch.nn.Linear, with these weights and their precision.
+
+        Raises ImportError without PyTorch, ValueError for a network that torch.nn.RNN does not have.
+        """
+        try:
+            # by name: nothing of this package may depend on PyTorch
+            torch = importlib.import_module("torch")
+        except ImportError as error:
+            raise ImportError('PyTorch modules need PyTorch: pip install "unroll-sdk[torch]"') from error
+        cell = getattr(self.network, "cell", None)
+        activation = getattr(cell, "activation", None)
+        if activation not in {"tanh", "relu"}:
+            raise ValueError(f"torch.nn.RNN has no such cell: {cell!r}")
+        arrays = self.replica(replica)
+        hidden, inputs = arrays["layers.0.W_xh"].shape
+        kind = getattr(torch, str(arrays["layers.0.W_xh"].dtype))
+        rnn = torch.nn.RNN(inputs, hidden, nonlinearity=activation, dtype=kind)
+        readout = torch.nn.Linear(hidden, arrays["readout.W_hy"].shape[0], dtype=kind)
+        pairs = {
+            "layers.0.W_xh": rnn.weight_ih_l0,
+            "layers.0.b_x": rnn.bias_ih_l0,
+            "layers.0.W_hh": rnn.weight_hh_l0,
+            "layers.0.b_h": rnn.bias_hh_l0,
+            "readout.W_hy": readout.weight,
+            "readout.b_y": readout.bias,
+        }
+        with torch.no_grad():
+            for name, parameter in pairs.items():
+                parameter.copy_(torch.from_numpy(np.array(arrays[name])))
+        return TorchNetwork(rnn, readout)
+
+
+def read_safetensors(content: bytes) -> tuple[dict[str, Array], dict[str, str]]:
+    """Tensors and metadata of a safetensors file. Raises UnexpectedAnswerError where it is none."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        tensors = load(content)
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise UnexpectedAnswerError(f"This is no safetensors file: {error}") from error
+    metadata: dict[str, str] = header.get("__metadata__", {})
+    return tensors, metadata
