@@ -9,14 +9,14 @@ VENV := .venv
 BIN  := $(VENV)/bin
 LOG  := $(VENV)/install.log
 PIP  := $(BIN)/python -m pip --disable-pip-version-check --no-input
-PACKAGES = $(wildcard api worker store rnn migrations bench tests docs sdk)
+PACKAGES = $(wildcard api worker store rnn migrations bench examples tests sdk)
 
 # A Python of one's own choice: make demo PYTHON=/path/to/python3.12
 PYTHON ?=
 CANDIDATES := $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11
 
 # Tests run in as many processes as there are cores, four at most: each starts a PostgreSQL and a Redis of its own.
-PYTEST_ARGS ?= -n logical --maxprocesses 4 --dist loadscope
+PYTEST_ARGS ?= -n logical --maxprocesses 4 --dist worksteal
 
 .PHONY: help demo up test lint fmt openapi constraints bench clean
 
@@ -24,7 +24,7 @@ help: ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sort | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 demo: $(VENV)/.runtime ## train the integrator through a service of its own, predict, plot, stop
-	@$(BIN)/python docs/demo.py
+	@$(BIN)/python examples/integrate_noise.py
 
 up: $(VENV)/.runtime ## run the service here (SQLite, no servers) until Ctrl-C
 	@$(BIN)/unroll-server up
