@@ -61,6 +61,14 @@ clean: ## remove caches and build outputs; .venv and data stay
 
 DECLARED := pyproject.toml sdk/pyproject.toml constraints.txt
 
+# An environment works if its Python is still there and its scripts name it: not after the folder was moved or copied.
+WORKS := test -x $(BIN)/python && grep -qsF "$(CURDIR)/$(BIN)/python" $(BIN)/pip
+ifneq ($(shell $(WORKS) && echo yes),yes)
+DECLARED += remake
+endif
+.PHONY: remake
+remake:
+
 $(VENV)/.runtime: $(DECLARED)
 	@$(call install,the service,.[demo])
 	@touch $@
@@ -71,11 +79,11 @@ $(VENV)/.dev: $(DECLARED)
 
 comma := ,
 
-# $(1) what is installed, in words; $(2) the requirement. An environment that is broken (its Python was removed, its
-# making was interrupted) is made anew; one that works is kept and brought up to date.
+# $(1) what is installed, in words; $(2) the requirement. An environment that does not work is made anew; one that
+# does is kept and brought up to date.
 define install
 set -e; \
-if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+if ! { $(WORKS); }; then \
 	python=; \
 	for candidate in $(CANDIDATES); do \
 		if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python=$$candidate; break; fi; \
