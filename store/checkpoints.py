@@ -41,7 +41,13 @@ class NewCheckpoint:
 
 
 def write(tx: Connection, tenant: str, job_id: str, attempt: int, new: NewCheckpoint) -> str:
-    """Store a checkpoint in the caller's fenced transaction; its id."""
+    """Store a checkpoint in the caller's fenced transaction; its id.
+
+    An attempt that stops before its first step hands over the checkpoint that it began from: that one stays as it is.
+    """
+    same = select(checkpoints.c.id).where(checkpoints.c.job_id == job_id, checkpoints.c.step == new.step)
+    if (earlier := tx.execute(same).scalar_one_or_none()) is not None:
+        return str(earlier)
     checkpoint_id = new_id("ckpt")
     tx.execute(
         insert(checkpoints).values(
@@ -103,7 +109,7 @@ def _put(tx: Connection, content: bytes) -> str:
     upsert = (
         (sqlite if tx.dialect.name == "sqlite" else postgresql).insert(blobs).values(sha256=digest, size=len(content))
     )
-    # DO UPDATE, not DO NOTHING: it locks the row, so that the garbage collector cannot take it from under this transaction
+    # DO UPDATE, not DO NOTHING: it locks the row, so that the garbage collector cannot take it away meanwhile
     tx.execute(upsert.on_conflict_do_update(index_elements=["sha256"], set_={"size": len(content)}))
     if tx.execute(select(blob_chunks.c.position).where(blob_chunks.c.sha256 == digest).limit(1)).first() is None:
         for position, start in enumerate(range(0, len(content), CHUNK_BYTES)):
@@ -124,7 +130,7 @@ def blob(tx: Connection, digest: str) -> bytes:
 
 
 def collect_garbage(db: Database) -> int:
-    """Delete blobs that no checkpoint needs; how many. One that is taken up again meanwhile is left for the next time."""
+    """Delete blobs that no checkpoint needs; how many. One taken up again meanwhile is left for the next time."""
     needed = select(checkpoints.c.id).where(
         or_(checkpoints.c.weights_sha256 == blobs.c.sha256, checkpoints.c.state_sha256 == blobs.c.sha256)
     )
@@ -133,7 +139,9 @@ def collect_garbage(db: Database) -> int:
             if tx.execute(select(blobs.c.sha256).where(~needed.exists()).limit(1)).first() is None:
                 return 0
         with db.begin() as tx:
-            return tx.execute(delete(blobs).where(~needed.exists())).rowcount
+            # skip what a writer holds: waiting for it while holding others could be a deadlock
+            free = select(blobs.c.sha256).where(~needed.exists()).with_for_update(skip_locked=True)
+            return tx.execute(delete(blobs).where(blobs.c.sha256.in_(tx.execute(free).scalars().all()))).rowcount
     except IntegrityError:
         return 0
 
@@ -159,7 +167,8 @@ def list_of_job(
         if tx.execute(select(jobs.c.id).where(jobs.c.id == job_id, jobs.c.tenant == tenant)).one_or_none() is None:
             raise NotFound(f"There is no job {job_id}.")
         query = _query().where(checkpoints.c.job_id == job_id)
-        return page(tx, query, checkpoints.c.id, limit=limit, cursor=cursor, show=_show)
+        # by step: ids are as good as the clocks of the machines that made them
+        return page(tx, query, checkpoints.c.step, limit=limit, cursor=cursor, show=_show)
 
 
 def resumable(tx: Connection, job_id: str) -> Sequence[Row[Any]]:

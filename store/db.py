@@ -1,7 +1,8 @@
 """One database, SQLite or PostgreSQL. With the broker's URL in queue.py, the only place that knows the difference.
 
 SQLite: WAL, foreign keys, BEGIN IMMEDIATE for writers (a deferred reader that turns writer fails with
-"database is locked" at once, whatever the timeout), synchronous FULL so that what was acknowledged survives a power cut.
+"database is locked" at once, whatever the timeout), synchronous FULL so that what was acknowledged survives a power
+cut.
 PostgreSQL: READ COMMITTED; a transaction left idle by a stopped process is ended by the server, so it cannot hold a
 job's row for ever.
 """
@@ -17,14 +18,14 @@ from typing import Any
 from sqlalchemy import Connection, Double, create_engine, event, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.selectable import TableClause
 
-from store.errors import DatabaseUnavailable
+from store.errors import DatabaseUnavailable, InvalidRequest
 from store.settings import Settings
 
 BUSY_SECONDS = 10.0
@@ -66,7 +67,7 @@ class Database:
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
         elif self.dialect == "postgresql":
-            idle = int(max(settings.lease_seconds, 1.0) * 1000)
+            idle, wait = int(max(settings.lease_seconds, 1.0) * 1000), int(BUSY_SECONDS * 1000)
             self.engine = create_engine(
                 url,
                 pool_size=pool_size,
@@ -75,7 +76,7 @@ class Database:
                 pool_timeout=BUSY_SECONDS,
                 connect_args={
                     "connect_timeout": 5,
-                    "options": f"-c idle_in_transaction_session_timeout={idle} -c lock_timeout={int(BUSY_SECONDS * 1000)}",
+                    "options": f"-c idle_in_transaction_session_timeout={idle} -c lock_timeout={wait}",
                 },
             )
         else:
@@ -119,7 +120,12 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except (OperationalError, InterfaceError, PoolTimeout) as error:
+        if getattr(getattr(error, "orig", None), "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
+            raise  # "no such table" and the like: SQLite has one class of errors for these and for a busy file
         raise DatabaseUnavailable(f"The database does not answer: {_first_line(error)}") from error
+    except (DataError, OverflowError) as error:
+        # PostgreSQL has no text with NUL in it, SQLite has; neither has integers of any size
+        raise InvalidRequest(f"A value cannot be looked up or stored: {_first_line(error)}") from error
     except DBAPIError as error:
         if error.connection_invalidated:
             raise DatabaseUnavailable from error

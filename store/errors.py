@@ -91,13 +91,13 @@ class DatabaseUnavailable(StoreError):
     code = "database_unavailable"
 
 
-class LeaseLost(Exception):  # noqa: N818 - a fact about the world, not a mistake in the program
+class LeaseLost(Exception):
     """Another worker owns the job now, or it was taken back; this attempt may write nothing more."""
 
 
-class TornBlob(Exception):  # noqa: N818
+class TornBlob(Exception):
     """Stored content does not have the hash it is filed under."""
 
 
-class SchemaMismatch(Exception):  # noqa: N818
+class SchemaMismatch(Exception):
     """The database's schema is not the one that this version of the program needs."""

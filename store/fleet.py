@@ -77,12 +77,12 @@ def list_queues(db: Database, alive_seconds: float) -> list[Queue]:
             .group_by(jobs.c.device, jobs.c.status)
         ).all()
         alive = tx.execute(
-            select(workers.c.device, func.count())
+            select(workers.c.device, func.count().label("alive"))
             .where(workers.c.seen_at >= db_now() - alive_seconds)
             .group_by(workers.c.device)
         ).all()
     by_device = {(device, status): count for device, status, count in counts}
-    live = {device: count for device, count in alive}
+    live = {row.device: row.alive for row in alive}
     fitting = {"auto": sum(live.values()), "cpu": live.get("cpu", 0), "cuda": live.get("cuda", 0)}
     return [
         Queue(

@@ -14,11 +14,18 @@ from sqlalchemy.exc import IntegrityError
 from store import journal
 from store.clock import instant
 from store.db import Database, db_now
-from store.errors import IdempotencyKeyReused, InvalidTransition, JobNotEnded, NotFound, QuotaExceeded
+from store.errors import (
+    IdempotencyKeyReused,
+    InvalidRequest,
+    InvalidTransition,
+    JobNotEnded,
+    NotFound,
+    QuotaExceeded,
+)
 from store.ids import new_id
 from store.paging import page
 from store.states import move
-from store.tables import jobs
+from store.tables import jobs, keys, models
 from unroll.contract import (
     CONTRACT_VERSION,
     ENDED,
@@ -64,25 +71,31 @@ def submit(
 ) -> tuple[Job, bool]:
     """Store a queued job; (job, True), or (the job stored before under the same Idempotency-Key, False).
 
-    `idempotency` is the key and the body's hash. Raises IdempotencyKeyReused and QuotaExceeded.
+    `idempotency` is the key and the body's hash. Raises IdempotencyKeyReused, QuotaExceeded, and InvalidRequest where
+    the model was deleted at this moment.
     """
     key, digest = idempotency or (None, None)
     try:
         with db.begin() as tx:
             if key is not None and (earlier := _by_idempotency_key(tx, tenant, key)) is not None:
                 return _same(tx, earlier, digest), False
-            if max_active_jobs is not None and active(tx, key_id) >= max_active_jobs:
-                raise QuotaExceeded(f"This key may have {max_active_jobs} jobs that have not ended.")
+            if max_active_jobs is not None:
+                # the key's row is locked, so that of two submits at once the second counts the first
+                tx.execute(select(keys.c.id).where(keys.c.id == key_id).with_for_update())
+                if active(tx, key_id) >= max_active_jobs:
+                    raise QuotaExceeded(f"This key may have {max_active_jobs} jobs that have not ended.")
             job_id = new_id("job")
             tx.execute(insert(jobs).values(_row(job_id, tenant, key_id, new, key, digest)))
             journal.append(tx, job_id, [("queued", {"reason": "submitted"})])
             return _show(tx, _get(tx, tenant, job_id)), True
     except IntegrityError:
-        # two requests with one key at the same moment: the unique index let the first one through
         with db.read() as tx:
-            if key is None or (earlier := _by_idempotency_key(tx, tenant, key)) is None:
-                raise
-            return _same(tx, earlier, digest), False
+            # two requests with one key at the same moment: the unique index let the first one through
+            if key is not None and (earlier := _by_idempotency_key(tx, tenant, key)) is not None:
+                return _same(tx, earlier, digest), False
+            if tx.execute(select(models.c.id).where(models.c.id == new.model_id)).first() is None:
+                raise InvalidRequest(f"There is no model {new.model_name} any more.", pointer="/model") from None
+            raise
 
 
 def _row(
@@ -167,7 +180,10 @@ def list_(
 
 
 def cancel(db: Database, tenant: str, job_id: str) -> Job:
-    """Cancel: at once if no worker has it, else by request. Cancelling twice is no error. Raises NotFound, InvalidTransition."""
+    """Cancel: at once if no worker has it, else by request. Cancelling twice is no error.
+
+    Raises NotFound, InvalidTransition.
+    """
     with db.begin() as tx:
         job = _locked(tx, tenant, job_id)
         match job.status:
@@ -183,7 +199,10 @@ def cancel(db: Database, tenant: str, job_id: str) -> Job:
 
 
 def pause(db: Database, tenant: str, job_id: str) -> Job:
-    """Pause: the worker checkpoints and gives the job back. Pausing twice is no error. Raises NotFound, InvalidTransition."""
+    """Pause: the worker checkpoints and gives the job back. Pausing twice is no error.
+
+    Raises NotFound, InvalidTransition.
+    """
     with db.begin() as tx:
         job = _locked(tx, tenant, job_id)
         match job.status:
@@ -201,7 +220,10 @@ def pause(db: Database, tenant: str, job_id: str) -> Job:
 
 
 def resume(db: Database, tenant: str, job_id: str) -> Job:
-    """Queue a paused job again, or take back a pause that the worker has not acted on. Raises NotFound, InvalidTransition."""
+    """Queue a paused job again, or take back a pause that the worker has not acted on.
+
+    Raises NotFound, InvalidTransition.
+    """
     with db.begin() as tx:
         job = _locked(tx, tenant, job_id)
         match job.status:
@@ -220,7 +242,10 @@ def resume(db: Database, tenant: str, job_id: str) -> Job:
 
 
 def retry(db: Database, tenant: str, job_id: str) -> Job:
-    """Queue a failed or cancelled job again; it goes on from its last good checkpoint. Raises NotFound, InvalidTransition."""
+    """Queue a failed or cancelled job again; it goes on from its last good checkpoint.
+
+    Raises NotFound, InvalidTransition.
+    """
     with db.begin() as tx:
         job = _locked(tx, tenant, job_id)
         if job.status not in {"failed", "cancelled"}:

@@ -40,8 +40,8 @@ def append(tx: Connection, job_id: str, entries: Sequence[Entry]) -> None:
 def read(db: Database, tenant: str, job_id: str, *, after: int = 0, limit: int = 1000) -> tuple[list[Event], bool]:
     """Events with seq > after in order, and whether the journal is closed (the job has ended) behind them.
 
-    Both are read in one statement's snapshot, so a closed journal has no event still to come unless the job is
-    retried. Raises NotFound.
+    The job's row is read first and events up to its last_seq after it, so a closed journal has no event still to come
+    unless the job is retried. Raises NotFound.
     """
     with db.read() as tx:
         job = tx.execute(

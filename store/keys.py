@@ -36,7 +36,10 @@ class Identity:
 
 
 def create(db: Database, hash_secret: bytes, tenant: str, new: NewKey) -> CreatedKey:
-    """A new key; its secret is in the answer and nowhere else. Raises InvalidRequest for an expiry without time zone."""
+    """A new key; its secret is in the answer and nowhere else.
+
+    Raises InvalidRequest for an expiry without time zone.
+    """
     public = secrets.token_hex(PREFIX_CHARACTERS // 2)
     secret = f"unroll_{public}_{secrets.token_urlsafe(32)}"
     values = {
@@ -57,7 +60,7 @@ def create(db: Database, hash_secret: bytes, tenant: str, new: NewKey) -> Create
 
 def authenticate(db: Database, hash_secret: bytes, presented: str) -> Identity:
     """Whose key this is. Raises Unauthorized and KeyExpired."""
-    public = presented.split("_")[1] if presented.count("_") >= 2 else ""  # noqa: PLR2004 - unroll_PUBLIC_SECRET
+    public = presented.split("_")[1] if presented.count("_") >= 2 else ""  # unroll_PUBLIC_SECRET
     with db.read() as tx:
         row = tx.execute(select(keys, db_now().label("now")).where(keys.c.prefix == public)).one_or_none()
     # the hash is computed and compared for an unknown prefix too: the time must not tell

@@ -19,8 +19,8 @@ from store.db import Database, db_now
 from store.errors import LeaseLost, TornBlob
 from store.journal import Entry
 from store.states import move
-from store.tables import jobs
 from store.tables import checkpoints as checkpoint_rows
+from store.tables import jobs
 from unroll.contract import Divergence, Environment, JobError, Requested, TrainJob
 
 
@@ -168,17 +168,19 @@ def report(lease: Lease, what: Report) -> Requested | None:
         if what.diverged:
             changes["diverged"] = [*row.diverged, *(one.model_dump(mode="json") for one in what.diverged)]
         if what.checkpoint is not None:
-            entry, of_checkpoint = _write_checkpoint(tx, lease, row, what.checkpoint)
-            entries.append(entry)
-            changes |= of_checkpoint
+            of_checkpoint, changed = _write_checkpoint(tx, lease, row, what.checkpoint)
+            entries += of_checkpoint
+            changes |= changed
         if changes:
             tx.execute(update(jobs).where(jobs.c.id == lease.job_id).values(changes))
         journal.append(tx, lease.job_id, entries)
         return row.requested  # type: ignore[no-any-return]
 
 
-def _write_checkpoint(tx: Connection, lease: Lease, row: Row[Any], new: NewCheckpoint) -> tuple[Entry, dict[str, Any]]:
+def _write_checkpoint(tx: Connection, lease: Lease, row: Row[Any], new: NewCheckpoint) -> tuple[list[Entry], dict[str, Any]]:
     checkpoint_id = checkpoints.write(tx, lease.tenant, lease.job_id, lease.attempt, new)
+    if checkpoint_id == row.last_checkpoint:  # the one that the attempt began from: no progress
+        return [], {}
     # the lease is renewed once more: a large checkpoint may have taken long to write
     changes: dict[str, Any] = {
         "last_checkpoint": checkpoint_id,
@@ -192,7 +194,7 @@ def _write_checkpoint(tx: Connection, lease: Lease, row: Row[Any], new: NewCheck
             best = True
             changes |= {"best_checkpoint": checkpoint_id, "best_replica": new.best_replica, "best_loss": loss}
     data = {"checkpoint": checkpoint_id, "step": new.step, "reason": new.reason, "best": best}
-    return ("checkpoint", data), changes
+    return [("checkpoint", data)], changes
 
 
 def declare(lease: Lease, environment: Environment) -> None:
@@ -221,12 +223,13 @@ def end(
 
 
 def give_back(lease: Lease, target: Literal["paused", "queued"]) -> None:
-    """Stop before the end, at a checkpoint: paused by the user, or drained because the worker goes. Raises LeaseLost."""
+    """Stop before the end, at a checkpoint: paused by the user, or drained because the worker goes.
+
+    What the user requests at this moment decides: a pause may have become a cancel, or have been taken back.
+    Raises LeaseLost.
+    """
     with fenced(lease) as (tx, row):
-        if target == "paused":
-            move(tx, lease.job_id, "running", "paused")
-            journal.append(tx, lease.job_id, [("paused", {"step": row.step})])
-        elif row.requested == "cancel":
+        if row.requested == "cancel":
             move(tx, lease.job_id, "running", "cancelled")
             journal.append(tx, lease.job_id, [("end", {"status": "cancelled", "error": None})])
         elif row.requested == "pause":
@@ -235,7 +238,8 @@ def give_back(lease: Lease, target: Literal["paused", "queued"]) -> None:
         else:
             # a drained job was first in line when it started; it keeps its place
             move(tx, lease.job_id, "running", "queued", queued_at=row.queued_at)
-            journal.append(tx, lease.job_id, [("queued", {"reason": "drained"})])
+            reason = "drained" if target == "queued" else "resumed"
+            journal.append(tx, lease.job_id, [("queued", {"reason": reason})])
 
 
 def crash(lease: Lease, error: JobError, max_crashes: int) -> None:
@@ -296,14 +300,16 @@ def expire(db: Database, max_crashes: int) -> list[Waiting]:
 
 def unheard(db: Database, older_than: float) -> list[Waiting]:
     """Jobs queued for longer than `older_than` seconds: their ring may have been lost. The first of each device."""
+    devices: tuple[Literal["auto", "cpu", "cuda"], ...] = ("auto", "cpu", "cuda")
+    first = []
     with db.read() as tx:
-        rows = tx.execute(
-            select(jobs.c.id, jobs.c.device)
-            .where(jobs.c.status == "queued", jobs.c.queued_at < db_now() - older_than)
-            .order_by(jobs.c.priority.desc(), jobs.c.queued_at, jobs.c.id)
-            .limit(1000)
-        ).all()
-    first: dict[str, Waiting] = {}
-    for row in rows:
-        first.setdefault(row.device, Waiting(row.id, row.device))
-    return list(first.values())
+        for device in devices:
+            query = (
+                select(jobs.c.id)
+                .where(jobs.c.status == "queued", jobs.c.device == device, jobs.c.queued_at < db_now() - older_than)
+                .order_by(jobs.c.priority.desc(), jobs.c.queued_at, jobs.c.id)
+                .limit(1)
+            )
+            if (job_id := tx.execute(query).scalar_one_or_none()) is not None:
+                first.append(Waiting(job_id, device))
+    return first

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,7 +100,7 @@ def _decode(data: bytes, names: int, replicas: int) -> tuple[NDArray[np.int64], 
 
 
 def thin(values: NDArray[np.float64], max_points: int) -> NDArray[np.intp]:
-    """Indices of at most max(max_points, 4) points: the first, the last, and of each stretch the least and the greatest.
+    """Indices of at most max(max_points, 4) points: first, last, and of each stretch the least and the greatest.
 
     The idea of M4 (Jugel et al. 2014): a line plot of the kept points shows the same extremes. A stretch without a
     finite value keeps its first point, so that a gap stays visible.
@@ -110,7 +111,7 @@ def thin(values: NDArray[np.float64], max_points: int) -> NDArray[np.intp]:
     stretches = max((max_points - 2) // 2, 1)
     edges = np.linspace(1, count - 1, stretches + 1).astype(np.intp)
     kept = {0, count - 1}
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in pairwise(edges):
         part = values[start:stop]
         if len(part) == 0:
             continue

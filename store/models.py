@@ -76,7 +76,7 @@ def list_(db: Database, tenant: str, *, limit: int = 50, cursor: str | None = No
 def remove(db: Database, tenant: str, name: str) -> None:
     """Forget the name; jobs and checkpoints stay. Raises NotFound, and ModelInUse while a job trains it."""
     with db.begin() as tx:
-        row = _get(tx, tenant, name)
+        row = _get(tx, tenant, name, lock=True)  # a job that is submitted at this moment comes before or after
         training = select(jobs.c.id).where(jobs.c.model_id == row.id, jobs.c.status.not_in(ENDED)).limit(1)
         if (job_id := tx.execute(training).scalar_one_or_none()) is not None:
             raise ModelInUse(f"Job {job_id} trains this model and has not ended.")
@@ -128,12 +128,13 @@ def _served(tx: Connection, row: Row[Any]) -> Served | None:
     return best and Served(checkpoint=best.best_checkpoint, replica=best.best_replica, pinned=False)
 
 
-def _find(tx: Connection, tenant: str, name: str) -> Row[Any] | None:
-    return tx.execute(select(models).where(models.c.tenant == tenant, models.c.name == name)).one_or_none()
+def _find(tx: Connection, tenant: str, name: str, *, lock: bool = False) -> Row[Any] | None:
+    query = select(models).where(models.c.tenant == tenant, models.c.name == name)
+    return tx.execute(query.with_for_update() if lock else query).one_or_none()
 
 
-def _get(tx: Connection, tenant: str, name: str) -> Row[Any]:
-    if (row := _find(tx, tenant, name)) is None:
+def _get(tx: Connection, tenant: str, name: str, *, lock: bool = False) -> Row[Any]:
+    if (row := _find(tx, tenant, name, lock=lock)) is None:
         raise NotFound(f"There is no model {name}.")
     return row
 

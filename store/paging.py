@@ -1,9 +1,10 @@
-"""Cursor pages: ids sort by age, so the last id of a page is where the next one starts."""
+"""Cursor pages: ids sort by age, so the last id (or step) of a page is where the next one starts."""
 
 from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -26,16 +27,19 @@ def page(
 ) -> Page[Item]:
     """The newest `limit` rows older than the cursor. Raises InvalidRequest for a cursor that is none of ours."""
     if cursor is not None:
-        query = query.where(column < _open(cursor))
+        query = query.where(column < _open(cursor, column.type.python_type))
     rows = tx.execute(query.order_by(column.desc()).limit(limit + 1)).all()
     more = len(rows) > limit
     rows = rows[:limit]
-    following = base64.urlsafe_b64encode(getattr(rows[-1], column.name).encode()).decode() if more else None
+    following = base64.urlsafe_b64encode(str(getattr(rows[-1], column.name)).encode()).decode() if more else None
     return Page(data=[show(row) for row in rows], next=following)
 
 
-def _open(cursor: str) -> str:
+def _open(cursor: str, kind: type[str | int]) -> str | int:
     try:
-        return base64.b64decode(cursor, altchars=b"-_", validate=True).decode("ascii")
-    except (binascii.Error, ValueError) as error:
-        raise InvalidRequest("This cursor was not given out by this server.", pointer="?cursor") from error
+        value = base64.b64decode(cursor, altchars=b"-_", validate=True).decode("ascii")
+    except (binascii.Error, ValueError):
+        value = ""
+    if not re.fullmatch(r"[0-9]{1,18}" if kind is int else r"[a-z]+_[0-9a-z]{26}", value):
+        raise InvalidRequest("This cursor was not given out by this server.", pointer="?cursor")
+    return kind(value)
