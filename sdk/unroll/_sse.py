@@ -13,7 +13,7 @@ import httpx2
 from unroll._transport import Transport
 from unroll._wire import decode
 from unroll.contract import Event
-from unroll.errors import APIConnectionError, APIError, UnexpectedAnswerError
+from unroll.errors import APIConnectionError, RateLimitError, ServerError, UnexpectedAnswerError
 
 SILENCE = 60.0
 """Seconds without a byte after which a connection counts as dead; the server sends comments more often."""
@@ -23,44 +23,37 @@ def follow(transport: Transport, path: str, *, after: int, ended: Callable[[], b
     """Events with seq > `after`, each exactly once and in order, until the job has ended and the server has said all.
 
     A connection that breaks, falls silent or skips a number is opened again after the last event that was seen.
-    `ended` asks whether the job has ended. Raises what the last attempt raised, when the transport's number of
-    attempts in a row brought no event.
+    `ended` asks whether the job has ended. Raises what the last attempt raised, when an outage has lasted for too long.
     """
-    last, failures = after, 0
+    last, failures, silent_since = after, 0, time.monotonic()
     final = closing = False  # the last event was `end`; the job had ended before this connection was opened
     while True:
         fresh = False
-        failure: APIError | APIConnectionError | UnexpectedAnswerError
         try:
             for event in _connection(transport, path, last):
                 last, final, fresh, failures = event.seq, event.type == "end", True, 0
                 yield event
-        except (APIConnectionError, UnexpectedAnswerError) as error:
-            failure = error
-        except APIError as error:
-            if not error.retryable and error.status < 500:
-                raise
-            failure = error
-        else:
+                silent_since = time.monotonic()
             # The stream was closed in order. Servers also do that to move a reader on, so `end` alone is the end;
             # a retried job has several, and the server closes after the last one.
             if final or (closing and not fresh):
                 return
             closing = ended()
+        except (APIConnectionError, UnexpectedAnswerError, RateLimitError, ServerError):
+            if time.monotonic() - silent_since > transport.retries.outage:
+                if final:
+                    return  # nothing is missing; only the server's goodbye was not heard
+                raise
+            failures += 1
+            time.sleep(transport.retries.jitter(failures))
+        else:
+            silent_since = time.monotonic()
             if not (fresh or closing):
                 time.sleep(transport.retries.base)  # a server that keeps closing at once is not asked in a hot loop
-            continue
-        failures += 1
-        delay = transport.retries.delay(failures)
-        if delay is None:
-            if final:
-                return  # nothing is missing; only the server's goodbye was not heard
-            raise failure
-        time.sleep(delay)
 
 
 def _connection(transport: Transport, path: str, last: int) -> Iterator[Event]:
-    """What one connection brings beyond event `last`, in order. Raises UnexpectedAnswerError where a number is missing."""
+    """What one connection brings beyond event `last`. Raises UnexpectedAnswerError where a number is missing."""
     headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
     if last:
         headers["Last-Event-ID"] = str(last)

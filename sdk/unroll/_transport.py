@@ -34,20 +34,24 @@ class Retries:
     """Exponential backoff with full jitter: before attempt n + 1 a wait uniform in [0, min(cap, base 2^(n-1))].
 
     A Retry-After of the server is waited for in full, plus the jitter; one beyond `patience` is not waited for, the
-    error is raised. Source: M. Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015.
+    error is raised. What follows a job for hours outlives an `outage` of the server of so many seconds. Source: M. Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015.
     """
 
     attempts: int = 5
     base: float = 0.25
     cap: float = 8.0
     patience: float = 60.0
+    outage: float = 300.0
 
     def delay(self, attempt: int, retry_after: float | None = None) -> float | None:
         """Seconds to wait after attempt 1, 2, ...; None: give up."""
         if attempt >= self.attempts or (retry_after or 0.0) > self.patience:
             return None
-        jitter = random.uniform(0, min(self.cap, self.base * 2 ** (attempt - 1)))  # noqa: S311 - not a secret
-        return (retry_after or 0.0) + jitter
+        return (retry_after or 0.0) + self.jitter(attempt)
+
+    def jitter(self, attempt: int) -> float:
+        """A random wait after attempt 1, 2, ...."""
+        return random.uniform(0, min(self.cap, self.base * 2 ** min(attempt - 1, 30)))  # noqa: S311 - not a secret
 
 
 class Transport:

@@ -1,4 +1,4 @@
-"""Between Python values and the wire: what is sent holds only what was set; unknown things in an answer are no error."""
+"""Between Python values and the wire: sent is what was set; unknown things in an answer are no error."""
 
 from __future__ import annotations
 

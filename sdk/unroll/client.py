@@ -33,6 +33,7 @@ class Client:
         *,
         timeout: float = 30.0,
         attempts: int = 5,
+        outage: float = 300.0,
     ) -> None:
         """Neither argument is needed where the server runs on this machine.
 
@@ -41,14 +42,21 @@ class Client:
         api_key: else UNROLL_API_KEY, else the key in that folder.
         timeout: seconds of silence after which a request counts as unanswered.
         attempts: how often one request is sent at most.
+        outage: seconds without an answer that waiting for a job, or reading its events, outlives.
         Raises ValueError for an address that is no http(s) URL.
         """
-        self._transport = Transport(discover(url, api_key), timeout=timeout, retries=Retries(attempts=attempts))
+        retries = Retries(attempts=attempts, outage=outage)
+        self._transport = Transport(discover(url, api_key), timeout=timeout, retries=retries)
         self.tasks = Tasks(self._transport)
         self.models = Models(self._transport)
         self.jobs = Jobs(self._transport)
         self.checkpoints = Checkpoints(self._transport)
         self.keys = Keys(self._transport)
+
+    @property
+    def outage(self) -> float:
+        """Seconds without an answer that waiting for a job outlives."""
+        return self._transport.retries.outage
 
     @property
     def url(self) -> str:

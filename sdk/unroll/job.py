@@ -22,8 +22,6 @@ LONG_POLL = 20.0
 """Seconds that one question waits for a change."""
 GLANCE = 0.1
 """Shortest time between two looks at a job that changes all the time."""
-OUTAGE = 300.0
-"""Seconds for which waiting outlives a server that does not answer; the job may well go on meanwhile."""
 
 
 class JobHandle:
@@ -87,7 +85,7 @@ class JobHandle:
                 job, etag = self._client.jobs.changed(self.id, etag, wait=max(left, 0.0) if etag else 0.0)
             except (APIConnectionError, ServerError):
                 silent_since = asked if silent_since is None else silent_since
-                if time.monotonic() - silent_since > OUTAGE:
+                if time.monotonic() - silent_since > self._client.outage:
                     raise
                 job = None
             else:

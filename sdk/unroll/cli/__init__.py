@@ -1,0 +1,17 @@
+"""The command `unroll`. Its libraries come with the extra `cli`; the SDK works without them."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run the command; exit with one of the codes in `unroll.cli.exits`."""
+    try:
+        import typer  # noqa: F401 - is it there?
+    except ImportError:
+        sys.stderr.write('The command line needs an extra: pip install "unroll-sdk[cli]"\n')
+        raise SystemExit(1) from None
+    from unroll.cli.app import run
+
+    run()

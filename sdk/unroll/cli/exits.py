@@ -1,0 +1,37 @@
+"""Exit codes, and which error has which."""
+
+from __future__ import annotations
+
+from unroll.errors import (
+    APIConnectionError,
+    JobCancelled,
+    JobFailed,
+    UnrollError,
+)
+
+REFUSED = 1
+"""The server refused, or something else went wrong."""
+USAGE = 2
+"""The command line is wrong."""
+JOB_FAILED = 3
+JOB_CANCELLED = 4
+UNREACHABLE = 5
+INTERRUPTED = 130
+"""Ctrl-C; a job that was being followed goes on."""
+
+TABLE = (
+    "Exit codes: 0 done; 1 the server refused; 2 wrong usage; 3 the job failed; 4 the job was cancelled; "
+    "5 no server answers; 130 interrupted (a job that was being followed goes on)."
+)
+
+
+def exit_code(error: UnrollError | ValueError) -> int:
+    """The code for an error."""
+    match error:
+        case JobFailed():
+            return JOB_FAILED
+        case JobCancelled():
+            return JOB_CANCELLED
+        case APIConnectionError():
+            return UNREACHABLE
+    return REFUSED

@@ -1,0 +1,80 @@
+"""Results on stdout: a table for people, tab-separated lines for pipes, JSON for programs. The rest goes to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+from pydantic import BaseModel
+from rich.console import Console
+from rich.table import Table
+
+
+class Format(StrEnum):
+    """How results are written."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+Output = Annotated[Format, typer.Option("--output", "-o", help="How to write the result.")]
+
+
+def say(message: str) -> None:
+    """A remark that is no result."""
+    sys.stderr.write(f"{message}\n")
+
+
+def show_json(value: object) -> None:
+    """A result as JSON."""
+    sys.stdout.write(json.dumps(_jsonable(value), indent=2, allow_nan=False) + "\n")
+
+
+def show_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A result as a table; where stdout is no terminal, as tab-separated lines that nothing is cut from."""
+    cells = [[_cell(value) for value in row] for row in rows]
+    if not sys.stdout.isatty():
+        sys.stdout.writelines("\t".join(line) + "\n" for line in [list(header), *cells])
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in header:
+        table.add_column(name, overflow="fold")
+    for line in cells:
+        table.add_row(*line)
+    console = Console(highlight=False)
+    with console.capture() as capture:
+        console.print(table, markup=False)
+    sys.stdout.write(capture.get())
+
+
+def show_fields(fields: dict[str, object]) -> None:
+    """One thing, a line a field; fields that are None are left out."""
+    show_table(("field", "value"), [(name, value) for name, value in fields.items() if value is not None])
+
+
+def _cell(value: object) -> str:
+    match value:
+        case None:
+            return "-"
+        case float():
+            return f"{value:.6g}"
+        case bool():
+            return "yes" if value else "no"
+        case dict():
+            return " ".join(f"{key}:{_cell(item)}" for key, item in value.items())
+    return str(value).replace("\t", " ").replace("\n", " ")
+
+
+def _jsonable(value: object) -> Any:
+    if isinstance(value, BaseModel):
+        # without warnings: a newer server's words are kept as they came
+        return value.model_dump(mode="json", by_alias=True, warnings=False)
+    if isinstance(value, list | tuple):
+        return [_jsonable(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _jsonable(item) for key, item in value.items()}
+    return value

@@ -1,0 +1,127 @@
+"""The command predict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import numpy as np
+import typer
+
+from unroll.cli.output import Format, Output, show_json, show_table
+from unroll.cli.values import read_json
+from unroll.client import Client
+from unroll.contract import Replica, Returnable, State
+from unroll.errors import NotFoundError
+from unroll.predictions import Prediction
+
+
+def predict(
+    context: typer.Context,
+    target: Annotated[str, typer.Argument(help="A registered model's name, or a checkpoint's id.", metavar="MODEL")],
+    file: Annotated[
+        Path,
+        typer.Option(
+            "--input",
+            "-i",
+            help="Sequences: .json ([sequence][t][i], or {inputs, state}), .npy ([T, I] or [B, T, I]), "
+            ".npz (an array [T, I] a sequence), or - for JSON on stdin.",
+        ),
+    ],
+    returns: Annotated[
+        list[str] | None, typer.Option("--return", help="outputs, state or hidden; repeatable.", show_default="outputs")
+    ] = None,
+    replica: Annotated[str, typer.Option(help="An index, best, or all.")] = "best",
+    save: Annotated[Path | None, typer.Option(help="Also write the arrays to this .npz file.")] = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Run sequences through a trained network."""
+    client: Client = context.obj
+    inputs, state = _read(file)
+    wanted = cast("list[Returnable]", returns or ["outputs"])  # the server knows which there are
+    which = cast("Replica", int(replica) if replica.isdecimal() else replica)
+    answer = _ask(client, target, inputs, state=state, returns=wanted, replica=which)
+    if save is not None:
+        np.savez(save, allow_pickle=False, **_arrays(answer))
+    if output is Format.JSON:
+        show_json(_plain(answer))
+        return
+    _show(answer)
+
+
+def _ask(client: Client, target: str, inputs: Any, **options: Any) -> Prediction:
+    """Ids look like names, so the likelier is asked first and the other one if there is none."""
+    asked = [client.models.predict, client.checkpoints.predict]
+    if target.startswith("ckpt_"):
+        asked.reverse()
+    try:
+        return asked[0](target, inputs, **options)
+    except NotFoundError:
+        try:
+            return asked[1](target, inputs, **options)
+        except NotFoundError:
+            pass
+        raise
+
+
+def _read(file: Path) -> tuple[Any, list[State] | None]:
+    hint = "--input"
+    if file.suffix in {".npy", ".npz"}:
+        try:
+            loaded = np.load(file, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise typer.BadParameter(f"{file}: {error}", param_hint=hint) from None
+        if isinstance(loaded, np.ndarray):
+            return ([loaded] if loaded.ndim == 2 else loaded), None
+        with loaded:
+            arrays = [loaded[name] for name in loaded.files]
+        return (arrays[0] if len(arrays) == 1 and arrays[0].ndim == 3 else arrays), None
+    content = read_json(file, hint)
+    if isinstance(content, dict):
+        state = content.get("state")
+        return content.get("inputs", []), None if state is None else [State.model_validate(one) for one in state]
+    return content, None
+
+
+def _arrays(answer: Prediction) -> dict[str, Any]:
+    """One array where all sequences have one shape, else one a sequence."""
+    found: dict[str, Any] = {}
+    for name, values in (("outputs", answer.outputs), ("hidden", answer.hidden)):
+        if isinstance(values, list):
+            found |= {f"{name}_{place}": value for place, value in enumerate(values)}
+        elif values is not None:
+            found[name] = values
+    for place, layers in enumerate(answer.state or []):
+        found |= {f"state_{place}_{depth}_{key}": a for depth, layer in enumerate(layers) for key, a in layer.items()}
+    return found
+
+
+def _plain(answer: Prediction) -> dict[str, Any]:
+    plain: dict[str, Any] = {"model": answer.model, "checkpoint": answer.checkpoint, "replica": answer.replica}
+    for name, values in (("outputs", answer.outputs), ("hidden", answer.hidden)):
+        if values is not None:
+            plain[name] = [value.tolist() for value in values]
+    if answer.state is not None:
+        plain["state"] = [
+            {"layers": [{key: array.tolist() for key, array in layer.items()} for layer in layers]}
+            for layers in answer.state
+        ]
+    return plain
+
+
+def _show(answer: Prediction) -> None:
+    """Outputs and trajectories, a line a time step; of several replicas each in turn. States only in JSON and files."""
+    rows: list[list[object]] = []
+    header: list[str] = []
+    for name, values in (("y", answer.outputs), ("h", answer.hidden)):
+        if values is None:
+            continue
+        for sequence, value in enumerate(values):
+            replicas = value if answer.replica == "all" else value[None]
+            header = header or ["sequence", "replica", "t", "what", *(str(n) for n in range(replicas.shape[-1]))]
+            for index, trajectory in enumerate(replicas):
+                label = index if answer.replica == "all" else answer.replica
+                rows += [[sequence, label, t, name, *map(float, row)] for t, row in enumerate(trajectory)]
+    width = max((len(row) for row in rows), default=0)
+    header += [str(n) for n in range(len(header) - 4, width - 4)]
+    show_table(header, [row + [""] * (width - len(row)) for row in rows])

@@ -1,0 +1,153 @@
+"""The command train."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from unroll.cli.jobs import follow, show_job
+from unroll.cli.output import Format, Output, say, show_fields, show_json
+from unroll.cli.values import pairs, parameters, read_json
+from unroll.client import Client
+from unroll.job import JobHandle
+from unroll.progress import clock
+
+Text = Annotated[str | None, typer.Option()]
+
+
+def train(  # one argument a flag
+    context: typer.Context,
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", help="A job as JSON, - for stdin; flags go before it.")
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="The built-in task to train on (unroll tasks).")] = None,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option("--parameter", "-p", help="A parameter of the task; repeatable.", metavar="KEY=VALUE"),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="A registered model, instead of --hidden and --cell.")] = None,
+    hidden: Annotated[int | None, typer.Option(help="Hidden units.")] = None,
+    cell: Annotated[str | None, typer.Option(help="The cell (vanilla).")] = None,
+    activation: Annotated[str | None, typer.Option(help="The cell's nonlinearity: tanh, relu, identity.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Sequences a step and replica.")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="adam or sgd.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
+    clip: Annotated[float | None, typer.Option(help="Clip gradients to this global norm.")] = None,
+    evaluate_every: Annotated[int | None, typer.Option(help="Steps between evaluations.")] = None,
+    checkpoint_every: Annotated[int | None, typer.Option(help="Steps between checkpoints.")] = None,
+    replicas: Annotated[int | None, typer.Option(help="Networks to train, each with its own seed.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of initial parameters and data.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32 or float64.")] = None,
+    max_seconds: Annotated[float | None, typer.Option(help="Stop after this much training time.")] = None,
+    name: Annotated[str | None, typer.Option(help="A name for people.")] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(help="A label to filter by; repeatable.", metavar="KEY=VALUE")
+    ] = None,
+    priority: Annotated[int | None, typer.Option(help="Higher starts earlier.")] = None,
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what it would be and cost.")] = False,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Submit and do not follow.")] = False,
+    output: Output = Format.TABLE,
+) -> None:
+    """Train networks, and follow the job until it has ended. Ctrl-C stops the following, never the job."""
+    client: Client = context.obj
+    config = read_json(file, "--file") if file else {}
+    if not isinstance(config, dict):
+        raise typer.BadParameter("the file must hold one JSON object", param_hint="--file")
+    config.setdefault("kind", "train")
+    if task is not None:
+        config["data"] = {"type": "task", "name": task, "parameters": {}}
+    _set(config, {"data.parameters": parameters(parameter, "--parameter") if parameter else None}, merge=True)
+    if model is not None:
+        config["model"] = model
+    elif hidden is not None or cell is not None:
+        config["model"] = _network(client, config, hidden, cell or "vanilla")
+    if model is None and isinstance(config.get("model"), dict):
+        _set(config, {"model.cell.activation": activation})
+    if lr is not None or optimizer is not None:
+        _set(config, {"training.optimizer.type": optimizer or _kept(config) or "adam"})
+    flags = {
+        "training.steps": steps,
+        "training.batch_size": batch_size,
+        "training.optimizer.lr": lr,
+        "training.clip": None if clip is None else {"type": "global_norm", "max_norm": clip},
+        "training.evaluate_every": evaluate_every,
+        "training.checkpoint_every": checkpoint_every,
+        "replicas": replicas,
+        "seed": seed,
+        "device": device,
+        "dtype": dtype,
+        "max_seconds": max_seconds,
+        "name": name,
+        "priority": priority,
+    }
+    _set(config, flags)
+    _set(config, {"labels": pairs(label, "--label") if label else None}, merge=True)
+    for field, flag in {"data": "--task", "model": "--hidden or --model", "training": "--steps"}.items():
+        if field not in config:
+            raise typer.BadParameter(f"the job has no {field!r}: give {flag}, or a file", param_hint=flag)
+    if dry_run:
+        _show_dry_run(client, config, output)
+        return
+    job = client.jobs.submit(config)
+    say(f"submitted {job.id}")
+    if detach:
+        show_job(job, output)
+    else:
+        follow(JobHandle(client, job), output)
+
+
+def _network(client: Client, config: dict[str, Any], hidden: int | None, cell: str) -> dict[str, Any]:
+    """An inline network that fits the task's inputs and outputs."""
+    data = config.get("data")
+    if hidden is None or not isinstance(data, dict) or "name" not in data:
+        raise typer.BadParameter("an inline network needs --hidden and --task", param_hint="--hidden")
+    task = client.tasks.get(str(data["name"]))
+    return {
+        "cell": {"type": cell, "hidden_size": hidden},
+        "input_size": task.input_size,
+        "output_size": task.output_size,
+    }
+
+
+def _kept(config: dict[str, Any]) -> str | None:
+    training = config.get("training")
+    optimizer = training.get("optimizer") if isinstance(training, dict) else None
+    return optimizer.get("type") if isinstance(optimizer, dict) else None
+
+
+def _set(config: dict[str, Any], flags: dict[str, Any], *, merge: bool = False) -> None:
+    """Put the flags that were given (not None) where their dotted paths say."""
+    for dotted, value in flags.items():
+        if value is None:
+            continue
+        *outer, last = dotted.split(".")
+        place = config
+        for name in outer:
+            place = place.setdefault(name, {})
+            if not isinstance(place, dict):
+                raise typer.BadParameter(f"{name!r} in the file is no object", param_hint="--file")
+        place[last] = {**place.get(last, {}), **value} if merge else value
+
+
+def _show_dry_run(client: Client, config: dict[str, Any], output: Format) -> None:
+    estimate = client.jobs.dry_run(config)
+    if output is Format.JSON:
+        show_json(estimate)
+        return
+    show_fields(
+        {
+            "parameters of a replica": estimate.parameters,
+            "replicas": estimate.config.replicas,
+            "memory": f"{estimate.memory_bytes / 2**20:.1f} MiB",
+            "time": f"about {clock(estimate.seconds)}",
+            "baseline loss": estimate.baseline_loss,
+        }
+    )
+    if sys.stdout.isatty():
+        say("nothing was stored; -o json shows the configuration in full")

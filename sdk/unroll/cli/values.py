@@ -1,0 +1,41 @@
+"""Values from the command line and from files."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import typer
+
+
+def pairs(given: list[str], option: str) -> dict[str, str]:
+    """KEY=VALUE, each once. Raises typer.BadParameter."""
+    found: dict[str, str] = {}
+    for one in given:
+        key, equals, value = one.partition("=")
+        if not (key and equals):
+            raise typer.BadParameter(f"{one!r} is not KEY=VALUE", param_hint=option)
+        found[key] = value
+    return found
+
+
+def parameters(given: list[str], option: str) -> dict[str, Any]:
+    """KEY=VALUE, where a value that is JSON (a number, true, a list) is read as JSON, anything else as text."""
+    return {key: _value(text) for key, text in pairs(given, option).items()}
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def read_json(path: Path, option: str) -> Any:
+    """A JSON file; `-` is stdin. Raises typer.BadParameter where it cannot be read."""
+    try:
+        return json.loads(sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(f"{path}: {error}", param_hint=option) from None
