@@ -177,7 +177,9 @@ def report(lease: Lease, what: Report) -> Requested | None:
         return row.requested  # type: ignore[no-any-return]
 
 
-def _write_checkpoint(tx: Connection, lease: Lease, row: Row[Any], new: NewCheckpoint) -> tuple[list[Entry], dict[str, Any]]:
+def _write_checkpoint(
+    tx: Connection, lease: Lease, row: Row[Any], new: NewCheckpoint
+) -> tuple[list[Entry], dict[str, Any]]:
     checkpoint_id = checkpoints.write(tx, lease.tenant, lease.job_id, lease.attempt, new)
     if checkpoint_id == row.last_checkpoint:  # the one that the attempt began from: no progress
         return [], {}
