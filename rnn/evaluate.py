@@ -1,4 +1,4 @@
-"""Held-out loss of every replica, on one fixed set that all share. Keeps one hidden state, not all of them."""
+"""Held-out loss of every replica, on one fixed set that all share, by the engine's own forward pass."""
 
 from __future__ import annotations
 
@@ -9,46 +9,55 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from rnn import parameters
-from rnn.cells import vanilla
-from unroll.contract import Network
+from rnn.bptt import BPTT
+from unroll.contract import Loss, Network
 
-_CHUNK = 1 << 20
-"""Hidden values worked on at a time: bounds memory. A constant, so that results do not depend on free memory."""
+_CHUNK = 1 << 22
+"""Hidden values of one trajectory worked on at a time: bounds memory. A constant, so that results do not depend on
+free memory."""
 
 
 class HeldOutLoss:
-    """Mean squared error of R networks on inputs [T, N, I] and targets [T, N, O]."""
+    """The loss of R networks on inputs [T, N, I] and targets [T, N, O]."""
 
     def __init__(
-        self, network: Network, parameters_RP: Tensor, x_TNI: npt.NDArray[Any], target_TNO: npt.NDArray[Any]
+        self,
+        network: Network,
+        parameters_RP: Tensor,
+        x_TNI: npt.NDArray[Any],
+        target_TNO: npt.NDArray[Any],
+        loss: Loss | None = None,
     ) -> None:
-        self._activation = network.cell.activation
-        self._w = parameters.views(parameters_RP, network)
-        self._replicas = len(parameters_RP)
-        self._x_TNI = torch.from_numpy(x_TNI).to(parameters_RP)
-        self._target_TNO = torch.from_numpy(target_TNO).to(parameters_RP)
-        N = x_TNI.shape[1]
-        chunk = max(1, min(N, _CHUNK // (self._replicas * network.cell.hidden_size)))
-        self._slices = [slice(start, min(start + chunk, N)) for start in range(0, N, chunk)]
+        T, N, _ = x_TNI.shape
+        self._size = size = chunk_size(len(parameters_RP), T, N, network.cell.hidden_size)
+        self._engine = BPTT(network, parameters_RP, None, T, size, loss, weighted=N % size > 0)
+        # All chunks are of one size; the last one is filled up with sequences that do not count.
+        missing = -N % size
+        self._x_TNI, self._target_TNO = (
+            torch.from_numpy(np.pad(array, ((0, 0), (0, missing), (0, 0)))).to(parameters_RP)
+            for array in (x_TNI, target_TNO)
+        )
+        self._sequences = N
 
     def __call__(self) -> npt.NDArray[np.float64]:
         """Losses [R] of the parameters as they are now."""
-        squared_R = sum((self._squared_error(part) for part in self._slices), start=torch.zeros(()))
-        return (squared_R / self._target_TNO.numel()).cpu().numpy()
+        engine, N, size = self._engine, self._sequences, self._size
+        total_R = torch.zeros_like(engine.loss_R, dtype=torch.float64)
+        for start in range(0, N, size):
+            valid = min(size, N - start)
+            engine.x_RTBI.copy_(self._x_TNI[:, start : start + size])
+            engine.target_RTBO.copy_(self._target_TNO[:, start : start + size])
+            if engine.readout.weight_RTB is not None:
+                weight_RTB = torch.zeros_like(engine.readout.weight_RTB)
+                weight_RTB[:, :, :valid] = 1.0
+                engine.readout.weigh(weight_RTB)
+            engine.forward()
+            total_R.add_(engine.loss_R, alpha=valid / N)
+        return total_R.cpu().numpy()
 
-    def _squared_error(self, part: slice) -> Tensor:
-        w = self._w
-        bias_R1H = (w["layers.0.b_x"] + w["layers.0.b_h"]).unsqueeze(1)
-        b_y_R1O = w["readout.b_y"].unsqueeze(1)
-        total_R = torch.zeros(self._replicas, dtype=torch.float64, device=bias_R1H.device)
-        h_RNH: Tensor | None = None
-        for x_NI, target_NO in zip(self._x_TNI[:, part], self._target_TNO[:, part], strict=True):
-            a_RNH = torch.matmul(x_NI, w["layers.0.W_xh"].mT).add_(bias_R1H)
-            if h_RNH is not None:
-                a_RNH.add_(torch.bmm(h_RNH, w["layers.0.W_hh"].mT))
-            vanilla.forward_in_place(self._activation, a_RNH)()
-            h_RNH = a_RNH
-            error_RNO = torch.bmm(h_RNH, w["readout.W_hy"].mT).add_(b_y_R1O).sub_(target_NO)
-            total_R.add_(error_RNO.square_().sum((1, 2)))
-        return total_R
+
+def chunk_size(replicas: int, time_steps: int, sequences: int, hidden_size: int) -> int:
+    """Sequences that are evaluated at a time: equal chunks, as few as the bound allows."""
+    largest = max(1, min(sequences, _CHUNK // (replicas * time_steps * hidden_size)))
+    chunks = -(-sequences // largest)
+    return -(-sequences // chunks)

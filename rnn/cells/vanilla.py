@@ -1,44 +1,99 @@
-"""The vanilla cell (Elman 1990), what happens at one time step besides the GEMMs of `rnn.bptt`.
+"""The vanilla cell (Elman 1990), and with it the linear and the feed-forward one, which lack some of its terms.
 
     a[t] = (W_xh x[t] + b_x) + (W_hh h[t-1] + b_h)
-    h[t] = f(a[t])                      forward
-    dL/da[t] = f'(a[t]) ∘ dL/dh[t]      backward
+    h[t] = f(a[t])                                               forward
+    dL/da[t] = f'(a[t]) ∘ (dL/dh[t] + W_hhᵀ dL/da[t+1])          backward
 
-f' is written in h, so that pre-activations need not be kept: tanh' = 1 - h², relu' = [h > 0], identity' = 1.
+Shapes: W_xh [H, I], W_hh [H, H], b_x and b_h [H]. The linear cell has no biases and f the identity. The feed-forward
+cell has neither W_hh nor b_h: its h[t] does not know h[t-1].
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
-import numpy as np
-from torch import Tensor, addcmul, sign
+from torch import Tensor
 
+from rnn import activations
+from rnn.layer import Call, LayerSpec, WorkspaceLayer
 from unroll.contract import Activation
 
 
-def forward_in_place(f: Activation, a: Tensor) -> Callable[[], object]:
-    """A call that turns `a` into f(a) where it lies; contiguous memory. Made once, run at every training step."""
-    if f == "relu":
-        return a.relu_
-    if f == "identity":
-        return _nothing
-    if a.device.type == "cpu":
-        # The same memory through NumPy: its tanh is as fast as torch's, and ten times faster where torch's build has no
-        # vector tanh for the processor.
-        shared = a.numpy()
-        return partial(np.tanh, shared, shared)
-    return a.tanh_
+class VanillaLayer(WorkspaceLayer):
+    """Works in place: h[t] in the memory of a[t], dL/da[t] in that of dL/dh[t]."""
 
+    def __init__(self, spec: LayerSpec, hidden_size: int, activation: Activation) -> None:
+        super().__init__(spec, hidden_size)
+        T = self.T
+        self._activation = activation
+        self._recurrent = "W_hh" in self.w
+        h = [self.matrices(self.h_TRBH[t]) for t in range(T + 1)]
+        activate = [activations.in_place(activation, h[t]) for t in range(1, T + 1)]
+        self._forward_steps: list[tuple[Call, ...]]
+        if not self._recurrent:
+            self._forward_steps = [(activate_t,) for activate_t in activate]
+        else:
+            W_hh = self.w["W_hh"]
+            self._forward_steps = [
+                (self.accumulate(h[t], h[t - 1], W_hh.mT), activate[t - 1]) if t > 1 or spec.carried else (activate[0],)
+                for t in range(1, T + 1)
+            ]
+        # Forward borrows the gradient's memory where replicas are stacked.
+        self._da_TRBH, self._da_RTBH = (
+            self.both_orders(T, hidden_size)
+            if self.stacked or spec.gradients
+            else (
+                self.h_TRBH[1:],
+                self.h_RTBH,
+            )
+        )
+        if spec.gradients is None:
+            return
+        self.dh_RTBH = self._da_RTBH
+        # With replica-first copies of the states, the time-first ones are free for the slopes.
+        self._slope_TRBH = self.h_TRBH[1:] if self.stacked else self.zeros(T, self.R, self.B, hidden_size)
+        da = [self.matrices(self._da_TRBH[t]) for t in range(T)]
+        slopes = [self.matrices(self._slope_TRBH[t]) for t in range(T)]
+        self._last_step = partial(da[T - 1].mul_, slopes[T - 1])
+        if self._recurrent:
+            self._backward_steps = [
+                (self.accumulate(da[t], da[t + 1], self.w["W_hh"]), partial(da[t].mul_, slopes[t]))
+                for t in range(T - 2, -1, -1)
+            ]
+            self._to_initial = partial(self.product, da[0], self.w["W_hh"], out=self.matrices(self.d_initial["h"]))
 
-def slope(f: Activation, h: Tensor, out: Tensor) -> None:
-    """f'(a) from h = f(a) into `out`, which may be `h` itself. Not needed for the identity."""
-    if f == "tanh":
-        addcmul(h.new_ones(()), h, h, value=-1, out=out)
-    else:
-        sign(h, out=out)
+    @property
+    def final(self) -> dict[str, Tensor]:
+        """h[T]."""
+        return {"h": self._h_RTBH[:, self.T]}
 
+    def forward(self) -> None:
+        """See `Layer`."""
+        self.project(self.h_TRBH[1:], self._da_RTBH if self.stacked else self.h_RTBH)
+        for step in self._forward_steps:
+            for call in step:
+                call()
+        self.to_replica_first(self._h_RTBH, self.h_TRBH)
 
-def _nothing() -> None:
-    return None
+    def backward(self) -> None:
+        """See `Layer`."""
+        self.to_time_first(self._da_TRBH, self._da_RTBH)
+        if self._activation == "identity":
+            if self._recurrent:
+                for recur, _ in self._backward_steps:
+                    recur()
+        else:
+            activations.slope(self._activation, self.h_TRBH[1:], out=self._slope_TRBH)
+            if self._recurrent:
+                self._last_step()
+                for recur, times_slope in self._backward_steps:
+                    recur()
+                    times_slope()
+            else:
+                self._da_TRBH.mul_(self._slope_TRBH)
+        if self._recurrent and self.spec.carried:
+            self._to_initial()
+        self.to_replica_first(self._da_RTBH, self._da_TRBH)
+        self.input_gradients(self._da_RTBH)
+        if self._recurrent:
+            self.recurrent_gradient(self._da_RTBH)

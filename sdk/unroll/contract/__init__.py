@@ -31,9 +31,22 @@ from unroll.contract.jobs import (
 )
 from unroll.contract.network import Activation, Cell, Connectivity, Network, VanillaCell
 from unroll.contract.problems import RETRYABLE, STATUS, FieldError, Problem, ProblemCode
-from unroll.contract.training import BPTT, MSE, SGD, Adam, ClipByGlobalNorm, HeldOut, Training
+from unroll.contract.training import (
+    BCE,
+    BPTT,
+    MSE,
+    SGD,
+    Adam,
+    ClipByGlobalNorm,
+    CrossEntropy,
+    HeldOut,
+    Loss,
+    PoissonNLL,
+    Training,
+)
 
 __all__ = [
+    "BCE",
     "BPTT",
     "CONTRACT_VERSION",
     "ENDED",
@@ -51,6 +64,7 @@ __all__ = [
     "ClipByGlobalNorm",
     "Connectivity",
     "CreatedKey",
+    "CrossEntropy",
     "DType",
     "Device",
     "Divergence",
@@ -65,6 +79,7 @@ __all__ = [
     "JobStatus",
     "Key",
     "LayerState",
+    "Loss",
     "Me",
     "Metrics",
     "Model",
@@ -73,6 +88,7 @@ __all__ = [
     "NewKey",
     "NewModel",
     "Page",
+    "PoissonNLL",
     "PredictRequest",
     "PredictResponse",
     "Problem",

@@ -14,7 +14,7 @@ from pydantic import Field
 from unroll.contract.base import Request
 from unroll.contract.limits import MAX_HIDDEN_SIZE, MAX_WIDTH
 
-Activation = Literal["tanh", "relu", "identity"]
+Activation = Literal["tanh", "relu", "leaky_relu", "softplus", "sigmoid", "identity", "saturated_relu"]
 
 
 class VanillaCell(Request):
@@ -51,8 +51,8 @@ class Network(Request):
     """I, the width of x[t]."""
     output_size: Annotated[int, Field(ge=1, le=MAX_WIDTH)]
     """O, the width of y[t]."""
-    architecture: Literal["many_to_many"] = "many_to_many"
-    """Which steps have inputs and targets; many_to_many: every step has both."""
+    architecture: Literal["many_to_many", "many_to_one"] = "many_to_many"
+    """Which steps have inputs and outputs; many_to_many: every step has both; many_to_one: one output, at the end."""
     num_layers: Annotated[int, Field(ge=1, le=1)] = 1
     """Stacked recurrent layers."""
     h0: Literal["zeros"] = "zeros"

@@ -17,6 +17,30 @@ class MSE(Request):
     """Mean squared error: the mean over valid batch x time x output elements."""
 
     type: Literal["mse"] = "mse"
+    over: Literal["elements", "sequences"] = "elements"
+    """elements: the mean over all elements; sequences (the course's form): each sequence's sum over time and outputs,
+    and the mean of these over sequences."""
+
+
+class CrossEntropy(Request):
+    """Cross-entropy of softmax(y) against class probabilities, the mean over valid steps and sequences."""
+
+    type: Literal["cross_entropy"] = "cross_entropy"
+
+
+class BCE(Request):
+    """Binary cross-entropy of sigmoid(y) against probabilities, the mean over valid batch x time x output elements."""
+
+    type: Literal["bce"] = "bce"
+
+
+class PoissonNLL(Request):
+    """Negative log likelihood of counts with rates exp(y), without the term that is constant in y; mean as in mse."""
+
+    type: Literal["poisson"] = "poisson"
+
+
+Loss = Annotated[MSE | CrossEntropy | BCE | PoissonNLL, Field(discriminator="type")]
 
 
 class Adam(Request):
@@ -74,7 +98,7 @@ class Training(Request):
     """Optimiser steps."""
     batch_size: Annotated[int, Field(ge=1, le=MAX_BATCH)] = 64
     """B, sequences in the batch of each replica."""
-    loss: MSE = MSE()
+    loss: Loss = MSE()
     """What is minimised."""
     clip: ClipByGlobalNorm | None = None
     """Gradient clipping; null: none."""

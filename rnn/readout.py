@@ -1,0 +1,109 @@
+"""The linear readout y[t] = W_hy h[t] + b_y of all time steps in one GEMM, its loss, and their gradients.
+
+dL/dW_hy = Σ_t dL/dy[t] h[t]ᵀ     dL/db_y = Σ_t dL/dy[t]     dL/dh[t] = W_hyᵀ dL/dy[t]
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from rnn import losses
+from unroll.contract import Loss
+
+
+class Readout:
+    """Reads h [R, T, B, H], a layer's memory, and fills dh, of the same shape.
+
+    With `last_only` (many_to_one) outputs and loss are of the last step alone. With `weighted` each step of each
+    sequence counts as often as `weigh` says; 0 leaves it out, whatever its output is.
+    """
+
+    def __init__(
+        self,
+        loss: Loss,
+        weights: dict[str, Tensor],
+        gradients: dict[str, Tensor] | None,
+        h_RTBH: Tensor,
+        dh_RTBH: Tensor | None,
+        *,
+        last_only: bool = False,
+        weighted: bool = False,
+        noisy: bool = False,
+    ) -> None:
+        R, T, B, _ = h_RTBH.shape
+        O = weights["W_hy"].shape[1]  # noqa: E741
+        zeros = partial(torch.zeros, dtype=h_RTBH.dtype, device=h_RTBH.device)
+        stacked = R > 1
+
+        def matrices(tensor: Tensor) -> Tensor:
+            return tensor if stacked else tensor.squeeze(0)
+
+        self._product = torch.bmm if stacked else torch.mm
+        self._loss, self._last_only = loss, last_only
+        self._w = {name: matrices(w) for name, w in weights.items()}
+        self._g = {name: matrices(g) for name, g in (gradients or {}).items()}
+        first = T - 1 if last_only else 0
+        self.target_RTBO = zeros(R, T, B, O)
+        self.loss_R = zeros(R)
+        self.y_RTBO = zeros(R, T - first, B, O)
+        """After `forward` the derivative of the loss, not the output."""
+        self.weight_RTB = zeros(R, T, B).fill_(1.0) if weighted else None
+        self.noise_RTBO = zeros(R, T, B, O) if noisy else None
+        self._derivative = losses.derivative_in_place(loss)
+        self._elements = losses.elements(loss, T - first, B, O)
+        self.scale_R = zeros(R).fill_(1.0 / self._elements)
+        """One over the elements that a replica's loss is a mean of."""
+        self._scale = matrices(self.scale_R.view(R, 1, 1))
+        self._read = slice(first, T)
+        self._h = matrices(h_RTBH[:, first:].flatten(1, 2))
+        self._target_RTBO = self.target_RTBO[:, first:]
+        self._cost_RTBO = zeros(R, T - first, B, O)
+        self._y = matrices(self.y_RTBO.view(R, -1, O))
+        self._dh_RTBH = dh_RTBH
+        if gradients is not None and dh_RTBH is not None:
+            self._dh = matrices(dh_RTBH[:, first:].flatten(1, 2))
+            self._dW_hy = torch.zeros_like(self._w["W_hy"], memory_format=torch.contiguous_format)
+
+    def weigh(self, weight_RTB: Tensor) -> None:
+        """Set how much each step counts; the mean is then over the sum of weights (or the sequences that have any)."""
+        assert self.weight_RTB is not None  # noqa: S101 - made with `weighted`
+        self.weight_RTB.copy_(weight_RTB)
+        read_RTB = self.weight_RTB[:, self._read]
+        if self._loss.type == "mse" and self._loss.over == "sequences":
+            self.scale_R.copy_((read_RTB != 0).any(1).sum(1))
+        else:
+            torch.mean(read_RTB.flatten(1), 1, out=self.scale_R).mul_(self._elements)
+        self.scale_R.reciprocal_()
+
+    def outputs(self) -> Tensor:
+        """Y [R, T, B, O], or [R, 1, B, O] with `last_only`; the memory is used again by `forward`."""
+        self._product(self._h, self._w["W_hy"].mT, out=self._y)
+        self._y.add_(self._w["b_y"].unsqueeze(-2))
+        if self.noise_RTBO is not None:
+            self.y_RTBO.add_(self.noise_RTBO[:, self._read])
+        return self.y_RTBO
+
+    def forward(self) -> None:
+        """Set `loss_R`."""
+        y = self.outputs()
+        self._derivative(y, self._target_RTBO, self._cost_RTBO)
+        if self.weight_RTB is not None:
+            weight = self.weight_RTB[:, self._read].unsqueeze(-1)
+            left_out = weight == 0
+            for tensor in (y, self._cost_RTBO):
+                tensor.mul_(weight).masked_fill_(left_out, 0.0)
+        torch.sum(self._cost_RTBO.view(len(self.loss_R), -1), 1, out=self.loss_R)
+        self.loss_R.mul_(self.scale_R)
+
+    def backward(self) -> None:
+        """Write the readout's gradients, and fill dh."""
+        dy = self._y.mul_(self._scale)
+        if self._last_only and self._dh_RTBH is not None:
+            self._dh_RTBH.zero_()
+        self._product(dy, self._w["W_hy"], out=self._dh)
+        self._product(dy.mT, self._h, out=self._dW_hy)
+        self._g["W_hy"].copy_(self._dW_hy)
+        torch.sum(dy, -2, out=self._g["b_y"])
