@@ -7,9 +7,10 @@ differentiated, so each row of the gradient is that replica's own.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-from rnn import parameters
+from rnn import noise, parameters
 from rnn.cells import make_layer
 from rnn.layer import Layer, LayerSpec
 from rnn.readout import Readout
@@ -21,7 +22,8 @@ class BPTT:
 
     Fill `x_RTBI` and `target_RTBO`, call `forward` and `backward`, read `loss_R` and the gradient matrix given. Works
     in the dtype and on the device of the parameters, which are read where they lie at every call. Without gradients
-    only `forward` may be called, and no memory for `backward` is held.
+    only `forward` may be called, and no memory for `backward` is held. With `noisy` there is memory for the network's
+    noise, to be filled like the inputs.
     """
 
     def __init__(
@@ -34,10 +36,12 @@ class BPTT:
         loss: Loss | None = None,
         *,
         weighted: bool = False,
+        noisy: bool = False,
     ) -> None:
         weights = parameters.views(parameters_RP, network)
         gradients = None if gradients_RP is None else parameters.views(gradients_RP, network)
         self.layers: list[Layer] = []
+        self._trainable = parameters.state_names(network.cell) if network.h0 == "trainable" else ()
         for n in range(network.num_layers):
             below = self.layers[-1] if self.layers else None
             spec = LayerSpec(
@@ -46,6 +50,8 @@ class BPTT:
                 batch_size=batch_size,
                 weights=_below(f"layers.{n}.", weights),
                 gradients=None if gradients is None else _below(f"layers.{n}.", gradients),
+                carried=network.h0 == "trainable",
+                noisy=noisy and noise.of(network).recurrent > 0,
                 dx_RTBI=below.dh_RTBH if below and gradients is not None else None,
             )
             self.layers.append(make_layer(network.cell, spec))
@@ -58,8 +64,14 @@ class BPTT:
             None if gradients is None else last.dh_RTBH,
             last_only=network.architecture == "many_to_one",
             weighted=weighted,
+            noisy=noisy and noise.of(network).output > 0,
         )
         self.x_RTBI, self.target_RTBO = self.layers[0].x_RTBI, self.readout.target_RTBO
+        self.filled = [self.x_RTBI, self.target_RTBO]
+        """What is to be filled for every batch: inputs, targets, the noise of each layer and of the output."""
+        for noise_RTB in (*(layer.noise_RTBA for layer in self.layers), self.readout.noise_RTBO):
+            if noise_RTB is not None:
+                self.filled.append(noise_RTB)
         self.loss_R = self.readout.loss_R
 
     def forward(self) -> None:
@@ -73,6 +85,8 @@ class BPTT:
         for layer in self.layers:
             if below is not None:
                 layer.x_RTBI.copy_(below.h_RTBH)
+            for name in self._trainable:
+                layer.initial[name].copy_(layer.spec.weights[f"{name}0"].unsqueeze(1))
             layer.forward()
             below = layer
 
@@ -81,6 +95,8 @@ class BPTT:
         self.readout.backward()
         for layer in reversed(self.layers):
             layer.backward()
+            for name in self._trainable:
+                torch.sum(layer.d_initial[name], 1, out=(layer.spec.gradients or {})[f"{name}0"])
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

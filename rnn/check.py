@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rnn import parameters, tasks
+from rnn.check_network import check_network
 from rnn.errors import ConfigurationError
 from unroll.contract import Network, TrainJob
 from unroll.contract.limits import MAX_ACTIVATIONS, MAX_PARAMETERS
@@ -17,6 +18,7 @@ def check(job: TrainJob) -> None:
     if not isinstance(job.model, Network):
         raise ConfigurationError("/model", "unresolved_model", f"model {job.model!r} has no configuration here")
     network = job.model
+    check_network(network)
     task = tasks.resolve(job.data)
     for field, width in (("input_size", task.input_size), ("output_size", task.output_size)):
         if getattr(network, field) != width:

@@ -8,21 +8,23 @@ it. The arithmetic is the checkpoint's dtype.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from rnn import parameters
 from rnn.errors import InputError
+from rnn.numpy_cells import NumPyLayer
 from rnn.state import load_weights
-from unroll.contract import Activation, Returnable
+from unroll.contract import Returnable
 from unroll.contract.limits import MAX_PREDICT_VALUES
 
 Array = npt.NDArray[Any]
 LayerStates = list[dict[str, Array]]
-"""The state of one sequence, layer by layer: {"h": [H]}, or [R, H] with replica `all`."""
+"""The state of one sequence, layer by layer: {"h": [H]} (and c of an LSTM), or [R, H] with replica `all`."""
 
 _TILE = 8
 """Sequences in one tile. Fewer rows use BLAS badly, more waste work on a single sequence."""
@@ -35,7 +37,7 @@ class Prediction:
     """One entry a sequence; None where it was not asked for. With replica `all` there is an axis R before T."""
 
     outputs: list[Array] | None
-    """[T_i, O] or [R, T_i, O]."""
+    """[T_i, O] or [R, T_i, O]; of a many_to_one network [O] or [R, O]."""
     state: list[LayerStates] | None
     """After the last step."""
     hidden: list[Array] | None
@@ -51,14 +53,19 @@ class Predictor:
         self.network = loaded.network
         self.replicas = loaded.replicas
         self.dtype = np.dtype(loaded.dtype)
-        w = loaded.tensors
-        self._activation: Activation = loaded.network.cell.activation
-        # Transposed to contiguous memory once, for row vectors: x @ W.T.
-        self._W_xh_RIH, self._W_hh_RHH, self._W_hy_RHO = (
-            np.ascontiguousarray(w[name].swapaxes(1, 2)) for name in ("layers.0.W_xh", "layers.0.W_hh", "readout.W_hy")
-        )
-        self._bias_RH = w["layers.0.b_x"] + w["layers.0.b_h"]
-        self._b_y_RO = w["readout.b_y"]
+        self._b_y_RO = loaded.tensors["readout.b_y"]
+        self._W_hy_RHO = np.ascontiguousarray(loaded.tensors["readout.W_hy"].swapaxes(1, 2))
+        self._state_names = parameters.state_names(self.network.cell)
+        self._last_only = self.network.architecture == "many_to_one"
+        self._layers = [self._replica(loaded.tensors, r) for r in range(self.replicas)]
+
+    def _replica(self, tensors: dict[str, Array], r: int) -> list[NumPyLayer]:
+        layers = []
+        for n in range(self.network.num_layers):
+            prefix = f"layers.{n}."
+            w = {name.removeprefix(prefix): tensor[r] for name, tensor in tensors.items() if name.startswith(prefix)}
+            layers.append(NumPyLayer(self.network.cell, w))
+        return layers
 
     def predict(
         self,
@@ -67,7 +74,7 @@ class Predictor:
         replica: int | Literal["all"] = 0,
         want: Collection[Returnable] = frozenset({"outputs"}),
     ) -> Prediction:
-        """Run each sequence, an array [T_i, I] or nested lists, from its state (zeros if None).
+        """Run each sequence, an array [T_i, I] or nested lists, from its state (the network's h0 if None).
 
         Numbers may overflow to infinity in an unstable network; they are returned as they are.
 
@@ -77,28 +84,43 @@ class Predictor:
         which = self._which(replica)
         self._check_size(inputs, len(which))
         sequences = [self._sequence(i, sequence) for i, sequence in enumerate(inputs)]
-        start_RNH = self._start(states, len(sequences), which, stacked=replica == "all")
-        outputs, hidden, last = [], [], []  # in the order of rows, [R, T_i, O], [R, T_i, H], [R, H]
+        start = self._start(states, len(sequences), which, stacked=replica == "all")
+        outputs, hidden, last = [], [], []  # in the order of rows, [R, T_i, O], [R, T_i, H], layers of states [R, H]
         order = sorted(range(len(sequences)), key=lambda i: -len(sequences[i]))
         with np.errstate(over="ignore", invalid="ignore"):
             for rows in self._groups(order, sequences):
                 x_TNI, lengths = _pad([sequences[i] for i in rows], self.dtype)
                 runs = [
-                    self._run(r, x_TNI, lengths, None if start_RNH is None else start_RNH[k, rows])
+                    self._run(r, x_TNI, lengths, start(k, rows, x_TNI.shape[1]) if start else None)
                     for k, r in enumerate(which)
                 ]
                 for row, length in enumerate(lengths):
-                    outputs.append(np.stack([y[:length, row] for y, _ in runs]))
-                    hidden.append(np.stack([h[:length, row] for _, h in runs]))
-                    last.append(hidden[-1][:, -1].copy())
+                    outputs.append(np.stack([y[:length, row] for y, _, _ in runs]))
+                    hidden.append(np.stack([h[:length, row] for _, h, _ in runs]))
+                    last.append(
+                        [
+                            {
+                                name: np.stack([states[n][name][row] for _, _, states in runs])
+                                for name in self._state_names
+                            }
+                            for n in range(self.network.num_layers)
+                        ]
+                    )
         came = np.argsort(order)
 
         def answer(per_row: list[Array]) -> list[Array]:
             return [per_row[row] if replica == "all" else per_row[row][0] for row in came]
 
+        if self._last_only:
+            outputs = [y[:, -1] for y in outputs]
         return Prediction(
             outputs=answer(outputs) if "outputs" in want else None,
-            state=[[{"h": h}] for h in answer(last)] if "state" in want else None,
+            state=[
+                [{name: s if replica == "all" else s[0] for name, s in layer.items()} for layer in last[row]]
+                for row in came
+            ]
+            if "state" in want
+            else None,
             hidden=answer(hidden) if "hidden" in want else None,
         )
 
@@ -112,31 +134,22 @@ class Predictor:
             order = order[tiles * _TILE :]
         return groups
 
-    def _run(self, r: int, x_TNI: Array, lengths: list[int], h0_NH: Array | None) -> tuple[Array, Array]:
-        """Outputs [T, N, O] and hidden [T, N, H] of replica r. Lengths fall with the row."""
+    def _run(
+        self, r: int, x_TNI: Array, lengths: list[int], start: list[dict[str, Array]] | None
+    ) -> tuple[Array, Array, list[dict[str, Array]]]:
+        """Of replica r: outputs [T, N, O], hidden [T, N, H], last states [N, H] by layer. Lengths fall with the row."""
         T, padded, _ = x_TNI.shape
-        H, O = self._bias_RH.shape[1], self._b_y_RO.shape[1]  # noqa: E741
         tiles = padded // _TILE
-        x = x_TNI.reshape(T, tiles, _TILE, -1)
-        h_TNH = np.matmul(x, self._W_xh_RIH[r])
-        h_TNH += self._bias_RH[r]
-        previous = np.zeros((tiles, _TILE, H), self.dtype)
-        if h0_NH is not None:
-            previous.reshape(padded, H)[: len(h0_NH)] = h0_NH
-        product = np.empty_like(previous)
         first_rows = lengths[::_TILE]
-        running = tiles
-        for t in range(T):
-            while first_rows[running - 1] <= t:
-                running -= 1
-            a = h_TNH[t, :running]
-            np.matmul(previous[:running], self._W_hh_RHH[r], out=product[:running])
-            a += product[:running]
-            _activate_in_place(self._activation, a)
-            previous = h_TNH[t]
-        y_TNO = np.matmul(h_TNH, self._W_hy_RHO[r])
+        running_T = [sum(length > t for length in first_rows) for t in range(T)]
+        rows, ends = np.arange(len(lengths)), np.asarray(lengths) - 1
+        h, last = x_TNI.reshape(T, tiles, _TILE, -1), []
+        for n, layer in enumerate(self._layers[r]):
+            h, states = layer.run(h, running_T, start[n] if start else None)
+            last.append({name: s.reshape(T, padded, -1)[ends, rows] for name, s in states.items()})
+        y_TNO = np.matmul(h, self._W_hy_RHO[r])
         y_TNO += self._b_y_RO[r]
-        return y_TNO.reshape(T, padded, O), h_TNH.reshape(T, padded, H)
+        return y_TNO.reshape(T, padded, -1), h.reshape(T, padded, -1), last
 
     def _which(self, replica: int | Literal["all"]) -> range:
         if replica == "all":
@@ -157,16 +170,16 @@ class Predictor:
         if len(sequence) == 0:
             raise InputError(f"/inputs/{i}", "empty_sequence", "a sequence needs at least one time step")
         width = self.network.input_size
-        for t, row in enumerate(sequence):
-            if len(row) != width:
-                detail = f"this step has {len(row)} inputs, the network takes {width}"
-                raise InputError(f"/inputs/{i}/{t}", "wrong_width", detail)
         try:
             with np.errstate(over="ignore"):
                 array = np.asarray(sequence, self.dtype)
         except (TypeError, ValueError):
-            raise InputError(f"/inputs/{i}", "not_numbers", "a sequence is a list of lists of numbers") from None
-        if array.ndim != 2:
+            array = np.empty(0)
+        if array.shape != (len(sequence), width):
+            for t, row in enumerate(sequence):
+                if np.iterable(row) and len(row) != width:
+                    detail = f"this step has {len(row)} inputs, the network takes {width}"
+                    raise InputError(f"/inputs/{i}/{t}", "wrong_width", detail)
             raise InputError(f"/inputs/{i}", "not_numbers", "a sequence is a list of lists of numbers")
         finite = np.isfinite(array)
         if not finite.all():
@@ -176,38 +189,50 @@ class Predictor:
 
     def _start(
         self, states: Sequence[LayerStates] | None, sequences: int, which: range, *, stacked: bool
-    ) -> Array | None:
-        """Initial hidden states [R, N, H]."""
+    ) -> Callable[[int, list[int], int], list[dict[str, Array]]] | None:
+        """A function of (index in `which`, sequences, padded) that gives each layer's states, [tiles, _TILE, H]."""
         if states is None:
             return None
         if len(states) != sequences:
             raise InputError("/state", "wrong_shape", f"{len(states)} states for {sequences} sequences")
-        H = self.network.cell.hidden_size
+        H, L = self.network.cell.hidden_size, self.network.num_layers
         shape = (len(which), H) if stacked else (H,)
-        start_RNH = np.empty((len(which), sequences, H), self.dtype)
+        posted = [
+            {name: np.empty((len(which), sequences, H), self.dtype) for name in self._state_names} for _ in range(L)
+        ]
         for i, layers in enumerate(states):
-            if len(layers) != self.network.num_layers:
-                detail = f"{len(layers)} layers, the network has {self.network.num_layers}"
+            if len(layers) != L:
+                detail = f"{len(layers)} layers, the network has {L}"
                 raise InputError(f"/state/{i}/layers", "wrong_shape", detail)
-            pointer = f"/state/{i}/layers/0/h"
-            try:
-                with np.errstate(over="ignore"):
-                    h = np.asarray(layers[0]["h"], self.dtype)
-            except (KeyError, TypeError, ValueError):
-                raise InputError(pointer, "wrong_shape", f"a state h of shape {list(shape)} is needed") from None
-            if h.shape != shape:
-                raise InputError(pointer, "wrong_shape", f"shape {list(h.shape)}, not {list(shape)}")
-            if not np.isfinite(h).all():
-                raise InputError(pointer, "not_finite", f"not finite in {self.dtype}")
-            start_RNH[:, i] = h
-        return start_RNH
+            for n, layer in enumerate(layers):
+                for name in layer:
+                    if name not in self._state_names:
+                        detail = f"a {self.network.cell.type} cell has no {name}"
+                        raise InputError(f"/state/{i}/layers/{n}/{name}", "wrong_shape", detail)
+                for name in self._state_names:
+                    posted[n][name][:, i] = self._state(f"/state/{i}/layers/{n}/{name}", layer.get(name), shape)
 
+        def start(k: int, rows: list[int], padded: int) -> list[dict[str, Array]]:
+            def tiles(all_RNH: Array) -> Array:
+                filled = np.zeros((padded, H), self.dtype)
+                filled[: len(rows)] = all_RNH[k, rows]
+                return filled.reshape(-1, _TILE, H)
 
-def _activate_in_place(f: Activation, a: Array) -> None:
-    if f == "tanh":
-        np.tanh(a, out=a)
-    elif f == "relu":
-        np.maximum(a, 0, out=a)
+            return [{name: tiles(state) for name, state in layer.items()} for layer in posted]
+
+        return start
+
+    def _state(self, pointer: str, posted: Any, shape: tuple[int, ...]) -> Array:
+        try:
+            with np.errstate(over="ignore"):
+                state = np.asarray(posted, self.dtype)
+        except (TypeError, ValueError):
+            state = np.empty(0, self.dtype)
+        if posted is None or state.shape != shape:
+            raise InputError(pointer, "wrong_shape", f"a state of shape {list(shape)} is needed")
+        if not np.isfinite(state).all():
+            raise InputError(pointer, "not_finite", f"not finite in {self.dtype}")
+        return state
 
 
 def _pad(sequences: list[Array], dtype: np.dtype[Any]) -> tuple[Array, list[int]]:

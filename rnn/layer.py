@@ -44,6 +44,7 @@ class LayerSpec:
 class Layer(ABC):
     """One recurrent layer, made for R replicas, T steps and B sequences."""
 
+    spec: LayerSpec
     x_RTBI: Tensor
     """Inputs, to be filled before `forward`. May be strided."""
     h_RTBH: Tensor
@@ -112,7 +113,8 @@ class WorkspaceLayer(Layer):
         self.initial = {"h": self.h_TRBH[0]}
         self.d_initial = {}
         self.noise_RTBA = zeros(R, T, B, A) if spec.noisy else None
-        self._scratch_RTBA: Tensor | None = None
+        # Whether what recurs into the first step may be other than zeros; if not, that GEMM is left out.
+        self.from_start = spec.carried
         self._recurrent_RBA = zeros(R, B, A)
         self._recurrent_RBH = zeros(R, B, H)
         if spec.gradients is not None:
@@ -166,7 +168,7 @@ class WorkspaceLayer(Layer):
         """What the projection adds, [R, A], into `bias`; here b_x and, if there is one, b_h."""
         if "b_h" in self.w:
             torch.add(self.w["b_x"], self.w["b_h"], out=bias)
-        else:
+        else:  # feed-forward
             bias.copy_(self.w["b_x"])
 
     def project(self, out_TRBA: Tensor, scratch_RTBA: Tensor) -> None:
@@ -183,6 +185,11 @@ class WorkspaceLayer(Layer):
             scratch_RTBA.add_(self.noise_RTBA)
         self.to_time_first(out_TRBA, scratch_RTBA)
 
+    def biases_share_their_gradient(self) -> None:
+        """dL/db_h = dL/db_x, where both stand in one sum. After `input_gradients`."""
+        if "b_h" in self.g:
+            self.g["b_h"].copy_(self.g["b_x"])
+
     def input_gradients(self, da_RTBA: Tensor) -> None:
         """dL/dW_xh and dL/db_x = Σ dL/da[t] x1[t]ᵀ, and dL/dx[t] = W_xhᵀ dL/da[t] where it is wanted."""
         da = self.matrices(da_RTBA.flatten(1, 2))
@@ -191,16 +198,18 @@ class WorkspaceLayer(Layer):
         self.g["W_xh"].copy_(self._dW_xh_part)
         if self.dbias_part is not None:
             self.g["b_x"].copy_(self.dbias_part)
-            if "b_h" in self.g:
-                self.g["b_h"].copy_(self.dbias_part)
         if self._dx is not None:
             self.product(da, self.w["W_xh"], out=self._dx)
 
     def recurrent_gradient(self, da_RTBA: Tensor, h_RTBH: Tensor | None = None) -> None:
         """dL/dW_hh = Σ dL/da[t] h[t-1]ᵀ. Without a carried state h[0] is zero, and its step is left out."""
         h_RTBH = self._h_RTBH if h_RTBH is None else h_RTBH
-        first = 0 if self.spec.carried else 1
+        first = 0 if self.from_start else 1
         da = self.matrices(da_RTBA[:, first:].flatten(1, 2))
         h = self.matrices(h_RTBH[:, first : self.T].flatten(1, 2))
         self.product(da.mT, h, out=self._dW_hh)
-        self.g["W_hh"].copy_(self._dW_hh)
+        self.write_recurrent_gradient(self._dW_hh)
+
+    def write_recurrent_gradient(self, dW_hh: Tensor) -> None:
+        """Into the gradient's own rows."""
+        self.g["W_hh"].copy_(dW_hh)

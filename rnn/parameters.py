@@ -3,8 +3,11 @@
 R replicas are one matrix [R, P], one row a replica, so that optimisers, clipping and norms are single operations; the
 tensors are views of it. Names and order are those of checkpoints:
 
-    layers.0.W_xh [R,H,I]  layers.0.b_x [R,H]  layers.0.W_hh [R,H,H]  layers.0.b_h [R,H]
+    layers.0.W_xh [R,A,I]  layers.0.b_x [R,A]  layers.0.W_hh [R,A,H]  layers.0.b_h [R,A]
     readout.W_hy [R,O,H]   readout.b_y [R,O]
+
+A is H for rate cells, 4H for an LSTM (gates i, f, g, o), 3H for a GRU (r, z, n). Layer n > 0 has I = H. A learned time
+constant is layers.0.tau, [R,1] or [R,H], a trainable initial state layers.0.h0 [R,H] (and c0).
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rnn.randomness import Purpose, Stream
-from unroll.contract import DType, Network
+from unroll.contract import Cell, DType, Network
 
 Array = TypeVar("Array", bound=Any)
 """np.ndarray or torch.Tensor."""
@@ -39,15 +42,12 @@ class Slot:
 
 def layout(network: Network) -> tuple[Slot, ...]:
     """The tensors of one replica, in the order of memory."""
-    i, h, o = network.input_size, network.cell.hidden_size, network.output_size
-    shapes = {
-        "layers.0.W_xh": (h, i),
-        "layers.0.b_x": (h,),
-        "layers.0.W_hh": (h, h),
-        "layers.0.b_h": (h,),
-        "readout.W_hy": (o, h),
-        "readout.b_y": (o,),
-    }
+    shapes: dict[str, tuple[int, ...]] = {}
+    for n in range(network.num_layers):
+        width = network.cell.hidden_size if n else network.input_size
+        shapes |= {f"layers.{n}.{name}": shape for name, shape in _layer_shapes(network, width).items()}
+    shapes["readout.W_hy"] = (network.output_size, network.cell.hidden_size)
+    shapes["readout.b_y"] = (network.output_size,)
     slots, start = [], 0
     for name, shape in shapes.items():
         slots.append(Slot(name, shape, start))
@@ -55,8 +55,35 @@ def layout(network: Network) -> tuple[Slot, ...]:
     return tuple(slots)
 
 
+def _layer_shapes(network: Network, width: int) -> dict[str, tuple[int, ...]]:
+    cell, h = network.cell, network.cell.hidden_size
+    a = len(gates(cell)) * h
+    shapes: dict[str, tuple[int, ...]] = {"W_xh": (a, width)}
+    if cell.type != "linear":
+        shapes["b_x"] = (a,)
+    if cell.type != "feedforward":
+        shapes["W_hh"] = (a, h)
+        if cell.type != "linear":
+            shapes["b_h"] = (a,)
+    if cell.type == "leaky" and cell.learn_tau != "no":
+        shapes["tau"] = (h if cell.learn_tau == "per_unit" else 1,)
+    if network.h0 == "trainable":
+        shapes |= {f"{name}0": (h,) for name in state_names(cell)}
+    return shapes
+
+
+def gates(cell: Cell) -> tuple[str, ...]:
+    """The blocks of H rows in W_xh, W_hh and the biases, in order; one without a name for cells without gates."""
+    return {"lstm": ("i", "f", "g", "o"), "gru": ("r", "z", "n")}.get(cell.type, ("",))
+
+
+def state_names(cell: Cell) -> tuple[str, ...]:
+    """What a layer keeps of a sequence: h, and c of an LSTM. A feed-forward cell has h too, but does not read it."""
+    return ("h", "c") if cell.type == "lstm" else ("h",)
+
+
 def count(network: Network) -> int:
-    """P, the parameters of one replica: H(I + H + 2) + O(H + 1)."""
+    """P, the parameters of one replica; H(I + H + 2) + O(H + 1) for one vanilla layer."""
     return layout(network)[-1].stop
 
 
@@ -69,10 +96,27 @@ def views(flat_RP: Array, network: Network) -> dict[str, Array]:
 def initialise(network: Network, seed: int, replicas: int, dtype: DType = "float32") -> npt.NDArray[Any]:
     """Parameters [R, P], each uniform in ±1/sqrt(H), which is what PyTorch's nn.RNN and nn.Linear(H, O) start from.
 
-    Row r depends only on (network, seed, r). Drawn in float64 and rounded, so both dtypes start from the same point.
+    Trainable initial states start from zero, time constants from the configured ones, an LSTM's forget gate with its
+    additional bias. Row r depends only on (network, seed, r). Drawn in float64 and rounded, so both dtypes start from
+    the same point.
     """
     bound = 1.0 / sqrt(network.cell.hidden_size)
     flat_RP = np.empty((replicas, count(network)), dtype)
     for r in range(replicas):
-        flat_RP[r] = Stream(seed, Purpose.PARAMETERS, r).at(0).uniform(-bound, bound, flat_RP.shape[1])
+        generator = Stream(seed, Purpose.PARAMETERS, r).at(0)
+        for slot in layout(network):
+            values = generator.uniform(-bound, bound, slot.shape)
+            flat_RP[r, slot.start : slot.stop] = _start(network.cell, slot.name.rpartition(".")[2], values).ravel()
     return flat_RP
+
+
+def _start(cell: Cell, name: str, uniform: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    if name in {"h0", "c0"}:
+        return np.zeros_like(uniform)
+    if cell.type == "leaky" and name == "tau":
+        tau = np.asarray(cell.tau)
+        return np.broadcast_to(tau if len(uniform) > 1 else tau.mean(), uniform.shape)
+    if cell.type == "lstm" and name == "b_h":
+        h = cell.hidden_size
+        uniform[h : 2 * h] += cell.forget_bias
+    return uniform

@@ -28,6 +28,8 @@ class Purpose(IntEnum):
     PARAMETERS = 1
     BATCHES = 2
     HELD_OUT = 3
+    NOISE = 4
+    CONNECTIVITY = 5
 
 
 class Stream:

@@ -1,8 +1,8 @@
 """Checkpoints as bytes: the weights to use, and apart from them what only resuming needs. NumPy only, no pickle.
 
 `weights` is safetensors with the tensors of `rnn.parameters.layout`, each with its leading axis R, and one metadata
-key, `unroll`, that holds canonical JSON: format, contract version, dtype, network. Neither job nor step is in it, so
-equal networks have equal bytes and hashes.
+key, `unroll`, that holds canonical JSON: format, contract version, dtype, network, and the order of the gates in the
+rows of a gated cell. Neither job nor step is in it, so equal networks have equal bytes and hashes.
 
 `state` is safetensors with the optimiser's moments [R, P], `frozen.step`, `frozen.loss` and `frozen.gradient_norm` [R]
 (step 0: the replica is alive), and metadata: the step, the best evaluation so far, the environment, the job, and the
@@ -99,7 +99,15 @@ def moment_names(config: Adam | SGD) -> tuple[str, ...]:
 def dump_weights(network: Network, dtype: DType, flat_RP: Array) -> bytes:
     """Weights as canonical bytes: equal networks, equal bytes."""
     tensors = {name: np.ascontiguousarray(tensor) for name, tensor in parameters.views(flat_RP, network).items()}
-    about = {"format": FORMAT, "contract": CONTRACT_VERSION, "dtype": dtype, "network": network.model_dump(mode="json")}
+    about: dict[str, Any] = {
+        "format": FORMAT,
+        "contract": CONTRACT_VERSION,
+        "dtype": dtype,
+        "network": network.model_dump(mode="json"),
+    }
+    gates = parameters.gates(network.cell)
+    if len(gates) > 1:
+        about["gates"] = gates
     return save(tensors, {_KEY: _canonical(about)})
 
 

@@ -20,6 +20,7 @@ from rnn.bptt import BPTT
 from rnn.check import check
 from rnn.evaluate import HeldOutLoss
 from rnn.events import Checkpoint, Diverged, Done, Evaluation, Event, Metrics, Outcome, Reason
+from rnn.noise import TrainingNoise
 from rnn.optimizers import Optimizer, clip_by_global_norm
 from unroll.contract import Adam, Network, TaskData, Training, TrainJob, VanillaCell
 
@@ -67,14 +68,16 @@ class _Run:
         parameters_RP = self._optimizer.parameters
         self._gradients_RP = torch.zeros_like(parameters_RP)
         self._bptt = BPTT(
-            network, parameters_RP, self._gradients_RP, task.time_steps, training.batch_size, training.loss
+            network, parameters_RP, self._gradients_RP, task.time_steps, training.batch_size, training.loss, noisy=True
         )
         self._held_out_loss = HeldOutLoss(network, parameters_RP, *task.held_out(training.held_out), training.loss)
         # On CPU these are the engine's own memory; on a GPU they are pinned and copied at every step.
-        self._host = [self._bptt.x_RTBI, self._bptt.target_RTBO]
+        self._host = self._bptt.filled
         if device.type != "cpu":
             self._host = [torch.empty(i.shape, dtype=i.dtype, pin_memory=True) for i in self._host]
-        self._batches = tasks.Batches(task, job.seed, *(h.numpy() for h in self._host))
+        arrays = [h.numpy() for h in self._host]
+        self._batches = tasks.Batches(task, job.seed, *arrays[:2])
+        self._noise = TrainingNoise(network, job.seed, arrays[0], arrays[2:])
 
     def events(self, preempt: Callable[[], bool]) -> Iterator[Event]:
         training, total = self._training, self._training.steps
@@ -119,9 +122,10 @@ class _Run:
         """Losses and global gradient norms [R] at batch `step`."""
         engine = self._bptt
         self._batches.fill(step)
+        self._noise.draw(step)
         if engine.x_RTBI.is_cuda:
-            engine.x_RTBI.copy_(self._host[0], non_blocking=True)
-            engine.target_RTBO.copy_(self._host[1], non_blocking=True)
+            for memory, host in zip(engine.filled, self._host, strict=True):
+                memory.copy_(host, non_blocking=True)
         engine.forward()
         engine.backward()
         norm_R = torch.linalg.vector_norm(self._gradients_RP, dim=1)

@@ -95,5 +95,6 @@ class VanillaLayer(WorkspaceLayer):
             self._to_initial()
         self.to_replica_first(self._da_RTBH, self._da_TRBH)
         self.input_gradients(self._da_RTBH)
+        self.biases_share_their_gradient()
         if self._recurrent:
             self.recurrent_gradient(self._da_RTBH)

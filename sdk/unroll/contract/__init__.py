@@ -5,6 +5,17 @@ Requests (`Request`) are strict; responses (`Response`) are read leniently. With
 
 from unroll.contract.access import ChangeKey, CreatedKey, Key, Me, NewKey, Scope
 from unroll.contract.base import CONTRACT_VERSION, Name, Page, Request, Response
+from unroll.contract.cells import (
+    Activation,
+    Cell,
+    FeedForwardCell,
+    GRUCell,
+    LeakyCell,
+    LinearCell,
+    LSTMCell,
+    Noise,
+    VanillaCell,
+)
 from unroll.contract.checkpoints import Checkpoint, Model, NewModel, Served, Serving
 from unroll.contract.data import Baseline, Task, TaskData
 from unroll.contract.fleet import Queue, Worker
@@ -29,7 +40,7 @@ from unroll.contract.jobs import (
     Series,
     TrainJob,
 )
-from unroll.contract.network import Activation, Cell, Connectivity, Network, VanillaCell
+from unroll.contract.network import Connectivity, Network
 from unroll.contract.problems import RETRYABLE, STATUS, FieldError, Problem, ProblemCode
 from unroll.contract.training import (
     BCE,
@@ -72,13 +83,18 @@ __all__ = [
     "Environment",
     "Event",
     "EventType",
+    "FeedForwardCell",
     "FieldError",
+    "GRUCell",
     "HeldOut",
     "Job",
     "JobError",
     "JobStatus",
     "Key",
+    "LSTMCell",
     "LayerState",
+    "LeakyCell",
+    "LinearCell",
     "Loss",
     "Me",
     "Metrics",
@@ -87,6 +103,7 @@ __all__ = [
     "Network",
     "NewKey",
     "NewModel",
+    "Noise",
     "Page",
     "PoissonNLL",
     "PredictRequest",

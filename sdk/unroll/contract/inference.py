@@ -13,9 +13,12 @@ Replica = Annotated[int, Field(ge=0)] | Literal["best", "all"]
 
 
 class LayerState(Request):
-    """The state of one layer: h [H], or [R, H] where all replicas were asked for."""
+    """The state of one layer, each [H], or [R, H] where all replicas were asked for."""
 
     h: list[float] | list[list[float]]
+    """h; of a leaky cell that leaks potentials, the potential."""
+    c: list[float] | list[list[float]] | None = None
+    """The cell state of an LSTM."""
 
 
 class State(Request):

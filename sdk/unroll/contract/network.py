@@ -12,22 +12,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from unroll.contract.base import Request
-from unroll.contract.limits import MAX_HIDDEN_SIZE, MAX_WIDTH
-
-Activation = Literal["tanh", "relu", "leaky_relu", "softplus", "sigmoid", "identity", "saturated_relu"]
-
-
-class VanillaCell(Request):
-    """h[t] = f(W_xh x[t] + b_x + W_hh h[t-1] + b_h), Elman's simple recurrent network (1990)."""
-
-    type: Literal["vanilla"] = "vanilla"
-    hidden_size: Annotated[int, Field(ge=1, le=MAX_HIDDEN_SIZE)]
-    """H, the number of hidden units."""
-    activation: Activation = "tanh"
-    """The nonlinearity f."""
-
-
-Cell = VanillaCell
+from unroll.contract.cells import Cell
+from unroll.contract.limits import MAX_WIDTH
 
 
 class Connectivity(Request):
@@ -53,9 +39,9 @@ class Network(Request):
     """O, the width of y[t]."""
     architecture: Literal["many_to_many", "many_to_one"] = "many_to_many"
     """Which steps have inputs and outputs; many_to_many: every step has both; many_to_one: one output, at the end."""
-    num_layers: Annotated[int, Field(ge=1, le=1)] = 1
-    """Stacked recurrent layers."""
-    h0: Literal["zeros"] = "zeros"
-    """The hidden state before the first step."""
+    num_layers: Annotated[int, Field(ge=1, le=16)] = 1
+    """Stacked recurrent layers, each of hidden_size; a layer's input is the h[t] of the layer below."""
+    h0: Literal["zeros", "trainable"] = "zeros"
+    """The state before the first step: zeros, or learned (c of an LSTM too)."""
     connectivity: Connectivity = Connectivity()
     """Constraints on the recurrent weights."""

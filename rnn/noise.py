@@ -1,0 +1,50 @@
+"""Gaussian noise while training, addressed like the data by (seed, replica, step), so that resuming needs no state.
+
+Of one stream, in this order: the input's [T,B,I], each layer's [T,B,H], the output's [T,B,O]; what is zero is not
+drawn.
+Drawn as float32 whatever the dtype. NumPy only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rnn.randomness import Purpose, Stream
+from unroll.contract import LeakyCell, Network, Noise
+
+Array = npt.NDArray[Any]
+
+
+def of(network: Network) -> Noise:
+    """The network's noise; none for cells that have none."""
+    return network.cell.noise if isinstance(network.cell, LeakyCell) else Noise()
+
+
+class TrainingNoise:
+    """Adds to the inputs, and overwrites the noise of pre-activations and outputs, all [R, T, B, …]."""
+
+    def __init__(self, network: Network, seed: int, inputs: Array, filled: list[Array]) -> None:
+        """`filled` has the memory for each layer's noise, and then the output's, where the network has such noise."""
+        cell, noise = network.cell, of(network)
+        self._streams = [Stream(seed, Purpose.NOISE, r) for r in range(len(inputs))] if noise != Noise() else []
+        self._x, self._input = inputs, noise.input
+        scale = noise.recurrent * np.sqrt(2 * np.asarray(cell.tau) / cell.dt) if isinstance(cell, LeakyCell) else 0.0
+        layers = filled[: network.num_layers] if noise.recurrent else []
+        self._filled = [(array, scale) for array in layers]
+        self._filled += [(array, np.asarray(noise.output)) for array in filled[len(layers) :]]
+
+    def draw(self, step: int) -> None:
+        """For the batch of `step`, after it has been filled in."""
+        for r, stream in enumerate(self._streams):
+            generator = stream.at(step)
+            if self._input:
+                self._x[r] += _normal(generator, self._x[r].shape) * np.float32(self._input)
+            for array, scale in self._filled:
+                np.multiply(_normal(generator, array[r].shape), scale, out=array[r], casting="unsafe")
+
+
+def _normal(generator: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    return generator.standard_normal(shape, np.float32)
