@@ -21,8 +21,9 @@ MARGIN_SECONDS = 5.0
 """What a process may take to leave after its own grace time."""
 
 
-def run() -> None:
-    """Run until SIGTERM or SIGINT. Raises Failure where it cannot start; a child that dies is started again."""
+def run(*, with_parent: bool = False) -> None:
+    """Run until SIGTERM or SIGINT, or the parent's end. Raises Failure where it cannot start."""
+    parent = os.getppid() if with_parent else None
     settings = load_settings()
     make_private(settings.data_dir)
     with held(settings.data_dir):
@@ -32,7 +33,7 @@ def run() -> None:
         open_database(settings, checked=False).close()
         migrate(settings)
         provide_key(settings, secret)
-        _serve(settings)
+        _serve(settings, parent)
 
 
 def make_private(folder: Path) -> None:
@@ -94,7 +95,7 @@ def write_private(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def _serve(settings: Settings) -> None:
+def _serve(settings: Settings, parent: int | None) -> None:
     listener = listen(settings.host, settings.port, else_free=True)
     host, port = listener.getsockname()[:2]
     # an address that listens everywhere is no address to connect to
@@ -133,7 +134,7 @@ def _serve(settings: Settings) -> None:
         return True
 
     # workers stop first: while they drain, users can still see what becomes of their jobs
-    supervisor = Supervisor([workers, [api]], _tell)
+    supervisor = Supervisor([workers, [api]], _tell, parent)
     try:
         in_time = supervisor.run(announce_when_ready)
     finally:
