@@ -26,8 +26,8 @@ from unroll.contract import Network
 class BPTT:
     """Loss and gradients of R networks on batches of one shape.
 
-    Fill `x_RTBI` and `target_RTBO`, call `forward` and `backward`, read `loss_R` and the gradient matrix given. Works in
-    the dtype and on the device of the parameters, which are read where they lie at every call.
+    Fill `x_RTBI` and `target_RTBO`, call `forward` and `backward`, read `loss_R` and the gradient matrix given. Works
+    in the dtype and on the device of the parameters, which are read where they lie at every call.
     """
 
     def __init__(
@@ -51,8 +51,8 @@ class BPTT:
         self._dW_hh = torch.empty_like(self._g["layers.0.W_hh"], memory_format=torch.contiguous_format)
         self._dW_hy = torch.empty_like(self._g["readout.W_hy"], memory_format=torch.contiguous_format)
 
-        # Inputs end in a column of ones, and W_xhᵀ in a row of biases: the projection's GEMM adds them, and the gradient's
-        # sums them. Broadcasting an addition over short rows costs more than the GEMM.
+        # Inputs end in a column of ones, and W_xhᵀ in a row of biases: the projection's GEMM adds them, the gradient's
+        # sums theirs. Broadcasting an addition over short rows costs more than the GEMM.
         x1_RTBI = zeros(R, T, B, I + 1)
         x1_RTBI[..., I] = 1.0
         self.x_RTBI, self.target_RTBO = x1_RTBI[..., :I], zeros(R, T, B, O)

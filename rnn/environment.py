@@ -11,8 +11,11 @@ ENGINE = "workspace-1"
 
 
 def describe(device: str = "cpu") -> Environment:
-    """engine, torch, threads, instruction_set and device of this process, as training on `device` would use them."""
-    import torch  # noqa: PLC0415 - callers without torch import this module for its name
+    """engine, torch, threads, instruction_set and device of this process, as training on `device` would use them.
+
+    Loads torch.
+    """
+    import torch
 
     cuda = torch.device(device).type == "cuda"
     return {

@@ -1,12 +1,13 @@
 """Adam and SGD on all replicas at once, through torch's own fused updates, and what a diverged replica needs.
 
-Parameters and moments are one tensor [K, R, P] (K = 1 + number of moments), so that copying or freezing a replica is one
-operation. The functional forms of torch.optim are used rather than its classes: the moments stay ours to save and
-restore, and a step costs half.
+Parameters and moments are one tensor [K, R, P] (K = 1 + number of moments), so that copying or freezing a replica is
+one operation. The functional forms of torch.optim are used rather than its classes: the moments stay ours to save and
+restore, a step costs half, and none of the classes' lazy imports (a second) stands before the first one.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from unroll.contract import SGD, Adam
 
 
 class Optimizer:
-    """Updates the parameters [R, P] in place; a replica whose update would not be finite, or is frozen, stays as it was.
+    """Updates the parameters [R, P] in place; a replica that is frozen, or whose update is not finite, stays as it was.
 
     `parameters` and `moments` are the memory itself. All arithmetic is row by row, so replicas never mix.
     """
@@ -54,7 +55,7 @@ class Optimizer:
             self._restore(frozen_R)
         # A sum is not finite if any number is not; it may also overflow, hence the exact look at each replica.
         broken_R = np.zeros_like(frozen_R)
-        if not bool(torch.isfinite(self._memory_KRP.sum())):
+        if not math.isfinite(float(self._memory_KRP.sum())):
             broken_R = ~torch.isfinite(self._memory_KRP).all(2).all(0).cpu().numpy()
             if broken_R.any():
                 self._restore(broken_R)
@@ -80,7 +81,7 @@ class Optimizer:
                 maximize=False,
             )
             return
-        # With a buffer of zeros, torch's later-step rule v = momentum v + g gives v = g at the first step, as it should.
+        # With a buffer of zeros, the rule of later steps, v = momentum v + g, gives v = g at the first, as it should.
         sgd(
             [self.parameters],
             [gradients_RP],
@@ -100,5 +101,5 @@ class Optimizer:
 
 
 def clip_by_global_norm(gradients_RP: Tensor, norm_R: Tensor, max_norm: float) -> None:
-    """Scale each replica's gradient to `max_norm` where its norm is larger (Pascanu, Mikolov & Bengio 2013), in place."""
+    """Scale a replica's gradient to `max_norm` where its norm is larger, in place (Pascanu, Mikolov & Bengio 2013)."""
     gradients_RP.mul_((max_norm / norm_R).clamp_(max=1.0).unsqueeze(1))

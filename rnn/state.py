@@ -1,8 +1,8 @@
 """Checkpoints as bytes: the weights to use, and apart from them what only resuming needs. NumPy only, no pickle.
 
-`weights` is safetensors with the tensors of `rnn.parameters.layout`, each with its leading axis R, and one metadata key,
-`unroll`, that holds canonical JSON: format, contract version, dtype, network. Neither job nor step is in it, so equal
-networks have equal bytes and hashes.
+`weights` is safetensors with the tensors of `rnn.parameters.layout`, each with its leading axis R, and one metadata
+key, `unroll`, that holds canonical JSON: format, contract version, dtype, network. Neither job nor step is in it, so
+equal networks have equal bytes and hashes.
 
 `state` is safetensors with the optimiser's moments [R, P], `frozen.step`, `frozen.loss` and `frozen.gradient_norm` [R]
 (step 0: the replica is alive), and metadata: the step, the best evaluation so far, the environment, the job, and the
@@ -63,11 +63,11 @@ class Best:
 
 @dataclass(frozen=True, slots=True)
 class Frozen:
-    """When and how replicas diverged; step 0: alive."""
+    """When and how replicas diverged, arrays [R]; step 0: alive."""
 
-    step_R: npt.NDArray[np.int64]
-    loss_R: npt.NDArray[np.float64]
-    gradient_norm_R: npt.NDArray[np.float64]
+    step: npt.NDArray[np.int64]
+    loss: npt.NDArray[np.float64]
+    gradient_norm: npt.NDArray[np.float64]
 
     @classmethod
     def none(cls, replicas: int) -> Frozen:
@@ -127,9 +127,9 @@ def dump_state(state: State) -> bytes:
     frozen = state.frozen
     tensors: dict[str, Array] = {
         **state.moments,
-        "frozen.step": frozen.step_R,
-        "frozen.loss": frozen.loss_R,
-        "frozen.gradient_norm": frozen.gradient_norm_R,
+        "frozen.step": frozen.step,
+        "frozen.loss": frozen.loss,
+        "frozen.gradient_norm": frozen.gradient_norm,
     }
     best = state.best and {"step": state.best.step, "replica": state.best.replica, "loss": state.best.loss}
     about = {
@@ -180,7 +180,7 @@ def restore(job: TrainJob, weights: bytes, state: bytes) -> tuple[Weights, State
         moment_names(job.training.optimizer), shape
     ):
         raise CheckpointError("the optimiser's moments do not fit the network")
-    if any(len(row) != job.replicas for row in (saved.frozen.step_R, saved.frozen.loss_R)):
+    if any(len(row) != job.replicas for row in (saved.frozen.step, saved.frozen.loss)):
         raise CheckpointError("the record of frozen replicas does not fit the job")
     return networks, saved
 
@@ -204,7 +204,7 @@ def _science(job: TrainJob) -> dict[str, Any]:
 
 
 def _numbers(job: TrainJob) -> dict[str, Any]:
-    """What the numbers of a step depend on. Compared as parsed models, so that a new field's default changes nothing."""
+    """What the numbers of a step depend on, as parsed models, so that a new field's default makes no difference."""
     training = job.training
     return {
         "model": job.model,
@@ -212,7 +212,9 @@ def _numbers(job: TrainJob) -> dict[str, Any]:
         "seed": job.seed,
         "replicas": job.replicas,
         "dtype": job.dtype,
-        **{f"training.{name}": getattr(training, name) for name in type(training).model_fields if name not in _SCHEDULE},
+        **{
+            f"training.{name}": getattr(training, name) for name in type(training).model_fields if name not in _SCHEDULE
+        },
     }
 
 

@@ -69,8 +69,9 @@ class _Run:
         self._bptt = BPTT(network, parameters_RP, self._gradients_RP, task.time_steps, training.batch_size)
         self._held_out_loss = HeldOutLoss(network, parameters_RP, *task.held_out(training.held_out))
         # On CPU these are the engine's own memory; on a GPU they are pinned and copied at every step.
-        inputs = self._bptt.x_RTBI, self._bptt.target_RTBO
-        self._host = inputs if device.type == "cpu" else tuple(torch.empty_like(i, device="cpu").pin_memory() for i in inputs)
+        self._host = [self._bptt.x_RTBI, self._bptt.target_RTBO]
+        if device.type != "cpu":
+            self._host = [torch.empty(i.shape, dtype=i.dtype, pin_memory=True) for i in self._host]
         self._batches = tasks.Batches(task, job.seed, *(h.numpy() for h in self._host))
 
     def events(self, preempt: Callable[[], bool]) -> Iterator[Event]:
@@ -81,7 +82,7 @@ class _Run:
             return
         while True:
             self._step = step = self._step + 1
-            was_frozen = self._frozen.step_R > 0
+            was_frozen = self._frozen.step > 0
             loss_R, norm_R = self._gradients(step)
             loss_R[was_frozen] = norm_R[was_frozen] = np.nan
             self._update(loss_R, norm_R)
@@ -93,9 +94,9 @@ class _Run:
                 outcome = "max_seconds"
             if outcome or step % training.log_every == 0:
                 yield Metrics(step, {"loss": loss_R, "gradient_norm": norm_R})
-            for r in np.flatnonzero((self._frozen.step_R > 0) & ~was_frozen):
+            for r in np.flatnonzero((self._frozen.step > 0) & ~was_frozen):
                 yield Diverged(step, int(r), float(loss_R[r]), float(norm_R[r]))
-            if np.all(self._frozen.step_R > 0):
+            if np.all(self._frozen.step > 0):
                 # The last good checkpoint stays the last: another would hold nothing new.
                 yield Done(step, "all_diverged")
                 return
@@ -132,14 +133,14 @@ class _Run:
         """Update the replicas that are alive; freeze those whose loss, norm or update is not finite."""
         stopped = ~(np.isfinite(loss_R) & np.isfinite(norm_R))
         stopped |= self._optimizer.step(self._gradients_RP, stopped)
-        new = stopped & (self._frozen.step_R == 0)
-        self._frozen.step_R[new] = self._step
-        self._frozen.loss_R[new] = loss_R[new]
-        self._frozen.gradient_norm_R[new] = norm_R[new]
+        new = stopped & (self._frozen.step == 0)
+        self._frozen.step[new] = self._step
+        self._frozen.loss[new] = loss_R[new]
+        self._frozen.gradient_norm[new] = norm_R[new]
 
     def _evaluate(self) -> Evaluation:
         loss_R = self._held_out_loss()
-        loss_R[self._frozen.step_R > 0] = np.nan
+        loss_R[self._frozen.step > 0] = np.nan
         finite = np.isfinite(loss_R)
         best = int(np.argmin(np.where(finite, loss_R, np.inf))) if finite.any() else None
         improved = best is not None and (self._best is None or loss_R[best] < self._best.loss)
@@ -169,13 +170,15 @@ class _Run:
             job=self._job,
             weights_sha256=hashlib.sha256(weights).hexdigest(),
         )
-        losses = evaluation and tuple(float(loss) if np.isfinite(loss) else None for loss in evaluation.loss)
-        best_replica = evaluation.best_replica if evaluation else None
+        losses, best_replica = None, None
+        if evaluation:
+            losses = tuple(float(loss) if np.isfinite(loss) else None for loss in evaluation.loss)
+            best_replica = evaluation.best_replica
         return Checkpoint(self._step, reason, weights, state.dump_state(saved), losses, best_replica)
 
 
 def warm_up() -> None:
-    """Run one tiny job, so that later first steps pay for no lazy import. For the process that trainers are forked from.
+    """Run one tiny job, so that later first steps pay for no lazy import; for the process that trainers come from.
 
     Call torch.set_num_threads(1) before it: warmed up with more threads, a forked child hangs.
     """

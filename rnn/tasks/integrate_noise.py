@@ -38,7 +38,9 @@ class IntegrateNoise(SequenceTask):
         """(T + 1) / 2, the mean of the variances 1 … T of the running sum."""
         return (self.length + 1) / 2
 
-    def draw(self, generators: Sequence[np.random.Generator], x_RTBI: npt.NDArray[Any], y_RTBO: npt.NDArray[Any]) -> None:
+    def draw(
+        self, generators: Sequence[np.random.Generator], x_RTBI: npt.NDArray[Any], y_RTBO: npt.NDArray[Any]
+    ) -> None:
         """White noise and its running sum."""
         for generator, x_TBI in zip(generators, x_RTBI, strict=True):
             if x_TBI.dtype == np.float32 and x_TBI.flags.c_contiguous:

@@ -37,7 +37,9 @@ class SequenceTask(Request):
         """Exact expected mean squared error of the trivial predictor."""
 
     @abstractmethod
-    def draw(self, generators: Sequence[np.random.Generator], x_RTBI: npt.NDArray[Any], y_RTBO: npt.NDArray[Any]) -> None:
+    def draw(
+        self, generators: Sequence[np.random.Generator], x_RTBI: npt.NDArray[Any], y_RTBO: npt.NDArray[Any]
+    ) -> None:
         """Fill inputs and targets of R replicas, each from its own generator alone.
 
         Inputs are drawn as float32 whatever the arrays' dtype, so both precisions see the same sequences.
@@ -73,9 +75,7 @@ class SequenceTask(Request):
 class Batches:
     """The training batches of R replicas, drawn straight into the given arrays."""
 
-    def __init__(
-        self, task: SequenceTask, seed: int, x_RTBI: npt.NDArray[Any], target_RTBO: npt.NDArray[Any]
-    ) -> None:
+    def __init__(self, task: SequenceTask, seed: int, x_RTBI: npt.NDArray[Any], target_RTBO: npt.NDArray[Any]) -> None:
         self._task = task
         self._streams = [Stream(seed, Purpose.BATCHES, r) for r in range(len(x_RTBI))]
         self._arrays = x_RTBI, target_RTBO
