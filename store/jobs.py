@@ -162,6 +162,7 @@ def list_(
     cursor: str | None = None,
     status: Sequence[JobStatus] = (),
     labels: Mapping[str, str] | None = None,
+    kind: str | None = None,
     model: str | None = None,
     name: str | None = None,
 ) -> Page[Job]:
@@ -171,6 +172,8 @@ def list_(
         query = query.where(jobs.c.status.in_(status))
     for label, value in (labels or {}).items():
         query = query.where(jobs.c.labels[label].as_string() == value)
+    if kind is not None:
+        query = query.where(jobs.c.kind == kind)
     if model is not None:
         query = query.where(jobs.c.model_name == model)
     if name is not None:

@@ -7,7 +7,7 @@ from unroll.contract.access import ChangeKey, CreatedKey, Key, Me, NewKey, Scope
 from unroll.contract.base import CONTRACT_VERSION, Name, Page, Request, Response
 from unroll.contract.checkpoints import Checkpoint, Model, NewModel, Served, Serving
 from unroll.contract.data import Baseline, Task, TaskData
-from unroll.contract.fleet import Queue, Worker
+from unroll.contract.fleet import Queue, Readiness, Worker
 from unroll.contract.inference import LayerState, PredictRequest, PredictResponse, Replica, Returnable, State
 from unroll.contract.jobs import (
     ENDED,
@@ -80,6 +80,7 @@ __all__ = [
     "Progress",
     "Queue",
     "QueuePosition",
+    "Readiness",
     "Replica",
     "Request",
     "Requested",
