@@ -143,7 +143,7 @@ class _Run:
         loss_R[self._frozen.step > 0] = np.nan
         finite = np.isfinite(loss_R)
         best = int(np.argmin(np.where(finite, loss_R, np.inf))) if finite.any() else None
-        improved = best is not None and (self._best is None or loss_R[best] < self._best.loss)
+        improved = best is not None and bool(self._best is None or loss_R[best] < self._best.loss)
         if best is not None and improved:
             self._best = state.Best(self._step, best, float(loss_R[best]))
         return Evaluation(self._step, loss_R, best, improved)
