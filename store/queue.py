@@ -72,7 +72,7 @@ def celery_app(settings: Settings) -> Celery:
             "max_retries": 0,
         }
     elif settings.broker.startswith("filesystem://"):
-        url = f"{spool.SCHEME}://"
+        url = f"{spool.SCHEME}://localhost/"
         folder = settings.data_dir.absolute() / "queue"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         options = {
