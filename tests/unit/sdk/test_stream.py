@@ -113,7 +113,10 @@ def test_busy_answers_are_outlived_and_refusals_are_not(server: ScriptedServer, 
 
 @pytest.mark.parametrize(
     ("answer", "error"),
-    [(Answer(cut=-1), APIConnectionError), (Answer(200, b"hello", {"Content-Type": "text/html"}), UnexpectedAnswerError)],
+    [
+        (Answer(cut=-1), APIConnectionError),
+        (Answer(200, b"hello", {"Content-Type": "text/html"}), UnexpectedAnswerError),
+    ],
 )
 def test_an_outage_that_lasts_too_long_ends_the_stream_with_its_cause(
     server: ScriptedServer, answer: Answer, error: type[Exception]
