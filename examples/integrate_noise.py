@@ -110,8 +110,9 @@ def demonstrate(client: unroll.Client, folder: Path, steps: int, replicas: int, 
         f"{baseline_long:g}, skill {1 - mse_long / baseline_long:.4f}."
     )
 
-    shown = int(np.argmax(np.ptp(target[:, :, 0], axis=1)))  # the sequence that wanders furthest
-    plot_in_terminal(target[shown, :, 0], outputs[shown, best, :, 0])
+    # a typical sequence: the one in the middle when they are sorted by the best network's error
+    shown = int(np.argsort(np.mean((outputs[:, best] - target) ** 2, axis=(1, 2)))[sequences // 2])
+    plot_in_terminal(target[shown, :, 0], outputs[shown, best, :, 0], best)
     curves = job.metrics("loss")
     picture = folder / "integrate_noise.png"
     plot_picture(
@@ -135,19 +136,22 @@ def report(mse: Floats, best: int, baseline: float, sequences: int) -> None:
         print(f"  {f'replica {replica}':<14}{value:>10.4g}    skill {1 - value / baseline:.4f}{chosen}")
 
 
-def plot_in_terminal(target: Floats, prediction: Floats) -> None:
+def plot_in_terminal(target: Floats, prediction: Floats, replica: int) -> None:
     """Target and prediction of one sequence as characters."""
     import plotext
 
-    time_steps = list(range(1, len(target) + 1))
-    plotext.clear_figure()
-    plotext.theme("clear" if not sys.stdout.isatty() else "pro")
-    plotext.plot_size(80, 18)
-    plotext.plot(time_steps, target.tolist(), marker="braille", label="target: running sum of x")
-    plotext.scatter(time_steps, prediction.tolist(), marker="o", label="prediction")
-    plotext.xlabel("t")
-    print()
-    plotext.show()
+    t = list(range(1, len(target) + 1))
+    figure = plotext.figure
+    figure.clear()
+    figure.plot_size(80, 18)
+    figure.draw(figure.signal(t, target.tolist(), marker="braille").lines())
+    figure.draw(figure.signal(t, prediction.tolist(), marker="o"))
+    figure.ruler("x").ticks([1, *range(5, len(t) + 1, 5)])
+    figure.label("time step t")
+    print(
+        f"\nA typical one (median error): the running sum of its input (line), and what replica {replica} predicts (o)"
+    )
+    figure.show(colorless=not sys.stdout.isatty())
 
 
 def plot_picture(
@@ -158,7 +162,6 @@ def plot_picture(
 
     mpl.use("Agg")
     import matplotlib.pyplot as plt
-    from matplotlib.ticker import MaxNLocator
 
     ink, accent, pale = "#222222", "#d1495b", "#3d7ea6"
     t = np.arange(1, len(x) + 1)
@@ -172,7 +175,7 @@ def plot_picture(
         )
         axes["input"].bar(t, x, width=0.35, color=pale)
         axes["input"].axhline(0, color=ink, linewidth=0.6)
-        axes["input"].set(ylabel="input x[t]", title="A sequence that nobody trained on")
+        axes["input"].set(ylabel="input x[t]", title="A typical test sequence (median error)")
         axes["input"].sharex(axes["output"])
         axes["input"].tick_params(labelbottom=False)
 
@@ -183,22 +186,29 @@ def plot_picture(
         output.plot(t, outputs[best], "o", color=accent, markersize=4.5, label=f"prediction of replica {best}")
         output.axhline(0, color="#999999", linewidth=0.8, linestyle=":", label="predict zero")
         output.set(xlabel="time step t", ylabel="output y[t]")
-        output.xaxis.set_major_locator(MaxNLocator(integer=True))
+        output.set_xticks([1, *range(5, len(t) + 1, 5)])
         output.legend(frameon=False, fontsize=9)
 
         loss = axes["loss"]
+        # the loss of one batch jumps by a factor of ten: eight such curves hide each other
+        window = max(1, len(curves.steps) // 80)
         for replica, curve in enumerate(curves["loss"].T):
             loss.plot(
-                curves.steps,
-                curve,
+                np.convolve(curves.steps, np.ones(window) / window, "valid"),
+                np.exp(np.convolve(np.log(curve), np.ones(window) / window, "valid")),
                 color=accent if replica == best else pale,
-                linewidth=1.0 if replica == best else 0.6,
-                alpha=1.0 if replica == best else 0.5,
+                linewidth=1.6 if replica == best else 0.9,
+                alpha=1.0 if replica == best else 0.7,
                 zorder=3 if replica == best else 2,
                 label={best: f"replica {best} (best)", (best + 1) % len(outputs): "other replicas"}.get(replica),
             )
         loss.axhline(baseline, color=ink, linewidth=0.9, linestyle="--", label=f"predict zero: {baseline:g}")
-        loss.set(yscale="log", xlabel="step", ylabel="training loss (MSE of one batch)", title="Learning curves")
+        loss.set(
+            yscale="log",
+            xlabel="step",
+            ylabel="training loss (MSE)",
+            title=f"Learning curves (geometric mean of {window} steps)",
+        )
         loss.legend(frameon=False, fontsize=9)
         figure.savefig(path, dpi=150)
         plt.close(figure)
