@@ -248,7 +248,7 @@ def service(folder: Path) -> Iterator[unroll.Client]:
     env = {name: value for name, value in os.environ.items() if not name.startswith("UNROLL_")}
     env |= {"UNROLL_DATA_DIR": str(folder), "UNROLL_PORT": "0"}
     print("Starting a service of our own ...", end=" ", flush=True)
-    with (folder / "server.log").open("wb") as log:
+    with (folder / "server.log").open("ab") as log:
         server = subprocess.Popen(  # noqa: S603 - our own command
             [command, "up", "--with-parent"],
             env=env,

@@ -120,6 +120,20 @@ def test_progress_goes_to_stderr_with_loss_and_time_left(
     assert captured.err.count("attempt 2") == 1
 
 
+def test_progress_that_nobody_watches_is_a_line_a_tenth_of_the_way(
+    server: ScriptedServer, client: Client, capsys: pytest.CaptureFixture[str]
+) -> None:
+    states = [progress(step) for step in (1, 2, 9, 30, 31, 55)]
+    handle(client, server, *states, {"status": "succeeded", **progress(100)}).wait(progress=True)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(", ")[0] for line in lines] == [
+        "job_1 running: step 1 of 100",
+        "job_1 running: step 30 of 100",
+        "job_1 running: step 55 of 100",
+        "job_1 succeeded: step 100 of 100",
+    ]
+
+
 def test_progress_without_rich_is_plain_lines(
     server: ScriptedServer, client: Client, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
