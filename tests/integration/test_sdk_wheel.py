@@ -15,7 +15,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 # reads the names of what is installed, whatever can be imported by accident from elsewhere
 INSTALLED = "import importlib.metadata as m, json; print(json.dumps([d.name.lower() for d in m.distributions()]))"
-TIMED = "import time; t = time.perf_counter(); import unroll; print(time.perf_counter() - t)"
+# processor time, not the clock: it is what the import costs, however busy the machine is with other tests
+TIMED = "import time; t = time.process_time(); import unroll; print(time.process_time() - t)"
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,7 @@ def test_the_sdk_alone_brings_neither_torch_nor_a_web_framework_nor_a_database(p
 
 @pytest.mark.timeout(400)
 def test_the_sdk_alone_is_imported_in_less_than_half_a_second(python: Path) -> None:
-    # the best of some tries: the first one compiles, and other tests run beside this one
+    # the best of some tries: the first one compiles
     assert min(float(run(python, TIMED)) for _ in range(6)) < 0.5
 
 

@@ -4,7 +4,8 @@ import subprocess
 import sys
 
 HEAVY = ("torch", "pandas", "rich", "typer", "safetensors", "fastapi", "sqlalchemy", "api", "store", "rnn", "worker")
-TIMED = "import time; t = time.perf_counter(); import unroll; print(time.perf_counter() - t)"
+# processor time, not the clock: it is what the import costs, however busy the machine is with other tests
+TIMED = "import time; t = time.process_time(); import unroll; print(time.process_time() - t)"
 
 
 def run(code: str) -> str:
@@ -17,7 +18,7 @@ def test_importing_the_package_brings_no_heavy_library() -> None:
 
 
 def test_importing_the_package_is_quick() -> None:
-    # the promise is half a second; the best of some tries, because other tests run beside this one
+    # the best of some tries: the first one may have to compile
     assert min(float(run(TIMED)) for _ in range(5)) < 0.5
 
 
