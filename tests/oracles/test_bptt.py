@@ -13,7 +13,7 @@ import torch
 from rnn import numpy_page as page
 from rnn import parameters
 from rnn.bptt import BPTT
-from unroll.contract import Network, VanillaCell
+from unroll.contract import Activation, Network, VanillaCell
 
 ACTIVATIONS = ("tanh", "relu", "identity")
 SHAPES = [  # R, T, B, I, H, O
@@ -72,7 +72,7 @@ def distance(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> float:
 
 
 @pytest.mark.parametrize(("activation", "shape"), EVERY)
-def test_the_engine_computes_the_equations_on_the_numpy_page(activation, shape):
+def test_the_engine_computes_the_equations_on_the_numpy_page(activation: Activation, shape: tuple[int, ...]):
     result = engine(activation, shape)
     for r in range(shape[0]):
         loss, gradients = page.gradients(result.weights[r], result.x[r], result.target[r], activation)
@@ -84,7 +84,7 @@ def test_the_engine_computes_the_equations_on_the_numpy_page(activation, shape):
 
 
 @pytest.mark.parametrize(("activation", "shape"), EVERY)
-def test_single_precision_agrees_with_the_numpy_page_to_its_rounding(activation, shape):
+def test_single_precision_agrees_with_the_numpy_page_to_its_rounding(activation: Activation, shape: tuple[int, ...]):
     result = engine(activation, shape, torch.float32)
     for r in range(shape[0]):
         loss, gradients = page.gradients(result.weights[r], result.x[r], result.target[r], activation)
@@ -93,7 +93,7 @@ def test_single_precision_agrees_with_the_numpy_page_to_its_rounding(activation,
 
 
 @pytest.mark.parametrize(("activation", "shape"), EVERY)
-def test_autograd_over_the_step_function_gives_the_same_gradients(activation, shape):
+def test_autograd_over_the_step_function_gives_the_same_gradients(activation: Activation, shape: tuple[int, ...]):
     result = engine(activation, shape)
     f = {"tanh": torch.tanh, "relu": torch.relu, "identity": lambda a: a}[activation]
     for r in range(shape[0]):
@@ -110,7 +110,7 @@ def test_autograd_over_the_step_function_gives_the_same_gradients(activation, sh
 
 
 @pytest.mark.parametrize(("activation", "shape"), [case for case in EVERY if case[1][4] < 10])
-def test_complex_step_derivatives_agree_to_nine_digits(activation, shape):
+def test_complex_step_derivatives_agree_to_nine_digits(activation: Activation, shape: tuple[int, ...]):
     result = engine(activation, shape)
     step = 1e-30
     for r in range(shape[0]):
@@ -125,7 +125,7 @@ def test_complex_step_derivatives_agree_to_nine_digits(activation, shape):
 
 
 @pytest.mark.parametrize(("activation", "shape"), [case for case in EVERY if case[1][4] < 10])
-def test_central_differences_agree_to_six_digits_away_from_kinks(activation, shape):
+def test_central_differences_agree_to_six_digits_away_from_kinks(activation: Activation, shape: tuple[int, ...]):
     result = engine(activation, shape)
     step = 1e-6
     for r in range(shape[0]):
@@ -147,14 +147,19 @@ def test_central_differences_agree_to_six_digits_away_from_kinks(activation, sha
 
 
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
-def test_torch_nn_rnn_with_the_same_weights_has_the_same_loss_and_gradients(activation):
+def test_torch_nn_rnn_with_the_same_weights_has_the_same_loss_and_gradients(activation: Activation):
     R, T, B, I, H, O = shape = (2, 12, 5, 3, 7, 2)  # noqa: E741
     result = engine(activation, shape)
     for r in range(R):
         w = {name: torch.from_numpy(getattr(result.weights[r], name)) for name in NAMES}
         recurrent = torch.nn.RNN(I, H, nonlinearity=activation, dtype=torch.float64)
         readout = torch.nn.Linear(H, O, dtype=torch.float64)
-        state = dict(weight_ih_l0=w["W_xh"], weight_hh_l0=w["W_hh"], bias_ih_l0=w["b_x"], bias_hh_l0=w["b_h"])
+        state = {
+            "weight_ih_l0": w["W_xh"],
+            "weight_hh_l0": w["W_hh"],
+            "bias_ih_l0": w["b_x"],
+            "bias_hh_l0": w["b_h"],
+        }
         recurrent.load_state_dict(state)
         readout.load_state_dict({"weight": w["W_hy"], "bias": w["b_y"]})
         y = readout(recurrent(torch.from_numpy(result.x[r]))[0])
@@ -174,11 +179,13 @@ def test_torch_nn_rnn_with_the_same_weights_has_the_same_loss_and_gradients(acti
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_a_wrong_gradient_would_be_noticed(activation):
+def test_a_wrong_gradient_would_be_noticed(activation: Activation):
     """The oracles' ablation: one missing term of the recursion is far outside every tolerance above."""
     result = engine(activation, (1, 6, 3, 2, 5, 2))
     w = result.weights[0]
     _, y = page.forward(w, result.x[0], activation)
-    without_recursion = page.gradients(replace(w, W_hh=np.zeros_like(w.W_hh)), result.x[0], result.target[0], activation)
+    without_recursion = page.gradients(
+        replace(w, W_hh=np.zeros_like(w.W_hh)), result.x[0], result.target[0], activation
+    )
     assert y.shape == (6, 3, 2)
     assert distance(vector(result.gradients[0]), vector(without_recursion[1])) > 1e-2

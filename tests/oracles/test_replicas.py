@@ -9,7 +9,7 @@ from rnn import parameters, tasks
 from rnn.events import Evaluation, Metrics
 from rnn.state import load_weights
 from tests.unit.rnn.jobs import job, last_checkpoint, network, only, run
-from unroll.contract import SGD, Adam, ClipByGlobalNorm
+from unroll.contract import SGD, Adam, ClipByGlobalNorm, DType
 
 
 def test_initial_parameters_of_a_replica_do_not_depend_on_how_many_there_are():
@@ -19,7 +19,7 @@ def test_initial_parameters_of_a_replica_do_not_depend_on_how_many_there_are():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_training_batches_in_the_stack_are_those_of_each_replica_alone(dtype):
+def test_training_batches_in_the_stack_are_those_of_each_replica_alone(dtype: DType):
     task = tasks.resolve(job(length=9).data)
     x, y = (np.empty((3, 9, 5, 1), dtype) for _ in range(2))
     tasks.Batches(task, 4, x, y).fill(17)
@@ -31,7 +31,9 @@ def test_training_batches_in_the_stack_are_those_of_each_replica_alone(dtype):
 
 @pytest.mark.parametrize("optimizer", [Adam(lr=0.01), SGD(lr=0.05), SGD(lr=0.02, momentum=0.9)])
 @pytest.mark.parametrize("clip", [None, ClipByGlobalNorm(max_norm=0.5)])
-def test_twenty_steps_of_replica_zero_in_a_stack_are_those_of_the_network_alone(optimizer, clip):
+def test_twenty_steps_of_replica_zero_in_a_stack_are_those_of_the_network_alone(
+    optimizer: Adam | SGD, clip: ClipByGlobalNorm | None
+):
     fields = {"steps": 20, "optimizer": optimizer, "clip": clip, "dtype": "float64", "evaluate_every": 5}
     stack, alone = (run(job(replicas=replicas, **fields)) for replicas in (4, 1))
     for kind, value in ((Metrics, lambda e: e.values["loss"]), (Evaluation, lambda e: e.loss)):

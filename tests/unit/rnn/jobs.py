@@ -9,7 +9,7 @@ import numpy as np
 
 from rnn.events import Checkpoint, Event
 from rnn.train import train
-from unroll.contract import Network, TaskData, TrainJob, Training, VanillaCell
+from unroll.contract import Network, TaskData, Training, TrainJob, VanillaCell
 
 Kind = TypeVar("Kind")
 
@@ -45,7 +45,11 @@ def bits(event: Event) -> tuple[Any, ...]:
         value = getattr(event, name)
         if isinstance(value, dict):
             value = {key: array.tobytes() for key, array in value.items()}
-        values.append(value.tobytes() if isinstance(value, np.ndarray) else value)
+        elif isinstance(value, np.ndarray):
+            value = value.tobytes()
+        elif isinstance(value, float):
+            value = repr(value)
+        values.append(value)
     return (type(event).__name__, *values)
 
 

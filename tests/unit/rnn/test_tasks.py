@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from rnn.randomness import Purpose, Stream
 from unroll.contract import HeldOut, TaskData
 
 
-def integrate(length=20):
+def integrate(length: int = 20):
     return tasks.resolve(TaskData(name="integrate_noise", parameters={"length": length}))
 
 
@@ -42,7 +43,7 @@ def test_inputs_are_white_noise_of_unit_variance():
 
 
 @pytest.mark.parametrize("length", [1, 20, 77])
-def test_predicting_zero_costs_on_average_what_the_baseline_says(length):
+def test_predicting_zero_costs_on_average_what_the_baseline_says(length: int):
     task = integrate(length)
     _, y = task.batch(1, 0, 1, 40_000)
     assert task.baseline_loss() == (length + 1) / 2
@@ -108,7 +109,7 @@ def test_every_task_describes_itself_with_a_schema_and_its_baseline():
         ("integrate_noise", {"le/ng~th": 1}, "/data/parameters/le~1ng~0th", "extra_forbidden"),
     ],
 )
-def test_wrong_task_parameters_are_refused_by_name(name, given, pointer, code):
+def test_wrong_task_parameters_are_refused_by_name(name: str, given: dict[str, Any], pointer: str, code: str):
     with pytest.raises(ConfigurationError) as error:
         tasks.resolve(TaskData(name=name, parameters=given))
     assert (error.value.pointer, error.value.code) == (pointer, code)
