@@ -157,16 +157,16 @@ class Predictor:
         if len(sequence) == 0:
             raise InputError(f"/inputs/{i}", "empty_sequence", "a sequence needs at least one time step")
         width = self.network.input_size
-        for t, row in enumerate(sequence):
-            if len(row) != width:
-                detail = f"this step has {len(row)} inputs, the network takes {width}"
-                raise InputError(f"/inputs/{i}/{t}", "wrong_width", detail)
         try:
             with np.errstate(over="ignore"):
                 array = np.asarray(sequence, self.dtype)
         except (TypeError, ValueError):
-            raise InputError(f"/inputs/{i}", "not_numbers", "a sequence is a list of lists of numbers") from None
-        if array.ndim != 2:
+            array = np.empty(0)
+        if array.shape != (len(sequence), width):
+            for t, row in enumerate(sequence):
+                if np.iterable(row) and len(row) != width:
+                    detail = f"this step has {len(row)} inputs, the network takes {width}"
+                    raise InputError(f"/inputs/{i}/{t}", "wrong_width", detail)
             raise InputError(f"/inputs/{i}", "not_numbers", "a sequence is a list of lists of numbers")
         finite = np.isfinite(array)
         if not finite.all():

@@ -151,6 +151,7 @@ def test_the_predictions_of_a_trained_network_reach_its_held_out_loss():
         ({"inputs": [[[1, 2], [1e39, 0]]]}, "/inputs/0/1/0", "not_finite"),
         ({"inputs": [[[1, float("nan")]]]}, "/inputs/0/0/1", "not_finite"),
         ({"inputs": [[["a", "b"]]]}, "/inputs/0", "not_numbers"),
+        ({"inputs": [[1, 2]]}, "/inputs/0", "not_numbers"),
         ({"inputs": [[[1, [2]]]]}, "/inputs/0", "not_numbers"),
         ({"inputs": [[[1, 2]]], "states": []}, "/state", "wrong_shape"),
         ({"inputs": [[[1, 2]]], "states": [[]]}, "/state/0/layers", "wrong_shape"),
