@@ -61,7 +61,7 @@ TRAIN_JOB = TrainJob(
     name="integrator",
     model=NETWORK,
     data=TaskData(name="integrate_noise", parameters={"length": 20}),
-    training=Training(steps=2000, batch_size=64, optimizer=Adam(lr=0.01)),
+    training=Training(steps=2000, batch_size=64, optimizer=Adam(type="adam", lr=0.01)),
     seed=0,
     replicas=2,
     labels={"course": "week-7"},

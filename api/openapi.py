@@ -83,7 +83,7 @@ TAGS = [
 
 def answer(model: type[BaseModel], description: str, example: BaseModel) -> dict[str, Any]:
     """Another successful response of a route."""
-    content = {"schema": {"$ref": REFERENCE.format(model=model.__name__)}, "example": shown(example)}
+    content = {"schema": {"$ref": REFERENCE.format(model=model.__name__)}, "example": _example(example)}
     return {"description": description, "content": {"application/json": content}}
 
 
@@ -102,7 +102,7 @@ def operation(
     codes = [*(WITH_KEY if with_key else ("internal_error",)), *(WITH_BODY if takes else ()), *problems]
     responses: dict[int | str, dict[str, Any]] = {status: {"description": description}}
     if example is not None:
-        responses[status]["content"] = {"application/json": {"example": shown(example)}}
+        responses[status]["content"] = {"application/json": {"example": _example(example)}}
     responses |= also or {}
     responses |= _refusals(codes)
     extra: dict[str, Any] = {}
@@ -110,7 +110,7 @@ def operation(
         model, sent = takes
         content = {
             "schema": {"$ref": REFERENCE.format(model=model.__name__)},
-            "example": shown(sent, exclude_unset=True),
+            "example": _example(sent, exclude_unset=True),
         }
         extra["requestBody"] = {"required": True, "content": {"application/json": content}}
     return {
@@ -134,13 +134,13 @@ def _refusals(codes: Sequence[ProblemCode]) -> dict[int | str, dict[str, Any]]:
             },
         )
         response["description"] = "; ".join(filter(None, [response["description"], f"`{code}`: {TITLES[code]}"]))
-        response["content"][MEDIA_TYPE]["examples"][code] = {"value": shown(_example(code))}
+        response["content"][MEDIA_TYPE]["examples"][code] = {"value": _example(_problem(code))}
         if code in {"quota_exceeded", "database_unavailable"}:
             response["headers"] = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
     return dict(sorted(found.items(), key=lambda item: str(item[0])))
 
 
-def _example(code: ProblemCode) -> Problem:
+def _problem(code: ProblemCode) -> Problem:
     errors = []
     if code == "validation_failed":
         detail = "Input should be less than or equal to 16384"
@@ -172,6 +172,8 @@ def install(app: FastAPI) -> None:
                 separate_input_output_schemas=False,
             )
             _, definitions = models_json_schema([(model, "validation") for model in REFERRED], ref_template=REFERENCE)
+            made = _with_nulls(made)
+            _drop_the_frameworks_own_refusals(made)
             schemas = made["components"]["schemas"]
             for name, schema in definitions["$defs"].items():
                 schemas.setdefault(name, schema)
@@ -180,6 +182,40 @@ def install(app: FastAPI) -> None:
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]
+
+
+_NULL = "\0null"
+
+
+def _example(value: BaseModel, **options: Any) -> Any:
+    """As it goes over the wire. The framework drops every null from the document, so here they are disguised."""
+
+    def disguised(node: Any) -> Any:
+        if isinstance(node, dict):
+            return {name: disguised(item) for name, item in node.items()}
+        if isinstance(node, list):
+            return [disguised(item) for item in node]
+        return _NULL if node is None else node
+
+    return disguised(shown(value, **options))
+
+
+def _with_nulls(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {name: _with_nulls(item) for name, item in node.items()}
+    if isinstance(node, list):
+        return [_with_nulls(item) for item in node]
+    return None if node == _NULL else node
+
+
+def _drop_the_frameworks_own_refusals(document: dict[str, Any]) -> None:
+    """The framework declares a 422 of its own for any parameter; what is really refused is declared by `operation`."""
+    for operations in document["paths"].values():
+        for one in operations.values():
+            if "application/json" in one["responses"].get("422", {}).get("content", {}):
+                del one["responses"]["422"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(name, None)
 
 
 def render() -> str:

@@ -88,10 +88,15 @@ def _fitting(found: list[_Found]) -> list[_Found]:
     for branches in unions.values():
         if len(branches) < 2:
             continue
-        depth = {branch: max(len(one.path) for one in members) for branch, members in branches.items()}
-        deepest = [branch for branch in branches if depth[branch] == max(depth.values())]
+        got = {branch: _progress(members) for branch, members in branches.items()}
+        deepest = [branch for branch in branches if got[branch] == max(got.values())]
         # a branch that wanted another type says less than one that had the right type and another complaint
         said = [branch for branch in deepest if not all(one.code.endswith("_type") for one in branches[branch])]
         kept = said or deepest
         dropped |= {id(one) for branch, members in branches.items() if branch not in kept for one in members}
     return [one for one in found if id(one) not in dropped]
+
+
+def _progress(members: list[_Found]) -> tuple[int, list[int]]:
+    """How far a branch got: how deep into the document, and behind how many items of its lists."""
+    return max(len(one.path) for one in members), [part for part in members[0].path if isinstance(part, int)]

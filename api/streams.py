@@ -29,7 +29,7 @@ Seen = TypeVar("Seen")
 async def events(
     service: Service, tenant: str, job_id: str, first: tuple[list[Event], bool], after: int
 ) -> AsyncIterator[bytes]:
-    """Server-sent events with seq > after, beginning with `first`. Ends when the journal is closed or the job deleted."""
+    """Server-sent events with seq > after, beginning with `first`, until the journal is closed or the job deleted."""
     begin = spoken = time.monotonic()
     found, closed = first
     yield b"retry: 1000\n\n"
