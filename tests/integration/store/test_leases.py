@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+from sqlalchemy import literal
 
 from store import jobs, journal, leases
 from store.db import Database
@@ -41,6 +42,16 @@ def test_the_clock_of_the_process_does_not_matter(db: Database, monkeypatch: pyt
     assert [waiting.job_id for waiting in leases.expire(db, 3)] == [job.id]
     with pytest.raises(LeaseLost):
         train(lease, 1, 2)
+
+
+def test_with_the_clock_of_a_process_an_hour_ahead_a_healthy_job_would_be_taken_over(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+):
+    """The ablation of the test above."""
+    job = submit(db)
+    claim(db, seconds=60)
+    monkeypatch.setattr(leases, "db_now", lambda: literal(time.time() + 3600))
+    assert [waiting.job_id for waiting in leases.expire(db, 3)] == [job.id]
 
 
 def test_every_report_renews_the_lease(db: Database):
