@@ -21,7 +21,7 @@ def describe(device: str = "cpu") -> Environment:
     return {
         "device": torch.cuda.get_device_name(device) if cuda else "cpu",
         "engine": f"{ENGINE}+numpy-{np.__version__}",
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),  # its own class would have whoever unpickles it load torch
         "threads": torch.get_num_threads(),
         "instruction_set": torch.backends.cpu.get_cpu_capability(),
     }

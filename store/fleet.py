@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from sqlalchemy import case, delete, func, select, update
 
 from store.clock import instant
 from store.db import Database, db_now
 from store.tables import jobs, workers
-from unroll.contract import Queue, Worker
+from unroll.contract import JobStatus, Queue, Worker
 
 FORGOTTEN_SECONDS = 86_400.0
 
@@ -93,3 +93,11 @@ def list_queues(db: Database, alive_seconds: float) -> list[Queue]:
         )
         for device in ("auto", "cpu", "cuda")
     ]
+
+
+def count_jobs(db: Database) -> dict[JobStatus, int]:
+    """Jobs of all tenants in each status."""
+    with db.read() as tx:
+        found = tx.execute(select(jobs.c.status, func.count().label("jobs")).group_by(jobs.c.status)).all()
+    counts: dict[JobStatus, int] = dict.fromkeys(get_args(JobStatus), 0)
+    return counts | {row.status: row.jobs for row in found}

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from store import journal
@@ -162,6 +162,7 @@ def list_(
     cursor: str | None = None,
     status: Sequence[JobStatus] = (),
     labels: Mapping[str, str] | None = None,
+    kind: str | None = None,
     model: str | None = None,
     name: str | None = None,
 ) -> Page[Job]:
@@ -170,13 +171,24 @@ def list_(
     if status:
         query = query.where(jobs.c.status.in_(status))
     for label, value in (labels or {}).items():
-        query = query.where(jobs.c.labels[label].as_string() == value)
+        query = query.where(_labelled(db, label, value))
+    if kind is not None:
+        query = query.where(jobs.c.kind == kind)
     if model is not None:
         query = query.where(jobs.c.model_name == model)
     if name is not None:
         query = query.where(jobs.c.name == name)
     with db.read() as tx:
         return page(tx, query, jobs.c.id, limit=limit, cursor=cursor, show=lambda row: _show(tx, row))
+
+
+def _labelled(db: Database, label: str, value: str) -> ColumnElement[bool]:
+    if db.dialect == "postgresql":
+        found: ColumnElement[bool] = jobs.c.labels[label].as_string() == value
+        return found
+    # SQLite reads a label as a path, in which quotes and backslashes cannot be written
+    entries = func.json_each(jobs.c.labels).table_valued("key", "value")
+    return select(entries.c.key).where(entries.c.key == label, entries.c.value == value).exists()
 
 
 def cancel(db: Database, tenant: str, job_id: str) -> Job:

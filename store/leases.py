@@ -148,10 +148,12 @@ class Report:
     diverged: Sequence[Divergence] = ()
 
 
-def report(lease: Lease, what: Report) -> Requested | None:
+def report(lease: Lease, what: Report, *, again: bool = False) -> Requested | None:
     """Write a report and renew the lease; what the user requests of the job meanwhile. Raises LeaseLost.
 
-    Also the heartbeat, with an empty report. Blocks must not reach beyond the checkpoint of the same report.
+    Also the heartbeat, with an empty report. Blocks must not reach beyond the checkpoint of the same report. `again`:
+    the connection broke at an earlier try, which may have been committed all the same; then nothing is written twice
+    (except the entries of a report that has neither metrics nor a checkpoint, which cannot be told apart).
     """
     values: dict[str, Any] = {}
     if what.step is not None:
@@ -161,6 +163,8 @@ def report(lease: Lease, what: Report) -> Requested | None:
     if what.steps_per_second is not None:
         values["steps_per_second"] = what.steps_per_second
     with fenced(lease, **values) as (tx, row):
+        if again and _written(tx, lease, what):
+            return row.requested  # type: ignore[no-any-return]
         for block in what.blocks:
             metrics.write(tx, lease.job_id, block)
         entries = list(what.entries)
@@ -175,6 +179,15 @@ def report(lease: Lease, what: Report) -> Requested | None:
             tx.execute(update(jobs).where(jobs.c.id == lease.job_id).values(changes))
         journal.append(tx, lease.job_id, entries)
         return row.requested  # type: ignore[no-any-return]
+
+
+def _written(tx: Connection, lease: Lease, what: Report) -> bool:
+    if what.blocks:
+        return metrics.has(tx, lease.job_id, int(what.blocks[0].steps[0]))
+    return what.checkpoint is not None and any(
+        row.step == what.checkpoint.step and row.attempt == lease.attempt
+        for row in checkpoints.resumable(tx, lease.job_id)
+    )
 
 
 def _write_checkpoint(

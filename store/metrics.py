@@ -43,6 +43,12 @@ def write(tx: Connection, job_id: str, block: Block) -> None:
     )
 
 
+def has(tx: Connection, job_id: str, first_step: int) -> bool:
+    """Whether the job has a block that begins at this step."""
+    where = (metric_blocks.c.job_id == job_id, metric_blocks.c.first_step == first_step)
+    return tx.execute(select(metric_blocks.c.job_id).where(*where)).one_or_none() is not None
+
+
 def withdraw(tx: Connection, job_id: str, after_step: int) -> int:
     """Delete what was measured after `after_step`; the number of blocks deleted."""
     return tx.execute(

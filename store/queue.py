@@ -72,7 +72,7 @@ def celery_app(settings: Settings) -> Celery:
             "max_retries": 0,
         }
     elif settings.broker.startswith("filesystem://"):
-        url = f"{spool.SCHEME}://"
+        url = f"{spool.SCHEME}://localhost/"
         folder = settings.data_dir.absolute() / "queue"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         options = {
@@ -242,3 +242,15 @@ class Notifier:
 
     def _publish(self, job_id: str) -> None:
         self._redis.publish(CHANNEL, job_id)
+
+
+def reachable(settings: Settings) -> bool:
+    """Whether the broker answers now; takes BROKER_SECONDS at most."""
+    if not settings.broker.startswith(("redis://", "rediss://")):
+        return (settings.data_dir / "queue").is_dir()
+    client = redis.Redis.from_url(settings.broker, socket_timeout=BROKER_SECONDS, socket_connect_timeout=BROKER_SECONDS)
+    with client:
+        try:
+            return bool(client.ping())
+        except (redis.RedisError, OSError):
+            return False

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, event, inspect, text
 
 from store.db import Database
 from store.errors import SchemaMismatch
 from store.settings import Settings
+
+if TYPE_CHECKING:
+    from alembic.config import Config  # costs 0.1 s, and only a migration needs it
 
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
 LOCK = 0x756E726F6C6C  # "unroll": the advisory lock of whoever migrates
@@ -80,13 +84,19 @@ def _revision(tx: Connection) -> str | None:
 
 def _upgrade(tx: Connection) -> None:
     from alembic import command
+
+    command.upgrade(alembic_config(tx), "head")
+
+
+def alembic_config(tx: Connection) -> Config:
+    """What Alembic's commands need to work in this transaction."""
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = tx
-    command.upgrade(config, "head")
+    return config
 
 
 def _foreign_keys_off(connection: sqlite3.Connection, _record: object) -> None:

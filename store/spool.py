@@ -56,6 +56,9 @@ class Channel(filesystem.Channel):  # type: ignore[misc]
             path.unlink(missing_ok=True)
         return len(waiting)
 
+    def _queue_bind(self, *_: Any) -> None:
+        """Nothing: a message names its queue. kombu's own table of bindings is written in place."""
+
     def _waiting(self, queue: str) -> list[Path]:
         try:
             return sorted(self._folder.glob(f"*.{queue}.msg"))

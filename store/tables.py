@@ -106,10 +106,11 @@ jobs = Table(
     Column("ended_at", Double),
     UniqueConstraint("tenant", "idempotency_key"),
     Index(None, "tenant", "id"),
-    Index(None, "status", "device", "priority", "queued_at"),
     Index(None, "model_id"),
     Index(None, "key_id", "status"),
 )
+# the order of claims; the device at its end spares a claim, and counting a job's position, all rows that do not match
+Index("ix_jobs_queue", jobs.c.status, jobs.c.priority.desc(), jobs.c.queued_at, jobs.c.id, jobs.c.device)
 
 events = Table(
     "events",

@@ -59,12 +59,16 @@ def up(
     data_dir: Annotated[
         Path | None, typer.Option(help="Database, queue and key lie here [UNROLL_DATA_DIR].", show_default=False)
     ] = None,
+    *,
+    with_parent: Annotated[
+        bool, typer.Option("--with-parent", help="Stop when the process that started this one ends.")
+    ] = False,
 ) -> None:
     """Run everything on this machine: migrate, make a key, start the API and workers, keep them running."""
     from api.cli.up import run
 
     _configure(host=host, port=port, workers=workers, data_dir=data_dir)
-    run()
+    run(with_parent=with_parent)
 
 
 @app.command()

@@ -25,6 +25,8 @@ Verdict = Literal["ok", "note", "broken"]
 LITTLE_SPACE = 1 << 30
 NO_SPACE = 100 << 20
 TORCH_SECONDS = 120.0
+HEARTBEATS = 3.0
+"""A worker that missed so many is not alive."""
 
 # In a process of its own, as everything with torch is: this command stays small, and a broken build cannot kill it.
 ASK_TORCH = """
@@ -198,7 +200,7 @@ def _workers(settings: Settings) -> tuple[Verdict, str]:
 
     db = open_database(settings)
     try:
-        alive = [worker for worker in list_workers(db, "", settings.lease_seconds) if worker.alive]
+        alive = [worker for worker in list_workers(db, "", HEARTBEATS * settings.reconcile_seconds) if worker.alive]
     finally:
         db.close()
     if not alive:

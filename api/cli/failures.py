@@ -1,6 +1,7 @@
 """What a command says when it cannot do what was asked: one line on stderr, and an exit code.
 
-Exit codes: 0 done, 1 it did not work (the database is away, a folder is in use), 2 the settings or arguments are wrong.
+Exit codes: 0 done; 1 it did not work now (the database is away, a folder is in use); 2 it will not work however often
+it is tried (the settings, the arguments or the database's schema are wrong).
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def known(error: Exception) -> Failure | None:
 
     match error:
         case SchemaMismatch():
-            return Failure(_one_line(error))
+            return Failure(_one_line(error), WRONG_SETTINGS)
         case StoreError(code="validation_failed"):
             return Failure(_one_line(error), WRONG_SETTINGS)
         case StoreError():

@@ -109,10 +109,16 @@ def cause(code: int) -> str:
 class Supervisor:
     """Keeps processes running until SIGTERM or SIGINT, then stops them group by group."""
 
-    def __init__(self, groups: Sequence[Sequence[Process]], tell: Callable[[str], None]) -> None:
-        """`groups` are in the order in which they are stopped; they start in the opposite one."""
+    def __init__(
+        self, groups: Sequence[Sequence[Process]], tell: Callable[[str], None], parent: int | None = None
+    ) -> None:
+        """`groups` are in the order in which they are stopped; they start in the opposite one.
+
+        `parent`: stop, too, when the process with this id, which started us, has ended.
+        """
         self.groups = groups
         self.tell = tell
+        self.parent = parent
         self.stopping = False
         self._wake, self._woken = socket.socketpair()
         for end in (self._wake, self._woken):
@@ -131,7 +137,7 @@ class Supervisor:
         signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
         looked = False
         try:
-            while not self.stopping:
+            while not self.stopping and self.parent in (None, os.getppid()):
                 looked = looked or look()
                 for process in self.processes:
                     process.tend(self.tell)

@@ -48,7 +48,8 @@ def run(inherited: int | None) -> None:
     server = uvicorn.Server(
         uvicorn.Config(
             create_app(settings),
-            log_level=settings.log_level,
+            # under a supervisor, which announces the address itself, only what goes wrong
+            log_level=settings.log_level if inherited is None else "warning",
             access_log=False,  # the app writes its own, with the request id
             server_header=False,
             timeout_graceful_shutdown=GRACE_SECONDS,

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import http.client
 import os
+import select
 import stat
 import sys
 from collections.abc import Iterator
@@ -21,18 +22,19 @@ MARGIN_SECONDS = 5.0
 """What a process may take to leave after its own grace time."""
 
 
-def run() -> None:
-    """Run until SIGTERM or SIGINT. Raises Failure where it cannot start; a child that dies is started again."""
+def run(*, with_parent: bool = False) -> None:
+    """Run until SIGTERM or SIGINT, or the parent's end. Raises Failure where it cannot start."""
+    parent = os.getppid() if with_parent else None
     settings = load_settings()
     make_private(settings.data_dir)
     with held(settings.data_dir):
         from store.schema import migrate
 
-        secret = hash_secret(settings)
         open_database(settings, checked=False).close()
+        secret = hash_secret(settings)
         migrate(settings)
         provide_key(settings, secret)
-        _serve(settings)
+        _serve(settings, parent)
 
 
 def make_private(folder: Path) -> None:
@@ -94,7 +96,7 @@ def write_private(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def _serve(settings: Settings) -> None:
+def _serve(settings: Settings, parent: int | None) -> None:
     listener = listen(settings.host, settings.port, else_free=True)
     host, port = listener.getsockname()[:2]
     # an address that listens everywhere is no address to connect to
@@ -114,10 +116,12 @@ def _serve(settings: Settings) -> None:
         for number in range(1, settings.workers + 1)
     ]
 
+    ready = _Readiness(host, port)
+
     def announce_when_ready() -> bool:
         if api.popen is not None and api.popen.poll() is not None:  # never well yet: trying again would not help
             raise Failure("The API could not start; the reason is above.")
-        if not _ready(host, port):
+        if not ready():
             return False
         write_private(settings.data_dir / "url", url)
         if settings.port not in (0, port):
@@ -133,7 +137,7 @@ def _serve(settings: Settings) -> None:
         return True
 
     # workers stop first: while they drain, users can still see what becomes of their jobs
-    supervisor = Supervisor([workers, [api]], _tell)
+    supervisor = Supervisor([workers, [api]], _tell, parent)
     try:
         in_time = supervisor.run(announce_when_ready)
     finally:
@@ -143,15 +147,33 @@ def _serve(settings: Settings) -> None:
     _tell("Stopped.")
 
 
-def _ready(host: str, port: int) -> bool:
-    connection = http.client.HTTPConnection(host, port, timeout=0.5)
-    try:
-        connection.request("GET", "/readyz")
-        return connection.getresponse().status == http.HTTPStatus.OK
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
+class _Readiness:
+    """Asks the API whether it is ready, one question at a time, and never waits for the answer.
+
+    The socket listens before the API runs, so the first question is answered as soon as there is somebody to do so.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self._connection = http.client.HTTPConnection(host, port, timeout=5)
+        self._asked = False
+
+    def __call__(self) -> bool:
+        try:
+            if not self._asked:
+                self._connection.request("GET", "/readyz")
+                self._asked = True
+            if not select.select([self._connection.sock], [], [], 0)[0]:
+                return False
+            self._asked = False
+            response = self._connection.getresponse()
+            response.read()
+        except (OSError, http.client.HTTPException):
+            self._connection.close()
+            self._asked = False
+            return False
+        if ready := response.status == http.HTTPStatus.OK:
+            self._connection.close()
+        return ready
 
 
 def _tell(message: str) -> None:

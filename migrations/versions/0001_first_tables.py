@@ -112,9 +112,7 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_jobs_key_id_status"), "jobs", ["key_id", "status"])
     op.create_index(op.f("ix_jobs_model_id"), "jobs", ["model_id"])
-    op.create_index(
-        op.f("ix_jobs_status_device_priority_queued_at"), "jobs", ["status", "device", "priority", "queued_at"]
-    )
+    op.create_index("ix_jobs_queue", "jobs", ["status", sa.text("priority DESC"), "queued_at", "id", "device"])
     op.create_index(op.f("ix_jobs_tenant_id"), "jobs", ["tenant", "id"])
 
     op.create_table(
@@ -166,20 +164,3 @@ def upgrade() -> None:
         models.create_foreign_key(
             op.f("fk_models_pinned_checkpoint"), "checkpoints", ["pinned_checkpoint"], ["id"], ondelete="SET NULL"
         )
-
-
-def downgrade() -> None:
-    with op.batch_alter_table("models") as models:
-        models.drop_constraint(op.f("fk_models_pinned_checkpoint"), type_="foreignkey")
-    for table in (
-        "metric_blocks",
-        "events",
-        "checkpoints",
-        "jobs",
-        "blob_chunks",
-        "workers",
-        "models",
-        "keys",
-        "blobs",
-    ):
-        op.drop_table(table)

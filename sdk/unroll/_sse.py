@@ -13,10 +13,12 @@ import httpx2
 from unroll._transport import Transport
 from unroll._wire import decode
 from unroll.contract import Event
-from unroll.errors import APIConnectionError, RateLimitError, ServerError, UnexpectedAnswerError
+from unroll.errors import APIConnectionError, APITimeoutError, RateLimitError, ServerError, UnexpectedAnswerError
 
 SILENCE = 60.0
 """Seconds without a byte after which a connection counts as dead; the server sends comments more often."""
+LIVED = 30.0
+"""Seconds after which a connection that breaks was a good one: keep-alive comments came, if no event did."""
 
 
 def follow(transport: Transport, path: str, *, after: int, ended: Callable[[], bool]) -> Iterator[Event]:
@@ -25,29 +27,32 @@ def follow(transport: Transport, path: str, *, after: int, ended: Callable[[], b
     A connection that breaks, falls silent or skips a number is opened again after the last event that was seen.
     `ended` asks whether the job has ended. Raises what the last attempt raised, when an outage has lasted for too long.
     """
-    last, failures, silent_since = after, 0, time.monotonic()
+    last, failures, failing_since = after, 0, 0.0
     final = closing = False  # the last event was `end`; the job had ended before this connection was opened
     while True:
-        fresh = False
+        fresh, opened = False, time.monotonic()
         try:
             for event in _connection(transport, path, last):
                 last, final, fresh, failures = event.seq, event.type == "end", True, 0
                 yield event
-                silent_since = time.monotonic()
             # The stream was closed in order. Servers also do that to move a reader on, so `end` alone is the end;
             # a retried job has several, and the server closes after the last one.
             if final or (closing and not fresh):
                 return
             closing = ended()
-        except (APIConnectionError, UnexpectedAnswerError, RateLimitError, ServerError):
-            if time.monotonic() - silent_since > transport.retries.outage:
+        except (APIConnectionError, UnexpectedAnswerError, RateLimitError, ServerError) as error:
+            now = time.monotonic()
+            lived = now - opened > LIVED and not isinstance(error, APITimeoutError)
+            if failures == 0 or lived:
+                failing_since = now
+            if now - failing_since > transport.retries.outage:
                 if final:
                     return  # nothing is missing; only the server's goodbye was not heard
                 raise
             failures += 1
             time.sleep(transport.retries.jitter(failures))
         else:
-            silent_since = time.monotonic()
+            failures = 0
             if not (fresh or closing):
                 time.sleep(transport.retries.base)  # a server that keeps closing at once is not asked in a hot loop
 

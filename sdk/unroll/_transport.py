@@ -34,7 +34,8 @@ class Retries:
     """Exponential backoff with full jitter: before attempt n + 1 a wait uniform in [0, min(cap, base 2^(n-1))].
 
     A Retry-After of the server is waited for in full, plus the jitter; one beyond `patience` is not waited for, the
-    error is raised. What follows a job for hours outlives an `outage` of the server of so many seconds. Source: M. Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015.
+    error is raised. What follows a job for hours outlives an `outage` of the server of so many seconds.
+    Source: M. Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015.
     """
 
     attempts: int = 5

@@ -34,7 +34,8 @@ class Prediction:
     hidden: Floats | list[Floats] | None
     """[T, H] a sequence: the trajectory of the last layer; None unless it was asked for."""
     state: list[list[dict[str, Floats]]] | None
-    """The state after the last step, [sequence][layer]["h"]: post it back to go on; None unless it was asked for."""
+    """The state after the last step, [sequence][layer]["h"] (an LSTM has "c" too): post it back to go on; None unless it
+    was asked for."""
     model: str | None
     checkpoint: str
     replica: int | Literal["all"]
@@ -57,7 +58,7 @@ def prediction(answer: PredictResponse, *, stacked: bool) -> Prediction:
     if answer.state is not None:
         state = [
             [
-                {name: np.asarray(values, np.float64) for name, values in layer.model_dump().items()}
+                {name: np.asarray(values, np.float64) for name, values in layer.model_dump(exclude_none=True).items()}
                 for layer in s.layers
             ]
             for s in answer.state

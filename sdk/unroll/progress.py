@@ -1,4 +1,4 @@
-"""A job's progress on the terminal: a bar with loss and time left, or plain lines where rich is not installed."""
+"""A job's progress: on a terminal a bar with loss and time left, elsewhere (or without rich) plain lines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from unroll.contract import Job
 
 Show = Callable[[Job], None]
 LINE_EVERY = 10.0
-"""Seconds between plain lines."""
+"""Seconds between plain lines, at most; each tenth of the way has one, too."""
 
 
 @contextmanager
@@ -24,12 +24,18 @@ def display(*, visible: bool = True) -> Iterator[Show]:
     try:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+        from rich.table import Column
     except ImportError:
         yield _lines()
         return
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[said]}"))
-    with Progress(*columns, console=console, refresh_per_second=10) as bar:
+    if not console.is_terminal:
+        yield _lines()
+        return
+    # the words take what is left of the line, and lose their end where that is too little
+    words = TextColumn("{task.fields[said]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"))
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TaskProgressColumn(), words)
+    with Progress(*columns, console=console, refresh_per_second=10, expand=True) as bar:
         task = bar.add_task("", total=None, said="")
         notes = _Notes()
 
@@ -39,7 +45,7 @@ def display(*, visible: bool = True) -> Iterator[Show]:
             # queued and without a step yet: a pulsing bar rather than an empty one
             total = None if job.status == "queued" and job.progress.step == 0 else job.progress.total
             what = f"{job.name or job.id} {job.status}"
-            bar.update(task, description=what, completed=job.progress.step, total=total, said=describe(job))
+            bar.update(task, description=what, completed=job.progress.step, total=total, said=_beside_bar(job))
 
         yield show
 
@@ -48,19 +54,32 @@ def describe(job: Job) -> str:
     """Loss, speed and time left, or the place in the queue."""
     if job.queue is not None:
         return f"number {job.queue.position} in the queue"
-    progress = job.progress
-    said = [f"step {progress.step} of {progress.total}"]
-    finite = [loss for loss in progress.loss or [] if loss is not None]
+    return ", ".join([f"step {job.progress.step} of {job.progress.total}", *_loss(job), *_speed(job), *_left(job)])
+
+
+def _beside_bar(job: Job) -> str:
+    """The same, what matters most first: the line may be cut."""
+    if job.queue is not None:
+        return describe(job)
+    return ", ".join([*_left(job), *_loss(job), f"step {job.progress.step} of {job.progress.total}", *_speed(job)])
+
+
+def _loss(job: Job) -> Iterator[str]:
+    finite = [loss for loss in job.progress.loss or [] if loss is not None]
     if len(finite) == 1:
-        said.append(f"loss {finite[0]:.4g}")
+        yield f"loss {finite[0]:.4g}"
     elif finite:
-        said.append(f"loss {median(finite):.4g} (median of {len(finite)}, {min(finite):.4g} to {max(finite):.4g})")
-    if job.status == "running":
-        if progress.steps_per_second:
-            said.append(f"{progress.steps_per_second:.0f} steps/s")
-        if progress.eta_seconds is not None:
-            said.append(f"{clock(progress.eta_seconds)} left")
-    return ", ".join(said)
+        yield f"loss {median(finite):.4g} (median of {len(finite)}, {min(finite):.4g} to {max(finite):.4g})"
+
+
+def _speed(job: Job) -> Iterator[str]:
+    if job.status == "running" and job.progress.steps_per_second:
+        yield f"{job.progress.steps_per_second:.0f} steps/s"
+
+
+def _left(job: Job) -> Iterator[str]:
+    if job.status == "running" and job.progress.eta_seconds is not None:
+        yield f"{clock(job.progress.eta_seconds)} left"
 
 
 def clock(seconds: float) -> str:
@@ -89,15 +108,17 @@ class _Notes:
 
 def _lines() -> Show:
     notes = _Notes()
-    state: tuple[str, float] = ("", 0.0)
+    said: tuple[str, int] = ("", -1)  # status and tenth of the way
+    said_at = 0.0
 
     def show(job: Job) -> None:
-        nonlocal state
+        nonlocal said, said_at
         for note in notes.of(job):
-            sys.stderr.write(f"{note}\n")
+            print(note, file=sys.stderr)
         now = time.monotonic()
-        if job.status != state[0] or now - state[1] >= LINE_EVERY:
-            state = (job.status, now)
-            sys.stderr.write(f"{job.name or job.id} {job.status}: {describe(job)}\n")
+        here = (job.status, 10 * job.progress.step // max(job.progress.total, 1))
+        if here != said or now - said_at >= LINE_EVERY:
+            said, said_at = here, now
+            print(f"{job.name or job.id} {job.status}: {describe(job)}", file=sys.stderr, flush=True)
 
     return show

@@ -14,12 +14,13 @@ import hashlib
 import importlib
 import json
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unroll.contract import Checkpoint, Network
+from unroll.contract import Checkpoint, Network, VanillaCell
 from unroll.errors import UnexpectedAnswerError
 
 Array = NDArray[Any]
@@ -64,32 +65,30 @@ class Weights(Mapping[str, Array]):
         return {name: tensor[index] for name, tensor in self.tensors.items()}
 
     def to_torch(self, replica: int | Literal["best"] = "best") -> TorchNetwork:
-        """One replica as torch.nn.RNN and torch.nn.Linear, with these weights and their precision.
+        """One replica as torch.nn.RNN, LSTM or GRU and torch.nn.Linear, with these weights and their precision.
 
-        Raises ImportError without PyTorch, ValueError for a network that torch.nn.RNN does not have.
+        Raises ImportError without PyTorch, ValueError for a network that torch.nn does not have.
         """
         try:
             # by name: nothing of this package may depend on PyTorch
             torch = importlib.import_module("torch")
         except ImportError as error:
             raise ImportError('PyTorch modules need PyTorch: pip install "unroll-sdk[torch]"') from error
-        cell = getattr(self.network, "cell", None)
-        activation = getattr(cell, "activation", None)
-        if activation not in {"tanh", "relu"}:
-            raise ValueError(f"torch.nn.RNN has no such cell: {cell!r}")
+        cell, layers = self.network.cell, self.network.num_layers
+        make = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}.get(cell.type)
+        if isinstance(cell, VanillaCell) and cell.activation in {"tanh", "relu"}:
+            make = partial(torch.nn.RNN, nonlinearity=cell.activation)
+        if make is None or self.network.h0 != "zeros":
+            raise ValueError(f"torch.nn has no such network: {cell!r}, h0 {self.network.h0}")
         arrays = self.replica(replica)
-        hidden, inputs = arrays["layers.0.W_xh"].shape
+        inputs, (outputs, hidden) = arrays["layers.0.W_xh"].shape[1], arrays["readout.W_hy"].shape
         kind = getattr(torch, str(arrays["layers.0.W_xh"].dtype))
-        rnn = torch.nn.RNN(inputs, hidden, nonlinearity=activation, dtype=kind)
-        readout = torch.nn.Linear(hidden, arrays["readout.W_hy"].shape[0], dtype=kind)
-        pairs = {
-            "layers.0.W_xh": rnn.weight_ih_l0,
-            "layers.0.b_x": rnn.bias_ih_l0,
-            "layers.0.W_hh": rnn.weight_hh_l0,
-            "layers.0.b_h": rnn.bias_hh_l0,
-            "readout.W_hy": readout.weight,
-            "readout.b_y": readout.bias,
-        }
+        rnn = make(inputs, hidden, layers, dtype=kind)
+        readout = torch.nn.Linear(hidden, outputs, dtype=kind)
+        pairs = {"readout.W_hy": readout.weight, "readout.b_y": readout.bias}
+        names = {"W_xh": "weight_ih", "b_x": "bias_ih", "W_hh": "weight_hh", "b_h": "bias_hh"}
+        for n in range(layers):
+            pairs |= {f"layers.{n}.{ours}": getattr(rnn, f"{theirs}_l{n}") for ours, theirs in names.items()}
         with torch.no_grad():
             for name, parameter in pairs.items():
                 parameter.copy_(torch.from_numpy(np.array(arrays[name])))

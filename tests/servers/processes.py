@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
@@ -26,9 +26,17 @@ def free_port() -> int:
 
 
 def start(
-    command: Sequence[str | Path], log: Path, *, user: str | None = None, death: signal.Signals = signal.SIGKILL
+    command: Sequence[str | Path],
+    log: Path,
+    *,
+    user: str | None = None,
+    env: Mapping[str, str] | None = None,
+    death: signal.Signals = signal.SIGKILL,
 ) -> subprocess.Popen[bytes]:
-    """Start a server; the kernel sends it `death` when the tests' process dies, be it by SIGKILL (on Linux)."""
+    """Start a server, as another user or in an environment of its own.
+
+    The kernel sends it `death` when the tests' process dies, be it by SIGKILL (on Linux).
+    """
     parent = os.getpid()
 
     def die_with_parent() -> None:
@@ -46,7 +54,7 @@ def start(
             cwd="/",
             start_new_session=True,  # Ctrl-C reaches pytest alone, which then stops the servers in order
             preexec_fn=die_with_parent,  # noqa: PLW1509 - it makes one system call and takes no lock
-            **_as_user(user),
+            **({} if env is None else {"env": dict(env)}) | _as_user(user),
         )
 
 

@@ -18,7 +18,7 @@ from unroll.contract.cells import (
 )
 from unroll.contract.checkpoints import Checkpoint, Model, NewModel, Served, Serving
 from unroll.contract.data import Baseline, Task, TaskData
-from unroll.contract.fleet import Queue, Worker
+from unroll.contract.fleet import Queue, Readiness, Worker
 from unroll.contract.inference import LayerState, PredictRequest, PredictResponse, Replica, Returnable, State
 from unroll.contract.jobs import (
     ENDED,
@@ -113,6 +113,7 @@ __all__ = [
     "Progress",
     "Queue",
     "QueuePosition",
+    "Readiness",
     "Replica",
     "Request",
     "Requested",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints
 
 Item = TypeVar("Item")
 
@@ -40,6 +40,15 @@ class Response(BaseModel):
         validate_by_name=True,
         protected_namespaces=(),
     )
+
+
+def default_type(name: str) -> BeforeValidator:
+    """For a union of requests told apart by `type`: one without it is a `name`."""
+
+    def with_type(value: Any) -> Any:
+        return {"type": name, **value} if isinstance(value, dict) and "type" not in value else value
+
+    return BeforeValidator(with_type)
 
 
 class Page(Response, Generic[Item]):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from unroll.contract.base import Request
+from unroll.contract.base import Request, default_type
 from unroll.contract.limits import MAX_HIDDEN_SIZE
 
 Activation = Literal["tanh", "relu", "leaky_relu", "softplus", "sigmoid", "identity", "saturated_relu"]
@@ -102,5 +102,7 @@ class GRUCell(Request):
 
 
 Cell = Annotated[
-    VanillaCell | LeakyCell | LinearCell | FeedForwardCell | LSTMCell | GRUCell, Field(discriminator="type")
+    VanillaCell | LeakyCell | LinearCell | FeedForwardCell | LSTMCell | GRUCell,
+    Field(discriminator="type"),
+    default_type("vanilla"),
 ]

@@ -33,3 +33,12 @@ class Queue(Response):
     running: int
     workers: int
     """Workers alive that can run these jobs."""
+
+
+class Readiness(Response):
+    """Whether a server can take work. One whose database does not answer says so with 503 and a problem."""
+
+    status: Literal["ready", "degraded"]
+    """degraded: jobs are accepted and stored, but start later than they should."""
+    database: Literal["ok"]
+    broker: Literal["ok", "unreachable"]

@@ -9,32 +9,35 @@ from pydantic import Field
 from unroll.contract.base import Request, Response
 
 Returnable = Literal["outputs", "state", "hidden"]
+Step = Annotated[list[float], Field(fail_fast=True)]
+"""x[t], of width I. Reading stops at the first item that is no number: millions of errors would help nobody."""
+Sequence = Annotated[list[Step], Field(fail_fast=True)]
 Replica = Annotated[int, Field(ge=0)] | Literal["best", "all"]
 
 
 class LayerState(Request):
     """The state of one layer, each [H], or [R, H] where all replicas were asked for."""
 
-    h: list[float] | list[list[float]]
+    h: Step | Sequence
     """h; of a leaky cell that leaks potentials, the potential."""
-    c: list[float] | list[list[float]] | None = None
+    c: Step | Sequence | None = None
     """The cell state of an LSTM."""
 
 
 class State(Request):
     """The hidden state of one sequence, layer by layer; what predict returned can be posted back."""
 
-    layers: Annotated[list[LayerState], Field(min_length=1)]
+    layers: Annotated[list[LayerState], Field(min_length=1, fail_fast=True)]
 
 
 class PredictRequest(Request):
     """Sequences to run through a trained network. They may differ in length."""
 
-    inputs: Annotated[list[list[list[float]]], Field(min_length=1)]
+    inputs: Annotated[list[Sequence], Field(min_length=1, fail_fast=True)]
     """inputs[sequence][t][i], of width I."""
-    state: list[State] | None = None
+    state: Annotated[list[State], Field(fail_fast=True)] | None = None
     """The state to start from, one a sequence; null: the network's h0."""
-    returns: Annotated[list[Returnable], Field(alias="return", min_length=1)] = ["outputs"]
+    returns: Annotated[list[Returnable], Field(alias="return", min_length=1, fail_fast=True)] = ["outputs"]
     """Which of outputs, (final) state and hidden (trajectories) to answer."""
     replica: Replica = "best"
     """Which replica to run: an index, the best by held-out loss, or all of them."""

@@ -18,7 +18,8 @@ ENDED: frozenset[JobStatus] = frozenset({"succeeded", "failed", "cancelled"})
 Requested = Literal["cancel", "pause"]
 Device = Literal["auto", "cpu", "cuda"]
 DType = Literal["float32", "float64"]
-Label = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+Label = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")]
+"""Any text without control characters, which PostgreSQL could not search."""
 
 
 class TrainJob(Request):

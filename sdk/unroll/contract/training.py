@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from unroll.contract.base import Request
+from unroll.contract.base import Request, default_type
 from unroll.contract.limits import MAX_BATCH, MAX_STEPS
 
 PositiveFloat = Annotated[float, Field(gt=0)]
@@ -40,7 +40,7 @@ class PoissonNLL(Request):
     type: Literal["poisson"] = "poisson"
 
 
-Loss = Annotated[MSE | CrossEntropy | BCE | PoissonNLL, Field(discriminator="type")]
+Loss = Annotated[MSE | CrossEntropy | BCE | PoissonNLL, Field(discriminator="type"), default_type("mse")]
 
 
 class Adam(Request):
@@ -102,7 +102,7 @@ class Training(Request):
     """What is minimised."""
     clip: ClipByGlobalNorm | None = None
     """Gradient clipping; null: none."""
-    optimizer: Annotated[Adam | SGD, Field(discriminator="type")] = Adam()
+    optimizer: Annotated[Adam | SGD, Field(discriminator="type"), default_type("adam")] = Adam()
     """How parameters follow the gradient."""
     bptt: BPTT = BPTT()
     """How gradients flow back through time."""

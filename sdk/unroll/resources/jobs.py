@@ -98,7 +98,10 @@ class Jobs:
         self._transport.request("DELETE", path("jobs", job_id))
 
     def events(self, job_id: str, *, after: int = 0, limit: int | None = None) -> Page[Event]:
-        """One page of the job's journal as it is now, beginning with event `after` + 1."""
+        """One page of the job's journal as it is now, beginning with event `after` + 1.
+
+        The page's `next` is the `after` of the following one; None when the job has ended and this was all.
+        """
         params = {"after": after, "limit": limit}
         return decode(
             Page[Event], self._transport.request("GET", path("jobs", job_id, "events"), params=params).content

@@ -40,8 +40,7 @@ class Models:
     def serve(self, name: str, checkpoint: str, replica: int | Literal["best"] = "best") -> Model:
         """Pin the checkpoint and replica that `predict` uses."""
         body = {"checkpoint": checkpoint, "replica": replica}
-        self._transport.request("PUT", path("models", name, "serving"), body=body)
-        return self.get(name)
+        return decode(Model, self._transport.request("PUT", path("models", name, "serving"), body=body).content)
 
     def predict(
         self,

@@ -1,0 +1,99 @@
+"""The application: `create_app(settings)`, to be run by uvicorn."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+from types import FrameType
+
+import anyio.to_thread
+from fastapi import FastAPI
+
+from api import errors, logs, openapi
+from api.inference import Predictors
+from api.limits import BodyLimit
+from api.observe import Observe
+from api.routes import checkpoints, events, fleet, health, jobs, keys, me, metrics, models, tasks
+from api.service import Service
+from api.telemetry import Telemetry
+from store import schema
+from store.db import Database
+from store.queue import Doorbell, Notifier
+from store.settings import Settings
+from store.wakeups import Wakeups
+
+THREADS = 24
+"""Requests at work at once: fewer than connections in the database's pool (30), so none waits for a connection."""
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The API for these settings. Nothing is opened before it is started.
+
+    Starting raises SchemaMismatch where the database is not at this program's schema, and DatabaseUnavailable.
+    """
+    logs.configure(settings.log_level)
+    telemetry = Telemetry()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
+        db = Database(settings)
+        doorbell, notifier, wakeups = Doorbell(settings), Notifier(settings), Wakeups(settings)
+        try:
+            await anyio.to_thread.run_sync(schema.check, db)
+            await wakeups.start()
+            service = Service(settings, db, doorbell, notifier, wakeups, Predictors(), telemetry)
+            telemetry.watch(db, service.alive_seconds, lambda: doorbell.failures)
+            app.state.service = service
+            _end_waits_at_a_stop(service.stopping)
+            yield
+        finally:
+            await wakeups.close()
+            await anyio.to_thread.run_sync(doorbell.close)
+            await anyio.to_thread.run_sync(notifier.close)
+            db.close()
+
+    app = FastAPI(
+        title="Unroll",
+        version=_version(),
+        description=openapi.DESCRIPTION,
+        openapi_tags=openapi.TAGS,
+        lifespan=lifespan,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    errors.install(app)
+    openapi.install(app)
+    for noun in (jobs, events, metrics, models, checkpoints, tasks, keys, me, fleet, health):
+        app.include_router(noun.router)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(Observe, telemetry=telemetry)
+    return app
+
+
+def _end_waits_at_a_stop(stopping: asyncio.Event) -> None:
+    """Hear of SIGTERM before the lifespan does: uvicorn ends it only after every open stream has ended."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        before = signal.getsignal(number)
+
+        def stop(number: int, frame: FrameType | None, before: object = before) -> None:
+            loop.call_soon_threadsafe(stopping.set)
+            if callable(before):
+                before(number, frame)
+
+        if callable(before):  # uvicorn's own handler; where nobody stops the loop, a signal keeps its meaning
+            signal.signal(number, stop)
+
+
+def _version() -> str:
+    try:
+        return version("unroll-server")
+    except PackageNotFoundError:
+        return "0.1.0"

@@ -1,0 +1,62 @@
+"""Who is asking, and whether their key's scopes allow it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from api.errors import Refused
+from api.service import Served
+from store import keys
+from store.errors import KeyExpired, Unauthorized
+from store.keys import Identity
+from unroll.contract import Scope
+
+bearer = HTTPBearer(scheme_name="key", description="An API key, as `Authorization: Bearer unroll_…`.", auto_error=False)
+
+
+class Requires:
+    """Dependency: the identity behind the request's key, which must have the scope; None: any key.
+
+    Refuses unauthorized, key_expired and missing_scope.
+    """
+
+    def __init__(self, scope: Scope | None) -> None:
+        self.scope = scope
+
+    def __call__(
+        self,
+        request: Request,
+        service: Served,
+        credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
+    ) -> Identity:
+        """Look the key up; one read of the database."""
+        if credentials is None:
+            raise Refused("unauthorized", "Send an API key as `Authorization: Bearer unroll_…`.")
+        try:
+            identity = keys.authenticate(service.db, service.settings.hash_secret, credentials.credentials)
+        except (Unauthorized, KeyExpired) as error:
+            raise Refused(
+                error.code,
+                error.detail,
+                headers={"WWW-Authenticate": 'Bearer realm="unroll", error="invalid_token"'},
+            ) from None
+        request.state.key_id = identity.key_id
+        if self.scope is not None and self.scope not in identity.scopes:
+            raise Refused(
+                "missing_scope",
+                f"This needs a key with the scope {self.scope}; this one has {', '.join(sorted(identity.scopes))}.",
+                headers={
+                    "WWW-Authenticate": f'Bearer realm="unroll", error="insufficient_scope", scope="{self.scope}"'
+                },
+            )
+        return identity
+
+
+Anyone = Annotated[Identity, Depends(Requires(None))]
+Reader = Annotated[Identity, Depends(Requires("read"))]
+Writer = Annotated[Identity, Depends(Requires("write"))]
+Predictor = Annotated[Identity, Depends(Requires("predict"))]
+Admin = Annotated[Identity, Depends(Requires("admin"))]

@@ -1,0 +1,68 @@
+"""What the API asks `rnn` about configurations: tasks, checks, parameter counts, estimates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import rnn.check
+import rnn.estimate
+import rnn.parameters
+import rnn.tasks
+from api.errors import Refused, invalid
+from rnn.errors import ConfigurationError
+from unroll.contract import DryRun, Network, Task, TrainJob
+from unroll.contract.limits import MAX_PARAMETERS
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A job that can be run."""
+
+    parameters: int
+    """Of one replica."""
+    baseline_loss: float
+
+
+def tasks() -> list[Task]:
+    """Every built-in task."""
+    return rnn.tasks.all()
+
+
+def task(name: str) -> Task:
+    """One built-in task. Refuses not_found."""
+    try:
+        return rnn.tasks.get(name)
+    except ConfigurationError as error:
+        raise Refused("not_found", error.detail) from None
+
+
+def parameters(network: Network) -> int:
+    """Parameters of one replica. Refuses a network that is too large to train even once."""
+    count = rnn.parameters.count(network)
+    if count > MAX_PARAMETERS:
+        raise invalid(
+            "/config/cell/hidden_size", "too_many_parameters", f"{count:,} parameters, more than {MAX_PARAMETERS:,}"
+        )
+    return count
+
+
+def check(job: TrainJob, *, named: bool) -> Checked:
+    """Check a job whose network is in full. Refuses validation_failed; where the model was named, at /model."""
+    assert isinstance(job.model, Network)  # noqa: S101 - the caller resolved it
+    try:
+        rnn.check.check(job)
+        return Checked(rnn.parameters.count(job.model), rnn.tasks.baseline_loss(job.data))
+    except ConfigurationError as error:
+        inside = named and error.pointer.startswith("/model/")
+        raise invalid("/model" if inside else error.pointer, error.code, error.detail) from None
+
+
+def estimate(job: TrainJob, checked: Checked) -> DryRun:
+    """What a checked job would cost."""
+    return DryRun(
+        config=job,
+        parameters=checked.parameters,
+        memory_bytes=rnn.estimate.memory_bytes(job),
+        seconds=rnn.estimate.seconds(job),
+        baseline_loss=checked.baseline_loss,
+    )

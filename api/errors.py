@@ -1,0 +1,190 @@
+"""Every refusal as application/problem+json (RFC 9457), with a code of the contract's vocabulary.
+
+Routes raise `Refused` or let an error of the store pass; nothing else may reach a client. What nobody expected is
+caught in `observe`, logged with its traceback, and answered as internal_error with nothing but the request's id.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.routing import compile_path
+
+from api.pointers import of_parameters
+from store.errors import DatabaseUnavailable, StoreError, TornBlob
+from unroll.contract import RETRYABLE, STATUS, FieldError, Problem, ProblemCode
+
+logger = logging.getLogger("unroll.api")
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER: dict[ProblemCode, int] = {"quota_exceeded": 10, "database_unavailable": 2}
+"""Seconds: a quota is freed when a job ends, a database comes back when it was restarted."""
+
+TITLES: dict[ProblemCode, str] = {
+    "malformed_request": "The request cannot be read",
+    "unauthorized": "A valid key is needed",
+    "key_expired": "The key has expired",
+    "missing_scope": "The key may not do this",
+    "not_found": "There is no such thing",
+    "method_not_allowed": "The method is not allowed here",
+    "not_acceptable": "None of the accepted media types is offered",
+    "name_conflict": "The name is taken",
+    "model_in_use": "The model is in use",
+    "job_not_ended": "The job has not ended",
+    "invalid_transition": "The job's status does not allow this",
+    "no_checkpoint": "There is no checkpoint yet",
+    "body_too_large": "The body is too large",
+    "unsupported_media_type": "The body is not JSON",
+    "validation_failed": "The request is not valid",
+    "idempotency_key_reused": "The Idempotency-Key was used before",
+    "quota_exceeded": "The quota is used up",
+    "internal_error": "The server failed",
+    "database_unavailable": "The database is not available",
+}
+
+_HTTP: dict[int, ProblemCode] = {
+    400: "malformed_request",
+    404: "not_found",
+    405: "method_not_allowed",
+    406: "not_acceptable",
+    413: "body_too_large",
+    415: "unsupported_media_type",
+}
+
+
+class Refused(Exception):
+    """A request that is refused before or beside the store."""
+
+    def __init__(
+        self,
+        code: ProblemCode,
+        detail: str,
+        *,
+        errors: Sequence[FieldError] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.errors = list(errors)
+        self.headers = dict(headers or {})
+
+
+def invalid(pointer: str, code: str, detail: str) -> Refused:
+    """validation_failed because of one field."""
+    return Refused("validation_failed", detail, errors=[FieldError(pointer=pointer, code=code, detail=detail)])
+
+
+def problem(
+    code: ProblemCode,
+    detail: str,
+    *,
+    request_id: str,
+    instance: str | None = None,
+    errors: Sequence[FieldError] = (),
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """The response."""
+    status = STATUS[code]
+    document = Problem(
+        type=f"urn:unroll:problem:{code}",
+        title=TITLES[code],
+        status=status,
+        code=code,
+        detail=detail,
+        instance=instance,
+        request_id=request_id,
+        retryable=code in RETRYABLE,
+        errors=list(errors),
+    )
+    sent = dict(headers or {})
+    if code in RETRY_AFTER:
+        sent["Retry-After"] = str(RETRY_AFTER[code])
+    if status == 401:
+        sent.setdefault("WWW-Authenticate", 'Bearer realm="unroll"')
+    return Response(document.model_dump_json(), status, sent, MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Answer problems wherever this application refuses."""
+    app.add_exception_handler(Refused, _refused)
+    app.add_exception_handler(StoreError, _store)
+    app.add_exception_handler(TornBlob, _torn)
+    app.add_exception_handler(RequestValidationError, _parameters)
+    app.add_exception_handler(HTTPException, _http)
+
+
+def _answer(
+    request: Request,
+    code: ProblemCode,
+    detail: str,
+    errors: Sequence[FieldError] = (),
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    return problem(
+        code,
+        detail,
+        request_id=request.state.request_id,
+        instance=request.url.path,
+        errors=errors,
+        headers=headers,
+    )
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refused)  # noqa: S101 - what the handler is registered for
+    return _answer(request, error.code, error.detail, error.errors, error.headers)
+
+
+async def _store(request: Request, error: Exception) -> Response:
+    assert isinstance(error, StoreError)  # noqa: S101
+    detail = error.detail
+    if isinstance(error, DatabaseUnavailable):
+        # what the driver says names hosts and users; it is for the log
+        logger.error("database unavailable: %s", error.detail, extra={"request_id": request.state.request_id})
+        detail = "The database does not answer; try again."
+    word = "invalid" if error.code == "validation_failed" else error.code
+    errors = [] if error.pointer is None else [FieldError(pointer=error.pointer, code=word, detail=detail)]
+    return _answer(request, error.code, detail, errors)
+
+
+async def _torn(request: Request, error: Exception) -> Response:
+    logger.error("%s", error, extra={"request_id": request.state.request_id})
+    return _answer(request, "internal_error", "The stored content of this checkpoint is damaged.")
+
+
+async def _parameters(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    errors = of_parameters(error.errors())
+    return _answer(request, "validation_failed", summary(errors), errors)
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    code = _HTTP.get(error.status_code, "internal_error" if error.status_code >= 500 else "malformed_request")
+    if code == "method_not_allowed":
+        allowed = ", ".join(_methods(request))
+        return _answer(request, code, f"{request.url.path} takes {allowed}.", headers={"Allow": allowed})
+    detail = f"There is nothing at {request.url.path}." if code == "not_found" else str(error.detail)
+    return _answer(request, code, detail, headers=error.headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """What the path takes. The framework names the methods of the first route that fits only."""
+    found: set[str] = set()
+    for template, operations in request.app.openapi()["paths"].items():
+        if compile_path(template)[0].match(request.url.path):
+            found |= {method.upper() for method in operations}
+    return sorted(found)
+
+
+def summary(errors: Sequence[FieldError]) -> str:
+    """One line on all that was wrong."""
+    first = errors[0]
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return f"{first.pointer or 'The body'}: {first.detail}{more}"

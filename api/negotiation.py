@@ -1,0 +1,68 @@
+"""Which representation a request wants: Accept, If-None-Match and Prefer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Sequence
+
+from fastapi import Depends, Request
+from fastapi.params import Depends as Dependency
+
+from api.errors import Refused
+
+JSON = "application/json"
+
+
+def preferred(accept: str | None, offered: Sequence[str]) -> str:
+    """The offered media type that the Accept header ranks highest, the first among equals (RFC 9110, 12.5.1).
+
+    Refuses not_acceptable where it takes none of them.
+    """
+    ranges = [_range(part) for part in (accept or "*/*").split(",") if part.strip()]
+    best, best_quality = None, 0.0
+    for media_type in offered:
+        fitting = [(specificity, quality) for one, quality, specificity in ranges if _fits(one, media_type)]
+        quality = max(fitting)[1] if fitting else 0.0
+        if quality > best_quality:
+            best, best_quality = media_type, quality
+    if best is None:
+        raise Refused("not_acceptable", f"This is offered as {', '.join(offered)}, not as {accept}.")
+    return best
+
+
+def offers(*media_types: str) -> Dependency:
+    """Dependency that refuses requests which accept none of the media types."""
+
+    async def check(request: Request) -> None:
+        preferred(request.headers.get("accept"), media_types)
+
+    used: Callable[[Request], Awaitable[None]] = check
+    return Depends(used)  # type: ignore[no-any-return]
+
+
+def _range(part: str) -> tuple[str, float, int]:
+    media_type, _, parameters = part.strip().partition(";")
+    media_type = media_type.strip().lower()
+    found = re.search(r"\bq=([01](?:\.\d{0,3})?)", parameters)
+    specificity = 0 if media_type == "*/*" else 1 if media_type.endswith("/*") else 2
+    return media_type, float(found[1]) if found else 1.0, specificity
+
+
+def _fits(media_range: str, media_type: str) -> bool:
+    return media_range in {"*/*", media_type} or (
+        media_range.endswith("/*") and media_type.startswith(media_range.removesuffix("*"))
+    )
+
+
+def matches(if_none_match: str | None, etag: str) -> bool:
+    """Whether the client has this version already (weak comparison, RFC 9110, 13.1.2)."""
+    if if_none_match is None:
+        return False
+    known = {one.strip().removeprefix("W/") for one in if_none_match.split(",")}
+    return "*" in known or etag in known
+
+
+def wait_seconds(prefer: str | None, longest: int) -> int | None:
+    """N of `Prefer: wait=N` (RFC 7240), at most `longest`; None where it is not asked for, or not understood."""
+    found = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})\b", prefer or "", re.IGNORECASE)
+    return min(int(found[1]), longest) if found else None

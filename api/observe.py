@@ -1,0 +1,92 @@
+"""Around every request: its id, one line in the log, its figures, and the answer when nobody expected what happened."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.errors import problem
+from api.telemetry import Telemetry
+from store.ids import new_id
+
+access = logging.getLogger("unroll.access")
+logger = logging.getLogger("unroll.api")
+
+_SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class Observe:
+    """ASGI middleware, the outermost."""
+
+    def __init__(self, app: ASGIApp, telemetry: Telemetry) -> None:
+        self.app = app
+        self.telemetry = telemetry
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        begin = time.perf_counter()
+        offered = Headers(scope=scope).get("x-request-id", "")
+        request_id = offered if _SANE_ID.fullmatch(offered) else new_id("req")
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
+        status, seconds = 0, 0.0
+
+        async def headed(message: Message) -> None:
+            nonlocal status, seconds
+            if message["type"] == "http.response.start":
+                status, seconds = message["status"], time.perf_counter() - begin
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = request_id
+                headers["X-Content-Type-Options"] = "nosniff"
+                headers["X-Frame-Options"] = "DENY"
+                headers["Referrer-Policy"] = "no-referrer"
+                headers.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        try:
+            await self.app(scope, receive, headed)
+        except Exception:
+            logger.exception("%s %s failed", scope["method"], scope["path"], extra={"request_id": request_id})
+            if status:
+                raise  # the answer has begun; the server cuts the connection, so that nobody takes it for whole
+            answer = problem(
+                "internal_error",
+                "Something unexpected happened; the log has the details under this request's id.",
+                request_id=request_id,
+                instance=scope["path"],
+            )
+            await answer(scope, receive, headed)
+        finally:
+            route = _template(scope)
+            self.telemetry.answered(_method(scope), route, status, seconds or time.perf_counter() - begin)
+            access.info(
+                "%s %s %s",
+                scope["method"],
+                scope["path"],
+                status or "gone",
+                extra={
+                    "request_id": request_id,
+                    "route": route,
+                    "status": status,
+                    "milliseconds": round(1000 * (time.perf_counter() - begin), 2),
+                    "key": state.get("key_id"),
+                },
+            )
+
+
+def _method(scope: Scope) -> str:
+    """A method that a client made up must not become a label of its own."""
+    method: str = scope["method"]
+    return method if method in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} else "other"
+
+
+def _template(scope: Scope) -> str:
+    """The route's path with its parameters' names, so that figures do not grow with ids."""
+    return getattr(scope.get("route"), "path", None) or "unmatched"

@@ -1,0 +1,102 @@
+"""From pydantic's error locations to JSON Pointers (RFC 6901) into what was really posted.
+
+A location also names the branches of unions that were tried ('Network', 'constrained-str', 'adam'), which are no part
+of the document. They are told apart by walking the posted document along the location. Of the branches of one union
+only the one that fits the posted value best is reported: the one that got deepest into it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from unroll.contract import FieldError
+
+MAX_ERRORS = 50
+"""More are cut off: nobody reads them, and the answer stays small."""
+
+Path = tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class _Found:
+    path: Path
+    branches: tuple[tuple[Path, str], ...]
+    """Where the location chose a union's branch, and which."""
+    code: str
+    detail: str
+
+
+def of_body(errors: Sequence[Mapping[str, Any]], body: object) -> list[FieldError]:
+    """Errors of a body, in order. `body` is the parsed JSON that was posted."""
+    found = _fitting([_walk(error, body) for error in errors])
+    merged: dict[Path, _Found] = {}
+    for one in found:
+        first = merged.setdefault(one.path, one)
+        if first is not one and one.detail not in first.detail:
+            detail = f"{first.detail}; or: {one.detail[0].lower()}{one.detail[1:]}"
+            merged[one.path] = _Found(first.path, first.branches, first.code, detail)
+    return [FieldError(pointer=pointer(one.path), code=one.code, detail=one.detail) for one in merged.values()][
+        :MAX_ERRORS
+    ]
+
+
+def of_parameters(errors: Iterable[Mapping[str, Any]]) -> list[FieldError]:
+    """Errors of query parameters (`?name`), headers (`#name`) and parts of the path (the name alone)."""
+    marks = {"query": "?", "header": "#"}
+    return [
+        FieldError(
+            pointer=f"{marks.get(error['loc'][0], '')}{error['loc'][1]}", code=error["type"], detail=error["msg"]
+        )
+        for error in errors
+    ][:MAX_ERRORS]
+
+
+def pointer(path: Iterable[int | str]) -> str:
+    """For example ('model', 'cell', 'hidden_size') → /model/cell/hidden_size."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
+
+
+def _walk(error: Mapping[str, Any], body: object) -> _Found:
+    location, code = error["loc"], error["type"]
+    path: list[int | str] = []
+    branches: list[tuple[Path, str]] = []
+    here: Any = body
+    for i, part in enumerate(location):
+        inside = part in here if isinstance(here, dict) else isinstance(here, list) and part in range(len(here))
+        if inside:
+            here = here[part]
+        elif not (code == "missing" and i == len(location) - 1):
+            branches.append((tuple(path), str(part)))
+            continue
+        path.append(part)
+    if code in {"union_tag_invalid", "union_tag_not_found"}:
+        # the field that says which branch is meant is what is wrong
+        path.append(error["ctx"]["discriminator"].strip("'"))
+        code = "missing" if code == "union_tag_not_found" else "literal_error"
+    return _Found(tuple(path), tuple(branches), code, error["msg"])
+
+
+def _fitting(found: list[_Found]) -> list[_Found]:
+    unions: dict[Path, dict[str, list[_Found]]] = defaultdict(lambda: defaultdict(list))
+    for one in found:
+        for place, branch in one.branches:
+            unions[place][branch].append(one)
+    dropped: set[int] = set()
+    for branches in unions.values():
+        if len(branches) < 2:
+            continue
+        got = {branch: _progress(members) for branch, members in branches.items()}
+        deepest = [branch for branch in branches if got[branch] == max(got.values())]
+        # a branch that wanted another type says less than one that had the right type and another complaint
+        said = [branch for branch in deepest if not all(one.code.endswith("_type") for one in branches[branch])]
+        kept = said or deepest
+        dropped |= {id(one) for branch, members in branches.items() if branch not in kept for one in members}
+    return [one for one in found if id(one) not in dropped]
+
+
+def _progress(members: list[_Found]) -> tuple[int, list[int]]:
+    """How far a branch got: how deep into the document, and behind how many items of its lists."""
+    return max(len(one.path) for one in members), [part for part in members[0].path if isinstance(part, int)]

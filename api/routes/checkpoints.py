@@ -1,0 +1,112 @@
+"""/v1/checkpoints and /v1/jobs/{id}/checkpoints: trained weights, and predictions with them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Response
+
+from api import examples, inference
+from api.auth import Predictor, Reader
+from api.bodies import json_body
+from api.errors import invalid
+from api.negotiation import JSON, matches, offers
+from api.openapi import operation
+from api.routes.parameters import Cursor, Limit
+from api.service import Served
+from store import checkpoints
+from unroll.contract import Checkpoint, Page, PredictRequest, PredictResponse
+
+router = APIRouter(prefix="/v1", tags=["checkpoints"])
+
+SAFETENSORS = "application/octet-stream"
+"""safetensors has no registered media type."""
+
+
+@router.get(
+    "/jobs/{job_id}/checkpoints",
+    dependencies=[offers(JSON)],
+    **operation(
+        "list_checkpoints",
+        "A job's checkpoints, newest first",
+        gives=(200, "A page.", examples.CHECKPOINTS),
+        problems=["missing_scope", "not_found", "validation_failed"],
+    ),
+)
+def list_checkpoints(
+    job_id: str, asker: Reader, service: Served, limit: Limit = 50, cursor: Cursor = None
+) -> Page[Checkpoint]:
+    """Each holds all replicas at one step."""
+    return checkpoints.list_of_job(service.db, asker.tenant, job_id, limit=limit, cursor=cursor)
+
+
+@router.get(
+    "/checkpoints/{checkpoint_id}",
+    dependencies=[offers(JSON)],
+    **operation(
+        "get_checkpoint",
+        "One checkpoint",
+        gives=(200, "The checkpoint.", examples.CHECKPOINT),
+        problems=["missing_scope", "not_found"],
+    ),
+)
+def get_checkpoint(checkpoint_id: str, asker: Reader, service: Served) -> Checkpoint:
+    """What it holds and how good it is."""
+    return checkpoints.get(service.db, asker.tenant, checkpoint_id)
+
+
+@router.get(
+    "/checkpoints/{checkpoint_id}/content",
+    response_class=Response,
+    dependencies=[offers(SAFETENSORS)],
+    **operation(
+        "get_checkpoint_content",
+        "A checkpoint's weights",
+        gives=(200, "safetensors: `layers.0.W_xh [R,H,I]`, `layers.0.b_x`, … The ETag is the SHA-256.", None),
+        also={304: {"description": "The client has it already."}},
+        problems=["missing_scope", "not_found"],
+    ),
+)
+def get_checkpoint_content(
+    checkpoint_id: str, asker: Reader, service: Served, if_none_match: Annotated[str | None, Header()] = None
+) -> Response:
+    """All replicas, as used (constraints applied). The content of an id never changes."""
+    checkpoint = checkpoints.get(service.db, asker.tenant, checkpoint_id)
+    headers = {"ETag": f'"{checkpoint.sha256}"', "Cache-Control": "private, max-age=31536000, immutable"}
+    if matches(if_none_match, headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    _, content = checkpoints.content(service.db, asker.tenant, checkpoint_id)
+    headers["Content-Disposition"] = f'attachment; filename="{checkpoint.id}.safetensors"'
+    return Response(content, media_type=SAFETENSORS, headers=headers)
+
+
+@router.post(
+    "/checkpoints/{checkpoint_id}/predict",
+    dependencies=[offers(JSON)],
+    response_model=PredictResponse,
+    **operation(
+        "predict_with_checkpoint",
+        "Run sequences through a checkpoint",
+        takes=(PredictRequest, examples.PREDICT),
+        gives=(200, "One entry a sequence.", examples.PREDICTED),
+        problems=["missing_scope", "not_found"],
+    ),
+)
+def predict_with_checkpoint(
+    checkpoint_id: str,
+    asker: Predictor,
+    service: Served,
+    request: Annotated[PredictRequest, Depends(json_body(PredictRequest, None))],
+) -> Response:
+    """As with a model; `best` is the checkpoint's own best replica, which one that was not evaluated does not have."""
+    checkpoint = checkpoints.get(service.db, asker.tenant, checkpoint_id)
+    replica = checkpoint.best_replica if request.replica == "best" else request.replica
+    if replica is None and checkpoint.replicas == 1:
+        replica = 0
+    if replica is None:
+        raise invalid("/replica", "not_evaluated", "This checkpoint was not evaluated; name a replica, or ask for all.")
+    predictor = service.predictors.get(
+        checkpoint.sha256, lambda: checkpoints.content(service.db, asker.tenant, checkpoint.id)[1]
+    )
+    content = inference.predict(predictor, request, replica, checkpoint=checkpoint.id, model=None)
+    return Response(content, media_type=JSON)

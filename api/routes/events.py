@@ -1,0 +1,69 @@
+"""/v1/jobs/{id}/events: a job's journal, as pages or as a live stream."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response, StreamingResponse
+
+from api import examples
+from api.auth import Reader
+from api.errors import invalid
+from api.negotiation import JSON, preferred
+from api.openapi import operation
+from api.service import Served
+from api.streams import BATCH, events
+from store import journal
+from unroll.contract import Event, Page
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+STREAM = "text/event-stream"
+MAX_SEQ = 2**63 - 1
+
+
+@router.get(
+    "/{job_id}/events",
+    response_model=Page[Event],
+    **operation(
+        "list_events",
+        "A job's events",
+        gives=(200, "A page, or with `Accept: text/event-stream` the events as they happen.", examples.EVENTS),
+        also={204: {"description": "As a stream, with Last-Event-ID: the job has ended and there are no more events."}},
+        problems=["missing_scope", "not_found", "validation_failed"],
+    ),
+)
+async def list_events(
+    job_id: str,
+    request: Request,
+    asker: Reader,
+    service: Served,
+    after: Annotated[int, Query(ge=0, le=MAX_SEQ, description="Events with a greater `seq` only.")] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 200,
+    last_event_id: Annotated[str | None, Header(description="As a stream: go on after this `seq`.")] = None,
+) -> Response:
+    """`seq` counts from 1 without gaps, so nothing is missed over any number of connections.
+
+    Page: `next` is the `after` of the next page; null when the job has ended and this was all. Stream: `id` is the
+    `seq`, `event` the type, `data` the event; comments keep it alive; it ends behind the last `end`.
+    """
+    streamed = preferred(request.headers.get("accept"), [JSON, STREAM]) == STREAM
+    if streamed and last_event_id is not None:
+        if not (last_event_id.isascii() and last_event_id.isdecimal() and int(last_event_id) <= MAX_SEQ):
+            raise invalid("#Last-Event-ID", "invalid", "The `id` of an event that this server sent.")
+        after = int(last_event_id)
+    found, closed = await run_in_threadpool(
+        journal.read, service.db, asker.tenant, job_id, after=after, limit=BATCH if streamed else limit
+    )
+    if not streamed:
+        following = None if closed else str(found[-1].seq if found else after)
+        return Response(Page[Event](data=found, next=following).model_dump_json(), media_type=JSON)
+    if closed and not found and last_event_id is not None:
+        return Response(status_code=204)  # tells a browser's EventSource not to come back
+    return StreamingResponse(
+        events(service, asker.tenant, job_id, (found, closed), after),
+        media_type=STREAM,
+        headers={"X-Accel-Buffering": "no"},  # a proxy that collects a buffer first would make it anything but live
+    )

@@ -1,0 +1,230 @@
+"""/v1/jobs: submit, look, wait, cancel, pause, resume, retry, delete."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+
+from api import catalogue, examples
+from api.auth import Reader, Writer
+from api.bodies import json_body
+from api.errors import invalid
+from api.negotiation import JSON, matches, offers, wait_seconds
+from api.openapi import answer, operation
+from api.routes.parameters import Cursor, Limit
+from api.service import Served
+from api.streams import until
+from store import jobs, models
+from unroll.contract import ENDED, DryRun, Job, JobStatus, Page, TrainJob
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[offers(JSON)])
+
+LONGEST_WAIT = 60
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+@router.post(
+    "",
+    response_model=Job,
+    **operation(
+        "submit_job",
+        "Submit a job",
+        takes=(TrainJob, examples.TRAIN_JOB),
+        gives=(202, "The job, queued.", examples.JOB),
+        also={200: answer(DryRun, "With `dry_run`: what it would be and cost.", examples.DRY_RUN)},
+        problems=["missing_scope", "idempotency_key_reused", "quota_exceeded"],
+    ),
+)
+def submit_job(
+    asker: Writer,
+    service: Served,
+    body: Annotated[TrainJob, Depends(json_body(TrainJob))],
+    *,
+    dry_run: Annotated[bool, Query(description="Check and estimate only; nothing is stored.")] = False,
+    idempotency_key: Annotated[
+        str | None, Header(description="With the same key and body, the same job is answered. Up to 255 characters.")
+    ] = None,
+    traceparent: Annotated[str | None, Header(description="W3C trace context; handed on to the worker.")] = None,
+) -> Response:
+    """It is stored when this answers, and runs when a worker is free."""
+    if idempotency_key is not None and not _IDEMPOTENCY_KEY.fullmatch(idempotency_key):
+        raise invalid("#Idempotency-Key", "invalid", "1 to 255 printable ASCII characters without spaces.")
+    model_id, config = None, body
+    name = body.model if isinstance(body.model, str) else None
+    if name is not None:
+        model_id, network = models.resolve(service.db, asker.tenant, name)
+        config = body.model_copy(update={"model": network})
+    checked = catalogue.check(config, named=name is not None)
+    if dry_run:
+        return Response(catalogue.estimate(config, checked).model_dump_json(), media_type=JSON)
+    job, created = jobs.submit(
+        service.db,
+        asker.tenant,
+        asker.key_id,
+        jobs.NewJob(config, model_id, name, checked.parameters, checked.baseline_loss),
+        idempotency=None if idempotency_key is None else (idempotency_key, jobs.body_hash(body)),
+        max_active_jobs=asker.max_active_jobs,
+    )
+    if job.status == "queued":  # also when it was submitted before: that request may have died before it rang
+        sane = traceparent is not None and _TRACEPARENT.fullmatch(traceparent)
+        service.doorbell.ring(job.id, job.config.device, traceparent if sane else None)
+    headers = {"Location": f"/v1/jobs/{job.id}"}
+    if not created:
+        headers["Idempotent-Replayed"] = "true"
+    return Response(job.model_dump_json(), 202, headers, JSON)
+
+
+@router.get(
+    "",
+    **operation(
+        "list_jobs",
+        "Jobs, newest first",
+        gives=(200, "A page.", examples.JOBS),
+        problems=["missing_scope", "validation_failed"],
+    ),
+)
+def list_jobs(
+    asker: Reader,
+    service: Served,
+    *,
+    status: Annotated[list[JobStatus], Query(description="Any of these; may be repeated.")] = [],  # noqa: B006
+    label: Annotated[list[str], Query(description="`key:value`; may be repeated, then all must fit.")] = [],  # noqa: B006
+    kind: Literal["train"] | None = None,
+    model: Annotated[str | None, Query(description="Name of the registered model.")] = None,
+    name: Annotated[str | None, Query(description="The job's own name.")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Page[Job]:
+    """Of the key's tenant, those that fit every filter."""
+    labels: dict[str, str] = {}
+    for one in label:
+        key, colon, value = one.partition(":")
+        if not (key and colon):
+            raise invalid("?label", "invalid", f"A label to filter by is `key:value`, not {one!r}.")
+        if labels.setdefault(key, value) != value:
+            return Page[Job](data=[])  # no job has two values of one label
+    return jobs.list_(
+        service.db,
+        asker.tenant,
+        limit=limit,
+        cursor=cursor,
+        status=status,
+        labels=labels,
+        kind=kind,
+        model=model,
+        name=name,
+    )
+
+
+@router.get(
+    "/{job_id}",
+    response_model=Job,
+    **operation(
+        "get_job",
+        "One job",
+        gives=(200, "The job as it is now. The ETag names this version.", examples.JOB),
+        also={304: {"description": "With If-None-Match: nothing has changed."}},
+        problems=["missing_scope", "not_found"],
+    ),
+)
+async def get_job(
+    job_id: str,
+    request: Request,
+    asker: Reader,
+    service: Served,
+    prefer: Annotated[
+        str | None,
+        Header(description="`wait=N`: answer when the job has ended (with If-None-Match: changed), or after N ≤ 60 s."),
+    ] = None,
+    if_none_match: Annotated[str | None, Header()] = None,
+) -> Response:
+    """To follow a job closely, use its events."""
+    wait = wait_seconds(prefer, LONGEST_WAIT)
+
+    def look() -> tuple[Job, bytes, str]:
+        job = jobs.get(service.db, asker.tenant, job_id)
+        content = job.model_dump_json().encode()
+        return job, content, f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+
+    def done(seen: tuple[Job, bytes, str]) -> bool:
+        job, _, etag = seen
+        return job.status in ENDED or (if_none_match is not None and not matches(if_none_match, etag))
+
+    _, content, etag = await until(service, job_id, wait or 0, look, done, request.is_disconnected)
+    headers = {"ETag": etag, "Cache-Control": "private, no-cache", "Vary": "Authorization, Prefer"}
+    if wait is not None:
+        headers["Preference-Applied"] = f"wait={wait}"
+    if matches(if_none_match, etag):
+        return Response(status_code=304, headers=headers)
+    return Response(content, media_type=JSON, headers=headers)
+
+
+@router.delete(
+    "/{job_id}",
+    **operation(
+        "delete_job",
+        "Delete an ended job",
+        gives=(204, "Deleted, with its events, metrics and checkpoints.", None),
+        problems=["missing_scope", "not_found", "job_not_ended"],
+    ),
+)
+def delete_job(job_id: str, asker: Writer, service: Served) -> None:
+    """One that has not ended is refused: cancel it first."""
+    jobs.remove(service.db, asker.tenant, job_id)
+    service.notifier.publish(job_id)
+
+
+_MOVES: dict[str, tuple[str, str]] = {
+    "cancel": ("cancel_job", "Cancel a job"),
+    "pause": ("pause_job", "Pause a job"),
+    "resume": ("resume_job", "Resume a paused job"),
+    "retry": ("retry_job", "Retry a failed or cancelled job"),
+}
+
+
+def _moves(verb: str) -> dict[str, object]:
+    operation_id, summary = _MOVES[verb]
+    return operation(
+        operation_id,
+        summary,
+        gives=(200, "The job as it is now.", examples.JOB),
+        problems=["missing_scope", "not_found", "invalid_transition"],
+    )
+
+
+@router.post("/{job_id}/cancel", **_moves("cancel"))  # type: ignore[arg-type]
+def cancel_job(job_id: str, asker: Writer, service: Served) -> Job:
+    """At once where no worker has it; else `requested` says so until the worker has stopped."""
+    job = jobs.cancel(service.db, asker.tenant, job_id)
+    service.notifier.publish(job_id)
+    return job
+
+
+@router.post("/{job_id}/pause", **_moves("pause"))  # type: ignore[arg-type]
+def pause_job(job_id: str, asker: Writer, service: Served) -> Job:
+    """The worker makes a checkpoint and lets the job go."""
+    job = jobs.pause(service.db, asker.tenant, job_id)
+    service.notifier.publish(job_id)
+    return job
+
+
+@router.post("/{job_id}/resume", **_moves("resume"))  # type: ignore[arg-type]
+def resume_job(job_id: str, asker: Writer, service: Served) -> Job:
+    """It goes on at its last checkpoint, to the same result as if it had not been paused."""
+    job = jobs.resume(service.db, asker.tenant, job_id)
+    service.doorbell.ring(job_id, job.config.device)
+    service.notifier.publish(job_id)
+    return job
+
+
+@router.post("/{job_id}/retry", **_moves("retry"))  # type: ignore[arg-type]
+def retry_job(job_id: str, asker: Writer, service: Served) -> Job:
+    """It goes on at its last good checkpoint."""
+    job = jobs.retry(service.db, asker.tenant, job_id)
+    service.doorbell.ring(job_id, job.config.device)
+    service.notifier.publish(job_id)
+    return job

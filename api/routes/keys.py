@@ -1,0 +1,100 @@
+"""/v1/keys: the tenant's keys, for keys with the scope admin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Response
+
+from api import examples
+from api.auth import Admin
+from api.bodies import json_body
+from api.errors import Refused
+from api.negotiation import JSON, offers
+from api.openapi import operation
+from api.routes.parameters import Cursor, Limit
+from api.service import Served
+from store import keys
+from store.keys import Identity
+from unroll.contract import ChangeKey, CreatedKey, FieldError, Key, NewKey, Page, Scope
+
+router = APIRouter(prefix="/v1/keys", tags=["keys"], dependencies=[offers(JSON)])
+
+
+@router.post(
+    "",
+    **operation(
+        "create_key",
+        "Make a key",
+        takes=(NewKey, examples.NEW_KEY),
+        gives=(201, "The key, with its secret, which is never shown again.", examples.CREATED_KEY),
+        problems=["missing_scope"],
+    ),
+)
+def create_key(
+    asker: Admin, service: Served, new: Annotated[NewKey, Depends(json_body(NewKey))], response: Response
+) -> CreatedKey:
+    """For the asking key's tenant, and with no scope that the asking key does not have."""
+    _within(asker, new.scopes)
+    created = keys.create(service.db, service.settings.hash_secret, asker.tenant, new)
+    response.headers["Location"] = f"/v1/keys/{created.id}"
+    return created
+
+
+@router.get(
+    "",
+    **operation(
+        "list_keys",
+        "Keys, newest first",
+        gives=(200, "A page.", examples.KEYS),
+        problems=["missing_scope", "validation_failed"],
+    ),
+)
+def list_keys(asker: Admin, service: Served, limit: Limit = 50, cursor: Cursor = None) -> Page[Key]:
+    """Of the key's tenant, without secrets."""
+    return keys.list_(service.db, asker.tenant, limit=limit, cursor=cursor)
+
+
+@router.get(
+    "/{key_id}",
+    **operation("get_key", "One key", gives=(200, "The key.", examples.KEY), problems=["missing_scope", "not_found"]),
+)
+def get_key(key_id: str, asker: Admin, service: Served) -> Key:
+    """Without its secret."""
+    return keys.get(service.db, asker.tenant, key_id)
+
+
+@router.patch(
+    "/{key_id}",
+    **operation(
+        "change_key",
+        "Change a key",
+        takes=(ChangeKey, examples.CHANGE_KEY),
+        gives=(200, "The key as it is now.", examples.KEY),
+        problems=["missing_scope", "not_found"],
+    ),
+)
+def change_key(
+    key_id: str, asker: Admin, service: Served, wanted: Annotated[ChangeKey, Depends(json_body(ChangeKey))]
+) -> Key:
+    """Name, scopes, expiry or quota; what is not sent stays."""
+    _within(asker, wanted.scopes or ())
+    return keys.change(service.db, asker.tenant, key_id, wanted)
+
+
+@router.delete(
+    "/{key_id}",
+    **operation("revoke_key", "Revoke a key", gives=(204, "Revoked.", None), problems=["missing_scope", "not_found"]),
+)
+def revoke_key(key_id: str, asker: Admin, service: Served) -> None:
+    """At once. What it submitted goes on."""
+    keys.remove(service.db, asker.tenant, key_id)
+
+
+def _within(asker: Identity, scopes: Iterable[Scope]) -> None:
+    if missing := sorted(set(scopes) - asker.scopes):
+        detail = f"A key cannot give what it does not have: {', '.join(missing)}."
+        raise Refused(
+            "missing_scope", detail, errors=[FieldError(pointer="/scopes", code="missing_scope", detail=detail)]
+        )

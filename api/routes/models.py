@@ -1,0 +1,128 @@
+"""/v1/models: named configurations, and predictions with the best trained one."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Response
+
+from api import catalogue, examples, inference
+from api.auth import Predictor, Reader, Writer
+from api.bodies import json_body
+from api.negotiation import JSON, offers
+from api.openapi import answer, operation
+from api.routes.parameters import Cursor, Limit
+from api.service import Served
+from store import checkpoints, models
+from unroll.contract import Model, NewModel, Page, PredictRequest, PredictResponse, Serving
+
+router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=[offers(JSON)])
+
+
+@router.post(
+    "",
+    response_model=Model,
+    **operation(
+        "register_model",
+        "Register a configuration under a name",
+        takes=(NewModel, examples.NEW_MODEL),
+        gives=(201, "Registered.", examples.MODEL),
+        also={200: answer(Model, "It was registered before, with this configuration.", examples.MODEL)},
+        problems=["missing_scope", "name_conflict"],
+    ),
+)
+def register_model(
+    asker: Writer, service: Served, new: Annotated[NewModel, Depends(json_body(NewModel))], response: Response
+) -> Model:
+    """Registering the same again is no error; another configuration under the same name is."""
+    model, created = models.register(service.db, asker.tenant, new, catalogue.parameters(new.config))
+    response.status_code = 201 if created else 200
+    response.headers["Location"] = f"/v1/models/{model.name}"
+    return model
+
+
+@router.get(
+    "",
+    **operation(
+        "list_models",
+        "Registered models, newest first",
+        gives=(200, "A page.", examples.MODELS),
+        problems=["missing_scope", "validation_failed"],
+    ),
+)
+def list_models(asker: Reader, service: Served, limit: Limit = 50, cursor: Cursor = None) -> Page[Model]:
+    """Of the key's tenant."""
+    return models.list_(service.db, asker.tenant, limit=limit, cursor=cursor)
+
+
+@router.get(
+    "/{name}",
+    **operation(
+        "get_model",
+        "One model",
+        gives=(200, "The model.", examples.MODEL),
+        problems=["missing_scope", "not_found"],
+    ),
+)
+def get_model(name: str, asker: Reader, service: Served) -> Model:
+    """Configuration, parameter count, and the checkpoint that predict uses."""
+    return models.get(service.db, asker.tenant, name)
+
+
+@router.delete(
+    "/{name}",
+    **operation(
+        "delete_model",
+        "Forget a model's name",
+        gives=(204, "Forgotten.", None),
+        problems=["missing_scope", "not_found", "model_in_use"],
+    ),
+)
+def delete_model(name: str, asker: Writer, service: Served) -> None:
+    """Jobs and checkpoints stay. Refused while a job that has not ended trains it."""
+    models.remove(service.db, asker.tenant, name)
+
+
+@router.put(
+    "/{name}/serving",
+    **operation(
+        "serve_model",
+        "Pin what predict uses",
+        takes=(Serving, examples.SERVING),
+        gives=(200, "The model, with what it serves now.", examples.MODEL),
+        problems=["missing_scope", "not_found"],
+    ),
+)
+def serve_model(
+    name: str, asker: Writer, service: Served, serving: Annotated[Serving, Depends(json_body(Serving))]
+) -> Model:
+    """Without a pin, predict uses the best checkpoint of the train job that finished last."""
+    return models.pin(service.db, asker.tenant, name, serving)
+
+
+@router.post(
+    "/{name}/predict",
+    response_model=PredictResponse,
+    **operation(
+        "predict_with_model",
+        "Run sequences through a model",
+        takes=(PredictRequest, examples.PREDICT),
+        gives=(200, "One entry a sequence.", examples.PREDICTED),
+        problems=["missing_scope", "not_found", "no_checkpoint"],
+    ),
+)
+def predict_with_model(
+    name: str,
+    asker: Predictor,
+    service: Served,
+    request: Annotated[PredictRequest, Depends(json_body(PredictRequest, None))],
+) -> Response:
+    """Sequences may differ in length. A returned state, posted with what follows, goes on exactly where it was."""
+    served = models.served(service.db, asker.tenant, name)
+    checkpoint = checkpoints.get(service.db, asker.tenant, served.checkpoint)
+    predictor = service.predictors.get(
+        checkpoint.sha256, lambda: checkpoints.content(service.db, asker.tenant, checkpoint.id)[1]
+    )
+    replica = served.replica if request.replica == "best" else request.replica
+    content = inference.predict(predictor, request, replica, checkpoint=checkpoint.id, model=name)
+    return Response(content, media_type=JSON)

@@ -1,0 +1,41 @@
+"""/v1/tasks: what networks can be trained on."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from api import catalogue, examples
+from api.auth import Reader
+from api.negotiation import JSON, offers
+from api.openapi import operation
+from unroll.contract import Page, Task
+
+router = APIRouter(prefix="/v1/tasks", tags=["tasks"], dependencies=[offers(JSON)])
+
+
+@router.get(
+    "",
+    **operation(
+        "list_tasks",
+        "The built-in tasks",
+        gives=(200, "All of them.", examples.TASKS),
+        problems=["missing_scope"],
+    ),
+)
+def list_tasks(_asker: Reader) -> Page[Task]:
+    """Each with the JSON Schema of its parameters and its exact baseline loss."""
+    return Page[Task](data=catalogue.tasks())
+
+
+@router.get(
+    "/{name}",
+    **operation(
+        "get_task",
+        "One task",
+        gives=(200, "The task.", examples.TASK),
+        problems=["missing_scope", "not_found"],
+    ),
+)
+def get_task(name: str, _asker: Reader) -> Task:
+    """With the JSON Schema of its parameters and its exact baseline loss."""
+    return catalogue.task(name)

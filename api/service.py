@@ -1,0 +1,45 @@
+"""What the routes of one API process share, made when it starts and closed when it stops."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from api.inference import Predictors
+from api.telemetry import Telemetry
+from store.db import Database
+from store.queue import Doorbell, Notifier
+from store.settings import Settings
+from store.wakeups import Wakeups
+
+
+@dataclass(frozen=True)
+class Service:
+    """One API process."""
+
+    settings: Settings
+    db: Database
+    doorbell: Doorbell
+    notifier: Notifier
+    wakeups: Wakeups
+    predictors: Predictors
+    telemetry: Telemetry
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the process was told to stop: requests that wait answer what they have."""
+
+    @property
+    def alive_seconds(self) -> float:
+        """A worker not heard of for so long is not alive."""
+        return 3 * max(self.settings.reconcile_seconds, 1.0)
+
+
+async def of_request(request: Request) -> Service:
+    """The service that a request came to."""
+    service: Service = request.app.state.service
+    return service
+
+
+Served = Annotated[Service, Depends(of_request)]

@@ -1,0 +1,83 @@
+"""Figures for Prometheus: requests of this process, and jobs, queues and workers as the database has them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from store import fleet
+from store.db import Database
+from store.errors import DatabaseUnavailable
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Telemetry:
+    """One registry an application, so that two applications in one process do not share figures."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "unroll_http_requests_total",
+            "Requests answered, by route template",
+            ["method", "route", "status"],
+            registry=self.registry,
+        )
+        self.seconds = Histogram(
+            "unroll_http_response_seconds",
+            "Time until an answer begins; for requests that asked to wait, with the wait",
+            ["method", "route"],
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+
+    def watch(self, db: Database, alive_seconds: float, failed_rings: Callable[[], int]) -> None:
+        """Add the figures of the database and the doorbell, read at each scrape."""
+        self.registry.register(_Fleet(db, alive_seconds, failed_rings))
+
+    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count one request."""
+        self.requests.labels(method, route, str(status)).inc()
+        self.seconds.labels(method, route).observe(seconds)
+
+    def render(self) -> bytes:
+        """The exposition format, text version 0.0.4."""
+        return generate_latest(self.registry)
+
+
+class _Fleet(Collector):
+    def __init__(self, db: Database, alive_seconds: float, failed_rings: Callable[[], int]) -> None:
+        self._db = db
+        self._alive_seconds = alive_seconds
+        self._failed_rings = failed_rings
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing ahead of time: registering must not ask the database."""
+        return []
+
+    def collect(self) -> Iterable[Metric]:
+        """Ask the database; where it does not answer, say that."""
+        yield GaugeMetricFamily("unroll_failed_rings", "Rings that the broker did not take", self._failed_rings())
+        try:
+            by_status = fleet.count_jobs(self._db)
+            queues = fleet.list_queues(self._db, self._alive_seconds)
+            workers = fleet.list_workers(self._db, "", self._alive_seconds)
+        except DatabaseUnavailable:
+            yield GaugeMetricFamily("unroll_database_up", "Whether the database answers", 0)
+            return
+        yield GaugeMetricFamily("unroll_database_up", "Whether the database answers", 1)
+        jobs = GaugeMetricFamily("unroll_jobs", "Jobs by status", labels=["status"])
+        for status, count in by_status.items():
+            jobs.add_metric([status], count)
+        yield jobs
+        depth = GaugeMetricFamily("unroll_queue_depth", "Jobs queued, by the device they ask for", labels=["device"])
+        for queue in queues:
+            depth.add_metric([queue.device], queue.queued)
+        yield depth
+        alive = GaugeMetricFamily("unroll_workers_alive", "Workers heard of lately", labels=["device"])
+        for device in ("cpu", "cuda"):
+            alive.add_metric([device], sum(worker.alive and worker.device == device for worker in workers))
+        yield alive

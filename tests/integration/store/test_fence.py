@@ -1,0 +1,220 @@
+"""A worker that lost its lease writes nothing, whatever it calls and whenever it wakes up."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing, contextmanager
+
+import pytest
+from sqlalchemy import select, text
+
+from store import checkpoints, jobs, journal, leases, metrics
+from store.db import Database
+from store.errors import DatabaseUnavailable, LeaseLost
+from store.leases import Lease, Report
+from store.settings import Settings
+from store.tables import jobs as job_rows
+from store.tables import metadata
+from tests.integration.store.factories import TENANT, block, checkpoint, claim, submit, take_over, train
+from tests.servers.deployment import configure, environment
+from unroll.contract import Divergence, Environment, JobError
+
+ERROR = JobError(code="training_error", message="zombie")
+ENVIRONMENT = Environment(worker="z", device="cpu", engine="e", torch="2", threads=1, instruction_set="avx2")
+
+WRITES: dict[str, Callable[[Lease], object]] = {
+    "heartbeat": lambda lease: leases.report(lease, Report()),
+    "metrics": lambda lease: leases.report(lease, Report(blocks=[block(11, 20)], step=20, loss=[9.0])),
+    "events": lambda lease: leases.report(lease, Report(entries=[("progress", {"step": 20})])),
+    "checkpoint": lambda lease: leases.report(lease, Report(checkpoint=checkpoint(20, losses=(0.1,)))),
+    "divergence": lambda lease: leases.report(
+        lease, Report(diverged=[Divergence(replica=0, step=15, loss=None, gradient_norm=None)])
+    ),
+    "declare": lambda lease: leases.declare(lease, ENVIRONMENT),
+    "resume_point": leases.resume_point,
+    "succeed": lambda lease: leases.end(lease, "succeeded"),
+    "fail": lambda lease: leases.end(lease, "failed", error=ERROR),
+    "cancel": lambda lease: leases.end(lease, "cancelled"),
+    "pause": lambda lease: leases.give_back(lease, "paused"),
+    "drain": lambda lease: leases.give_back(lease, "queued"),
+    "crash": lambda lease: leases.crash(lease, ERROR, 1),
+}
+
+
+def everything(db: Database) -> dict[str, list[tuple[object, ...]]]:
+    with db.read() as tx:
+        return {
+            table.name: sorted((tuple(row) for row in tx.execute(select(table))), key=repr)
+            for table in metadata.tables.values()
+        }
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_a_zombie_writes_nothing_after_a_takeover(db: Database, write: str):
+    submit(db)
+    zombie = claim(db)
+    train(zombie, 1, 10, checkpointed=True)
+    take_over(db, zombie)
+    before = everything(db)
+    with pytest.raises(LeaseLost):
+        WRITES[write](zombie)
+    assert everything(db) == before
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_nor_after_the_job_has_ended_or_was_queued_again(db: Database, write: str):
+    job = submit(db)
+    late = claim(db)
+    train(late, 1, 10, checkpointed=True)
+    leases.end(late, "succeeded")
+    before = everything(db)
+    with pytest.raises(LeaseLost):
+        WRITES[write](late)
+    assert everything(db) == before
+    jobs.remove(db, TENANT, job.id)
+    with pytest.raises(LeaseLost):
+        WRITES[write](late)
+
+    submit(db)
+    drained = claim(db)
+    leases.give_back(drained, "queued")
+    before = everything(db)
+    with pytest.raises(LeaseLost):
+        WRITES[write](drained)
+    assert everything(db) == before
+
+
+@contextmanager
+def no_fence(lease: Lease, **values: object):
+    """The fence without its condition on the attempt: the ablation."""
+    with lease.db.begin() as tx:
+        query = job_rows.update().where(job_rows.c.id == lease.job_id).values(attempt=job_rows.c.attempt, **values)
+        yield tx, tx.execute(query.returning(job_rows)).one()
+
+
+@pytest.mark.parametrize("write", ["metrics", "events", "checkpoint", "succeed"])
+def test_without_the_fence_a_zombie_would_write(db: Database, monkeypatch: pytest.MonkeyPatch, write: str):
+    submit(db)
+    zombie = claim(db)
+    take_over(db, zombie)
+    before = everything(db)
+    monkeypatch.setattr(leases, "fenced", no_fence)
+    WRITES[write](zombie)
+    assert everything(db) != before
+
+
+def test_a_takeover_waits_for_a_write_that_has_begun_and_sees_all_of_it(db: Database):
+    """Inside the transaction the row is locked: the lease cannot be lost between two of its statements."""
+    job = submit(db)
+    lease = claim(db, seconds=0.05)
+    time.sleep(0.1)
+    inside, go_on = threading.Event(), threading.Event()
+
+    def slow_write() -> None:
+        with leases.fenced(lease) as (tx, _row):
+            inside.set()
+            go_on.wait(10)
+            metrics.write(tx, lease.job_id, block(1, 5))
+
+    writer = threading.Thread(target=slow_write)
+    writer.start()
+    assert inside.wait(10)
+    expired: list[object] = []
+    reconciler = threading.Thread(target=lambda: expired.extend(leases.expire(db, 9)))
+    reconciler.start()
+    time.sleep(0.2)
+    assert expired == []
+    assert jobs.get(db, TENANT, job.id).status == "running"
+    go_on.set()
+    writer.join()
+    reconciler.join()
+    assert metrics.read(db, TENANT, job.id).last_step == 5
+    # the write renewed the lease when it began; once that has run out too, the job is taken back
+    time.sleep(0.1)
+    leases.expire(db, 9)
+    assert jobs.get(db, TENANT, job.id).status == "queued"
+    with pytest.raises(LeaseLost):
+        train(lease, 6, 9)
+
+
+STOPPED_INSIDE = """
+import sys
+from store import leases, metrics
+from store.db import Database
+from store.settings import Settings
+sys.path.insert(0, "")
+from tests.integration.store.factories import block
+db = Database(Settings())
+lease = leases.claim(db, "stopped", "cpu", float(sys.argv[1]))
+with leases.fenced(lease) as (tx, row):
+    metrics.write(tx, lease.job_id, block(1, 5))
+    print("inside", flush=True)
+    sys.stdin.readline()
+print("committed", flush=True)
+"""
+
+
+@pytest.mark.parametrize("settings", ["postgresql"], indirect=True)
+def test_a_process_stopped_inside_a_transaction_cannot_hold_the_job_for_ever(settings: Settings):
+    settings = configure(settings, lease_seconds=1.0)
+    with closing(Database(settings)) as db:
+        stop_inside_a_transaction(settings, db)
+
+
+def stop_inside_a_transaction(settings: Settings, db: Database):
+    job = submit(db)
+    with subprocess.Popen(
+        [sys.executable, "-c", STOPPED_INSIDE, "1.0"],
+        env=environment(settings),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout.readline() == "inside\n"
+        process.send_signal(signal.SIGSTOP)
+        begun = time.monotonic()
+        queued: list[leases.Waiting] = []
+        while not queued and time.monotonic() - begun < 20:
+            queued = leases.expire(db, 9)
+            time.sleep(0.05)
+        assert [waiting.job_id for waiting in queued] == [job.id]
+        assert time.monotonic() - begun < 5
+        successor = claim(db, "successor")
+        process.send_signal(signal.SIGCONT)
+        _, errors = process.communicate("\n", timeout=30)
+    assert process.returncode != 0
+    assert DatabaseUnavailable.__name__ in errors
+    assert metrics.read(db, TENANT, job.id).series == []
+    train(successor, 1, 5)
+
+
+def test_readers_do_not_wait_for_a_writer(db: Database):
+    job = submit(db)
+    with db.begin() as writer:
+        writer.execute(text("UPDATE jobs SET step = 7"))
+        begun = time.monotonic()
+        assert jobs.get(db, TENANT, job.id).progress.step == 0
+        assert time.monotonic() - begun < 1.0
+    assert jobs.get(db, TENANT, job.id).progress.step == 7
+
+
+def test_the_journal_of_a_takeover_tells_both_attempts(db: Database):
+    job = submit(db)
+    zombie = claim(db)
+    train(zombie, 1, 10, checkpointed=True)
+    train(zombie, 11, 20)
+    take_over(db, zombie)
+    told, closed = journal.read(db, TENANT, job.id)
+    assert not closed
+    assert [event.type for event in told] == [
+        "queued", "started", "checkpoint", "interrupted", "queued", "rewind", "started",
+    ]  # fmt: skip
+    assert [event.seq for event in told] == list(range(1, 8))
+    assert told[5].data == {"to_step": 10, "attempt": 2}
+    assert checkpoints.list_of_job(db, TENANT, job.id).data[0].step == 10

@@ -1,0 +1,167 @@
+"""Curves as they were measured: every step once, also after crashes and torn checkpoints."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from sqlalchemy import select, update
+
+from store import checkpoints, jobs, journal, leases, metrics
+from store.db import Database
+from store.errors import InvalidRequest
+from store.leases import Lease, Report
+from store.metrics import Block
+from store.tables import blob_chunks
+from store.tables import checkpoints as checkpoint_rows
+from tests.integration.store.factories import TENANT, block, checkpoint, claim, submit, take_over, train
+
+
+def steps(db: Database, job_id: str) -> list[int]:
+    found = metrics.read(db, TENANT, job_id)
+    return found.series[0].steps if found.series else []
+
+
+def test_what_was_written_is_read_back_exactly(db: Database):
+    job = submit(db, replicas=2)
+    lease = claim(db)
+    values = np.array([[[0.1, math.pi], [1e-300, -0.0]], [[math.nan, math.inf], [1 / 3, 5e-324]]])
+    leases.report(lease, Report(blocks=[Block(("loss", "gradient_norm"), np.array([5, 10]), values)]))
+    found = metrics.read(db, TENANT, job.id)
+    assert [(one.name, one.replica) for one in found.series] == [
+        ("loss", 0), ("loss", 1), ("gradient_norm", 0), ("gradient_norm", 1),
+    ]  # fmt: skip
+    assert [one.values for one in found.series] == [[0.1, None], [math.pi, None], [1e-300, 1 / 3], [-0.0, 5e-324]]
+    assert all(one.steps == [5, 10] for one in found.series)
+    assert (found.last_step, found.downsampled) == (10, False)
+
+
+def test_a_job_without_metrics_has_empty_ones(db: Database):
+    job = submit(db)
+    assert metrics.read(db, TENANT, job.id).model_dump() == {
+        "job": job.id,
+        "last_step": 0,
+        "downsampled": False,
+        "series": [],
+    }
+
+
+def test_names_and_steps_select(db: Database):
+    job = submit(db)
+    lease = claim(db)
+    for first in range(1, 100, 20):
+        train(lease, first, first + 19)
+    found = metrics.read(db, TENANT, job.id, names=["gradient_norm"], from_step=35)
+    assert [one.name for one in found.series] == ["gradient_norm"]
+    assert found.series[0].steps == list(range(35, 101))
+    assert found.series[0].values == [-float(step) for step in range(35, 101)]
+    thinned = metrics.read(db, TENANT, job.id, max_points=10)
+    assert thinned.downsampled
+    assert all(len(one.steps) <= 10 and one.steps[0] == 1 and one.steps[-1] == 100 for one in thinned.series)
+    with pytest.raises(InvalidRequest, match="loss, gradient_norm") as refusal:
+        metrics.read(db, TENANT, job.id, names=["accuracy"])
+    assert refusal.value.pointer == "?names"
+
+
+def crash_and_claim(db: Database, lease: Lease) -> Lease:
+    return take_over(db, lease)
+
+
+def test_after_a_crash_the_curve_goes_on_without_a_double_or_a_gap(db: Database):
+    job = submit(db)
+    lease = claim(db)
+    train(lease, 1, 100, checkpointed=True)
+    train(lease, 101, 130)
+    train(lease, 131, 160)
+    lease = crash_and_claim(db, lease)
+    assert steps(db, job.id) == list(range(1, 101))
+    assert jobs.get(db, TENANT, job.id).progress.step == 100
+    point = leases.resume_point(lease)
+    assert (point.step, point.weights, point.state) == (100, b"weights at 100", b"state at 100")
+    train(lease, 101, 200, checkpointed=True)
+    assert steps(db, job.id) == list(range(1, 201))
+
+
+def test_a_crash_before_the_first_checkpoint_starts_anew(db: Database):
+    job = submit(db)
+    lease = claim(db)
+    train(lease, 1, 30)
+    lease = crash_and_claim(db, lease)
+    assert leases.resume_point(lease) is None
+    assert steps(db, job.id) == []
+    train(lease, 1, 50)
+    assert steps(db, job.id) == list(range(1, 51))
+
+
+def tear(db: Database, checkpoint_id: str, part: str, how: str) -> None:
+    """Damage the stored bytes of a checkpoint behind the store's back."""
+    with db.begin() as tx:
+        row = tx.execute(select(checkpoint_rows).where(checkpoint_rows.c.id == checkpoint_id)).one()
+        digest = getattr(row, f"{part}_sha256")
+        if how == "missing":
+            tx.execute(blob_chunks.delete().where(blob_chunks.c.sha256 == digest))
+        else:
+            data = tx.execute(select(blob_chunks.c.data).where(blob_chunks.c.sha256 == digest)).scalar_one()
+            damaged = data[:-1] if how == "truncated" else bytes([data[0] ^ 1]) + data[1:]
+            tx.execute(update(blob_chunks).where(blob_chunks.c.sha256 == digest).values(data=damaged))
+
+
+@pytest.mark.parametrize("part", ["weights", "state"])
+@pytest.mark.parametrize("how", ["truncated", "flipped", "missing"])
+def test_a_torn_checkpoint_falls_back_to_the_one_before_it(db: Database, part: str, how: str):
+    job = submit(db)
+    lease = claim(db)
+    for first in (1, 101, 201):
+        leases.report(
+            lease,
+            Report(
+                blocks=[block(first, first + 99)],
+                checkpoint=checkpoint(first + 99, losses=(1.0 / first,)),
+                step=first + 99,
+            ),
+        )
+    train(lease, 301, 350)
+    before = jobs.get(db, TENANT, job.id)
+    tear(db, before.last_checkpoint, part, how)
+    lease = crash_and_claim(db, lease)
+    assert steps(db, job.id) == list(range(1, 301))  # the damage is found where the bytes are read
+    point = leases.resume_point(lease)
+    assert (point.step, point.state) == (200, b"state at 200")
+    found = jobs.get(db, TENANT, job.id)
+    assert steps(db, job.id) == list(range(1, 201))
+    assert found.progress.step == 200
+    assert found.last_checkpoint == point.checkpoint_id == found.best.checkpoint
+    assert found.best.loss == 1.0 / 101
+    assert [one.step for one in checkpoints.list_of_job(db, TENANT, job.id).data] == [200, 100]
+    assert journal.read(db, TENANT, job.id)[0][-1].data == {"to_step": 200, "attempt": 2}
+    train(lease, 201, 300, checkpointed=True)
+    assert steps(db, job.id) == list(range(1, 301))
+
+
+def test_where_every_checkpoint_is_torn_training_starts_anew(db: Database):
+    job = submit(db)
+    lease = claim(db)
+    for first in (1, 101, 201):
+        train(lease, first, first + 99, checkpointed=True)
+    for one in checkpoints.list_of_job(db, TENANT, job.id).data:
+        if one.resumable:
+            tear(db, one.id, "state", "flipped")
+    lease = crash_and_claim(db, lease)
+    assert leases.resume_point(lease) is None
+    found = jobs.get(db, TENANT, job.id)
+    assert (found.progress.step, found.last_checkpoint, found.best) == (0, None, None)
+    assert steps(db, job.id) == []
+    assert checkpoints.list_of_job(db, TENANT, job.id).data == []
+    train(lease, 1, 100, checkpointed=True)
+    assert jobs.get(db, TENANT, job.id).last_checkpoint is not None
+
+
+def test_a_rewind_keeps_the_journal(db: Database):
+    job = submit(db)
+    lease = claim(db)
+    train(lease, 1, 10)
+    before, _ = journal.read(db, TENANT, job.id)
+    crash_and_claim(db, lease)
+    after, _ = journal.read(db, TENANT, job.id)
+    assert after[: len(before)] == before

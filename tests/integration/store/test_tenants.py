@@ -1,0 +1,115 @@
+"""Nobody sees, changes or learns of another tenant's rows, whichever function they call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from store import checkpoints, fleet, jobs, journal, keys, leases, metrics, models
+from store.db import Database
+from store.errors import InvalidRequest, NotFound
+from tests.integration.store.factories import KEY, NETWORK, TENANT, checkpoint, claim, new_job, submit, train
+from unroll.contract import ChangeKey, NewKey, NewModel, Serving
+
+STRANGER = "another lab"
+
+
+@pytest.fixture
+def things(db: Database) -> dict[str, str]:
+    """One of everything, of TENANT."""
+    models.register(db, TENANT, NewModel(name="integrator", config=NETWORK), 19)
+    model_id, _ = models.resolve(db, TENANT, "integrator")
+    job, _ = jobs.submit(db, TENANT, KEY, new_job(model_id=model_id, model_name="integrator"))
+    lease = claim(db)
+    train(lease, 1, 10)
+    leases.report(lease, leases.Report(checkpoint=checkpoint(10, losses=(0.5,))))
+    leases.end(lease, "succeeded")
+    key = keys.create(db, b"s", TENANT, NewKey(name="k"))
+    return {"job": job.id, "checkpoint": checkpoints.list_of_job(db, TENANT, job.id).data[0].id, "key": key.id}
+
+
+ASK: dict[str, Callable[[Database, str, dict[str, str]], object]] = {
+    "jobs.get": lambda db, who, its: jobs.get(db, who, its["job"]),
+    "jobs.cancel": lambda db, who, its: jobs.cancel(db, who, its["job"]),
+    "jobs.pause": lambda db, who, its: jobs.pause(db, who, its["job"]),
+    "jobs.resume": lambda db, who, its: jobs.resume(db, who, its["job"]),
+    "jobs.retry": lambda db, who, its: jobs.retry(db, who, its["job"]),
+    "jobs.remove": lambda db, who, its: jobs.remove(db, who, its["job"]),
+    "journal.read": lambda db, who, its: journal.read(db, who, its["job"]),
+    "metrics.read": lambda db, who, its: metrics.read(db, who, its["job"]),
+    "checkpoints.get": lambda db, who, its: checkpoints.get(db, who, its["checkpoint"]),
+    "checkpoints.content": lambda db, who, its: checkpoints.content(db, who, its["checkpoint"]),
+    "checkpoints.list_of_job": lambda db, who, its: checkpoints.list_of_job(db, who, its["job"]),
+    "keys.get": lambda db, who, its: keys.get(db, who, its["key"]),
+    "keys.change": lambda db, who, its: keys.change(db, who, its["key"], ChangeKey(name="mine-now")),
+    "keys.remove": lambda db, who, its: keys.remove(db, who, its["key"]),
+    "models.get": lambda db, who, _: models.get(db, who, "integrator"),
+    "models.remove": lambda db, who, _: models.remove(db, who, "integrator"),
+    "models.served": lambda db, who, _: models.served(db, who, "integrator"),
+    "models.pin": lambda db, who, its: models.pin(db, who, "integrator", Serving(checkpoint=its["checkpoint"])),
+}
+
+
+@pytest.mark.parametrize("name", ASK)
+def test_what_belongs_to_another_tenant_does_not_exist(db: Database, things: dict[str, str], name: str):
+    with pytest.raises(NotFound) as refused:
+        ASK[name](db, STRANGER, things)
+    unknown = dict.fromkeys(things, "job_00000000000000000000000000")
+    with pytest.raises(NotFound) as missing:
+        ASK[name](db, STRANGER, unknown)
+    # the two answers differ in nothing but the identifier that was asked for
+    for thing in things.values():
+        refused.value.detail = refused.value.detail.replace(thing, unknown["job"])
+    assert refused.value.detail == missing.value.detail
+
+
+def test_every_function_that_takes_a_tenant_is_asked_here():
+    modules = {module.__name__.split(".")[1]: module for module in (jobs, journal, metrics, checkpoints, keys, models)}
+    takes_tenant = {
+        f"{name}.{attribute}"
+        for name, module in modules.items()
+        for attribute, value in vars(module).items()
+        if callable(value)
+        and not attribute.startswith("_")
+        and getattr(value, "__module__", "") == module.__name__
+        and "tenant" in getattr(value, "__annotations__", {})
+    }
+    elsewhere = {
+        "jobs.submit", "jobs.list_", "keys.create", "keys.list_", "models.register", "models.list_", "models.resolve",
+        "checkpoints.write",
+    }  # fmt: skip
+    records = {"keys.Identity", "checkpoints.NewCheckpoint"}
+    assert takes_tenant - records == set(ASK) | elsewhere
+
+
+def test_lists_show_ones_own_only(db: Database, things: dict[str, str]):
+    assert jobs.list_(db, STRANGER).data == []
+    assert keys.list_(db, STRANGER).data == []
+    assert models.list_(db, STRANGER).data == []
+    assert [job.id for job in jobs.list_(db, TENANT).data] == [things["job"]]
+
+
+def test_names_are_a_tenants_own(db: Database, things: dict[str, str]):
+    with pytest.raises(InvalidRequest):
+        models.resolve(db, STRANGER, "integrator")
+    other = NETWORK.model_copy(update={"input_size": 2})
+    model, created = models.register(db, STRANGER, NewModel(name="integrator", config=other), 22)
+    assert created
+    assert model.serving is None
+    assert models.get(db, TENANT, "integrator").config == NETWORK
+    models.register(db, STRANGER, NewModel(name="same", config=NETWORK), 19)
+    with pytest.raises(InvalidRequest) as refusal:
+        models.pin(db, STRANGER, "same", Serving(checkpoint=things["checkpoint"]))
+    assert refusal.value.pointer == "/checkpoint"
+
+
+def test_a_strangers_job_is_busy_work_without_a_name(db: Database):
+    submit(db)
+    lease = claim(db, "w1")
+    fleet.enlist(db, "w1", "host", 1, "cpu", "0")
+    fleet.seen(db, "w1", lease.job_id)
+    (ours,) = fleet.list_workers(db, TENANT, 60)
+    (theirs,) = fleet.list_workers(db, STRANGER, 60)
+    assert (ours.job, ours.busy) == (lease.job_id, True)
+    assert (theirs.job, theirs.busy) == (None, True)

@@ -1,0 +1,95 @@
+"""What a job can get wrong that its schema cannot see, and what it will cost."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+import tracemalloc
+from typing import Any
+
+import pytest
+
+from rnn import estimate, parameters
+from rnn.check import check
+from rnn.errors import ConfigurationError
+from tests.unit.rnn.jobs import job, network
+from unroll.contract import HeldOut, Network, TrainJob
+
+
+def with_model(model: str | Network, **fields: Any) -> TrainJob:
+    return job(**fields).model_copy(update={"model": model})
+
+
+@pytest.mark.parametrize(
+    ("bad", "pointer", "code"),
+    [
+        (with_model(network(inputs=2)), "/model/input_size", "width_mismatch"),
+        (with_model(network(outputs=3)), "/model/output_size", "width_mismatch"),
+        (with_model("by-name"), "/model", "unresolved_model"),
+        (job(hidden=16_384, replicas=2), "/model/cell/hidden_size", "too_many_parameters"),
+        (job(length=100_000, batch_size=65_536), "/training/batch_size", "too_many_activations"),
+        (job(length=100_000, held_out=HeldOut(size=65_536)), "/training/held_out/size", "too_many_activations"),
+    ],
+)
+def test_a_job_that_cannot_run_is_refused_with_the_field_named(bad: TrainJob, pointer: str, code: str):
+    with pytest.raises(ConfigurationError) as error:
+        check(bad)
+    assert (error.value.pointer, error.value.code) == (pointer, code)
+
+
+def test_the_refusal_of_a_huge_network_says_the_numbers_and_allocates_nothing():
+    huge = job(hidden=16_384, replicas=1024)
+    tracemalloc.start()
+    started = time.perf_counter()
+    with pytest.raises(ConfigurationError, match=r"268,\d{3},\d{3} parameters are 274,\d{3},\d{3},\d{3}.*500,000,000"):
+        check(huge)
+    seconds, (_, peak) = time.perf_counter() - started, tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert seconds < 0.05
+    assert peak < 1_000_000
+
+
+def test_the_course_network_is_accepted_and_has_141_parameters():
+    good = job(hidden=10, length=20, replicas=8)
+    check(good)
+    assert parameters.count(good.model) == 10 * 1 + 10 + 100 + 10 + 10 + 1
+
+
+def test_estimates_grow_with_every_size():
+    small = job(hidden=10, length=20)
+    larger = [
+        job(hidden=20, length=20),
+        job(hidden=10, length=40),
+        job(hidden=10, length=20, batch_size=8),
+        job(hidden=10, length=20, replicas=2),
+    ]
+    for other in larger:
+        assert estimate.memory_bytes(other) > estimate.memory_bytes(small)
+        assert estimate.seconds(other) > estimate.seconds(small)
+    assert estimate.seconds(job(hidden=10, length=20, steps=20)) > estimate.seconds(small)
+
+
+def test_the_memory_estimate_holds_for_the_tensors_that_training_makes():
+    """Counted in a fresh process, as growth of its resident memory over what a tiny job needs."""
+    script = """
+import torch
+torch.set_num_threads(1)
+from rnn import estimate
+from rnn.train import train
+from tests.unit.rnn.jobs import job
+def peak():
+    return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))
+tiny, big = job(steps=1), job(steps=2, hidden=200, length=100, batch_size=128, replicas=4)
+list(train(tiny)); before = peak()
+list(train(big)); print((peak() - before) / estimate.memory_bytes(big))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert 0.5 < float(done.stdout) < 1.5
+
+
+def test_what_servers_import_loads_no_torch():
+    modules = "tasks parameters estimate check events errors state inference numpy_page randomness"
+    imports = "import rnn; " + "; ".join(f"import rnn.{name}" for name in modules.split())
+    script = f"{imports}; import sys; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], check=True)

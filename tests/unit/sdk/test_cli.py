@@ -1,0 +1,314 @@
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.unit.sdk import examples
+from tests.unit.sdk.scripted_server import Answer, ScriptedServer, Seen, problem
+
+COMMAND = [sys.executable, "-c", "from unroll.cli import main; main()"]
+TASK = {
+    "name": "integrate_noise",
+    "description": "sum white noise",
+    "input_size": 1,
+    "output_size": 1,
+    "parameters": {"properties": {"length": {"type": "integer", "default": 20, "description": "time steps"}}},
+    "baseline": {"predictor": "zero", "loss": 10.5, "formula": "(T + 1) / 2"},
+}
+
+
+def environment(server: ScriptedServer) -> dict[str, str]:
+    return {**os.environ, "UNROLL_URL": server.url, "UNROLL_API_KEY": "secret", "COLUMNS": "200", "TERM": "xterm"}
+
+
+def unroll(server: ScriptedServer, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        env=environment(server),
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+class Service:
+    """Knows one task and one job, which ends as told after some questions."""
+
+    def __init__(self, *endings: dict[str, Any]) -> None:
+        self.states = [examples.job(status="queued", queue={"position": 1}), examples.job()]
+        self.states += [examples.job(**ending) for ending in endings]
+
+    def __call__(self, seen: Seen) -> Answer:
+        match seen.method, seen.path.split("/")[2:]:
+            case "GET", ["tasks", *name]:
+                return Answer(body=TASK if name else {"data": [TASK], "next": None})
+            case "POST", ["jobs"] if seen.query.get("dry_run"):
+                estimate = {"parameters": 131, "memory_bytes": 3 << 20, "seconds": 65.0, "baseline_loss": 10.5}
+                return Answer(body={"config": seen.json, **estimate})
+            case "POST", ["jobs"]:
+                return Answer(202, self.states[0])
+            case "GET", ["jobs", "job_1"]:
+                state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
+                return Answer(body=state, headers={"ETag": f'"{len(self.states)}"'})
+        return problem(404, "not_found")
+
+
+DONE = {"status": "succeeded", "best": {"checkpoint": "ckpt_1", "replica": 0, "loss": 0.01}}
+FLAGS = ["--task", "integrate_noise", "--hidden", "10", "--steps", "100"]
+
+
+def test_flags_make_a_job_and_its_end_is_shown(server: ScriptedServer) -> None:
+    server.script = Service(DONE)
+    more = ["-p", "length=30", "--lr", "0.01", "--replicas", "8", "--seed", "3", "--label", "lab=noise", "--clip", "1"]
+    ended = unroll(server, "train", *FLAGS, *more, "--name", "sum", "-o", "json")
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout)["status"] == "succeeded"
+    submitted = next(seen for seen in server.seen if seen.method == "POST")
+    assert submitted.json == {
+        "kind": "train",
+        "name": "sum",
+        "model": {"cell": {"type": "vanilla", "hidden_size": 10}, "input_size": 1, "output_size": 1},
+        "data": {"type": "task", "name": "integrate_noise", "parameters": {"length": 30}},
+        "training": {
+            "steps": 100,
+            "optimizer": {"type": "adam", "lr": 0.01},
+            "clip": {"type": "global_norm", "max_norm": 1.0},
+        },
+        "replicas": 8,
+        "seed": 3,
+        "labels": {"lab": "noise"},
+    }
+
+
+def test_where_stderr_is_no_terminal_only_the_id_is_said(server: ScriptedServer) -> None:
+    server.script = Service(DONE)
+    ended = unroll(server, "train", *FLAGS)
+    assert ended.stderr == "submitted job_1\n"
+    assert "status\tsucceeded\n" in ended.stdout
+
+
+def test_flags_go_before_the_file(server: ScriptedServer, tmp_path: Path) -> None:
+    server.script = Service(DONE)
+    file = tmp_path / "job.json"
+    config = {**examples.CONFIG, "training": {"steps": 5, "optimizer": {"type": "sgd", "lr": 1.0, "momentum": 0.5}}}
+    file.write_text(json.dumps(config))
+    ended = unroll(server, "train", "-f", str(file), "--lr", "0.5", "-p", "length=7", "--detach")
+    assert ended.returncode == 0, ended.stderr
+    sent = server.seen[0].json
+    assert sent["training"] == {"steps": 5, "optimizer": {"type": "sgd", "lr": 0.5, "momentum": 0.5}}
+    assert sent["data"]["parameters"] == {"length": 7}
+    assert sent["model"] == examples.NETWORK
+
+
+def test_detached_means_no_question_after_the_submit(server: ScriptedServer) -> None:
+    server.script = Service(DONE)
+    assert unroll(server, "train", "-f", "-", "-d", stdin=json.dumps(examples.CONFIG)).returncode == 0
+    assert [seen.method for seen in server.seen] == ["POST"]
+
+
+def test_a_dry_run_stores_nothing_and_shows_the_cost(server: ScriptedServer) -> None:
+    server.script = Service()
+    ended = unroll(server, "train", "-f", "-", "--dry-run", stdin=json.dumps(examples.CONFIG))
+    assert ended.returncode == 0, ended.stderr
+    assert "memory\t3.0 MiB\n" in ended.stdout
+    assert "time\tabout 1:05\n" in ended.stdout
+    assert [(seen.path, seen.query["dry_run"]) for seen in server.seen] == [("/v1/jobs", ["true"])]
+
+
+ERROR = {"code": "all_replicas_diverged", "message": "both diverged", "log": "step 40\nloss nan\n"}
+
+
+@pytest.mark.parametrize(
+    ("ending", "code", "said"),
+    [
+        (DONE, 0, ""),
+        ({"status": "failed", "error": ERROR}, 3, "both diverged"),
+        ({"status": "cancelled"}, 4, "was cancelled"),
+    ],
+)
+def test_the_exit_code_of_watch_says_how_the_job_ended(
+    server: ScriptedServer, ending: dict[str, Any], code: int, said: str
+) -> None:
+    server.script = Service(ending)
+    ended = unroll(server, "watch", "job_1", "-o", "json")
+    assert ended.returncode == code
+    assert said in ended.stderr
+    assert json.loads(ended.stdout)["status"] == ending["status"]
+    assert ("loss nan" in ended.stderr) == (code == 3)
+
+
+def test_wrong_usage_is_2_and_asks_the_server_nothing(server: ScriptedServer) -> None:
+    for arguments in (["train"], ["train", "--hidden", "3"], ["watch"], ["train", *FLAGS, "-p", "length"], ["fly"]):
+        assert unroll(server, *arguments).returncode == 2, arguments
+    assert server.seen == []
+
+
+def test_a_refusal_is_1_with_the_fields_and_the_request_on_stderr(server: ScriptedServer) -> None:
+    errors = [{"pointer": "/training/steps", "detail": "must be at least 1", "code": "greater_than_equal"}]
+    server.script = lambda _: problem(422, "validation_failed", body={"errors": errors})
+    ended = unroll(server, "train", "-f", "-", stdin=json.dumps(examples.CONFIG))
+    assert ended.returncode == 1
+    assert ended.stdout == ""
+    assert "/training/steps: must be at least 1" in ended.stderr
+    assert "request id: req-1" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_no_server_is_5(server: ScriptedServer) -> None:
+    server.url = "http://127.0.0.1:9"
+    ended = unroll(server, "jobs")
+    assert ended.returncode == 5
+    assert "http://127.0.0.1:9" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def follow_on_a_terminal(server: ScriptedServer, *arguments: str) -> tuple[int, subprocess.Popen[bytes]]:
+    control, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, *arguments],
+        env=environment(server),
+        stdin=terminal,
+        stdout=subprocess.PIPE,
+        stderr=terminal,
+        start_new_session=True,
+    )
+    os.close(terminal)
+    return control, process
+
+
+def read_until(control: int, text: str, seconds: float = 30.0) -> str:
+    said = ""
+    deadline = time.monotonic() + seconds
+    while text not in said and time.monotonic() < deadline and select.select([control], [], [], 0.2)[0] is not None:
+        try:
+            if select.select([control], [], [], 0.1)[0]:
+                said += os.read(control, 4096).decode(errors="replace")
+        except OSError:  # the terminal was closed at the other end
+            break
+    return said
+
+
+@pytest.mark.parametrize("arguments", [["watch", "job_1"], ["train", "-f", "-"]])
+def test_ctrl_c_detaches_and_never_cancels(server: ScriptedServer, tmp_path: Path, arguments: list[str]) -> None:
+    server.script = Service()  # runs for ever
+    if "-" in arguments:
+        file = tmp_path / "job.json"
+        file.write_text(json.dumps(examples.CONFIG))
+        arguments = ["train", "-f", str(file)]
+    control, process = follow_on_a_terminal(server, *arguments)
+    try:
+        bar = read_until(control, "step 10 of 100")
+        assert "loss 0.375 (median of 2, 0.25 to 0.5)" in bar
+        assert "0:02 left" in bar
+        process.send_signal(signal.SIGINT)
+        said = read_until(control, "unroll watch job_1")
+        assert "the job goes on: unroll watch job_1" in said
+        assert process.wait(20) == 130
+    finally:
+        process.kill()
+        process.communicate()
+        os.close(control)
+    assert not any(seen.path.endswith("/cancel") or seen.method == "DELETE" for seen in server.seen)
+
+
+@pytest.mark.parametrize("verb", ["cancel", "pause", "resume", "retry"])
+def test_a_job_is_steered_by_its_id(server: ScriptedServer, verb: str) -> None:
+    server.script = lambda _: Answer(body=examples.job(requested="cancel"))
+    ended = unroll(server, verb, "job_1")
+    assert ended.returncode == 0, ended.stderr
+    assert "status\trunning (cancel requested)\n" in ended.stdout
+    assert [(seen.method, seen.path) for seen in server.seen] == [("POST", f"/v1/jobs/job_1/{verb}")]
+
+
+def test_jobs_are_listed_by_filter_over_pages(server: ScriptedServer) -> None:
+    page = {"data": [examples.job(id="job_1"), examples.job(id="job_2", name="tab\tbed")], "next": "more"}
+    server.script = lambda _: Answer(body=page)
+    ended = unroll(server, "jobs", "--status", "running", "--label", "lab=noise", "--limit", "3")
+    assert ended.returncode == 0, ended.stderr
+    lines = [line.split("\t") for line in ended.stdout.splitlines()]
+    assert [line[0] for line in lines] == ["job", "job_1", "job_2", "job_1"]
+    assert {len(line) for line in lines} == {len(lines[0])}
+    assert server.seen[0].query["status"] == ["running"]
+    assert server.seen[0].query["label"] == ["lab:noise"]
+    assert len(server.seen) == 2
+
+
+def test_one_job_is_shown(server: ScriptedServer) -> None:
+    server.script = Service(DONE)
+    ended = unroll(server, "jobs", "job_1")
+    assert "progress\tnumber 1 in the queue\n" in ended.stdout
+
+
+def test_tasks_and_models_are_shown_as_table_and_as_json(server: ScriptedServer) -> None:
+    model = {"name": "m", "config": examples.NETWORK, "parameters": 19, "serving": None, "created_at": examples.TIME}
+    server.script = Service()
+    assert "integrate_noise\t1\t1\t10.5\tsum white noise\n" in unroll(server, "tasks").stdout
+    assert "-p length=\ttime steps (default 20)\n" in unroll(server, "tasks", "integrate_noise").stdout
+    assert json.loads(unroll(server, "tasks", "-o", "json").stdout) == [TASK]
+    server.script = lambda _: Answer(body={"data": [model], "next": None})
+    assert "m\t19\t-\t-\t-\t2026-01-01T00:00:00+00:00\n" in unroll(server, "models").stdout
+    assert json.loads(unroll(server, "models", "-o", "json").stdout)[0]["name"] == "m"
+
+
+def double(seen: Seen) -> Answer:
+    if seen.path != "/v1/models/m/predict":
+        return problem(404, "not_found")
+    outputs = [[[2 * value for value in step] for step in sequence] for sequence in seen.json["inputs"]]
+    return Answer(body={"outputs": outputs, "model": "m", "checkpoint": "ckpt_1", "replica": 4})
+
+
+@pytest.mark.parametrize("source", ["json", "stdin", "npy", "npz"])
+def test_predictions_are_made_from_files(server: ScriptedServer, tmp_path: Path, source: str) -> None:
+    server.script = double
+    sequences = [np.array([[1.0], [2.0]]), np.array([[3.0], [4.0]])]
+    text = json.dumps([sequence.tolist() for sequence in sequences])
+    file = tmp_path / f"input.{source}"
+    match source:
+        case "json":
+            file.write_text(text)
+        case "npy":
+            np.save(file, np.stack(sequences))
+        case "npz":
+            np.savez(file, *sequences)
+    where = "-" if source == "stdin" else str(file)
+    saved = tmp_path / "out.npz"
+    ended = unroll(server, "predict", "m", "-i", where, "-o", "json", "--save", str(saved), stdin=text)
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout)["outputs"] == [[[2.0], [4.0]], [[6.0], [8.0]]]
+    with np.load(saved) as arrays:
+        values = [arrays[name] for name in sorted(arrays.files)]
+        np.testing.assert_array_equal(np.concatenate(values).ravel(), [2, 4, 6, 8])
+
+
+def test_predictions_are_shown_a_line_a_step(server: ScriptedServer) -> None:
+    server.script = double
+    ended = unroll(server, "predict", "m", "-i", "-", stdin="[[[1.0], [2.0]]]")
+    assert ended.stdout.splitlines()[1:] == ["0\t4\t0\ty\t2", "0\t4\t1\ty\t4"]
+
+
+def test_a_checkpoints_id_is_told_from_a_models_name(server: ScriptedServer) -> None:
+    server.script = double
+    ended = unroll(server, "predict", "ckpt_2", "-i", "-", stdin="[[[1.0]]]")
+    assert ended.returncode == 1
+    assert [seen.path for seen in server.seen] == ["/v1/checkpoints/ckpt_2/predict", "/v1/models/ckpt_2/predict"]
+
+
+def test_a_pickle_is_not_opened(server: ScriptedServer, tmp_path: Path) -> None:
+    file = tmp_path / "bad.npy"
+    np.save(file, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    ended = unroll(server, "predict", "m", "-i", str(file))
+    assert ended.returncode == 2
+    assert server.seen == []

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+HEAVY = ("torch", "pandas", "rich", "typer", "safetensors", "fastapi", "sqlalchemy", "api", "store", "rnn", "worker")
+# processor time, not the clock: it is what the import costs, however busy the machine is with other tests
+TIMED = "import time; t = time.process_time(); import unroll; print(time.process_time() - t)"
+
+
+def run(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_importing_the_package_brings_no_heavy_library() -> None:
+    found = run(f"import unroll, sys; print(*[name for name in {HEAVY} if name in sys.modules])")
+    assert found == ""
+
+
+def test_importing_the_package_is_quick() -> None:
+    # the best of some tries: the first one may have to compile
+    assert min(float(run(TIMED)) for _ in range(5)) < 0.5
+
+
+def test_without_its_extra_the_command_says_what_to_install() -> None:
+    code = "import sys; sys.modules['typer'] = None; from unroll.cli import main; main()"
+    ended = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert 'pip install "unroll-sdk[cli]"' in ended.stderr

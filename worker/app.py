@@ -1,0 +1,126 @@
+"""The worker process: Celery's solo pool, one slot, one task that only says "look for work".
+
+The task runs in the main thread and returns when nothing is queued any more. SIGTERM, SIGINT and a second SIGTERM all
+mean the same: checkpoint, give the lease back, leave.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import secrets
+import signal
+import sys
+import time
+import warnings
+from typing import Any
+
+from celery import Celery, signals
+from pydantic import ValidationError
+
+from store import schema
+from store.db import Database
+from store.errors import DatabaseUnavailable, SchemaMismatch
+from store.queue import RING, Doorbell, Notifier, celery_app, heard_by
+from store.settings import Settings
+from worker import processes
+from worker.reconciler import Reconciler
+from worker.runner import Runner
+
+log = logging.getLogger(__name__)
+
+DATABASE_SECONDS = 30.0
+
+
+def main() -> int:
+    """Run one worker until it is told to stop; the exit code (2: settings or schema are wrong)."""
+    try:
+        settings = Settings()
+        _log_to_stderr(settings.log_level)
+        db = Database(settings)
+        app = celery_app(settings)
+        _check(db)
+    except (ValidationError, ValueError, SchemaMismatch) as error:
+        sys.stderr.write(f"unroll-server worker: {error}\n")
+        return 2
+    except DatabaseUnavailable as error:
+        sys.stderr.write(f"unroll-server worker: {error}\n")
+        return 1
+    children = processes.context()
+    processes.warm()  # torch is loaded while Celery connects
+    worker_id = f"{platform.node()[:60]}-{os.getpid()}-{secrets.token_hex(2)}"
+    doorbell, notifier = Doorbell(settings), Notifier(settings)
+    runner = Runner(settings, db, worker_id, doorbell, notifier, children)
+    reconciler = Reconciler(settings, db, worker_id, doorbell, lambda: runner.job_id)
+    try:
+        return _listen(app, settings, worker_id, runner, reconciler)
+    finally:
+        runner.close()
+        reconciler.stop()
+        doorbell.close()
+        notifier.close()
+        db.close()
+
+
+def _check(db: Database) -> None:
+    """Wait a while for a database that is starting too. Raises SchemaMismatch, DatabaseUnavailable."""
+    patience = time.monotonic() + DATABASE_SECONDS
+    while True:
+        try:
+            return schema.check(db)
+        except DatabaseUnavailable:
+            if time.monotonic() > patience:
+                raise
+            time.sleep(0.5)
+
+
+def _listen(app: Celery, settings: Settings, worker_id: str, runner: Runner, reconciler: Reconciler) -> int:
+    """Celery's part: hear rings until a signal ends it."""
+
+    @app.task(name=RING, ignore_result=True)  # type: ignore[untyped-decorator, unused-ignore]
+    def ring(job_id: str) -> None:
+        """Look for work. Which job rang does not matter: the best queued one is claimed."""
+        log.debug("rung for %s", job_id)
+        runner.work()
+
+    def drain(**_: Any) -> None:
+        runner.drain()
+
+    def ready(**_: Any) -> None:
+        # Ctrl-C means what SIGTERM means; by itself Celery would end a running task at the second one
+        signal.signal(signal.SIGINT, signal.getsignal(signal.SIGTERM))
+        runner.prepare()
+        reconciler.start()
+        log.info("%s is ready on %s", worker_id, settings.device)
+
+    def keep_logging(**_: Any) -> None:
+        """Connected, it keeps Celery from setting up logging itself."""
+
+    signals.worker_shutting_down.connect(drain)
+    signals.worker_ready.connect(ready)
+    signals.setup_logging.connect(keep_logging)
+    app.set_current()
+    with warnings.catch_warnings():
+        # as root, Celery warns of pickle, which is not accepted
+        warnings.filterwarnings("ignore", message="(?s).*superuser privileges")
+        worker = app.Worker(
+            hostname=worker_id,
+            pool="solo",
+            concurrency=1,
+            queues=heard_by(settings.device),
+            quiet=True,
+            without_gossip=True,
+            without_mingle=True,
+            without_heartbeat=True,
+        )
+        worker.start()
+    return int(worker.exitcode or 0)
+
+
+def _log_to_stderr(level: str) -> None:
+    logging.basicConfig(
+        level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    for noisy in ("celery", "kombu", "amqp"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

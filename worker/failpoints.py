@@ -1,0 +1,74 @@
+"""Faults on purpose, for the chaos tests. Without the variable `UNROLL_FAILPOINT` this costs nothing.
+
+The variable is `<fault>@<step>[/<job name>]`, for example `kill@50/poison`: at that step (or the first one after it
+that a run reaches; 0: before training) the child of a job with that name, or of any job,
+
+    kill    sends itself SIGKILL, as the kernel does when memory runs out
+    exit    leaves with exit code 3, as a crash in native code might
+    hang    makes no step any more
+    raise   raises RuntimeError
+    memory  may allocate only 64 MiB more than it has
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+VARIABLE = "UNROLL_FAILPOINT"
+MEMORY_BYTES = 64 << 20
+
+
+def armed(job_name: str | None) -> Callable[[int], None] | None:
+    """What to call with every step, or None where no fault is asked of this job."""
+    setting = os.environ.get(VARIABLE)
+    if not setting:
+        return None
+    where, _, name = setting.partition("/")
+    if name and name != job_name:
+        return None
+    fault, _, step = where.partition("@")
+    at, action = int(step), _FAULTS[fault]
+
+    def reach(now: int) -> None:
+        if now >= at:
+            print(f"failpoint {setting} at step {now}", flush=True)  # noqa: T201 - the child's output is its log
+            action()
+
+    return reach
+
+
+def _kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _exit() -> None:
+    os._exit(3)
+
+
+def _hang() -> None:
+    time.sleep(sys.maxsize >> 32)
+
+
+def _raise() -> None:
+    raise RuntimeError("asked to fail")
+
+
+def _memory() -> None:
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + MEMORY_BYTES
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+_FAULTS: dict[str, Callable[[], None]] = {
+    "kill": _kill,
+    "exit": _exit,
+    "hang": _hang,
+    "raise": _raise,
+    "memory": _memory,
+}

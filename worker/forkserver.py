@@ -1,0 +1,16 @@
+"""Loaded once by multiprocessing's forkserver, before the first child: torch, and one tiny training run.
+
+So a trainer child is a fresh process that makes its first step in milliseconds. Nothing here may touch CUDA, which does
+not survive a fork, and the warm-up runs on one thread: after a warm-up with two, children hung.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from rnn.train import warm_up
+from worker import lifeline
+
+lifeline.die_with_parent()
+torch.set_num_threads(1)
+warm_up()

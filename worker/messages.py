@@ -1,0 +1,84 @@
+"""What travels between the supervisor and its trainer child. NumPy only: both load it, and one has no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from rnn.events import Checkpoint, Diverged, Done, Environment, Evaluation
+from unroll.contract import TrainJob
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """Supervisor to child, once: what to train."""
+
+    job_id: str
+    attempt: int
+    job: TrainJob
+    resume: tuple[bytes, bytes] | None
+    """Weights and state of the checkpoint to go on from."""
+    step: int
+    """Its step; 0 from the start."""
+    device: Literal["cpu", "cuda"]
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The child is about to train."""
+
+    environment: Environment
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """Metrics of consecutive logged steps: `steps` [n] ascending, `values` [n, names, R]."""
+
+    names: tuple[str, ...]
+    steps: npt.NDArray[np.int64]
+    values: npt.NDArray[np.float64]
+
+
+Item = Steps | Diverged | Evaluation | Checkpoint | Done
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What happened since the last batch, in order; metrics never stand behind a checkpoint that they came before."""
+
+    step: int
+    """The last step that was run, logged or not: the sign of life."""
+    items: tuple[Item, ...]
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it holds."""
+        size = 0
+        for item in self.items:
+            if isinstance(item, Steps):
+                size += item.steps.nbytes + item.values.nbytes
+            elif isinstance(item, Checkpoint):
+                size += len(item.weights) + len(item.state)
+        return size
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The child met an exception; its traceback is in the log."""
+
+    code: Literal["training_error", "out_of_memory", "bad_checkpoint"]
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The child is dead: its exit code, negative for a signal; 255 where its parent, the forkserver, died too."""
+
+    exit_code: int | None
+
+
+Message = Started | Batch | Failed | Gone

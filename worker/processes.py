@@ -1,0 +1,152 @@
+"""The supervisor's handle on a trainer child.
+
+Children are forked from a forkserver that has torch loaded. The forkserver must be started by the main thread: the
+kernel's death signal is bound to the thread that started a process, not to the process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import queue
+import threading
+import time
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from worker import lifeline, trainer
+from worker.messages import Assignment, Gone, Message
+
+KILL_SECONDS = 10.0
+LOG_BYTES = 4096
+MAX_INBOX = 128
+
+
+def context() -> ForkServerContext:
+    """The way children are started. The first call must come before any other use of a forkserver."""
+    made = multiprocessing.get_context("forkserver")
+    made.set_forkserver_preload(["worker.forkserver"])
+    return made
+
+
+def warm() -> None:
+    """Begin to load torch in the forkserver, and return at once. To be called by the main thread, after `context`."""
+    forkserver.ensure_running()
+
+
+class TrainerProcess:
+    """One child, waiting for its one assignment, then training; what it says arrives in order through `next`."""
+
+    def __init__(self, children: ForkServerContext, log_file: Path) -> None:
+        """Starts it: milliseconds, or seconds where the forkserver is still loading torch."""
+        log_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._log_file = log_file
+        self._events, events = children.Pipe(duplex=False)
+        control, self._control = children.Pipe(duplex=False)
+        self._process: BaseProcess = children.Process(
+            target=trainer.main, args=(events, control, str(log_file)), name=log_file.stem, daemon=True
+        )
+        self._process.start()
+        events.close()
+        control.close()
+        self._pid = self._process.pid or 0
+        self._pidfd: int | None = None
+        if hasattr(os, "pidfd_open"):
+            with contextlib.suppress(OSError):
+                self._pidfd = os.pidfd_open(self._pid)
+        # SimpleQueue: its put may be called by a signal handler while the same thread waits in its get
+        self._inbox: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+        self._room = threading.Event()
+        self._room.set()
+        self._closing = False
+        self._last_words = ""
+        self._reaping = threading.Lock()
+        threading.Thread(target=self._read, name=f"reads {log_file.stem}", daemon=True).start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs, as far as is known."""
+        return self._process.is_alive()
+
+    @property
+    def held(self) -> bool:
+        """Whether it has been told to wait, by nobody taking what it says."""
+        return not self._room.is_set()
+
+    def assign(self, assignment: Assignment) -> None:
+        """Have it train. One that died meanwhile says Gone."""
+        with contextlib.suppress(OSError):
+            self._control.send(assignment)
+
+    def stop(self) -> None:
+        """Ask for a checkpoint and an end."""
+        with contextlib.suppress(OSError):
+            self._control.send(trainer.STOP)
+
+    def hold(self, *, hold: bool) -> None:
+        """Stop (or go on) taking what it says, until it cannot go on itself."""
+        if hold:
+            self._room.clear()
+        else:
+            self._room.set()
+
+    def next(self, timeout: float) -> Message | None:
+        """What it said next, or None: nothing for so many seconds, or `wake` was called."""
+        with contextlib.suppress(queue.Empty):
+            return self._inbox.get(timeout=max(timeout, 0.0))
+        return None
+
+    def wake(self) -> None:
+        """End a `next` in progress. May be called by a signal handler."""
+        self._inbox.put(None)
+
+    def kill(self) -> None:
+        """End it at once and for certain: after this it computes and says nothing."""
+        if self._closing:
+            return
+        self._closing = True
+        self._room.set()
+        # not Process.kill: where the forkserver died, multiprocessing believes that the child is dead already
+        lifeline.kill(self._pid, self._pidfd)
+        self._reap(KILL_SECONDS)
+        if self._pidfd is not None:
+            os.close(self._pidfd)
+            self._pidfd = None
+        self._control.close()
+        self._last_words = self._log_end()
+        self._log_file.unlink(missing_ok=True)
+
+    def log(self) -> str:
+        """The end of what it and its libraries printed."""
+        return self._last_words if self._closing else self._log_end()
+
+    def _log_end(self) -> str:
+        try:
+            with self._log_file.open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_BYTES))
+                return file.read().decode(errors="replace")
+        except OSError:
+            return ""
+
+    def _read(self) -> None:
+        """Take messages in a thread: a child that stopped in the middle of one must not stop its supervisor."""
+        try:
+            while not self._closing:
+                message = self._events.recv()
+                self._inbox.put(message)
+                self._room.wait()
+                while self._inbox.qsize() >= MAX_INBOX and not self._closing:
+                    time.sleep(0.05)  # the supervisor waits for the database: then the child waits too
+        except (EOFError, OSError):
+            pass
+        finally:
+            self._events.close()
+        self._inbox.put(Gone(self._reap(1.0)))  # its end of the pipe is closed: it has ended, or is about to
+
+    def _reap(self, seconds: float) -> int | None:
+        with self._reaping:  # of two threads that read a child's exit code at once, one would read 255
+            self._process.join(seconds)
+            return self._process.exitcode

@@ -1,0 +1,86 @@
+"""The thread beside every worker that makes up for whatever was lost: rings, leases, workers.
+
+It needs no leader: everything it does is a conditional write, and a ring too many is harmless.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import random
+import threading
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+
+from store import checkpoints, fleet, leases
+from store.db import Database
+from store.errors import DatabaseUnavailable
+from store.queue import Doorbell
+from store.settings import Settings
+
+log = logging.getLogger(__name__)
+
+GARBAGE_SECONDS = 600.0
+
+
+class Reconciler:
+    """Heartbeat of the worker, and the guarantee behind the doorbell."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        db: Database,
+        worker_id: str,
+        doorbell: Doorbell,
+        job_at_hand: Callable[[], str | None],
+    ) -> None:
+        """`job_at_hand` says what the worker is at."""
+        self._settings, self._db, self._worker_id, self._doorbell = settings, db, worker_id, doorbell
+        self._job_at_hand = job_at_hand
+        self._enlisted = False
+        self._garbage_at = time.monotonic() + random.uniform(0.5, 1.5) * GARBAGE_SECONDS  # noqa: S311
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
+
+    def start(self) -> None:
+        """Begin, with a first round at once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, and take the worker off the list."""
+        self._stop.set()
+        self._thread.join(5.0)
+        try:
+            fleet.dismiss(self._db, self._worker_id)
+        except DatabaseUnavailable as error:
+            log.warning("cannot take this worker off the list: %s", error)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self.reconcile()
+            except DatabaseUnavailable as error:
+                log.warning("%s", error)
+            except Exception:
+                log.exception("reconciling failed")  # and is tried again: nothing else would do its work
+            # not all workers at the same moment
+            self._stop.wait(self._settings.reconcile_seconds * random.uniform(0.9, 1.1))  # noqa: S311
+
+    def reconcile(self) -> None:
+        """One round. Raises DatabaseUnavailable."""
+        if not self._enlisted:
+            host, device = platform.node()[:255], self._settings.device
+            fleet.enlist(self._db, self._worker_id, host, os.getpid(), device, version("unroll-server"))
+            self._enlisted = True
+        fleet.seen(self._db, self._worker_id, self._job_at_hand())
+        for waiting in leases.expire(self._db, self._settings.max_crashes):
+            log.warning("%s: its worker was not heard of any more; it is queued again", waiting.job_id)
+            self._doorbell.ring(waiting.job_id, waiting.device)
+        for waiting in leases.unheard(self._db, self._settings.reconcile_seconds):
+            self._doorbell.ring(waiting.job_id, waiting.device)
+        if time.monotonic() >= self._garbage_at:
+            self._garbage_at = time.monotonic() + GARBAGE_SECONDS
+            if deleted := checkpoints.collect_garbage(self._db):
+                log.info("deleted %d blobs that nothing needs", deleted)

@@ -1,0 +1,294 @@
+"""One worker's work: claim a job, have a child train it, write what it reports, and end it properly.
+
+The database decides everything: a report that finds the lease gone ends the child, and nothing else is written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import time
+from collections.abc import Callable
+from multiprocessing.context import ForkServerContext
+from typing import TypeVar
+
+from store import leases
+from store.db import Database
+from store.errors import DatabaseUnavailable, LeaseLost
+from store.leases import Lease, ResumePoint
+from store.queue import Doorbell, Notifier
+from store.settings import Settings
+from unroll.contract import Environment, JobError
+from worker.messages import Assignment, Batch, Failed, Gone, Started
+from worker.processes import TrainerProcess
+from worker.recorder import Recorder
+
+log = logging.getLogger(__name__)
+
+RETRY_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.0)
+DIVERGED_HINT = "A smaller learning rate, gradient clipping or another initialisation usually helps."
+Answer = TypeVar("Answer")
+
+
+class Runner:
+    """The slot of one worker process. `work` and `drain` belong to the main thread; `drain` may interrupt `work`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        db: Database,
+        worker_id: str,
+        doorbell: Doorbell,
+        notifier: Notifier,
+        children: ForkServerContext,
+    ) -> None:
+        """Starts nothing."""
+        self.settings, self.db, self.worker_id = settings, db, worker_id
+        self.doorbell, self.notifier = doorbell, notifier
+        self.job_id: str | None = None
+        """What it is at, for the heartbeat."""
+        self.drain_until: float | None = None
+        """When its grace time ends, once it was told to stop."""
+        self._children = children
+        self._numbers = itertools.count(1)
+        self._child: TrainerProcess | None = None
+
+    @property
+    def draining(self) -> bool:
+        """Whether it was told to stop."""
+        return self.drain_until is not None
+
+    def work(self) -> None:
+        """Run queued jobs until none is left that this worker can run, or it is told to stop."""
+        while not self.draining:
+            # the child first: no lease runs while a forkserver that died loads torch anew
+            child = self._spare()
+            try:
+                lease = leases.claim(self.db, self.worker_id, self.settings.device, self.settings.lease_seconds)
+            except DatabaseUnavailable as error:
+                log.warning("cannot claim: %s", error)
+                return
+            if lease is None:
+                return
+            self.job_id = lease.job_id
+            log.info("%s: attempt %d", lease.job_id, lease.attempt)
+            try:
+                Attempt(self, lease, child).run()
+            except LeaseLost as lost:
+                log.warning("%s", lost)
+            except DatabaseUnavailable as error:
+                log.warning("%s is left to whoever finds its lease expired: %s", lease.job_id, error)
+            except Exception as error:
+                # a mistake in this program: it shall not hold the job until the lease expires, nor for ever
+                log.exception("%s: the supervisor failed", lease.job_id)
+                child.kill()
+                cause = JobError(code="crashed", message=f"The worker failed: {type(error).__name__}: {error}")
+                with contextlib.suppress(LeaseLost, DatabaseUnavailable):
+                    leases.crash(lease, cause, self.settings.max_crashes)
+            finally:
+                self._child = None
+                child.kill()
+                self.job_id = None
+                self.notifier.publish(lease.job_id)
+
+    def prepare(self) -> None:
+        """Have a child ready, so that the next job starts at once."""
+        self._spare()
+
+    def drain(self) -> None:
+        """Stop: the job at hand is checkpointed and given back. May be called by a signal handler, and twice."""
+        if self.drain_until is None:
+            self.drain_until = time.monotonic() + self.settings.drain_seconds
+        if (child := self._child) is not None:
+            child.wake()
+
+    def close(self) -> None:
+        """End the child that waits for a job."""
+        if self._child is not None:
+            self._child.kill()
+            self._child = None
+
+    def _spare(self) -> TrainerProcess:
+        if self._child is not None and not self._child.alive:
+            self._child.kill()
+            self._child = None
+        if self._child is None:
+            name = f"{self.worker_id.replace('/', '-')}-{next(self._numbers)}.log"
+            self._child = TrainerProcess(self._children, self.settings.data_dir / "trainers" / name)
+        return self._child
+
+
+class Attempt:
+    """One attempt of one job, by the worker that holds its lease."""
+
+    def __init__(self, runner: Runner, lease: Lease, child: TrainerProcess) -> None:
+        """Nothing has happened yet."""
+        self._runner, self._lease, self._child = runner, lease, child
+        self._settings = runner.settings
+        self._point: ResumePoint | None = None
+        self._stopping = False
+
+    def run(self) -> None:
+        """From the claim to the end. Raises LeaseLost, and DatabaseUnavailable where the grace time ran out."""
+        lease, settings = self._lease, self._settings
+        if lease.resumed:
+            self._point = self._insist(lambda: leases.resume_point(lease))
+        point = self._point
+        step = point.step if point else 0
+        resume = (point.weights, point.state) if point else None
+        self._child.assign(
+            Assignment(lease.job_id, lease.attempt, lease.config, resume, step, settings.device, settings.threads)
+        )
+        self._recorder = Recorder(lease, step)
+        self._supervise()
+
+    def _supervise(self) -> None:
+        settings, child, recorder = self._settings, self._child, self._recorder
+        lived = time.monotonic()
+        due = lived + settings.flush_seconds
+        retries = 0
+        first = True
+        while True:
+            message = child.next(due - time.monotonic())
+            now = time.monotonic()
+            match message:
+                case Started():
+                    lived = now
+                    self._insist(lambda: self._declare(message))  # noqa: B023 - called before the next message
+                case Batch():
+                    if message.step > recorder.step:
+                        lived = now
+                    recorder.add(message)
+                    if first:
+                        due, first = now, False  # whoever waits for the first step learns of it at once
+                    child.hold(hold=recorder.full)
+                case Failed():
+                    return self._failed(message)
+                case Gone():
+                    return self._crashed(_cause(message.exit_code))
+            if recorder.done is not None:
+                return self._finish(recorder.done.outcome)
+            if now >= due:
+                try:
+                    requested = recorder.write()
+                except DatabaseUnavailable as error:
+                    due = now + RETRY_SECONDS[min(retries, len(RETRY_SECONDS) - 1)]
+                    retries += 1
+                    log.warning("%s: %s; the trainer goes on meanwhile", self._lease.job_id, error)
+                else:
+                    due, retries = now + settings.flush_seconds, 0
+                    child.hold(hold=False)
+                    self._runner.notifier.publish(self._lease.job_id)
+                    if requested == "cancel":
+                        return self._cancelled()
+                    if requested == "pause":
+                        self._stop()
+            if child.held:
+                lived = now  # it waits for the database
+            if message is None and now - lived > settings.stall_seconds:
+                return self._crashed(JobError(code="stalled", message=self._silence(now - lived)))
+            if (until := self._runner.drain_until) is not None:
+                self._stop()
+                if now > until:
+                    child.kill()
+                    return self._give_back()
+
+    def _stop(self) -> None:
+        if not self._stopping:
+            self._stopping = True
+            self._child.stop()
+
+    def _declare(self, started: Started) -> None:
+        leases.declare(self._lease, Environment(worker=self._runner.worker_id, **started.environment))
+
+    def _finish(self, outcome: str) -> None:
+        """The child has said all it had to say."""
+        lease = self._lease
+        self._child.kill()
+        requested = self._insist(self._recorder.write)
+        match outcome:
+            case "completed":
+                self._insist(lambda: leases.end(lease, "succeeded"))
+            case "max_seconds":
+                self._insist(lambda: leases.end(lease, "succeeded", stopped="max_seconds"))
+            case "all_diverged":
+                self._all_diverged()
+            case "preempted" if requested == "cancel":
+                self._insist(lambda: leases.end(lease, "cancelled"))
+            case _:
+                self._give_back()
+
+    def _all_diverged(self) -> None:
+        step = self._recorder.step
+        message = f"All {self._lease.config.replicas} replicas diverged, the last at step {step}. {DIVERGED_HINT}"
+        self._fail(JobError(code="all_replicas_diverged", message=message, step=step))
+
+    def _failed(self, failed: Failed) -> None:
+        """The child met an exception, which it would meet again; only an unreadable checkpoint can be stepped over."""
+        self._insist(self._recorder.write)
+        error = JobError(code=failed.code, message=failed.message, step=self._recorder.step)
+        if failed.code == "bad_checkpoint" and (point := self._point) is not None:
+            with leases.fenced(self._lease) as (tx, _):
+                leases.discard(tx, point.checkpoint_id)
+            self._crashed(error)
+        else:
+            self._fail(error)
+
+    def _fail(self, error: JobError) -> None:
+        told = error.model_copy(update={"log": self._child.log() or None})
+        self._insist(lambda: leases.end(self._lease, "failed", error=told))
+        log.warning("%s failed: %s", self._lease.job_id, error.message)
+
+    def _crashed(self, error: JobError) -> None:
+        """The child died, or had to be ended: queued again, or failed if that has happened too often."""
+        told = error.model_copy(update={"log": self._child.log() or None})
+        self._child.kill()
+        self._insist(self._recorder.write)
+        self._insist(lambda: leases.crash(self._lease, told, self._settings.max_crashes))
+        log.warning("%s: %s", self._lease.job_id, error.message)
+        if self._runner.draining:
+            self._ring()
+
+    def _cancelled(self) -> None:
+        self._child.kill()
+        self._insist(lambda: leases.end(self._lease, "cancelled"))
+
+    def _give_back(self) -> None:
+        """At a checkpoint, or without one where the grace time was too short: to its pause, or to the queue."""
+        self._insist(lambda: leases.give_back(self._lease, "queued"))
+        if self._runner.draining:
+            self._ring()
+
+    def _ring(self) -> None:
+        """The message that brought the job here was acknowledged long ago."""
+        self._runner.doorbell.ring(self._lease.job_id, self._lease.config.device)
+
+    def _silence(self, seconds: float) -> str:
+        return f"The trainer made no step for {seconds:.0f} s after step {self._recorder.step}."
+
+    def _insist(self, write: Callable[[], Answer]) -> Answer:
+        """Write, and while the database is away try again; raises DatabaseUnavailable only after the grace time."""
+        for wait in itertools.chain(RETRY_SECONDS, itertools.repeat(RETRY_SECONDS[-1])):
+            try:
+                return write()
+            except DatabaseUnavailable as error:
+                until = self._runner.drain_until
+                if until is not None and time.monotonic() + wait > until:
+                    raise
+                log.warning("%s: %s; trying again", self._lease.job_id, error)
+                time.sleep(wait)
+        raise AssertionError
+
+
+def _cause(exit_code: int | None) -> JobError:
+    """A dead child's exit code in words."""
+    if exit_code == -9:
+        message = "The trainer was killed by SIGKILL; usually the machine ran out of memory."
+    elif exit_code is not None and exit_code < 0:
+        message = f"The trainer was killed by signal {-exit_code}."
+    elif exit_code == 255:
+        message = "The trainer's forkserver died (exit code 255)."
+    else:
+        message = f"The trainer ended with exit code {exit_code}."
+    return JobError(code="crashed", message=message)
