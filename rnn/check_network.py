@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from rnn import connectivity
 from rnn.errors import ConfigurationError
-from unroll.contract import LeakyCell, Network
+from rnn.parameters import gates
+from unroll.contract import Connectivity, LeakyCell, Network
 
 
 def check_network(network: Network) -> None:
@@ -13,6 +15,14 @@ def check_network(network: Network) -> None:
         _check_tau(cell)
     if cell.type == "feedforward" and network.h0 == "trainable":
         raise ConfigurationError("/model/h0", "contradiction", "a feed-forward cell does not read its state")
+    if cell.type == "feedforward" and (network.connectivity != Connectivity(frozen=network.connectivity.frozen)):
+        detail = "a feed-forward cell has no recurrent weights to constrain"
+        raise ConfigurationError("/model/connectivity", "contradiction", detail)
+    if cell.type == "feedforward" and network.initialisation.type != "uniform":
+        detail = "a feed-forward cell has no recurrent weights to initialise"
+        raise ConfigurationError("/model/initialisation", "contradiction", detail)
+    _check_connectivity(network)
+    _check_initialisation(network)
 
 
 def _check_tau(cell: LeakyCell) -> None:
@@ -26,3 +36,48 @@ def _check_tau(cell: LeakyCell) -> None:
         raise ConfigurationError(pointer, "too_small", detail)
     if cell.learn_tau != "no" and min(values) <= cell.dt:
         raise ConfigurationError(pointer, "too_small", f"a learned tau starts above dt {cell.dt}")
+
+
+def _check_connectivity(network: Network) -> None:
+    c, H = network.connectivity, network.cell.hidden_size
+
+    def refuse(field: str, detail: str, code: str = "contradiction") -> ConfigurationError:
+        return ConfigurationError(f"/model/connectivity/{field}", code, detail)
+
+    if c.mask is not None:
+        if len(c.mask) != H or any(len(row) != H for row in c.mask):
+            raise refuse("mask", f"the mask must be {H} x {H}, a row for each unit", "wrong_length")
+        if c.density < 1:
+            raise refuse("density", "a mask already says which connections exist")
+        if c.symmetry != "none" and any(c.mask[i][j] != c.mask[j][i] for i in range(H) for j in range(i)):
+            raise refuse("mask", f"the mask of a {c.symmetry} W_hh must be symmetric")
+    if c.dale is None:
+        return
+    if c.dale.signs is not None and len(c.dale.signs) != H:
+        raise refuse("dale/signs", f"{len(c.dale.signs)} signs for {H} units", "wrong_length")
+    if c.symmetry == "antisymmetric":
+        raise refuse("symmetry", "Dale's law gives a column one sign, antisymmetry gives W_ij and W_ji opposite ones")
+    sign_H = connectivity.signs(network)
+    assert sign_H is not None  # noqa: S101 - dale is not None
+    if c.symmetry == "symmetric" and len(set(sign_H.tolist())) > 1:
+        detail = "symmetry gives W_ij and W_ji one sign, Dale's law two where an exciting unit meets an inhibiting one"
+        raise refuse("symmetry", detail)
+    if c.dale.readout == "excitatory" and not (sign_H > 0).any():
+        raise refuse("dale/readout", "there are no excitatory units to read")
+
+
+def _check_initialisation(network: Network) -> None:
+    how, c = network.initialisation, network.connectivity
+    pointer = "/model/initialisation"
+    free = Connectivity(frozen=c.frozen, seed=c.seed)
+    if how.type == "dale_balanced":
+        sign_H = connectivity.signs(network)
+        if sign_H is None or len(set(sign_H.tolist())) < 2:
+            raise ConfigurationError(pointer, "contradiction", "balance needs Dale's law with units of both signs")
+    if how.type == "identity" and len(gates(network.cell)) > 1:
+        raise ConfigurationError(pointer, "contradiction", "the identity is a start for rate cells, not for gates")
+    symmetric = how.type == "identity" and c.symmetry == "symmetric"
+    if how.type in {"identity", "orthogonal"} and c != (
+        free.model_copy(update={"symmetry": "symmetric"}) if symmetric else free
+    ):
+        raise ConfigurationError(pointer, "contradiction", f"the constraints leave no {how.type} matrix as it is")

@@ -11,6 +11,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from unroll.contract import Certificate
+
 Reason = Literal["periodic", "best", "last", "interrupted"]
 Outcome = Literal["completed", "max_seconds", "preempted", "all_diverged"]
 
@@ -59,6 +61,8 @@ class Checkpoint:
     losses: tuple[float | None, ...] | None
     """Held-out losses where this step was evaluated; None in it: not finite, or frozen."""
     best_replica: int | None
+    certificate: Certificate | None = None
+    """That the weights keep the network's constraints; None for a cell without recurrent weights."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from rnn import connectivity
+from rnn import initialise as initial
 from rnn.randomness import Purpose, Stream
 from unroll.contract import Cell, DType, Network
 
@@ -94,29 +96,27 @@ def views(flat_RP: Array, network: Network) -> dict[str, Array]:
 
 
 def initialise(network: Network, seed: int, replicas: int, dtype: DType = "float32") -> npt.NDArray[Any]:
-    """Parameters [R, P], each uniform in ±1/sqrt(H), which is what PyTorch's nn.RNN and nn.Linear(H, O) start from.
+    """Parameters [R, P], constraints applied: W_hh as `network.initialisation` says, what else is drawn ±1/sqrt(H).
 
-    Trainable initial states start from zero, time constants from the configured ones, an LSTM's forget gate with its
-    additional bias. Row r depends only on (network, seed, r). Drawn in float64 and rounded, so both dtypes start from
-    the same point.
+    That is what PyTorch's nn.RNN and nn.Linear(H, O) start from. Trainable initial states start from zero, time
+    constants from the configured ones, an LSTM's forget gate with its additional bias.
+
+    Row r depends only on (network, seed, r). Drawn in float64 and rounded, so both dtypes start from the same point.
+    Raises ConfigurationError as `rnn.initialise.recurrent`.
     """
     bound = 1.0 / sqrt(network.cell.hidden_size)
     flat_RP = np.empty((replicas, count(network)), dtype)
+    read_H = connectivity.read_units(network)
     for r in range(replicas):
         generator = Stream(seed, Purpose.PARAMETERS, r).at(0)
         for slot in layout(network):
             values = generator.uniform(-bound, bound, slot.shape)
-            flat_RP[r, slot.start : slot.stop] = _start(network.cell, slot.name.rpartition(".")[2], values).ravel()
+            place, _, name = slot.name.rpartition(".")
+            if name == "W_hh":
+                values = initial.recurrent(network, values, generator, int(place.removeprefix("layers.")), r)
+            elif slot.name == "readout.W_hy" and read_H is not None:
+                values = values * read_H
+            else:
+                values = initial.other(network, name, values)
+            flat_RP[r, slot.start : slot.stop] = values.ravel()
     return flat_RP
-
-
-def _start(cell: Cell, name: str, uniform: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    if name in {"h0", "c0"}:
-        return np.zeros_like(uniform)
-    if cell.type == "leaky" and name == "tau":
-        tau = np.asarray(cell.tau)
-        return np.broadcast_to(tau if len(uniform) > 1 else tau.mean(), uniform.shape)
-    if cell.type == "lstm" and name == "b_h":
-        h = cell.hidden_size
-        uniform[h : 2 * h] += cell.forget_bias
-    return uniform

@@ -87,6 +87,8 @@ class State:
     environment: Environment
     job: TrainJob
     weights_sha256: str
+    raw: Array | None = None
+    """What the optimiser moves, [R, P], where constraints make the weights of it (see rnn.reparametrise)."""
 
 
 def moment_names(config: Adam | SGD) -> tuple[str, ...]:
@@ -139,6 +141,8 @@ def dump_state(state: State) -> bytes:
         "frozen.loss": frozen.loss,
         "frozen.gradient_norm": frozen.gradient_norm,
     }
+    if state.raw is not None:
+        tensors["raw"] = state.raw
     best = state.best and {"step": state.best.step, "replica": state.best.replica, "loss": state.best.loss}
     about = {
         "format": FORMAT,
@@ -156,8 +160,10 @@ def load_state(content: bytes) -> State:
     about, tensors = _read(content)
     try:
         frozen = Frozen(*(tensors.pop(f"frozen.{name}").copy() for name in ("step", "loss", "gradient_norm")))
+        raw = tensors.pop("raw", None)
         return State(
             step=about["step"],
+            raw=raw,
             moments=tensors,
             frozen=frozen,
             best=about["best"] and Best(**about["best"]),
@@ -188,6 +194,8 @@ def restore(job: TrainJob, weights: bytes, state: bytes) -> tuple[Weights, State
         moment_names(job.training.optimizer), shape
     ):
         raise CheckpointError("the optimiser's moments do not fit the network")
+    if saved.raw is not None and saved.raw.shape != shape:
+        raise CheckpointError("the raw parameters do not fit the network")
     if any(len(row) != job.replicas for row in (saved.frozen.step, saved.frozen.loss)):
         raise CheckpointError("the record of frozen replicas does not fit the job")
     return networks, saved

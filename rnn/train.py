@@ -15,13 +15,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from rnn import environment, parameters, state, tasks
+from rnn import connectivity, environment, parameters, reparametrise, state, tasks
 from rnn.bptt import BPTT
 from rnn.check import check
 from rnn.evaluate import HeldOutLoss
 from rnn.events import Checkpoint, Diverged, Done, Evaluation, Event, Metrics, Outcome, Reason
 from rnn.noise import TrainingNoise
 from rnn.optimizers import Optimizer, clip_by_global_norm
+from rnn.reparametrise import Constraints
 from unroll.contract import Adam, Network, TaskData, Training, TrainJob, VanillaCell
 
 
@@ -58,14 +59,21 @@ class _Run:
         self._frozen = state.Frozen.none(R)
         if resume is None:
             start = parameters.initialise(network, job.seed, R, job.dtype)
-            self._optimizer = Optimizer(training.optimizer, start, device)
+            self._optimizer = Optimizer(training.optimizer, reparametrise.raw(network, start), device)
         else:
             weights, saved = state.restore(job, *resume)
             self._step, self._best, self._frozen = saved.step, saved.best, saved.frozen
-            self._optimizer = Optimizer(training.optimizer, weights.flat(), device, saved.moments, saved.step)
+            self._optimizer = Optimizer(
+                training.optimizer,
+                weights.flat() if saved.raw is None else saved.raw,
+                device,
+                saved.moments,
+                saved.step,
+            )
 
         task = tasks.resolve(job.data)
-        parameters_RP = self._optimizer.parameters
+        self._constraints = Constraints(network, self._optimizer.parameters)
+        parameters_RP = self._constraints.used
         self._gradients_RP = torch.zeros_like(parameters_RP)
         self._bptt = BPTT(
             network, parameters_RP, self._gradients_RP, task.time_steps, training.batch_size, training.loss, noisy=True
@@ -128,6 +136,7 @@ class _Run:
                 memory.copy_(host, non_blocking=True)
         engine.forward()
         engine.backward()
+        self._constraints.pull_back(self._gradients_RP)
         norm_R = torch.linalg.vector_norm(self._gradients_RP, dim=1)
         # One transfer for both; it also waits until the batch has been read, so the host may overwrite it.
         loss_and_norm = torch.stack((engine.loss_R, norm_R)).cpu().numpy().astype(np.float64)
@@ -139,6 +148,7 @@ class _Run:
         """Update the replicas that are alive; freeze those whose loss, norm or update is not finite."""
         stopped = ~(np.isfinite(loss_R) & np.isfinite(norm_R))
         stopped |= self._optimizer.step(self._gradients_RP, stopped)
+        self._constraints.apply()
         new = stopped & (self._frozen.step == 0)
         self._frozen.step[new] = self._step
         self._frozen.loss[new] = loss_R[new]
@@ -165,11 +175,12 @@ class _Run:
         return "interrupted" if outcome else None
 
     def _checkpoint(self, reason: Reason, evaluation: Evaluation | None) -> Checkpoint:
-        optimizer = self._optimizer
-        weights = state.dump_weights(self._network, self._job.dtype, optimizer.parameters.cpu().numpy())
+        optimizer, used_RP = self._optimizer, self._constraints.used.cpu().numpy()
+        weights = state.dump_weights(self._network, self._job.dtype, used_RP)
         saved = state.State(
             step=self._step,
             moments={name: moment.cpu().numpy() for name, moment in optimizer.moments.items()},
+            raw=optimizer.parameters.cpu().numpy() if reparametrise.is_constrained(self._network) else None,
             frozen=self._frozen,
             best=self._best,
             environment=self._environment,
@@ -180,7 +191,8 @@ class _Run:
         if evaluation:
             losses = tuple(float(loss) if np.isfinite(loss) else None for loss in evaluation.loss)
             best_replica = evaluation.best_replica
-        return Checkpoint(self._step, reason, weights, state.dump_state(saved), losses, best_replica)
+        certificate = connectivity.certificate(self._network, parameters.views(used_RP, self._network))
+        return Checkpoint(self._step, reason, weights, state.dump_state(saved), losses, best_replica, certificate)
 
 
 def warm_up() -> None:

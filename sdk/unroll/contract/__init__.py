@@ -17,6 +17,19 @@ from unroll.contract.cells import (
     VanillaCell,
 )
 from unroll.contract.checkpoints import Checkpoint, Model, NewModel, Served, Serving
+from unroll.contract.connectivity import (
+    Certificate,
+    Connectivity,
+    Dale,
+    DaleBalanced,
+    Gaussian,
+    Identity,
+    Initialisation,
+    LayerCertificate,
+    Orthogonal,
+    SpectralRadius,
+    Uniform,
+)
 from unroll.contract.data import Baseline, Task, TaskData
 from unroll.contract.fleet import Queue, Readiness, Worker
 from unroll.contract.inference import LayerState, PredictRequest, PredictResponse, Replica, Returnable, State
@@ -40,7 +53,7 @@ from unroll.contract.jobs import (
     Series,
     TrainJob,
 )
-from unroll.contract.network import Connectivity, Network
+from unroll.contract.network import Network
 from unroll.contract.problems import RETRYABLE, STATUS, FieldError, Problem, ProblemCode
 from unroll.contract.training import (
     BCE,
@@ -70,6 +83,7 @@ __all__ = [
     "Baseline",
     "Best",
     "Cell",
+    "Certificate",
     "ChangeKey",
     "Checkpoint",
     "ClipByGlobalNorm",
@@ -77,6 +91,8 @@ __all__ = [
     "CreatedKey",
     "CrossEntropy",
     "DType",
+    "Dale",
+    "DaleBalanced",
     "Device",
     "Divergence",
     "DryRun",
@@ -86,12 +102,16 @@ __all__ = [
     "FeedForwardCell",
     "FieldError",
     "GRUCell",
+    "Gaussian",
     "HeldOut",
+    "Identity",
+    "Initialisation",
     "Job",
     "JobError",
     "JobStatus",
     "Key",
     "LSTMCell",
+    "LayerCertificate",
     "LayerState",
     "LeakyCell",
     "LinearCell",
@@ -104,6 +124,7 @@ __all__ = [
     "NewKey",
     "NewModel",
     "Noise",
+    "Orthogonal",
     "Page",
     "PoissonNLL",
     "PredictRequest",
@@ -123,11 +144,13 @@ __all__ = [
     "Series",
     "Served",
     "Serving",
+    "SpectralRadius",
     "State",
     "Task",
     "TaskData",
     "TrainJob",
     "Training",
+    "Uniform",
     "VanillaCell",
     "Worker",
 ]

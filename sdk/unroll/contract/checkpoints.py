@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from unroll.contract.base import Name, Request, Response
+from unroll.contract.connectivity import Certificate
 from unroll.contract.network import Network
 
 
@@ -30,6 +31,8 @@ class Checkpoint(Response):
     resumable: bool
     """Whether the optimiser's state is still kept, so that training can go on from here."""
     network: Network
+    certificate: Certificate | None = None
+    """What was counted in the recurrent weights; null for a cell that has none."""
     created_at: datetime
 
 

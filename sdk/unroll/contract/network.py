@@ -13,20 +13,8 @@ from pydantic import Field
 
 from unroll.contract.base import Request
 from unroll.contract.cells import Cell
+from unroll.contract.connectivity import Connectivity, Initialisation, Uniform
 from unroll.contract.limits import MAX_WIDTH
-
-
-class Connectivity(Request):
-    """Constraints on W_hh. This version has the unconstrained network; other values are refused."""
-
-    dale: None = None
-    """Dale's law; null: units may both excite and inhibit."""
-    density: Annotated[float, Field(ge=1.0, le=1.0, strict=False)] = 1.0
-    """Fraction of the entries of W_hh that may be non-zero."""
-    symmetry: Literal["none"] = "none"
-    """Symmetry of W_hh."""
-    autapses: Literal[True] = True
-    """Whether units may connect to themselves (the diagonal of W_hh)."""
 
 
 class Network(Request):
@@ -45,3 +33,5 @@ class Network(Request):
     """The state before the first step: zeros, or learned (c of an LSTM too)."""
     connectivity: Connectivity = Connectivity()
     """Constraints on the recurrent weights."""
+    initialisation: Initialisation = Uniform()
+    """How W_hh starts."""

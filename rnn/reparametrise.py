@@ -1,0 +1,121 @@
+"""Weights that keep their constraints by construction: the optimiser moves raw parameters, the network has their image.
+
+    W_hh = s ∘ |M ∘ S(V)|      V raw, S the symmetric or antisymmetric part (V ± Vᵀ)/2, M the mask, s Dale's signs
+    τ = dt (1 + e^-θ)          θ raw, so τ > dt
+    W_hy = V ∘ e               e: which units are read
+
+and the gradient is pulled back through these maps (|·|' = 1 at 0, so that no weight is stuck there). Where a tensor is
+not constrained, raw and used are the same numbers. A frozen tensor's gradient is zero.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from rnn import connectivity, parameters
+from unroll.contract import LeakyCell, Network
+
+
+def is_constrained(network: Network) -> bool:
+    """Whether raw and used parameters differ."""
+    c = network.connectivity
+    learned = isinstance(network.cell, LeakyCell) and network.cell.learn_tau != "no"
+    return learned or not (c.dale is None and c.density == 1 and c.mask is None and c.symmetry == "none" and c.autapses)
+
+
+def raw(network: Network, used_RP: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Raw parameters whose image is `used_RP`, which keeps the constraints."""
+    raw_RP = used_RP.copy()
+    if isinstance(network.cell, LeakyCell):
+        for name, tau in parameters.views(raw_RP, network).items():
+            if name.endswith(".tau"):
+                tau[...] = -np.log(tau / network.cell.dt - 1)
+    return raw_RP
+
+
+class Constraints:
+    """Raw parameters, used parameters and gradients, each [R, P]: `apply` before `forward`, `pull_back` after."""
+
+    def __init__(self, network: Network, raw_RP: Tensor) -> None:
+        """`used` is `raw_RP` itself if nothing is constrained."""
+        self._network = network
+        self._constrained = is_constrained(network)
+        self.used = torch.zeros_like(raw_RP) if self._constrained else raw_RP
+        self._raw = raw_RP
+        self._frozen = [
+            slice(slot.start, slot.stop)
+            for slot in parameters.layout(network)
+            if slot.name.rpartition(".")[2] in network.connectivity.frozen
+        ]
+        R, H = len(raw_RP), network.cell.hidden_size
+        sign_H, read_H = connectivity.signs(network), connectivity.read_units(network)
+        self._sign_H = None if sign_H is None else torch.as_tensor(sign_H).to(raw_RP)
+        self._read_H = None if read_H is None else torch.as_tensor(read_H).to(raw_RP)
+        self._layers: list[tuple[str, Tensor | None]] = []
+        self._direction: dict[str, Tensor] = {}
+        self._raw_views, self._used_views = (parameters.views(flat, network) for flat in (raw_RP, self.used))
+        for n in range(network.num_layers if "layers.0.W_hh" in self._raw_views else 0):
+            masks = [connectivity.mask(network, n, r) for r in range(R)]
+            allowed = None
+            if masks[0] is not None:
+                allowed = torch.as_tensor(np.stack([m for m in masks if m is not None])).to(raw_RP).view(R, 1, H, H)
+            self._layers.append((f"layers.{n}.W_hh", allowed))
+        if self._constrained:
+            self.apply()
+
+    def apply(self) -> None:
+        """Set `used` from the raw parameters."""
+        if not self._constrained:
+            return
+        network = self._network
+        self.used.copy_(self._raw)
+        for name, allowed in self._layers:
+            W = self._symmetrised(self._blocks(self._raw_views[name]))
+            if allowed is not None:
+                W = W * allowed
+            if self._sign_H is not None:
+                self._direction[name] = torch.where(W < 0, -self._sign_H, self._sign_H)
+                W = W.abs() * self._sign_H
+            self._blocks(self._used_views[name]).copy_(W)
+        for name, tau in self._used_views.items():
+            if isinstance(network.cell, LeakyCell) and name.endswith(".tau"):
+                torch.exp(-self._raw_views[name], out=tau).add_(1.0).mul_(network.cell.dt)
+        if self._read_H is not None:
+            self._used_views["readout.W_hy"].mul_(self._read_H)
+
+    def pull_back(self, gradients_RP: Tensor) -> None:
+        """From the gradient of the used parameters to that of the raw ones, in place."""
+        network = self._network
+        if self._constrained:
+            views = parameters.views(gradients_RP, network)
+            for name, allowed in self._layers:
+                g = self._blocks(views[name])
+                if self._sign_H is not None:
+                    g.mul_(self._direction[name])
+                if allowed is not None:
+                    g.mul_(allowed)
+                if network.connectivity.symmetry != "none":
+                    g.copy_(self._symmetrised(g))
+            for name, g in views.items():
+                if isinstance(network.cell, LeakyCell) and name.endswith(".tau"):
+                    g.mul_(network.cell.dt - self._used_views[name])
+            if self._read_H is not None:
+                views["readout.W_hy"].mul_(self._read_H)
+        for part in self._frozen:
+            gradients_RP[:, part] = 0.0
+
+    def _blocks(self, W_RAH: Tensor) -> Tensor:
+        """[R, gates, H, H], a view."""
+        H = W_RAH.shape[-1]
+        return W_RAH.view(len(W_RAH), -1, H, H)
+
+    def _symmetrised(self, W: Tensor) -> Tensor:
+        symmetry = self._network.connectivity.symmetry
+        if symmetry == "none":
+            return W
+        return (W + W.mT) / 2 if symmetry == "symmetric" else (W - W.mT) / 2

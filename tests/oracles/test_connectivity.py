@@ -1,0 +1,251 @@
+"""Constraints hold by construction, their gradients are those of the constrained network, and they survive training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from rnn import connectivity, parameters, reparametrise
+from rnn.bptt import BPTT
+from rnn.check import check
+from rnn.errors import ConfigurationError
+from rnn.events import Checkpoint
+from rnn.reparametrise import Constraints
+from rnn.state import load_weights
+from tests.oracles import equations
+from tests.unit.rnn.jobs import bits, job, last_checkpoint, only, run
+from unroll.contract import (
+    MSE,
+    Adam,
+    Connectivity,
+    Dale,
+    DaleBalanced,
+    FeedForwardCell,
+    Gaussian,
+    GRUCell,
+    Identity,
+    LeakyCell,
+    LSTMCell,
+    Network,
+    Orthogonal,
+    SpectralRadius,
+    TrainJob,
+    VanillaCell,
+)
+
+H = 6
+BAND: Any = [[int(abs(i - j) < 3) for j in range(H)] for i in range(H)]
+CONSTRAINTS: dict[str, Connectivity] = {
+    "dale": Connectivity(dale=Dale(excitatory=0.5, readout="excitatory")),
+    "signs": Connectivity(dale=Dale(signs=[1, -1, -1, 1, 1, -1])),
+    "sparse": Connectivity(density=0.4),
+    "no-autapses": Connectivity(autapses=False),
+    "symmetric": Connectivity(symmetry="symmetric"),
+    "antisymmetric": Connectivity(symmetry="antisymmetric"),
+    "mask": Connectivity(mask=BAND),
+    "dale-sparse-no-autapses": Connectivity(dale=Dale(), density=0.6, autapses=False),
+    "symmetric-sparse-no-autapses": Connectivity(symmetry="symmetric", density=0.6, autapses=False),
+    "antisymmetric-masked": Connectivity(symmetry="antisymmetric", mask=BAND),
+    "symmetric-all-excite": Connectivity(symmetry="symmetric", dale=Dale(excitatory=1.0)),
+}
+CELLS: list[Any] = [
+    VanillaCell(hidden_size=H),
+    LeakyCell(hidden_size=H, leak="potentials", learn_tau="per_unit"),
+    LSTMCell(hidden_size=H),
+    GRUCell(hidden_size=H),
+]
+
+
+def network(cell: Any, constraint: Connectivity, **fields: Any) -> Network:
+    return Network(cell=cell, input_size=1, output_size=1, connectivity=constraint, **fields)
+
+
+def training(net: Network, **fields: Any) -> TrainJob:
+    return job(**fields).model_copy(update={"model": net})
+
+
+@pytest.mark.parametrize("name", CONSTRAINTS)
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.type)
+def test_raw_gradients_are_those_of_autograd_through_the_constraint(cell: Any, name: str):
+    net = network(cell, CONSTRAINTS[name], num_layers=2)
+    R, T, B = 2, 5, 3
+    used_RP = parameters.initialise(net, 2, R, "float64")
+    raw_RP = torch.from_numpy(reparametrise.raw(net, used_RP))
+    raw_RP += torch.randn(raw_RP.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64) / 10
+    constraints = Constraints(net, raw_RP)
+    gradients_RP = torch.zeros_like(raw_RP)
+    engine = BPTT(net, constraints.used, gradients_RP, T, B)
+    x, target = torch.randn(2, R, T, B, 1, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    engine.x_RTBI.copy_(x)
+    engine.target_RTBO.copy_(target)
+    engine.forward()
+    engine.backward()
+    constraints.pull_back(gradients_RP)
+
+    leaf = raw_RP.clone().requires_grad_()
+    sign_H, read_H = connectivity.signs(net), connectivity.read_units(net)
+    total = torch.zeros((), dtype=torch.float64)
+    for r in range(R):
+        tensors = {}
+        for full, raw in parameters.views(leaf, net).items():
+            tensor = raw[r]
+            if full.endswith("W_hh"):
+                V = tensor.view(-1, H, H)
+                if net.connectivity.symmetry != "none":
+                    V = (V + V.mT) / 2 if net.connectivity.symmetry == "symmetric" else (V - V.mT) / 2
+                allowed = connectivity.mask(net, int(full.split(".")[1]), r)
+                V = V if allowed is None else V * torch.from_numpy(allowed)
+                tensor = (V if sign_H is None else V.abs() * torch.from_numpy(sign_H)).reshape(-1, H)
+            elif full.endswith("tau"):
+                tensor = cell.dt * (1 + torch.exp(-tensor))
+            elif full.endswith("W_hy") and read_H is not None:
+                tensor = tensor * torch.from_numpy(read_H)
+            tensors[full] = tensor
+        total = total + equations.cost(torch, MSE(), equations.outputs(torch, net, tensors, x[r]), target[r])
+    total.backward()
+    assert leaf.grad is not None
+    assert float((gradients_RP - leaf.grad).norm() / leaf.grad.norm()) < 1e-9
+
+
+@pytest.mark.parametrize("name", CONSTRAINTS)
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.type)
+def test_no_checkpoint_of_a_training_run_breaks_its_constraint(cell: Any, name: str):
+    net = network(cell, CONSTRAINTS[name], num_layers=2)
+    events = run(training(net, steps=12, replicas=2, optimizer=Adam(lr=0.3), checkpoint_every=3))
+    checkpoints = only(Checkpoint, events)
+    assert len(checkpoints) >= 4
+    for checkpoint in checkpoints:
+        assert checkpoint.certificate is not None
+        assert [layer.violations for layer in checkpoint.certificate.layers] == [[0, 0], [0, 0]]
+        tensors = load_weights(checkpoint.weights).tensors
+        for n in range(2):
+            W = tensors[f"layers.{n}.W_hh"].reshape(2, -1, H, H)
+            if "symmetric" in name:
+                assert np.array_equal(W, -W.swapaxes(2, 3) if name.startswith("anti") else W.swapaxes(2, 3))
+            if not net.connectivity.autapses:
+                assert not W[:, :, range(H), range(H)].any()
+            if name == "signs":
+                assert (np.array([1, -1, -1, 1, 1, -1]) * W >= 0).all()
+    first, last = (load_weights(checkpoints[k].weights).tensors["layers.0.W_hh"] for k in (0, -1))
+    assert not np.array_equal(first, last), "the weights that may change were trained"
+
+
+def test_a_broken_constraint_is_counted():
+    net = network(CELLS[0], CONSTRAINTS["dale-sparse-no-autapses"])
+    tensors = {name: tensor.copy() for name, tensor in parameters.views(parameters.initialise(net, 0, 1), net).items()}
+    W = tensors["layers.0.W_hh"][0]
+    W[2, 2] = 1.0
+    sending = np.argwhere(W[:, 0] != 0)[0, 0]
+    W[sending, 0] *= -1
+    found = connectivity.certificate(net, tensors)
+    assert found is not None
+    assert found.layers[0].violations == [2]
+
+
+@pytest.mark.parametrize("name", ["dale", "antisymmetric-masked"])
+def test_a_constrained_run_resumes_bit_for_bit(name: str):
+    fields = {"steps": 9, "replicas": 2, "checkpoint_every": 4, "optimizer": Adam(lr=0.1)}
+    one = training(network(LeakyCell(hidden_size=H, learn_tau="shared"), CONSTRAINTS[name]), **fields)
+    whole = run(one)
+    middle = next(event for event in only(Checkpoint, whole) if event.step == 4)
+    resumed = run(one, resume=(middle.weights, middle.state))
+    assert [bits(event) for event in resumed] == [bits(event) for event in whole if event.step > 4]
+
+
+def test_frozen_tensors_keep_their_initial_values():
+    net = network(VanillaCell(hidden_size=H), Connectivity(frozen=["W_hh", "W_xh"], density=0.5))
+    start = parameters.views(parameters.initialise(net, 0, 2), net)
+    tensors = load_weights(last_checkpoint(run(training(net, replicas=2))).weights).tensors
+    for name, tensor in tensors.items():
+        assert np.array_equal(tensor, start[name]) == name.endswith(("W_hh", "W_xh"))
+
+
+def test_exactly_the_density_of_connections_exists_and_replicas_differ():
+    net = network(VanillaCell(hidden_size=20), Connectivity(density=0.25, autapses=False))
+    masks = [connectivity.mask(net, 0, r) for r in range(2)]
+    assert [m.sum() for m in masks if m is not None] == [95, 95]
+    assert not np.array_equal(masks[0], masks[1])
+
+
+@pytest.mark.parametrize("how", [SpectralRadius(radius=0.7), DaleBalanced(radius=1.2)])
+def test_a_spectral_radius_is_what_was_asked_for(how: Any):
+    constraint = Connectivity(dale=Dale(), density=0.5)
+    net = network(VanillaCell(hidden_size=40), constraint, initialisation=how)
+    W = parameters.views(parameters.initialise(net, 1, 2, "float64"), net)["layers.0.W_hh"]
+    np.testing.assert_allclose(np.abs(np.linalg.eigvals(W)).max(1), how.radius, rtol=1e-5)
+    found = connectivity.certificate(net, {"layers.0.W_hh": W})
+    assert found is not None
+    np.testing.assert_allclose(found.layers[0].spectral_radius, how.radius, rtol=1e-5)
+
+
+def test_balance_removes_the_outlier_that_dale_s_law_makes():
+    radii = []
+    for how in (Gaussian(), DaleBalanced(radius=1.0)):
+        net = network(VanillaCell(hidden_size=100), Connectivity(dale=Dale()), initialisation=how)
+        moduli = np.sort(
+            np.abs(np.linalg.eigvals(parameters.views(parameters.initialise(net, 0, 1), net)["layers.0.W_hh"][0]))
+        )
+        radii.append(moduli[-1] / moduli[-3])
+    assert radii[0] > 2, "unbalanced: one eigenvalue far outside the others"
+    assert radii[1] < 1.5
+
+
+def test_orthogonal_identity_and_gaussian_starts():
+    W = {}
+    for how in (Orthogonal(gain=1.5), Identity(scale=0.5), Gaussian(gain=2.0)):
+        net = network(VanillaCell(hidden_size=200), Connectivity(), initialisation=how)
+        tensors = parameters.views(parameters.initialise(net, 0, 1, "float64"), net)
+        W[how.type] = tensors["layers.0.W_hh"][0]
+    np.testing.assert_allclose(W["orthogonal"] @ W["orthogonal"].T, 2.25 * np.eye(200), atol=1e-12)
+    assert np.array_equal(W["identity"], 0.5 * np.eye(200))
+    assert W["gaussian"].std() * np.sqrt(200) == pytest.approx(2.0, rel=0.02)
+
+
+BAD: dict[str, tuple[Any, str]] = {
+    "dale-antisymmetric": (
+        {"connectivity": Connectivity(dale=Dale(), symmetry="antisymmetric")},
+        "connectivity/symmetry",
+    ),
+    "dale-symmetric": ({"connectivity": Connectivity(dale=Dale(), symmetry="symmetric")}, "connectivity/symmetry"),
+    "mask-and-density": (
+        {"connectivity": Connectivity(mask=[[1] * H for _ in range(H)], density=0.5)},
+        "connectivity/density",
+    ),
+    "mask-shape": ({"connectivity": Connectivity(mask=[[1]])}, "connectivity/mask"),
+    "mask-asymmetric": (
+        {"connectivity": Connectivity(mask=[[int(i <= j) for j in range(H)] for i in range(H)], symmetry="symmetric")},
+        "connectivity/mask",
+    ),
+    "signs-length": ({"connectivity": Connectivity(dale=Dale(signs=[1, -1]))}, "connectivity/dale/signs"),
+    "nothing-to-read": (
+        {"connectivity": Connectivity(dale=Dale(excitatory=0.0, readout="excitatory"))},
+        "connectivity/dale/readout",
+    ),
+    "identity-no-autapses": (
+        {"connectivity": Connectivity(autapses=False), "initialisation": Identity()},
+        "initialisation",
+    ),
+    "orthogonal-dale": ({"connectivity": Connectivity(dale=Dale()), "initialisation": Orthogonal()}, "initialisation"),
+    "balance-without-dale": ({"initialisation": DaleBalanced()}, "initialisation"),
+    "identity-lstm": ({"cell": LSTMCell(hidden_size=H), "initialisation": Identity()}, "initialisation"),
+    "feedforward-dale": (
+        {"cell": FeedForwardCell(hidden_size=H), "connectivity": Connectivity(dale=Dale())},
+        "connectivity",
+    ),
+    "feedforward-h0": ({"cell": FeedForwardCell(hidden_size=H), "h0": "trainable"}, "h0"),
+    "tau-below-dt": ({"cell": LeakyCell(hidden_size=H, dt=2.0, tau=1.0)}, "cell/tau"),
+    "tau-length": ({"cell": LeakyCell(hidden_size=H, tau=[5.0, 5.0])}, "cell/tau"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_contradiction_is_refused_with_its_place_and_reason(name: str):
+    fields, pointer = BAD[name]
+    net = Network(**({"cell": VanillaCell(hidden_size=H), "input_size": 1, "output_size": 1} | fields))
+    with pytest.raises(ConfigurationError) as error:
+        check(training(net))
+    assert error.value.pointer == f"/model/{pointer}"
+    assert len(error.value.detail) > 15
