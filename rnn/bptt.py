@@ -12,6 +12,8 @@ from torch import Tensor
 
 from rnn import noise, parameters
 from rnn.cells import make_layer
+from rnn.kernels import Engine
+from rnn.kernels.layer import NativeLayer
 from rnn.layer import Layer, LayerSpec
 from rnn.readout import Readout
 from unroll.contract import MSE, Loss, Network
@@ -23,7 +25,7 @@ class BPTT:
     Fill `x_RTBI` and `target_RTBO`, call `forward` and `backward`, read `loss_R` and the gradient matrix given. Works
     in the dtype and on the device of the parameters, which are read where they lie at every call. Without gradients
     only `forward` may be called, and no memory for `backward` is held. With `noisy` there is memory for the network's
-    noise, to be filled like the inputs.
+    noise, to be filled like the inputs. `engine` says whether layers run on the native kernel (`rnn.kernels`).
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class BPTT:
         *,
         weighted: bool = False,
         noisy: bool = False,
+        engine: Engine = "auto",
     ) -> None:
         weights = parameters.views(parameters_RP, network)
         gradients = None if gradients_RP is None else parameters.views(gradients_RP, network)
@@ -54,18 +57,20 @@ class BPTT:
                 noisy=noisy and noise.of(network).recurrent > 0,
                 dx_RTBI=below.dh_RTBH if below and gradients is not None else None,
             )
-            self.layers.append(make_layer(network.cell, spec))
+            self.layers.append(make_layer(network.cell, spec, engine))
         last = self.layers[-1]
         self.readout = Readout(
             loss or MSE(),
             _below("readout.", weights),
             None if gradients is None else _below("readout.", gradients),
             last.h_RTBH,
-            None if gradients is None else last.dh_RTBH,
+            None if gradients is None or isinstance(last, NativeLayer) else last.dh_RTBH,
             last_only=network.architecture == "many_to_one",
             weighted=weighted,
             noisy=noisy and noise.of(network).output > 0,
         )
+        if isinstance(last, NativeLayer):
+            self.readout.leave_to(last)
         self.x_RTBI, self.target_RTBO = self.layers[0].x_RTBI, self.readout.target_RTBO
         self.filled = [self.x_RTBI, self.target_RTBO]
         """What is to be filled for every batch: inputs, targets, the noise of each layer and of the output."""

@@ -1,6 +1,7 @@
 """What a job will cost, from its sizes alone. NumPy only, microseconds.
 
-Memory is counted from the buffers of `rnn.bptt`, `rnn.optimizers` and `rnn.evaluate`. Time is a model with few
+Memory is counted from the buffers of `rnn.bptt` in the workspace (the native kernel needs less), `rnn.optimizers` and
+`rnn.evaluate`. Time is a model with few
 constants, fitted to one core of an Intel Xeon (AVX-512, torch 2.13.0, float32, shapes from H = 10 to 256): a cost for
 each call, and rates for GEMMs, pointwise work and random numbers. Good to a factor of about three on a CPU of this
 decade; a GPU is not modelled.

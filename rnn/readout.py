@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from rnn import losses
+from rnn.kernels.layer import NativeLayer
 from unroll.contract import Loss
 
 
@@ -43,6 +44,8 @@ class Readout:
 
         self._product = torch.bmm if stacked else torch.mm
         self._loss, self._last_only = loss, last_only
+        self._own = weights, gradients
+        self._by_layer = False
         self._w = {name: matrices(w) for name, w in weights.items()}
         self._g = {name: matrices(g) for name, g in (gradients or {}).items()}
         first = T - 1 if last_only else 0
@@ -78,10 +81,16 @@ class Readout:
             torch.mean(read_RTB.flatten(1), 1, out=self.scale_R).mul_(self._elements)
         self.scale_R.reciprocal_()
 
+    def leave_to(self, layer: NativeLayer) -> None:
+        """Have the layer read itself out and take dL/dy, while its states are in the cache; the loss stays here."""
+        layer.read_out(*self._own, self.y_RTBO)
+        self._by_layer = True
+
     def outputs(self) -> Tensor:
         """Y [R, T, B, O], or [R, 1, B, O] with `last_only`; the memory is used again by `forward`."""
-        self._product(self._h, self._w["W_hy"].mT, out=self._y)
-        self._y.add_(self._w["b_y"].unsqueeze(-2))
+        if not self._by_layer:
+            self._product(self._h, self._w["W_hy"].mT, out=self._y)
+            self._y.add_(self._w["b_y"].unsqueeze(-2))
         if self.noise_RTBO is not None:
             self.y_RTBO.add_(self.noise_RTBO[:, self._read])
         return self.y_RTBO
@@ -99,8 +108,10 @@ class Readout:
         self.loss_R.mul_(self.scale_R)
 
     def backward(self) -> None:
-        """Write the readout's gradients, and fill dh."""
+        """Write the readout's gradients, and fill dh; or leave dL/dy to the layer that does."""
         dy = self._y.mul_(self._scale)
+        if self._by_layer:
+            return
         if self._last_only and self._dh_RTBH is not None:
             self._dh_RTBH.zero_()
         self._product(dy, self._w["W_hy"], out=self._dh)

@@ -53,7 +53,7 @@ class _Run:
         assert isinstance(job.model, Network)  # noqa: S101 - rnn.check has refused anything else
         network, training, R = job.model, job.training, job.replicas
         self._job, self._network, self._training = job, network, training
-        self._environment = environment.describe(str(device))
+        self._environment = environment.describe(str(device), network, job.dtype)
         self._step = 0
         self._best: state.Best | None = None
         self._frozen = state.Frozen.none(R)

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import torch
+
+from rnn import kernels
 from rnn.cells.gru import GRULayer
 from rnn.cells.leaky import LeakyLayer
 from rnn.cells.lstm import LSTMLayer
 from rnn.cells.vanilla import VanillaLayer
+from rnn.kernels import Engine
+from rnn.kernels.layer import NativeLayer
 from rnn.layer import Layer, LayerSpec
-from unroll.contract import Cell, GRUCell, LeakyCell, LinearCell, LSTMCell
+from unroll.contract import Cell, DType, GRUCell, LeakyCell, LinearCell, LSTMCell
 
 
-def make_layer(cell: Cell, spec: LayerSpec) -> Layer:
-    """The layer that runs this cell."""
+def make_layer(cell: Cell, spec: LayerSpec, engine: Engine = "auto") -> Layer:
+    """The layer that runs this cell, on the native kernel or in the workspace."""
+    W_xh = spec.weights["W_xh"]
+    dtype: DType = "float64" if W_xh.dtype == torch.float64 else "float32"
+    if engine == "native" or (engine == "auto" and kernels.chosen(cell, dtype, W_xh.device.type)):
+        return NativeLayer(spec, cell)
     if isinstance(cell, LeakyCell):
         return LeakyLayer(spec, cell)
     if isinstance(cell, LSTMCell):

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from rnn import parameters
+from rnn import kernels, parameters
 from rnn.bptt import BPTT
 from rnn.inference import Predictor
+from rnn.kernels import Engine
 from rnn.state import dump_weights
 from tests.oracles import equations
 from unroll.contract import (
@@ -49,13 +50,22 @@ CELLS: list[Any] = [
     LSTMCell(hidden_size=H, forget_bias=1.0),
     GRUCell(hidden_size=H),
 ]
-SHAPES = [(1, 1, 1, 1), (1, 6, 3, 1), (3, 5, 2, 1), (2, 4, 1, 2), (1, 3, 2, 3)]  # R, T, B, layers
 
 
 def name_of(cell: Any) -> str:
     return "-".join(
         str(value) for value in (cell.type, *(getattr(cell, k, "") for k in ("activation", "leak"))) if value
     )
+
+
+# Every cell on every engine that has it; the kernel's float64 is there for this.
+RUNS: list[Any] = [
+    pytest.param(cell, engine, id=f"{name_of(cell)}-{engine}")
+    for cell in CELLS
+    for engine in ("workspace", "native")
+    if engine == "workspace" or kernels.runs(cell)
+]
+SHAPES = [(1, 1, 1, 1), (1, 6, 3, 1), (3, 5, 2, 1), (2, 4, 1, 2), (1, 3, 2, 3)]  # R, T, B, layers
 
 
 def network(cell: Any, layers: int = 1, **fields: Any) -> Network:
@@ -73,11 +83,11 @@ def parameters_of(net: Network, replicas: int) -> torch.Tensor:
 
 
 def run(
-    net: Network, flat_RP: torch.Tensor, T: int, B: int, loss: Loss | None = None
+    net: Network, flat_RP: torch.Tensor, T: int, B: int, loss: Loss | None = None, engine: Engine = "auto"
 ) -> tuple[BPTT, torch.Tensor, torch.Tensor, torch.Tensor]:
     """The engine after two batches (what the first leaves must not matter), its gradients, and the second batch."""
     gradients_RP = torch.full_like(flat_RP, 99.0)
-    engine = BPTT(net, flat_RP, gradients_RP, T, B, loss)
+    bptt = BPTT(net, flat_RP, gradients_RP, T, B, loss, engine=engine)
     generator = torch.Generator().manual_seed(5)
     for _ in range(2):
         x, target = (
@@ -86,11 +96,11 @@ def run(
         )
         if loss is not None and loss.type != "mse":
             target = target.softmax(-1)
-        engine.x_RTBI.copy_(x)
-        engine.target_RTBO.copy_(target)
-        engine.forward()
-        engine.backward()
-    return engine, gradients_RP, x, target
+        bptt.x_RTBI.copy_(x)
+        bptt.target_RTBO.copy_(target)
+        bptt.forward()
+        bptt.backward()
+    return bptt, gradients_RP, x, target
 
 
 def by_autograd(
@@ -112,30 +122,30 @@ def distance(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("cell", CELLS, ids=name_of)
+@pytest.mark.parametrize(("cell", "engine"), RUNS)
 @pytest.mark.parametrize("architecture", ["many_to_many", "many_to_one"])
 def test_loss_and_gradients_are_those_of_autograd_over_the_equations(
-    cell: Any, shape: tuple[int, ...], architecture: Any
+    cell: Any, engine: Engine, shape: tuple[int, ...], architecture: Any
 ):
     R, T, B, layers = shape
     net = network(cell, layers, architecture=architecture)
     flat_RP = parameters_of(net, R)
-    engine, gradients_RP, x, target = run(net, flat_RP, T, B)
+    bptt, gradients_RP, x, target = run(net, flat_RP, T, B, engine=engine)
     losses, expected = by_autograd(net, flat_RP, x, target, MSE())
-    assert engine.loss_R.tolist() == pytest.approx(losses.tolist(), rel=1e-12)
+    assert bptt.loss_R.tolist() == pytest.approx(losses.tolist(), rel=1e-12)
     for name, gradient in parameters.views(gradients_RP, net).items():
         reference = parameters.views(expected, net)[name]
         np.testing.assert_allclose(gradient, reference, rtol=1e-8, atol=1e-12, err_msg=name)
     assert distance(gradients_RP, expected) < 1e-12
 
 
-@pytest.mark.parametrize("cell", CELLS, ids=name_of)
-def test_single_precision_agrees_to_its_rounding(cell: Any):
+@pytest.mark.parametrize(("cell", "engine"), RUNS)
+def test_single_precision_agrees_to_its_rounding(cell: Any, engine: Engine):
     net = network(cell, 2)
     flat_RP = parameters_of(net, 2).float()
-    engine, gradients_RP, x, target = run(net, flat_RP, 8, 5)
+    bptt, gradients_RP, x, target = run(net, flat_RP, 8, 5, engine=engine)
     losses, expected = by_autograd(net, flat_RP, x, target, MSE())
-    assert engine.loss_R.tolist() == pytest.approx(losses.tolist(), rel=2e-5)
+    assert bptt.loss_R.tolist() == pytest.approx(losses.tolist(), rel=2e-5)
     assert distance(gradients_RP, expected) < 2e-5
 
 
@@ -144,22 +154,23 @@ def test_single_precision_agrees_to_its_rounding(cell: Any):
 )
 @pytest.mark.parametrize("architecture", ["many_to_many", "many_to_one"])
 @pytest.mark.parametrize("replicas", [1, 3])
-def test_every_loss_has_the_gradient_of_its_equation(loss: Loss, architecture: Any, replicas: int):
+@pytest.mark.parametrize("engine", ["workspace", "native"])
+def test_every_loss_has_the_gradient_of_its_equation(loss: Loss, architecture: Any, replicas: int, engine: Engine):
     net = network(VanillaCell(hidden_size=H), architecture=architecture)
     flat_RP = parameters_of(net, replicas)
-    engine, gradients_RP, x, target = run(net, flat_RP, 5, 3, loss)
+    bptt, gradients_RP, x, target = run(net, flat_RP, 5, 3, loss, engine)
     losses, expected = by_autograd(net, flat_RP, x, target, loss)
-    assert engine.loss_R.tolist() == pytest.approx(losses.tolist(), rel=1e-12)
+    assert bptt.loss_R.tolist() == pytest.approx(losses.tolist(), rel=1e-12)
     assert distance(gradients_RP, expected) < 1e-12
 
 
-@pytest.mark.parametrize("cell", CELLS, ids=name_of)
+@pytest.mark.parametrize(("cell", "engine"), RUNS)
 @pytest.mark.parametrize("loss", [MSE(), CrossEntropy()], ids=lambda loss: loss.type)
-def test_complex_steps_agree_to_nine_digits_and_differences_to_six(cell: Any, loss: Loss):
+def test_complex_steps_agree_to_nine_digits_and_differences_to_six(cell: Any, engine: Engine, loss: Loss):
     """Central differences are taken only where no unit comes near a kink."""
     net = network(cell)
     flat_RP = parameters_of(net, 1)
-    _, gradients_RP, x, target = run(net, flat_RP, 4, 2, loss)
+    _, gradients_RP, x, target = run(net, flat_RP, 4, 2, loss, engine)
 
     def cost(flat: np.ndarray[Any, Any]) -> Any:
         tensors = {name: tensor[0] for name, tensor in parameters.views(flat[None], net).items()}
@@ -178,10 +189,11 @@ def test_complex_steps_agree_to_nine_digits_and_differences_to_six(cell: Any, lo
     ("cell", "module"), [(LSTMCell(hidden_size=7), torch.nn.LSTM), (GRUCell(hidden_size=7), torch.nn.GRU)]
 )
 @pytest.mark.parametrize("layers", [1, 2])
-def test_lstm_and_gru_are_those_of_torch_with_the_same_weights(cell: Any, module: Any, layers: int):
+@pytest.mark.parametrize("engine", ["workspace", "native"])
+def test_lstm_and_gru_are_those_of_torch_with_the_same_weights(cell: Any, module: Any, layers: int, engine: Engine):
     net = network(cell, layers, h0="zeros")
     flat_RP = parameters_of(net, 1)
-    engine, gradients_RP, x, target = run(net, flat_RP, 9, 5)
+    bptt, gradients_RP, x, target = run(net, flat_RP, 9, 5, engine=engine)
     theirs, readout = module(2, 7, layers, dtype=torch.float64), torch.nn.Linear(7, 3, dtype=torch.float64)
     names = {"W_xh": "weight_ih", "W_hh": "weight_hh", "b_x": "bias_ih", "b_h": "bias_hh"}
     w = {name: tensor[0] for name, tensor in parameters.views(flat_RP, net).items()}
@@ -189,25 +201,25 @@ def test_lstm_and_gru_are_those_of_torch_with_the_same_weights(cell: Any, module
     readout.load_state_dict({"weight": w["readout.W_hy"], "bias": w["readout.b_y"]})
     loss = torch.nn.functional.mse_loss(readout(theirs(x[0])[0]), target[0])
     loss.backward()
-    assert engine.loss_R[0].item() == pytest.approx(loss.item(), rel=1e-12)
+    assert bptt.loss_R[0].item() == pytest.approx(loss.item(), rel=1e-12)
     g = {name: tensor[0] for name, tensor in parameters.views(gradients_RP, net).items()}
     for n, (ours, name) in itertools.product(range(layers), names.items()):
         assert distance(g[f"layers.{n}.{ours}"], getattr(theirs, f"{name}_l{n}").grad) < 1e-12
     assert distance(g["readout.W_hy"], readout.weight.grad) < 1e-12
 
 
-@pytest.mark.parametrize("cell", CELLS, ids=name_of)
-def test_a_replica_in_a_stack_has_the_gradients_of_the_network_alone(cell: Any):
+@pytest.mark.parametrize(("cell", "engine"), RUNS)
+def test_a_replica_in_a_stack_has_the_gradients_of_the_network_alone(cell: Any, engine: Engine):
     net = network(cell, 2)
     flat_RP = parameters_of(net, 3)
-    _, together, x, target = run(net, flat_RP, 6, 4)
+    _, together, x, target = run(net, flat_RP, 6, 4, engine=engine)
     for r in range(3):
         alone_1P = torch.zeros_like(flat_RP[:1])
-        engine = BPTT(net, flat_RP[r : r + 1].clone(), alone_1P, 6, 4)
-        engine.x_RTBI.copy_(x[r : r + 1])
-        engine.target_RTBO.copy_(target[r : r + 1])
-        engine.forward()
-        engine.backward()
+        bptt = BPTT(net, flat_RP[r : r + 1].clone(), alone_1P, 6, 4, engine=engine)
+        bptt.x_RTBI.copy_(x[r : r + 1])
+        bptt.target_RTBO.copy_(target[r : r + 1])
+        bptt.forward()
+        bptt.backward()
         assert distance(together[r], alone_1P[0]) < 1e-12
 
 

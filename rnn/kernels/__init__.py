@@ -1,0 +1,52 @@
+"""The native CPU kernel: whole sequences of a layer, forward and backward, in C++ behind a plain C interface.
+
+    src/kernel.h     the sizes and addresses that the kernel works on
+    src/sequence.h   the passes over time; cells.h, gemm.h, vector.h: what they are made of
+    src/variant.cpp  compiled once for each instruction set; abi.cpp chooses among them at run time; threads.cpp
+    build.py         compiles it; without a C++ compiler the package works all the same, on the workspace engine
+    abi.py           loads it                        layer.py  the `Layer` that runs on it
+
+Replicas and sequences are dealt to threads once, and each thread runs its own through all time steps: there is no
+barrier inside a pass. Who gets what depends only on sizes and the number of threads, so results do not depend on how
+busy the machine is.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from rnn.kernels.abi import ACTIVATIONS, library
+from unroll.contract import Cell, DType
+
+Engine = Literal["auto", "workspace", "native"]
+"""Which implementation of a layer runs; auto: the kernel where it is the faster one and there is one."""
+
+VERSION = "native-1"
+"""The number is raised when the kernel's arithmetic changes, that is when the same job gives other bits."""
+
+
+def available() -> bool:
+    """Whether the kernel was built and can be loaded here."""
+    return library() is not None
+
+
+def instruction_set() -> str:
+    """What the kernel uses on this processor: avx512, avx2 or portable."""
+    kernel = library()
+    if kernel is None:
+        raise OSError("the native kernel was not built")
+    return str(kernel.unroll_instruction_set().decode())
+
+
+def runs(cell: Cell) -> bool:
+    """Whether the kernel has this cell: all but learned time constants, softplus and the feed-forward net."""
+    if cell.type == "vanilla":
+        return cell.activation in ACTIVATIONS
+    if cell.type == "leaky":
+        return cell.activation in ACTIVATIONS and cell.learn_tau == "no"
+    return cell.type in ("linear", "lstm", "gru")
+
+
+def chosen(cell: Cell, dtype: DType, device: str) -> bool:
+    """Whether `auto` is the kernel: on CPU in float32, for the cells that it has. Its float64 is for oracles."""
+    return device == "cpu" and dtype == "float32" and runs(cell) and available()

@@ -1,0 +1,117 @@
+"""The native kernel's C interface: mirrors `src/kernel.h` and `src/abi.cpp`. Pointers, no torch, no NumPy."""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import c_char_p, c_int64, c_void_p
+from functools import cache
+from pathlib import Path
+
+LIBRARY = Path(__file__).parent / "libunroll.so"
+CELLS = {"vanilla": 0, "leaky rates": 1, "leaky potentials": 2, "lstm": 3, "gru": 4}
+ACTIVATIONS = {"tanh": 0, "relu": 1, "identity": 2, "sigmoid": 3, "leaky_relu": 4, "saturated_relu": 5}
+TENSORS = ("W_xh", "b_x", "W_hh", "b_h", "W_hy", "b_y")
+ROW_BYTES = 64
+"""Rows of hidden units are padded to a multiple of this."""
+
+
+class CTensor(ctypes.Structure):
+    """R replicas of one tensor: the address of the first, and how many numbers further the next one lies."""
+
+    _fields_ = [("data", c_void_p), ("stride", c_int64)]
+
+
+class CTensors(ctypes.Structure):
+    """The tensors of a layer and its readout."""
+
+    _fields_ = [(name, CTensor) for name in TENSORS]
+
+
+_SIZES = (
+    "cell",
+    "activation",
+    "is_double",
+    "R",
+    "T",
+    "B",
+    "I",
+    "H",
+    "O",
+    "S",
+    "x_row",
+    "dx_row",
+    "dh_row",
+    "first_output",
+)
+_POINTERS = (
+    "x",
+    "h",
+    "c",
+    "gates",
+    "y",
+    "dy",
+    "dh",
+    "dx",
+    "noise",
+    "alpha",
+    "h_first",
+    "c_first",
+    "dh_first",
+    "dc_first",
+)
+
+
+class CProblem(ctypes.Structure):
+    """Sizes, and where everything lies."""
+
+    _fields_ = [
+        *((name, c_int64) for name in _SIZES),
+        *((name, c_void_p) for name in _POINTERS),
+        ("weights", CTensors),
+        ("gradients", CTensors),
+    ]
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """The kernel, or None where the package was built without a C++ compiler."""
+    try:
+        found = ctypes.CDLL(str(LIBRARY))
+    except OSError:
+        return None
+    found.unroll_instruction_set.restype = c_char_p
+    found.unroll_problem_bytes.restype = c_int64
+    found.unroll_plan.argtypes, found.unroll_plan.restype = [ctypes.POINTER(CProblem), c_int64, c_char_p], c_void_p
+    for name in ("unroll_forward", "unroll_backward", "unroll_free"):
+        function = getattr(found, name)
+        function.argtypes, function.restype = [c_void_p], None
+    # A library left by an older version of the source must not be believed.
+    return found if found.unroll_problem_bytes() == ctypes.sizeof(CProblem) else None
+
+
+class Plan:
+    """One problem, dealt to threads. `forward` and `backward` work on the memory that the problem names.
+
+    The caller keeps that memory alive. Raises OSError if this processor lacks `instruction_set` ("": the best it has).
+    """
+
+    def __init__(self, problem: CProblem, threads: int, instruction_set: str = "") -> None:
+        kernel = library()
+        if kernel is None:
+            raise OSError("the native kernel was not built")
+        self._kernel, self._problem = kernel, problem
+        self._handle = kernel.unroll_plan(problem, threads, instruction_set.encode())
+        if not self._handle:
+            raise OSError(f"no memory, or this processor has no {instruction_set}")
+
+    def forward(self) -> None:
+        """States and outputs of all time steps. Releases the GIL."""
+        self._kernel.unroll_forward(self._handle)
+
+    def backward(self) -> None:
+        """Gradients, after `forward` and with dL/dy (and dL/dh) in place. Releases the GIL."""
+        self._kernel.unroll_backward(self._handle)
+
+    def __del__(self) -> None:
+        if getattr(self, "_handle", None):
+            self._kernel.unroll_free(self._handle)

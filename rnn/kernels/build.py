@@ -1,0 +1,73 @@
+"""Compiles the native kernel with the system's C++ compiler, for the package's build, or as a script.
+
+Standard library only and no imports from this package, as the build runs it before anything is installed. One object a
+instruction set from the same source; which of them runs is decided where it runs.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+SOURCES = Path(__file__).parent / "src"
+LIBRARY = Path(__file__).parent / "libunroll.so"
+
+_COMMON = ["-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-fno-math-errno", "-ffp-contract=fast", "-Wall"]
+_X86 = {
+    "avx2": ["-mavx2", "-mfma"],
+    "avx512": ["-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw", "-mavx2", "-mfma"],
+}
+
+
+class BuildError(Exception):
+    """There is no C++ compiler, or it failed; the message holds what it said."""
+
+
+def compiler() -> str | None:
+    """The C++ compiler: what the environment variable CXX names, else the first of c++, g++ and clang++ there is."""
+    named = os.environ.get("CXX")
+    return shutil.which(named) if named else next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))), None)
+
+
+def build(library: Path = LIBRARY) -> None:
+    """Compile and link `library`; it is replaced only by one that is complete. Raises BuildError."""
+    found = compiler()
+    if found is None:
+        raise BuildError("no C++ compiler (looked for $CXX, c++, g++, clang++)")
+    variants: dict[str, list[str]] = {"portable": []} | (
+        _X86 if platform.machine().lower() in ("x86_64", "amd64") else {}
+    )
+    with tempfile.TemporaryDirectory(dir=library.parent) as folder:
+        jobs: list[tuple[str, str, list[str]]] = [("abi", "abi.cpp", []), ("threads", "threads.cpp", [])]
+        jobs += [(name, "variant.cpp", [*flags, f"-DVARIANT={name}"]) for name, flags in variants.items()]
+
+        def compile_one(job: tuple[str, str, list[str]]) -> str:
+            name, source, flags = job
+            out = str(Path(folder, f"{name}.o"))
+            _run([found, *_COMMON, *flags, "-c", str(SOURCES / source), "-o", out])
+            return out
+
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            objects = list(pool.map(compile_one, jobs))
+        linked = Path(folder, library.name)
+        _run([found, "-shared", "-pthread", *objects, "-o", str(linked)])
+        linked.replace(library)
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - the compiler, no shell
+    if done.returncode:
+        raise BuildError(f"{' '.join(command)}\n{done.stderr[-4000:]}")
+
+
+if __name__ == "__main__":
+    try:
+        build()
+    except BuildError as error:
+        sys.exit(f"error: {error}")

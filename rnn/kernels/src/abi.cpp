@@ -1,0 +1,166 @@
+// The plain C interface: what rnn/kernels/abi.py loads. Says which code runs on this processor, deals the sequences to
+// threads, and adds up the gradients of replicas that several threads share, in the threads' order.
+//
+// Who gets what depends on the sizes and the number of threads alone, so the same call gives the same bits however busy
+// the machine is.
+#include <cstdlib>
+#include <cstring>
+#include <vector>
+
+#include "kernel.h"
+#include "threads.h"
+
+using namespace unroll;
+
+static const InstructionSet *best() {
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512bw"))
+        return &avx512::code;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return &avx2::code;
+#endif
+    return &portable::code;
+}
+
+static const InstructionSet *named(const char *name) {
+    const InstructionSet *usable[] = {
+#if defined(__x86_64__)
+        &avx512::code, &avx2::code,
+#endif
+        &portable::code};
+    bool reached = false;  // a processor that has one of them has those after it
+    for (const InstructionSet *set : usable) {
+        reached = reached || set == best();
+        if (reached && !std::strcmp(name, set->name)) return set;
+    }
+    return nullptr;
+}
+
+namespace {
+
+constexpr int TENSORS = sizeof(Tensors) / sizeof(Tensor);
+
+Tensor *each(Tensors &tensors) { return reinterpret_cast<Tensor *>(&tensors); }
+
+// Sizes of one replica's tensors, in the order of Tensors.
+void sizes(const Problem &p, int64_t *n) {
+    const int64_t gates = p.cell == LSTM ? 4 : p.cell == GRU ? 3 : 1;
+    const int64_t of[TENSORS] = {gates * p.H * p.I, gates * p.H, gates * p.H * p.H, gates * p.H,
+                                 p.O * p.H,         p.O};
+    std::memcpy(n, of, sizeof of);
+}
+
+struct Plan {
+    Problem problem;
+    const InstructionSet *set;
+    int64_t threads;
+    std::vector<std::vector<Piece>> pieces;   // of each thread
+    std::vector<void *> scratch;              // of each thread
+    std::vector<std::vector<Tensors>> shared; // of each thread and piece: where gradients go that others add to
+    std::vector<void *> memory;
+};
+
+void *allocate(Plan &plan, int64_t bytes) {
+    void *p = std::aligned_alloc(64, (bytes + 63) / 64 * 64 + 64);
+    if (p) plan.memory.push_back(p);
+    return p;
+}
+
+template <class T> void add_up(const Plan &plan) {
+    int64_t n[TENSORS];
+    sizes(plan.problem, n);
+    std::vector<bool> begun(plan.problem.R, false);
+    for (int64_t thread = 0; thread < plan.threads; ++thread)
+        for (size_t i = 0; i < plan.pieces[thread].size(); ++i) {
+            Tensors part = plan.shared[thread][i], to = plan.problem.gradients;
+            if (!part.W_xh.data) continue;
+            const int64_t r = plan.pieces[thread][i].r;
+            for (int k = 0; k < TENSORS; ++k) {
+                if (!each(to)[k].data) continue;
+                T *out = static_cast<T *>(each(to)[k].data) + r * each(to)[k].stride;
+                const T *in = static_cast<T *>(each(part)[k].data);
+                if (begun[r])
+                    for (int64_t j = 0; j < n[k]; ++j) out[j] += in[j];
+                else
+                    std::memcpy(out, in, n[k] * sizeof(T));
+            }
+            begun[r] = true;
+        }
+}
+
+}  // namespace
+
+#define EXPORT __attribute__((visibility("default")))
+extern "C" {
+
+EXPORT const char *unroll_instruction_set() { return best()->name; }
+
+EXPORT int64_t unroll_problem_bytes() { return sizeof(Problem); }
+
+EXPORT void unroll_free(void *plan) {
+    if (!plan) return;
+    for (void *p : static_cast<Plan *>(plan)->memory) std::free(p);
+    delete static_cast<Plan *>(plan);
+}
+
+// nullptr: no memory, or the processor lacks the instruction set that was asked for ("" is the best one).
+EXPORT void *unroll_plan(const Problem *problem, int64_t threads, const char *instruction_set) {
+    const InstructionSet *set = *instruction_set ? named(instruction_set) : best();
+    if (!set) return nullptr;
+    Plan *plan = new Plan{*problem, set, threads, {}, {}, {}, {}};
+    const Problem &p = plan->problem;
+    const int64_t size = p.is_double ? 8 : 4, total = p.R * p.B;
+    int64_t n[TENSORS];
+    sizes(p, n);
+    for (int64_t thread = 0; thread < threads; ++thread) {
+        std::vector<Piece> pieces;
+        std::vector<Tensors> shared;
+        int64_t scratch = 0;
+        for (int64_t at = total * thread / threads, end = total * (thread + 1) / threads; at < end;) {
+            const int64_t r = at / p.B, stop = (r + 1) * p.B < end ? (r + 1) * p.B : end;
+            const Piece piece{r, at - r * p.B, stop - r * p.B};
+            Tensors part{};
+            if (piece.b1 - piece.b0 < p.B)
+                for (int k = 0; k < TENSORS; ++k)
+                    if (!(each(part)[k].data = allocate(*plan, n[k] * size))) return unroll_free(plan), nullptr;
+            pieces.push_back(piece);
+            shared.push_back(part);
+            const int64_t need = set->scratch_bytes(p, piece.b1 - piece.b0);
+            scratch = need > scratch ? need : scratch;
+            at = stop;
+        }
+        plan->pieces.push_back(pieces);
+        plan->shared.push_back(shared);
+        plan->scratch.push_back(allocate(*plan, scratch));
+        if (!plan->scratch.back()) return unroll_free(plan), nullptr;
+    }
+    return plan;
+}
+
+EXPORT void unroll_forward(void *handle) {
+    const Plan &plan = *static_cast<Plan *>(handle);
+    Team::of(plan.threads).run([&](int64_t thread) {
+        for (const Piece &piece : plan.pieces[thread]) plan.set->forward(plan.problem, piece, plan.scratch[thread]);
+    });
+}
+
+EXPORT void unroll_backward(void *handle) {
+    const Plan &plan = *static_cast<Plan *>(handle);
+    Team::of(plan.threads).run([&](int64_t thread) {
+        for (size_t i = 0; i < plan.pieces[thread].size(); ++i) {
+            const Piece &piece = plan.pieces[thread][i];
+            Tensors to = plan.shared[thread][i];
+            if (!to.W_xh.data) {  // the whole batch of its replica: straight to its place
+                const int64_t size = plan.problem.is_double ? 8 : 4;
+                to = plan.problem.gradients;
+                for (int k = 0; k < TENSORS; ++k)
+                    if (each(to)[k].data)
+                        each(to)[k].data = static_cast<char *>(each(to)[k].data) + piece.r * each(to)[k].stride * size;
+            }
+            plan.set->backward(plan.problem, piece, plan.scratch[thread], to);
+        }
+    });
+    plan.problem.is_double ? add_up<double>(plan) : add_up<float>(plan);
+}
+}

@@ -1,0 +1,153 @@
+// Small matrix products on memory that is already where it is needed: register tiles over packed panels.
+//
+//     C[m,n] = start[m,n] + Σ_s Σ_k A_s[m,k] B_s[k,n]
+//
+// over a few segments s (for instance the input and the state), written once. A tile is up to ROWS rows by WIDTH
+// vectors of C, kept in registers over all k of all segments: with AVX-512 24 of the 32 registers accumulate.
+#pragma once
+#include "vector.h"
+
+namespace unroll {
+namespace VARIANT {
+
+#if VECTOR_BYTES == 64
+constexpr int WIDTH = 4;
+constexpr int rows_of(int width) { return width == 4 ? 6 : 8; }
+#else  // 16 registers
+constexpr int WIDTH = 2;
+constexpr int rows_of(int width) { return width == 2 ? 5 : 8; }
+#endif
+constexpr int ROWS = 8;
+constexpr int MOST_SEGMENTS = 64;
+
+// A[m,k] = a[m * a_row + k], or a[k * a_row + m] in the transposed product; B[k,·] = b + k * b_row + first column.
+template <class T> struct Segment {
+    const T *a;
+    int64_t a_row;
+    const T *b;
+    int64_t b_row;
+    int64_t K;
+};
+
+// start: nullptr is zero; start_row = 0 gives every row the same.
+template <class T> using Tile = void (*)(const Segment<T> *, int, const T *start, int64_t start_row, T *c, int64_t c_row);
+
+template <class T, int M, int N, bool TRANSPOSED>
+void tile(const Segment<T> *segments, int count, const T *start, int64_t start_row, T *c, int64_t c_row) {
+    constexpr int W = lanes<T>;
+    Vec<T> sum[M][N];
+#pragma GCC unroll 8
+    for (int m = 0; m < M; ++m)
+#pragma GCC unroll 8
+        for (int n = 0; n < N; ++n) sum[m][n] = start ? load(start + m * start_row + n * W) : Vec<T>{};
+    for (int s = 0; s < count; ++s) {
+        const T *a = segments[s].a, *b = segments[s].b;
+        const int64_t a_row = segments[s].a_row, b_row = segments[s].b_row, K = segments[s].K;
+        for (int64_t k = 0; k < K; ++k) {
+            Vec<T> right[N];
+#pragma GCC unroll 8
+            for (int n = 0; n < N; ++n) right[n] = load(b + n * W);
+#pragma GCC unroll 8
+            for (int m = 0; m < M; ++m) {
+                const Vec<T> left = all(TRANSPOSED ? a[m] : a[m * a_row]);
+#pragma GCC unroll 8
+                for (int n = 0; n < N; ++n) sum[m][n] += left * right[n];
+            }
+            b += b_row;
+            a += TRANSPOSED ? a_row : 1;
+        }
+    }
+#pragma GCC unroll 8
+    for (int m = 0; m < M; ++m)
+#pragma GCC unroll 8
+        for (int n = 0; n < N; ++n) store(c + m * c_row + n * W, sum[m][n]);
+}
+
+template <class T, int N, bool TRANSPOSED> Tile<T> tile_of(int64_t m) {
+    constexpr int most = rows_of(N);
+    static const Tile<T> tiles[ROWS] = {
+        tile<T, 1, N, TRANSPOSED>, tile<T, 2, N, TRANSPOSED>, tile<T, 3, N, TRANSPOSED>,
+        tile<T, 4, N, TRANSPOSED>, tile<T, 5, N, TRANSPOSED>, tile<T, most < 6 ? most : 6, N, TRANSPOSED>,
+        tile<T, most < 7 ? most : 7, N, TRANSPOSED>, tile<T, most, N, TRANSPOSED>};
+    return tiles[m - 1];
+}
+
+template <class T, bool TRANSPOSED> Tile<T> tile_for(int64_t m, int n) {
+    if (n == 1) return tile_of<T, 1, TRANSPOSED>(m);
+    if (n == 2) return tile_of<T, 2, TRANSPOSED>(m);
+#if VECTOR_BYTES == 64
+    if (n == 3) return tile_of<T, 3, TRANSPOSED>(m);
+    return tile_of<T, 4, TRANSPOSED>(m);
+#else
+    return tile_of<T, 2, TRANSPOSED>(m);
+#endif
+}
+
+// [begin, end) of part i when n things are dealt to `parts` as evenly as possible.
+INLINE int64_t share(int64_t n, int64_t parts, int64_t i) { return n * i / parts; }
+
+// How the columns of C are cut into panels of at most WIDTH vectors, and B packed: panel after panel, row after row.
+template <class T> struct Panels {
+    int64_t vectors, count;
+    explicit Panels(int64_t columns) : vectors(up(columns, lanes<T>) / lanes<T>), count((vectors + WIDTH - 1) / WIDTH) {}
+    int64_t begin(int64_t panel) const { return share(vectors, count, panel) * lanes<T>; }
+    int width(int64_t panel) const { return int(share(vectors, count, panel + 1) - share(vectors, count, panel)); }
+    int64_t columns() const { return vectors * lanes<T>; }
+};
+
+// B[k,n] = w[k * k_stride + n * n_stride], K × columns, zero beyond; K * panels.columns() numbers.
+template <class T>
+void pack(const Panels<T> &panels, const T *w, int64_t k_stride, int64_t n_stride, int64_t K, int64_t columns, T *to) {
+    for (int64_t p = 0; p < panels.count; ++p) {
+        const int64_t first = panels.begin(p), wide = panels.width(p) * lanes<T>;
+        const int64_t real = columns - first < wide ? columns - first : wide;
+        for (int64_t k = 0; k < K; ++k, to += wide) {
+            const T *row = w + k * k_stride + first * n_stride;
+            for (int64_t n = 0; n < real; ++n) to[n] = row[n * n_stride];
+            for (int64_t n = real < 0 ? 0 : real; n < wide; ++n) to[n] = 0;
+        }
+    }
+}
+
+// C [M, panels.columns()] from packed B: segment s's B starts at segments[s].b; b_row is not read.
+template <class T>
+void multiply(const Panels<T> &panels, const Segment<T> *segments, int count, int64_t M, const T *start,
+              int64_t start_row, T *c, int64_t c_row) {
+    Segment<T> part[5];
+    for (int64_t p = 0; p < panels.count; ++p) {
+        const int64_t first = panels.begin(p), most = rows_of(panels.width(p)), blocks = (M + most - 1) / most;
+        for (int64_t i = 0; i < blocks; ++i) {
+            const int64_t m = share(M, blocks, i), rows = share(M, blocks, i + 1) - m;
+            for (int s = 0; s < count; ++s) {
+                part[s] = segments[s];
+                part[s].a += m * part[s].a_row;
+                part[s].b += first * part[s].K;
+                part[s].b_row = panels.width(p) * lanes<T>;
+            }
+            tile_for<T, false>(rows, panels.width(p))(
+                part, count, start ? start + m * start_row + first : nullptr, start_row, c + m * c_row + first, c_row);
+        }
+    }
+}
+
+// C [M, panels.columns()] += Σ_s A_sᵀ B_s, with A_s [K,M] and B_s [K,·] rows in memory: what weight gradients are.
+template <class T>
+void multiply_transposed(const Panels<T> &panels, const Segment<T> *segments, int count, int64_t M, T *c, int64_t c_row) {
+    Segment<T> part[MOST_SEGMENTS];
+    for (int64_t p = 0; p < panels.count; ++p) {
+        const int64_t first = panels.begin(p), most = rows_of(panels.width(p)), blocks = (M + most - 1) / most;
+        for (int64_t i = 0; i < blocks; ++i) {
+            const int64_t m = share(M, blocks, i), rows = share(M, blocks, i + 1) - m;
+            for (int s = 0; s < count; ++s) {
+                part[s] = segments[s];
+                part[s].a += m;
+                part[s].b += first;
+            }
+            T *out = c + m * c_row + first;
+            tile_for<T, true>(rows, panels.width(p))(part, count, out, c_row, out, c_row);
+        }
+    }
+}
+
+}  // namespace VARIANT
+}  // namespace unroll

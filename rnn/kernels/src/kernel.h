@@ -1,0 +1,67 @@
+// What the kernel computes on: sizes, and where everything lies. Plain C types: rnn/kernels/abi.py mirrors this struct.
+//
+// Axes as in rnn/__init__.py: R replicas, T time steps, B sequences, I inputs, H hidden units, O outputs. Rows of H
+// numbers are padded to a multiple of 64 bytes, S numbers a row, so that every vector load is aligned: h is [R,T,B,S].
+#pragma once
+#include <cstdint>
+
+namespace unroll {
+
+// One tensor of R replicas: replica r lies at data + r * stride, its own axes contiguous. data == nullptr: not there.
+struct Tensor {
+    void *data;
+    int64_t stride;
+};
+
+// Names as in rnn/parameters.py. Gated cells stack their gates along H: W_xh [G*H,I], W_hh [G*H,H], b [G*H].
+struct Tensors {
+    Tensor W_xh, b_x, W_hh, b_h, W_hy, b_y;
+};
+
+enum Cell : int64_t { VANILLA = 0, LEAKY_RATES = 1, LEAKY_POTENTIALS = 2, LSTM = 3, GRU = 4 };
+enum Activation : int64_t { TANH = 0, RELU = 1, IDENTITY = 2, SIGMOID = 3, LEAKY_RELU = 4, SATURATED_RELU = 5 };
+
+struct Problem {
+    int64_t cell, activation, is_double;
+    int64_t R, T, B, I, H, O;  // O = 0: no readout; then dL/dh comes from outside
+    int64_t S;                 // numbers in a row of h
+    int64_t x_row, dx_row, dh_row;  // numbers from one row of x, dx, dh to the next
+    int64_t first_output;  // y and dy begin at this time step: 0, or T - 1 where only the last one is read
+    void *x;         // [R,T,B,I]
+    void *h;         // [R,T,B,S], written by forward, read by backward
+    void *c;         // LSTM: cell states; leaky potentials: potentials; [R,T,B,S]
+    void *gates;     // what backward needs of the pre-activations' blocks [R,T,blocks,B,S]; vanilla and potentials: none
+    void *y;         // [R,T - first_output,B,O], written by forward
+    void *dy;        // the same of dL/dy, read by backward
+    void *dh;        // [R,T,B,H] or nullptr: what else reaches h, added to what comes through the readout
+    void *dx;        // [R,T,B,I] or nullptr where nobody asks
+    void *noise;     // [R,T,B,S] or nullptr: added to the pre-activations
+    void *alpha;     // leaky: dt/tau of each unit [S]
+    void *h_first;   // the state before the first step [R,B,S], or nullptr for zeros; potentials use c_first alone
+    void *c_first;
+    void *dh_first;  // its gradient [R,B,S], where there is such a state
+    void *dc_first;
+    Tensors weights;
+    Tensors gradients;  // written, not added to
+};
+
+// The sequences b0 … b1-1 of replica r: one thread runs them through the whole sequence.
+struct Piece {
+    int64_t r, b0, b1;
+};
+
+// One instruction set's code. Gradients of a piece go to `to`, laid out like the tensors of one replica.
+struct InstructionSet {
+    const char *name;
+    int64_t (*scratch_bytes)(const Problem &, int64_t rows);
+    void (*forward)(const Problem &, const Piece &, void *scratch);
+    void (*backward)(const Problem &, const Piece &, void *scratch, const Tensors &to);
+};
+
+namespace portable { extern const InstructionSet code; }
+#if defined(__x86_64__)
+namespace avx2 { extern const InstructionSet code; }
+namespace avx512 { extern const InstructionSet code; }
+#endif
+
+}  // namespace unroll
