@@ -10,6 +10,8 @@
 FROM python:3.11-slim AS build
 ARG TORCH_INDEX=""
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+# The native kernel is compiled here; what it is linked to is in the image that it is copied to.
+RUN apt-get update && apt-get install --yes --no-install-recommends g++ && rm -rf /var/lib/apt/lists/*
 RUN python -m venv /opt/unroll
 WORKDIR /src
 
@@ -18,7 +20,7 @@ COPY constraints.txt ./
 RUN /opt/unroll/bin/pip install -c constraints.txt ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} torch
 
 COPY sdk ./sdk
-COPY pyproject.toml LICENSE ./
+COPY pyproject.toml hatch_build.py LICENSE ./
 COPY rnn ./rnn
 COPY store ./store
 COPY worker ./worker

@@ -59,7 +59,7 @@ clean: ## remove caches and build outputs; .venv and data stay
 # --- the environment ----------------------------------------------------------------------------------------------
 # A stamp a purpose: newer than what declares the dependencies, there is nothing to do.
 
-DECLARED := pyproject.toml sdk/pyproject.toml constraints.txt
+DECLARED := pyproject.toml sdk/pyproject.toml constraints.txt hatch_build.py rnn/kernels/build.py $(wildcard rnn/kernels/src/*)
 
 # An environment works if its Python is still there and its scripts name it: not after the folder was moved or copied.
 WORKS := test -x $(BIN)/python && grep -qsF "$(CURDIR)/$(BIN)/python" $(BIN)/pip

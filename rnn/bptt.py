@@ -7,13 +7,15 @@ differentiated, so each row of the gradient is that replica's own.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor
 
 from rnn import noise, parameters
 from rnn.cells import make_layer
 from rnn.kernels import Engine
-from rnn.kernels.layer import NativeLayer
+from rnn.kernels.layer import NativeLayer, torch_alone
 from rnn.layer import Layer, LayerSpec
 from rnn.readout import Readout
 from unroll.contract import MSE, Loss, Network
@@ -81,8 +83,9 @@ class BPTT:
 
     def forward(self) -> None:
         """Run the networks over the batch and set `loss_R`."""
-        self.run()
-        self.readout.forward()
+        with self.threads():
+            self.run()
+            self.readout.forward()
 
     def run(self) -> None:
         """Run the layers, without readout and loss."""
@@ -97,11 +100,16 @@ class BPTT:
 
     def backward(self) -> None:
         """Set the gradients of the losses that `forward` has just computed. Once after each `forward`."""
-        self.readout.backward()
-        for layer in reversed(self.layers):
-            layer.backward()
-            for name in self._trainable:
-                torch.sum(layer.d_initial[name], 1, out=(layer.spec.gradients or {})[f"{name}0"])
+        with self.threads():
+            self.readout.backward()
+            for layer in reversed(self.layers):
+                layer.backward()
+                for name in self._trainable:
+                    torch.sum(layer.d_initial[name], 1, out=(layer.spec.gradients or {})[f"{name}0"])
+
+    def threads(self) -> AbstractContextManager[None]:
+        """What goes on between two steps belongs in here, so that torch's threads leave the kernel's their cores."""
+        return torch_alone() if isinstance(self.layers[-1], NativeLayer) else nullcontext()
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -96,9 +96,10 @@ class _Run:
         while True:
             self._step = step = self._step + 1
             was_frozen = self._frozen.step > 0
-            loss_R, norm_R = self._gradients(step)
-            loss_R[was_frozen] = norm_R[was_frozen] = np.nan
-            self._update(loss_R, norm_R)
+            with self._bptt.threads():
+                loss_R, norm_R = self._gradients(step)
+                loss_R[was_frozen] = norm_R[was_frozen] = np.nan
+                self._update(loss_R, norm_R)
 
             outcome: Outcome | None = None
             if step == total:

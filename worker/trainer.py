@@ -20,6 +20,7 @@ import numpy as np
 
 from rnn.errors import CheckpointError
 from rnn.events import Checkpoint, Diverged, Done, Evaluation, Event, Metrics
+from unroll.contract import Network
 from worker import failpoints, lifeline
 from worker.messages import Assignment, Batch, Failed, Item, Started, Steps
 
@@ -82,7 +83,8 @@ def _train(assignment: Assignment, outbox: Outbox, events: Connection, stop: thr
 
     torch.set_num_threads(assignment.threads)
     job, device = assignment.job, assignment.device
-    environment = describe(device)
+    network = job.model if isinstance(job.model, Network) else None  # rnn.train refuses anything else
+    environment = describe(device, network, job.dtype)
     _log(f"{assignment.job_id}, attempt {assignment.attempt}, from step {assignment.step}: {environment}")
     events.send(Started(environment))
     fault = failpoints.armed(job.name)

@@ -56,7 +56,9 @@ def build(library: Path = LIBRARY) -> None:
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             objects = list(pool.map(compile_one, jobs))
         linked = Path(folder, library.name)
-        _run([found, "-shared", "-pthread", *objects, "-o", str(linked)])
+        # Its own copy of the C++ runtime: the machine that it runs on may have none, or an older one.
+        static = ["-static-libstdc++", "-static-libgcc"] if sys.platform == "linux" else []
+        _run([found, "-shared", "-pthread", *static, *objects, "-o", str(linked)])
         linked.replace(library)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -12,6 +14,25 @@ from rnn import kernels
 from rnn.kernels.abi import ACTIVATIONS, CELLS, ROW_BYTES, CProblem, CTensor, Plan
 from rnn.layer import Layer, LayerSpec
 from unroll.contract import Cell, LeakyCell
+
+
+@contextmanager
+def torch_alone() -> Iterator[None]:
+    """Within it torch computes on the caller's thread.
+
+    Its own team spins for a while after each operation, on the cores that the kernel's threads need: with two cores and
+    small operations between two passes that cost a sixth of the step, and ten times that on a busy machine.
+    """
+    threads = torch.get_num_threads()
+    if threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
 
 _BLOCKS = {"leaky rates": 1, "lstm": 4, "gru": 4}
 """What each cell keeps of its pre-activations, in rows of H; the others keep nothing."""
@@ -34,6 +55,7 @@ class NativeLayer(Layer):
         )
         unit = ROW_BYTES // W_xh.element_size()
         S = -(-H // unit) * unit
+        self._threads = torch.get_num_threads()
         self._H, self._potentials, self._instruction_set = H, kind == "leaky potentials", instruction_set
         zeros = partial(torch.zeros, dtype=W_xh.dtype)
         self._zeros = zeros
@@ -125,7 +147,7 @@ class NativeLayer(Layer):
                 if tensor is not None:
                     assert tensor.is_contiguous()  # noqa: S101 - the kernel computes addresses
                     setattr(self._problem, name, tensor.data_ptr())
-            self._plan = Plan(self._problem, torch.get_num_threads(), self._instruction_set)
+            self._plan = Plan(self._problem, self._threads, self._instruction_set)
         return self._plan
 
     def forward(self) -> None:

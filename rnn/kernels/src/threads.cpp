@@ -7,7 +7,7 @@
 namespace unroll {
 
 // Long enough to bridge the gap between a training step's two passes, short enough not to take a core from others.
-static constexpr std::chrono::microseconds SPIN{50};
+static constexpr std::chrono::microseconds SPIN{200};
 
 template <class Condition> static bool spin_until(Condition holds) {
     const auto end = std::chrono::steady_clock::now() + SPIN;
