@@ -51,7 +51,10 @@ def check(job: TrainJob, *, named: bool) -> Checked:
     assert isinstance(job.model, Network)  # noqa: S101 - the caller resolved it
     try:
         rnn.check.check(job)
-        return Checked(rnn.parameters.count(job.model), rnn.tasks.baseline_loss(job.data))
+        return Checked(
+            rnn.parameters.count(job.model),
+            rnn.tasks.baseline_loss(job.data, job.model.architecture, job.training.loss),
+        )
     except ConfigurationError as error:
         inside = named and error.pointer.startswith("/model/")
         raise invalid("/model" if inside else error.pointer, error.code, error.detail) from None

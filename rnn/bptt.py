@@ -41,11 +41,20 @@ class BPTT:
         *,
         weighted: bool = False,
         noisy: bool = False,
+        carried: bool = False,
+        activity: float = 0.0,
         engine: Engine = "auto",
     ) -> None:
+        """With `carried` a batch may go on where the last one ended (see `continuing`).
+
+        `activity` is that of `Regularisation`; with it the workspace runs, where gradients of states can be added to.
+        """
         weights = parameters.views(parameters_RP, network)
         gradients = None if gradients_RP is None else parameters.views(gradients_RP, network)
         self.layers: list[Layer] = []
+        self.continuing = False
+        """Whether `initial` of the layers is what the caller set, rather than the network's h0."""
+        self._carried, self._activity = carried, activity
         self._trainable = parameters.state_names(network.cell) if network.h0 == "trainable" else ()
         for n in range(network.num_layers):
             below = self.layers[-1] if self.layers else None
@@ -55,11 +64,11 @@ class BPTT:
                 batch_size=batch_size,
                 weights=_below(f"layers.{n}.", weights),
                 gradients=None if gradients is None else _below(f"layers.{n}.", gradients),
-                carried=network.h0 == "trainable",
+                carried=carried or network.h0 == "trainable",
                 noisy=noisy and noise.of(network).recurrent > 0,
                 dx_RTBI=below.dh_RTBH if below and gradients is not None else None,
             )
-            self.layers.append(make_layer(network.cell, spec, engine))
+            self.layers.append(make_layer(network.cell, spec, "workspace" if activity else engine))
         last = self.layers[-1]
         self.readout = Readout(
             loss or MSE(),
@@ -93,19 +102,34 @@ class BPTT:
         for layer in self.layers:
             if below is not None:
                 layer.x_RTBI.copy_(below.h_RTBH)
-            for name in self._trainable:
-                layer.initial[name].copy_(layer.spec.weights[f"{name}0"].unsqueeze(1))
+            if not self.continuing:
+                for name in self._trainable:
+                    layer.initial[name].copy_(layer.spec.weights[f"{name}0"].unsqueeze(1))
+                if self._carried and not self._trainable:
+                    for state in layer.initial.values():
+                        state.zero_()
             layer.forward()
             below = layer
+
+    def activity_penalty(self) -> Tensor:
+        """The penalty on h², of the batch that `forward` has just run, [R]."""
+        means = [layer.h_RTBH.square().mean((1, 2, 3)) for layer in self.layers]
+        return torch.stack(means).sum(0).mul_(self._activity)
 
     def backward(self) -> None:
         """Set the gradients of the losses that `forward` has just computed. Once after each `forward`."""
         with self.threads():
             self.readout.backward()
             for layer in reversed(self.layers):
+                if self._activity:
+                    layer.dh_RTBH.add_(layer.h_RTBH, alpha=2 * self._activity / layer.h_RTBH[0].numel())
                 layer.backward()
                 for name in self._trainable:
-                    torch.sum(layer.d_initial[name], 1, out=(layer.spec.gradients or {})[f"{name}0"])
+                    gradient = (layer.spec.gradients or {})[f"{name}0"]
+                    if self.continuing:
+                        gradient.zero_()
+                    else:
+                        torch.sum(layer.d_initial[name], 1, out=gradient)
 
     def threads(self) -> AbstractContextManager[None]:
         """What goes on between two steps belongs in here, so that torch's threads leave the kernel's their cores."""

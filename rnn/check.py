@@ -25,6 +25,7 @@ def check(job: TrainJob) -> None:
             detail = f"task {task.name} needs {field} {width}, not {getattr(network, field)}"
             raise ConfigurationError(f"/model/{field}", "width_mismatch", detail)
 
+    _check_training(job, task)
     total = job.replicas * parameters.count(network)
     if total > MAX_PARAMETERS:
         detail = (
@@ -46,3 +47,24 @@ def check(job: TrainJob) -> None:
                 f"more than {MAX_ACTIVATIONS:,}"
             )
             raise ConfigurationError(pointer, "too_many_activations", detail)
+
+
+def _check_training(job: TrainJob, task: tasks.SequenceTask) -> None:
+    training = job.training
+    window = training.bptt.window
+    if window is not None and window > task.time_steps:
+        detail = f"a window of {window} steps is longer than the sequences, {task.time_steps}"
+        raise ConfigurationError("/training/bptt/window", "contradiction", detail)
+    if window is not None and training.regularisation.activity:
+        detail = "the penalty on activity is not available with a truncation window"
+        raise ConfigurationError("/training/regularisation/activity", "not_available", detail)
+    if training.loss.type not in task.losses:
+        detail = f"targets of {task.name} are for {' or '.join(task.losses)}, not for {training.loss.type}"
+        raise ConfigurationError("/training/loss/type", "contradiction", detail)
+    if (
+        training.regularisation.orthogonality
+        and isinstance(job.model, Network)
+        and job.model.cell.type == "feedforward"
+    ):
+        detail = "a feed-forward cell has no recurrent weights"
+        raise ConfigurationError("/training/regularisation/orthogonality", "contradiction", detail)

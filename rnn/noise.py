@@ -23,6 +23,11 @@ def of(network: Network) -> Noise:
     return network.cell.noise if isinstance(network.cell, LeakyCell) else Noise()
 
 
+def none() -> Noise:
+    """No noise."""
+    return Noise()
+
+
 class TrainingNoise:
     """Adds to the inputs, and overwrites the noise of pre-activations and outputs, all [R, T, B, …]."""
 

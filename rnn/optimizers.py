@@ -1,4 +1,4 @@
-"""Adam and SGD on all replicas at once, through torch's own fused updates, and what a diverged replica needs.
+"""Optimisers on all replicas at once, through torch's own fused updates, and what a diverged replica needs.
 
 Parameters and moments are one tensor [K, R, P] (K = 1 + number of moments), so that copying or freezing a replica is
 one operation. The functional forms of torch.optim are used rather than its classes: the moments stay ours to save and
@@ -8,6 +8,7 @@ restore, a step costs half, and none of the classes' lazy imports (a second) sta
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.optim.adam import adam
+from torch.optim.adamw import adamw
+from torch.optim.rmsprop import rmsprop
 from torch.optim.sgd import sgd
 
 from rnn.state import moment_names
-from unroll.contract import SGD, Adam
+from unroll.contract import Adam, AdamW, Clip, ClipByValue, RMSprop
+from unroll.contract import Optimizer as Config
 
 
 class Optimizer:
@@ -29,28 +33,34 @@ class Optimizer:
 
     def __init__(
         self,
-        config: Adam | SGD,
+        config: Config,
         parameters_RP: npt.NDArray[Any],
         device: torch.device,
         moments: dict[str, npt.NDArray[Any]] | None = None,
         steps_taken: int = 0,
+        kept: Sequence[slice] = (),
     ) -> None:
+        """`kept` are columns that never change (frozen tensors, which weight decay would shrink)."""
         names = moment_names(config)
         rows = [parameters_RP] + [np.zeros_like(parameters_RP) if moments is None else moments[name] for name in names]
-        self._config = config
+        self._config, self._kept = config, kept
         self._memory_KRP = torch.from_numpy(np.stack(rows)).to(device)
         self._before_KRP = torch.empty_like(self._memory_KRP)
         self._count = torch.tensor(float(steps_taken), device=device)
         self.parameters = self._memory_KRP[0]
         self.moments = {name: self._memory_KRP[1 + k] for k, name in enumerate(names)}
 
-    def step(self, gradients_RP: Tensor, frozen_R: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-        """One update of every replica that is not frozen.
+    def step(
+        self, gradients_RP: Tensor, frozen_R: npt.NDArray[np.bool_], lr: float | None = None
+    ) -> npt.NDArray[np.bool_]:
+        """One update of every replica that is not frozen, with the configured learning rate or `lr`.
 
         Returns which replicas it would have left with a number that is not finite; those are as they were before.
         """
         self._before_KRP.copy_(self._memory_KRP)
-        self._update(gradients_RP)
+        self._update(gradients_RP, self._config.lr if lr is None else lr)
+        for part in self._kept:
+            self.parameters[:, part] = self._before_KRP[0][:, part]
         if frozen_R.any():
             self._restore(frozen_R)
         # A sum is not finite if any number is not; it may also overflow, hence the exact look at each replica.
@@ -61,10 +71,10 @@ class Optimizer:
                 self._restore(broken_R)
         return broken_R
 
-    def _update(self, gradients_RP: Tensor) -> None:
+    def _update(self, gradients_RP: Tensor, lr: float) -> None:
         config = self._config
-        if isinstance(config, Adam):
-            adam(
+        if isinstance(config, Adam | AdamW):
+            (adam if isinstance(config, Adam) else adamw)(
                 [self.parameters],
                 [gradients_RP],
                 [self.moments["exp_avg"]],
@@ -75,10 +85,27 @@ class Optimizer:
                 amsgrad=False,
                 beta1=config.beta1,
                 beta2=config.beta2,
-                lr=config.lr,
-                weight_decay=0.0,
+                lr=lr,
+                weight_decay=config.weight_decay if isinstance(config, AdamW) else 0.0,
                 eps=config.eps,
                 maximize=False,
+            )
+            return
+        if isinstance(config, RMSprop):
+            rmsprop(
+                [self.parameters],
+                [gradients_RP],
+                [self.moments["square_avg"]],
+                [],
+                [self.moments["momentum_buffer"]] if config.momentum else [],
+                [self._count],
+                foreach=False,
+                lr=lr,
+                alpha=config.alpha,
+                eps=config.eps,
+                weight_decay=0.0,
+                momentum=config.momentum,
+                centered=False,
             )
             return
         # With a buffer of zeros, the rule of later steps, v = momentum v + g, gives v = g at the first, as it should.
@@ -89,7 +116,7 @@ class Optimizer:
             fused=True,
             weight_decay=0.0,
             momentum=config.momentum,
-            lr=config.lr,
+            lr=lr,
             dampening=0.0,
             nesterov=False,
             maximize=False,
@@ -100,6 +127,14 @@ class Optimizer:
         self._memory_KRP[:, rows] = self._before_KRP[:, rows]
 
 
-def clip_by_global_norm(gradients_RP: Tensor, norm_R: Tensor, max_norm: float) -> None:
-    """Scale a replica's gradient to `max_norm` where its norm is larger, in place (Pascanu, Mikolov & Bengio 2013)."""
-    gradients_RP.mul_((max_norm / norm_R).clamp_(max=1.0).unsqueeze(1))
+def clip(config: Clip, gradients_RP: Tensor, norm_R: Tensor) -> Tensor:
+    """Clip each replica's gradient in place; returns the fraction of it that was clipped, [R].
+
+    By global norm it is scaled to `max_norm` where its norm is larger (Pascanu, Mikolov & Bengio 2013): all or nothing.
+    """
+    if isinstance(config, ClipByValue):
+        clipped_RP = gradients_RP.abs() > config.max_value
+        gradients_RP.clamp_(-config.max_value, config.max_value)
+        return clipped_RP.to(norm_R).mean(1)
+    gradients_RP.mul_((config.max_norm / norm_R).clamp_(max=1.0).unsqueeze(1))
+    return (norm_R > config.max_norm).to(norm_R)

@@ -28,6 +28,12 @@ def is_constrained(network: Network) -> bool:
     return learned or not (c.dale is None and c.density == 1 and c.mask is None and c.symmetry == "none" and c.autapses)
 
 
+def frozen(network: Network) -> list[slice]:
+    """The columns of [R, P] that keep their initial values."""
+    kept = network.connectivity.frozen
+    return [slice(s.start, s.stop) for s in parameters.layout(network) if s.name.rpartition(".")[2] in kept]
+
+
 def raw(network: Network, used_RP: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Raw parameters whose image is `used_RP`, which keeps the constraints."""
     raw_RP = used_RP.copy()
@@ -47,11 +53,7 @@ class Constraints:
         self._constrained = is_constrained(network)
         self.used = torch.zeros_like(raw_RP) if self._constrained else raw_RP
         self._raw = raw_RP
-        self._frozen = [
-            slice(slot.start, slot.stop)
-            for slot in parameters.layout(network)
-            if slot.name.rpartition(".")[2] in network.connectivity.frozen
-        ]
+        self._frozen = frozen(network)
         R, H = len(raw_RP), network.cell.hidden_size
         sign_H, read_H = connectivity.signs(network), connectivity.read_units(network)
         self._sign_H = None if sign_H is None else torch.as_tensor(sign_H).to(raw_RP)

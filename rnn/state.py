@@ -25,7 +25,7 @@ from safetensors.numpy import load, save
 from rnn import parameters
 from rnn.errors import CheckpointError
 from rnn.events import Environment
-from unroll.contract import CONTRACT_VERSION, SGD, Adam, DType, Network, TrainJob
+from unroll.contract import CONTRACT_VERSION, Adam, AdamW, DType, Network, Optimizer, RMSprop, TrainJob
 
 FORMAT = 1
 _KEY = "unroll"
@@ -91,11 +91,12 @@ class State:
     """What the optimiser moves, [R, P], where constraints make the weights of it (see rnn.reparametrise)."""
 
 
-def moment_names(config: Adam | SGD) -> tuple[str, ...]:
+def moment_names(config: Optimizer) -> tuple[str, ...]:
     """The optimiser's running averages, in the order they are kept."""
-    if isinstance(config, Adam):
+    if isinstance(config, Adam | AdamW):
         return ("exp_avg", "exp_avg_sq")
-    return ("momentum_buffer",) if config.momentum else ()
+    averages = ("square_avg",) if isinstance(config, RMSprop) else ()
+    return (*averages, "momentum_buffer") if config.momentum else averages
 
 
 def dump_weights(network: Network, dtype: DType, flat_RP: Array) -> bytes:

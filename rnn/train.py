@@ -21,9 +21,12 @@ from rnn.check import check
 from rnn.evaluate import HeldOutLoss
 from rnn.events import Checkpoint, Diverged, Done, Evaluation, Event, Metrics, Outcome, Reason
 from rnn.noise import TrainingNoise
-from rnn.optimizers import Optimizer, clip_by_global_norm
+from rnn.optimizers import Optimizer, clip
+from rnn.regularise import WeightPenalty
 from rnn.reparametrise import Constraints
-from unroll.contract import Adam, Network, TaskData, Training, TrainJob, VanillaCell
+from rnn.schedule import learning_rate
+from rnn.truncated import TruncatedBPTT
+from unroll.contract import Adam, Network, Regularisation, TaskData, Training, TrainJob, VanillaCell
 
 
 def _never() -> bool:
@@ -53,13 +56,16 @@ class _Run:
         assert isinstance(job.model, Network)  # noqa: S101 - rnn.check has refused anything else
         network, training, R = job.model, job.training, job.replicas
         self._job, self._network, self._training = job, network, training
-        self._environment = environment.describe(str(device), network, job.dtype)
+        # With a penalty on activity no layer runs on the kernel.
+        on_kernel = network if not training.regularisation.activity else None
+        self._environment = environment.describe(str(device), on_kernel, job.dtype)
         self._step = 0
         self._best: state.Best | None = None
         self._frozen = state.Frozen.none(R)
         if resume is None:
             start = parameters.initialise(network, job.seed, R, job.dtype)
-            self._optimizer = Optimizer(training.optimizer, reparametrise.raw(network, start), device)
+            raw_RP = reparametrise.raw(network, start)
+            self._optimizer = Optimizer(training.optimizer, raw_RP, device, kept=reparametrise.frozen(network))
         else:
             weights, saved = state.restore(job, *resume)
             self._step, self._best, self._frozen = saved.step, saved.best, saved.frozen
@@ -69,15 +75,28 @@ class _Run:
                 device,
                 saved.moments,
                 saved.step,
+                kept=reparametrise.frozen(network),
             )
 
         task = tasks.resolve(job.data)
         self._constraints = Constraints(network, self._optimizer.parameters)
         parameters_RP = self._constraints.used
         self._gradients_RP = torch.zeros_like(parameters_RP)
-        self._bptt = BPTT(
-            network, parameters_RP, self._gradients_RP, task.time_steps, training.batch_size, training.loss, noisy=True
-        )
+        self._penalty = None
+        if training.regularisation != Regularisation():
+            self._penalty = WeightPenalty(network, training.regularisation, parameters_RP, self._gradients_RP)
+        shape = task.time_steps, training.batch_size
+        self._bptt: BPTT | TruncatedBPTT
+        if training.bptt.window is None:
+            activity = training.regularisation.activity
+            self._bptt = BPTT(
+                network, parameters_RP, self._gradients_RP, *shape, training.loss, noisy=True, activity=activity
+            )
+        else:
+            window = training.bptt.window
+            self._bptt = TruncatedBPTT(
+                network, parameters_RP, self._gradients_RP, *shape, training.loss, noisy=True, window=window
+            )
         self._held_out_loss = HeldOutLoss(network, parameters_RP, *task.held_out(training.held_out), training.loss)
         # On CPU these are the engine's own memory; on a GPU they are pinned and copied at every step.
         self._host = self._bptt.filled
@@ -97,8 +116,10 @@ class _Run:
             self._step = step = self._step + 1
             was_frozen = self._frozen.step > 0
             with self._bptt.threads():
-                loss_R, norm_R = self._gradients(step)
-                loss_R[was_frozen] = norm_R[was_frozen] = np.nan
+                metrics = self._gradients(step)
+                for value_R in metrics.values():
+                    value_R[was_frozen] = np.nan
+                loss_R, norm_R = metrics["loss"], metrics["gradient_norm"]
                 self._update(loss_R, norm_R)
 
             outcome: Outcome | None = None
@@ -107,7 +128,7 @@ class _Run:
             elif deadline is not None and time.monotonic() >= deadline:
                 outcome = "max_seconds"
             if outcome or step % training.log_every == 0:
-                yield Metrics(step, {"loss": loss_R, "gradient_norm": norm_R})
+                yield Metrics(step, metrics | self._rate(step))
             for r in np.flatnonzero((self._frozen.step > 0) & ~was_frozen):
                 yield Diverged(step, int(r), float(loss_R[r]), float(norm_R[r]))
             if np.all(self._frozen.step > 0):
@@ -127,8 +148,8 @@ class _Run:
                 yield Done(step, outcome)
                 return
 
-    def _gradients(self, step: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Losses and global gradient norms [R] at batch `step`."""
+    def _gradients(self, step: int) -> dict[str, npt.NDArray[np.float64]]:
+        """Metrics [R] at batch `step`, loss and global gradient norm among them; the gradients are clipped after it."""
         engine = self._bptt
         self._batches.fill(step)
         self._noise.draw(step)
@@ -136,19 +157,33 @@ class _Run:
             for memory, host in zip(engine.filled, self._host, strict=True):
                 memory.copy_(host, non_blocking=True)
         engine.forward()
+        rows = {"loss": engine.loss_R}
+        if self._penalty is not None and isinstance(engine, BPTT) and self._training.regularisation.activity:
+            rows["penalty"] = engine.activity_penalty()
         engine.backward()
+        if self._penalty is not None:
+            rows["penalty"] = self._penalty.add() + rows.get("penalty", 0.0)
         self._constraints.pull_back(self._gradients_RP)
-        norm_R = torch.linalg.vector_norm(self._gradients_RP, dim=1)
-        # One transfer for both; it also waits until the batch has been read, so the host may overwrite it.
-        loss_and_norm = torch.stack((engine.loss_R, norm_R)).cpu().numpy().astype(np.float64)
+        rows["gradient_norm"] = norm_R = torch.linalg.vector_norm(self._gradients_RP, dim=1)
         if self._training.clip is not None:
-            clip_by_global_norm(self._gradients_RP, norm_R, self._training.clip.max_norm)
-        return loss_and_norm[0], loss_and_norm[1]
+            rows["clipped_fraction"] = clip(self._training.clip, self._gradients_RP, norm_R)
+            rows["clipped_norm"] = torch.linalg.vector_norm(self._gradients_RP, dim=1)
+        # One transfer for all; it also waits until the batch has been read, so the host may overwrite it.
+        values = torch.stack(tuple(rows.values())).cpu().numpy().astype(np.float64)
+        return dict(zip(rows, values, strict=True))
+
+    def _rate(self, step: int) -> dict[str, npt.NDArray[np.float64]]:
+        """The learning rate [R], where it changes."""
+        if self._training.schedule is None and not self._training.warmup:
+            return {}
+        rate_R = np.full(self._job.replicas, learning_rate(self._training, step))
+        rate_R[self._frozen.step > 0] = np.nan
+        return {"learning_rate": rate_R}
 
     def _update(self, loss_R: npt.NDArray[np.float64], norm_R: npt.NDArray[np.float64]) -> None:
         """Update the replicas that are alive; freeze those whose loss, norm or update is not finite."""
         stopped = ~(np.isfinite(loss_R) & np.isfinite(norm_R))
-        stopped |= self._optimizer.step(self._gradients_RP, stopped)
+        stopped |= self._optimizer.step(self._gradients_RP, stopped, learning_rate(self._training, self._step))
         self._constraints.apply()
         new = stopped & (self._frozen.step == 0)
         self._frozen.step[new] = self._step

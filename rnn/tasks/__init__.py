@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from rnn.errors import ConfigurationError
 from rnn.tasks.integrate_noise import IntegrateNoise
 from rnn.tasks.sequences import Batches, SequenceTask
-from unroll.contract import Task, TaskData
+from unroll.contract import Architecture, Loss, Task, TaskData
 
 __all__ = ["Batches", "SequenceTask", "all", "baseline_loss", "get", "resolve"]
 
@@ -38,9 +38,13 @@ def resolve(data: TaskData) -> SequenceTask:
         raise ConfigurationError(f"/data/parameters/{pointer}", first["type"], first["msg"]) from None
 
 
-def baseline_loss(data: TaskData) -> float:
-    """Exact expected loss of the task's trivial predictor. Raises as `resolve`."""
-    return resolve(data).baseline_loss()
+def baseline_loss(data: TaskData, architecture: Architecture = "many_to_many", loss: Loss | None = None) -> float:
+    """Exact expected loss of the task's trivial predictor, as the job counts it. Raises as `resolve`."""
+    task, last_only = resolve(data), architecture == "many_to_one"
+    mean = task.baseline_loss(last_only=last_only)
+    if loss is not None and loss.type == "mse" and loss.over == "sequences":
+        return mean * task.output_size * (1 if last_only else task.time_steps)
+    return mean
 
 
 def _find(name: str) -> type[SequenceTask]:

@@ -34,9 +34,9 @@ class IntegrateNoise(SequenceTask):
         """T."""
         return self.length
 
-    def baseline_loss(self) -> float:
-        """(T + 1) / 2, the mean of the variances 1 … T of the running sum."""
-        return (self.length + 1) / 2
+    def baseline_loss(self, *, last_only: bool = False) -> float:
+        """(T + 1) / 2, the mean of the variances 1 … T of the running sum; T at the last step."""
+        return float(self.length) if last_only else (self.length + 1) / 2
 
     def draw(
         self, generators: Sequence[np.random.Generator], x_RTBI: npt.NDArray[Any], y_RTBO: npt.NDArray[Any]

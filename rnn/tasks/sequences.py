@@ -24,6 +24,8 @@ class SequenceTask(Request):
     output_size: ClassVar[int]
     predictor: ClassVar[str]
     """The trivial predictor of the baseline."""
+    losses: ClassVar[tuple[str, ...]] = ("mse",)
+    """The types of loss that its targets are for."""
     formula: ClassVar[str]
     """Its expected loss as a function of the parameters."""
 
@@ -33,8 +35,8 @@ class SequenceTask(Request):
         """T, the length of every sequence."""
 
     @abstractmethod
-    def baseline_loss(self) -> float:
-        """Exact expected mean squared error of the trivial predictor."""
+    def baseline_loss(self, *, last_only: bool = False) -> float:
+        """Exact expected mean squared error of the trivial predictor, over all steps or at the last one alone."""
 
     @abstractmethod
     def draw(

@@ -34,8 +34,8 @@ class Prediction:
     hidden: Floats | list[Floats] | None
     """[T, H] a sequence: the trajectory of the last layer; None unless it was asked for."""
     state: list[list[dict[str, Floats]]] | None
-    """The state after the last step, [sequence][layer]["h"] (an LSTM has "c" too): post it back to go on; None unless it
-    was asked for."""
+    """The state after the last step, [sequence][layer]["h"] (an LSTM has "c" too): post it back to go on; None unless
+    it was asked for."""
     model: str | None
     checkpoint: str
     replica: int | Literal["all"]

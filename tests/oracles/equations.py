@@ -29,18 +29,24 @@ def activate(xp: ModuleType, f: str, a: Any) -> Any:
     return a
 
 
-def layer(xp: ModuleType, cell: Any, w: dict[str, Any], x: Any, noise: Any = 0) -> Any:
-    """What the layer gives, [T, B, H], for x [T, B, I]."""
+def layer(xp: ModuleType, cell: Any, w: dict[str, Any], x: Any) -> Any:
+    """What the layer gives, [T, B, H], for x [T, B, I], from its own initial state."""
+    return layer_from(xp, cell, w, x, {})[0]
+
+
+def layer_from(
+    xp: ModuleType, cell: Any, w: dict[str, Any], x: Any, state: dict[str, Any]
+) -> tuple[Any, dict[str, Any]]:
+    """The same from a given state (h and c; the potential of a cell that leaks it), and the state after it."""
     H, B = cell.hidden_size, x.shape[1]
     zeros = 0 * (x[0, :, :1] @ w["W_xh"][:H, :1].T)
     h, c = (zeros + w[name] if name in w else zeros for name in ("h0", "c0"))
+    h, c = state.get("h", h), state.get("c", c)
     given = []
     for t in range(len(x)):
         z = x[t] @ w["W_xh"].T
         if "b_x" in w:
             z = z + w["b_x"]
-        if not isinstance(noise, int):
-            z = z + noise[t]
         if cell.type == "leaky":
             alpha = cell.dt / (w["tau"] if "tau" in w else xp.asarray(np.asarray(cell.tau)))
             if cell.leak == "rates":
@@ -69,7 +75,7 @@ def layer(xp: ModuleType, cell: Any, w: dict[str, Any], x: Any, noise: Any = 0) 
                 h = (1 - u) * n + u * h
         given.append(h)
     assert given[0].shape == (B, H)
-    return xp.stack(given)
+    return xp.stack(given), {"h": h, "c": c}
 
 
 def outputs(xp: ModuleType, network: Network, tensors: dict[str, Any], x: Any) -> Any:

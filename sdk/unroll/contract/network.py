@@ -16,6 +16,8 @@ from unroll.contract.cells import Cell
 from unroll.contract.connectivity import Connectivity, Initialisation, Uniform
 from unroll.contract.limits import MAX_WIDTH
 
+Architecture = Literal["many_to_many", "many_to_one"]
+
 
 class Network(Request):
     """The configuration of one recurrent network."""
@@ -25,7 +27,7 @@ class Network(Request):
     """I, the width of x[t]."""
     output_size: Annotated[int, Field(ge=1, le=MAX_WIDTH)]
     """O, the width of y[t]."""
-    architecture: Literal["many_to_many", "many_to_one"] = "many_to_many"
+    architecture: Architecture = "many_to_many"
     """Which steps have inputs and outputs; many_to_many: every step has both; many_to_one: one output, at the end."""
     num_layers: Annotated[int, Field(ge=1, le=16)] = 1
     """Stacked recurrent layers, each of hidden_size; a layer's input is the h[t] of the layer below."""

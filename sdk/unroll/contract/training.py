@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from unroll.contract.base import Request, default_type
-from unroll.contract.limits import MAX_BATCH, MAX_STEPS
+from unroll.contract.limits import MAX_BATCH, MAX_LENGTH, MAX_STEPS
 
+Penalty = Annotated[float, Field(ge=0, strict=False)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 Every = Annotated[int, Field(ge=1, le=MAX_STEPS)]
 
@@ -57,6 +58,36 @@ class Adam(Request):
     """Added to the root of the second moment."""
 
 
+class AdamW(Request):
+    """Adam with weight decay that does not go through the moments (Loshchilov & Hutter 2019)."""
+
+    type: Literal["adamw"] = "adamw"
+    lr: PositiveFloat = 1e-3
+    """Learning rate."""
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Decay of the first moment."""
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    """Decay of the second moment."""
+    eps: PositiveFloat = 1e-8
+    """Added to the root of the second moment."""
+    weight_decay: Annotated[float, Field(ge=0, strict=False)] = 1e-2
+    """Every step takes lr * weight_decay of each parameter away, biases included."""
+
+
+class RMSprop(Request):
+    """Steps divided by the root of a running mean of squared gradients (Tieleman & Hinton 2012)."""
+
+    type: Literal["rmsprop"] = "rmsprop"
+    lr: PositiveFloat = 1e-2
+    """Learning rate."""
+    alpha: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    """Decay of the running mean."""
+    eps: PositiveFloat = 1e-8
+    """Added to the root."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Momentum."""
+
+
 class SGD(Request):
     """Stochastic gradient descent, with momentum if asked for: v = momentum v + g, w = w - lr v."""
 
@@ -75,11 +106,66 @@ class ClipByGlobalNorm(Request):
     """The largest norm that is left as it is (Pascanu, Mikolov & Bengio 2013)."""
 
 
+class ClipByValue(Request):
+    """Move each number of a replica's gradient into +-max_value."""
+
+    type: Literal["value"] = "value"
+    max_value: PositiveFloat
+    """The largest modulus that is left as it is."""
+
+
+class StepDecay(Request):
+    """The learning rate is multiplied by `factor` after every `every` steps."""
+
+    type: Literal["step"] = "step"
+    every: Every
+    """Steps between two decays."""
+    factor: Annotated[float, Field(gt=0, le=1, strict=False)] = 0.1
+    """What each decay leaves."""
+
+
+class ExponentialDecay(Request):
+    """The learning rate is halved every `half_life` steps, smoothly."""
+
+    type: Literal["exponential"] = "exponential"
+    half_life: Every
+    """Steps to half the learning rate."""
+
+
+class CosineDecay(Request):
+    """The learning rate falls along half a cosine to `final` of it over `steps`, and stays there."""
+
+    type: Literal["cosine"] = "cosine"
+    steps: Every
+    """Steps of the fall."""
+    final: Annotated[float, Field(ge=0, le=1, strict=False)] = 0.0
+    """The fraction that is left."""
+
+
 class BPTT(Request):
     """Backpropagation through time."""
 
-    window: None = None
-    """Truncation window in time steps; null: the whole sequence."""
+    window: Annotated[int, Field(ge=1, le=MAX_LENGTH)] | None = None
+    """Truncation window in time steps: the state is carried from window to window, gradients do not cross; one update
+    a batch. null: the whole sequence."""
+
+
+class Regularisation(Request):
+    """What is minimised besides the loss; reported apart from it, as `penalty`."""
+
+    l1: Penalty = 0.0
+    """Times the sum of |w| over W_xh, W_hh and W_hy."""
+    l2: Penalty = 0.0
+    """Times half the sum of w^2 over W_xh, W_hh and W_hy."""
+    activity: Penalty = 0.0
+    """Times the mean of h^2 over units, steps and sequences, summed over layers."""
+    orthogonality: Penalty = 0.0
+    """Times the sum of the squared entries of W'W - I, for each W_hh (and gate)."""
+
+
+Optimizer = Annotated[Adam | AdamW | SGD | RMSprop, Field(discriminator="type"), default_type("adam")]
+Clip = Annotated[ClipByGlobalNorm | ClipByValue, Field(discriminator="type"), default_type("global_norm")]
+Schedule = Annotated[StepDecay | ExponentialDecay | CosineDecay, Field(discriminator="type")]
 
 
 class HeldOut(Request):
@@ -100,10 +186,16 @@ class Training(Request):
     """B, sequences in the batch of each replica."""
     loss: Loss = MSE()
     """What is minimised."""
-    clip: ClipByGlobalNorm | None = None
+    regularisation: Regularisation = Regularisation()
+    """What is minimised besides."""
+    clip: Clip | None = None
     """Gradient clipping; null: none."""
-    optimizer: Annotated[Adam | SGD, Field(discriminator="type"), default_type("adam")] = Adam()
+    optimizer: Optimizer = Adam()
     """How parameters follow the gradient."""
+    schedule: Schedule | None = None
+    """How the learning rate falls; null: it stays."""
+    warmup: Annotated[int, Field(ge=0, le=MAX_STEPS)] = 0
+    """Steps over which the learning rate first rises from zero, linearly."""
     bptt: BPTT = BPTT()
     """How gradients flow back through time."""
     held_out: HeldOut = HeldOut()

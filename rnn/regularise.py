@@ -1,0 +1,50 @@
+"""Penalties on the weights, and their gradients. Of each replica's own weights, as used (constraints applied).
+
+    l1              λ Σ |w|                      λ sign(w)
+    l2              λ/2 Σ w²                     λ w                      over W_xh, W_hh, W_hy
+    orthogonality   λ ‖WᵀW - I‖²_F               4 λ W (WᵀW - I)          for each W_hh and gate
+
+The penalty on activity needs the states: `rnn.bptt.BPTT.activity_penalty`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rnn import parameters
+from unroll.contract import Network, Regularisation
+
+
+class WeightPenalty:
+    """Adds its gradients to those of the loss."""
+
+    def __init__(self, network: Network, config: Regularisation, used_RP: Tensor, gradients_RP: Tensor) -> None:
+        self._config = config
+        weights, gradients = (parameters.views(flat, network) for flat in (used_RP, gradients_RP))
+        pairs = {name: (w, gradients[name]) for name, w in weights.items() if ".W_" in name}
+        self._pairs = list(pairs.values()) if config.l1 or config.l2 else []
+        H = network.cell.hidden_size
+        self._recurrent = [
+            (w.view(len(w), -1, H, H), g.view(len(g), -1, H, H))
+            for name, (w, g) in pairs.items()
+            if config.orthogonality and name.endswith("W_hh")
+        ]
+        self._identity = torch.eye(H if self._recurrent else 0, dtype=used_RP.dtype, device=used_RP.device)
+        self._zeros_R = used_RP.new_zeros(len(used_RP))
+
+    def add(self) -> Tensor:
+        """Add the gradients; returns the penalties, [R]."""
+        config, penalty_R = self._config, self._zeros_R.clone()
+        for w, g in self._pairs:
+            if config.l1:
+                g.add_(w.sign(), alpha=config.l1)
+                penalty_R.add_(w.abs().sum((1, 2)), alpha=config.l1)
+            if config.l2:
+                g.add_(w, alpha=config.l2)
+                penalty_R.add_(w.square().sum((1, 2)), alpha=config.l2 / 2)
+        for W, g in self._recurrent:
+            excess = W.mT @ W - self._identity
+            g.add_(W @ excess, alpha=4 * config.orthogonality)
+            penalty_R.add_(excess.square().sum((1, 2, 3)), alpha=config.orthogonality)
+        return penalty_R

@@ -1,0 +1,107 @@
+"""Truncated backpropagation through time: a sequence in windows, the state carried, gradients kept within each window.
+
+With windows of K steps, dL/dh[t] has only the terms of the losses up to the end of t's window (Williams & Peng 1990).
+The gradients of all windows are added up and make one update, so that a window of T steps is full BPTT. Memory for
+states and their gradients is that of one window.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from rnn import losses, noise
+from rnn.bptt import BPTT
+from rnn.kernels import Engine
+from unroll.contract import MSE, Loss, Network
+
+
+class TruncatedBPTT:
+    """What `rnn.bptt.BPTT` is, with a window: fill `filled`, call `forward`, `backward`, read `loss_R` and gradients.
+
+    `forward` does all the work, as each window's gradients must be taken before its memory is used again.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        parameters_RP: Tensor,
+        gradients_RP: Tensor,
+        time_steps: int,
+        batch_size: int,
+        loss: Loss | None = None,
+        *,
+        window: int,
+        noisy: bool = False,
+        engine: Engine = "auto",
+    ) -> None:
+        loss = loss or MSE()
+        R, T, B, O = len(parameters_RP), time_steps, batch_size, network.output_size  # noqa: E741
+        zeros = partial(torch.zeros, dtype=parameters_RP.dtype, device=parameters_RP.device)
+        self.x_RTBI, self.target_RTBO = zeros(R, T, B, network.input_size), zeros(R, T, B, O)
+        self.loss_R = zeros(R)
+        self._total_RP, self._gradients_RP = torch.zeros_like(gradients_RP), gradients_RP
+        self._last_only = network.architecture == "many_to_one"
+        kinds = noise.of(network) if noisy else noise.none()
+        self.filled = [self.x_RTBI, self.target_RTBO]
+        if kinds.recurrent:
+            self.filled += [zeros(R, T, B, network.cell.hidden_size) for _ in range(network.num_layers)]
+        if kinds.output:
+            self.filled.append(zeros(R, T, B, O))
+        engines: dict[int, BPTT] = {}
+        self._windows: list[tuple[BPTT, slice]] = []
+        for start in range(0, T, window):
+            steps = min(window, T - start)
+            if steps not in engines:
+                engines[steps] = BPTT(
+                    network, parameters_RP, gradients_RP, steps, B, loss, noisy=noisy, carried=True, engine=engine
+                )
+                elements = losses.elements(loss, 1 if self._last_only else T, B, O)
+                engines[steps].readout.scale_R.fill_(1.0 / elements)
+            self._windows.append((engines[steps], slice(start, start + steps)))
+        # A window's last state, kept while its memory is used again.
+        self._state = [
+            {name: torch.zeros_like(state) for name, state in layer.initial.items()}
+            for layer in self._windows[0][0].layers
+        ]
+
+    def forward(self) -> None:
+        """Run all windows; set `loss_R`."""
+        self.loss_R.zero_()
+        self._total_RP.zero_()
+        for n, (engine, part) in enumerate(self._windows):
+            for whole, memory in zip(self.filled, engine.filled, strict=True):
+                memory.copy_(whole[:, part])
+            engine.continuing = n > 0
+            if n > 0:
+                self._set_states(engine)
+            if self._last_only and n < len(self._windows) - 1:
+                engine.run()
+                self._keep_states(engine)
+                continue
+            engine.forward()
+            self._keep_states(engine)
+            self.loss_R.add_(engine.loss_R)
+            engine.backward()
+            self._total_RP.add_(self._gradients_RP)
+
+    def backward(self) -> None:
+        """Set the gradients."""
+        self._gradients_RP.copy_(self._total_RP)
+
+    def threads(self) -> AbstractContextManager[None]:
+        """See `rnn.bptt.BPTT.threads`."""
+        return self._windows[0][0].threads()
+
+    def _keep_states(self, engine: BPTT) -> None:
+        for kept, layer in zip(self._state, engine.layers, strict=True):
+            for name, state in layer.final.items():
+                kept[name].copy_(state)
+
+    def _set_states(self, engine: BPTT) -> None:
+        for kept, layer in zip(self._state, engine.layers, strict=True):
+            for name, state in kept.items():
+                layer.initial[name].copy_(state)
