@@ -39,12 +39,12 @@ _BLOCKS = {"leaky rates": 1, "lstm": 4, "gru": 4}
 
 
 class NativeLayer(Layer):
-    """CPU, float32 or float64. As many threads as torch has when the layer is made.
+    """CPU, float32 or float64. Runs on `threads`, or as many as torch has when the layer is made.
 
     Rows of hidden units are padded to 64 bytes, so the tensors given out are strided views.
     """
 
-    def __init__(self, spec: LayerSpec, cell: Cell, instruction_set: str = "") -> None:
+    def __init__(self, spec: LayerSpec, cell: Cell, instruction_set: str = "", threads: int = 0) -> None:
         W_xh = spec.weights["W_xh"]
         if not kernels.runs(cell) or W_xh.device.type != "cpu":
             raise ValueError(f"the native kernel has no {cell.type} cell like this one, or not on this device")
@@ -55,7 +55,7 @@ class NativeLayer(Layer):
         )
         unit = ROW_BYTES // W_xh.element_size()
         S = -(-H // unit) * unit
-        self._threads = torch.get_num_threads()
+        self._threads = threads or torch.get_num_threads()
         self._H, self._potentials, self._instruction_set = H, kind == "leaky potentials", instruction_set
         zeros = partial(torch.zeros, dtype=W_xh.dtype)
         self._zeros = zeros

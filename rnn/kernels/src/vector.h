@@ -43,7 +43,7 @@ INLINE Float tanh(Float x) {
     x = x > end ? end : x;
     x = x < -end ? -end : x;
     const Float u = x * x;
-    Float p = u * 1.3319054304097449e-08f + 2.058316746344613e-05f;
+    Float p = u * 1.3319054304097449e-08f + 2.058346744613314e-05f;
     p = p * u + 0.0034940336855235846f;
     p = p * u + 0.1337971720651475f;
     p = p * u + 0.9999999790404684f;
