@@ -34,16 +34,20 @@ def check(job: TrainJob) -> None:
         )
         raise ConfigurationError("/model/cell/hidden_size", "too_many_parameters", detail)
 
-    hidden = network.cell.hidden_size
-    wide = max(hidden, network.input_size, network.output_size)
-    for pointer, size in (
-        ("/training/batch_size", job.training.batch_size * job.replicas),
-        ("/training/held_out/size", job.training.held_out.size),
+    # What a step keeps for its backward pass, in each layer and gate; held-out sequences are evaluated a few at a time.
+    hidden, data = network.cell.hidden_size, max(network.input_size, network.output_size)
+    kept = hidden * network.num_layers * len(parameters.gates(network.cell))
+    window = job.training.bptt.window or task.time_steps
+    for pointer, size, steps, wide in (
+        ("/training/batch_size", job.training.batch_size * job.replicas, window, kept),
+        ("/training/batch_size", job.training.batch_size * job.replicas, task.time_steps, data),
+        ("/training/held_out/size", job.training.held_out.size, task.time_steps, data),
+        ("/replicas", job.replicas, task.time_steps, kept),
     ):
-        values = size * task.time_steps * wide
+        values = size * steps * wide
         if values > MAX_ACTIVATIONS:
             detail = (
-                f"{size:,} sequences of {task.time_steps:,} steps and width {wide:,} are {values:,} values, "
+                f"{size:,} sequences of {steps:,} steps and width {wide:,} are {values:,} values, "
                 f"more than {MAX_ACTIVATIONS:,}"
             )
             raise ConfigurationError(pointer, "too_many_activations", detail)

@@ -11,11 +11,18 @@ import numpy as np
 import numpy.typing as npt
 
 from rnn.randomness import Purpose, Stream
-from unroll.contract import Certificate, LayerCertificate, Network
+from unroll.contract import Certificate, LayerCertificate, LeakyCell, Network
 
 Array = npt.NDArray[Any]
 _LARGEST = 10**9
 """R H³ (of each gate) up to which spectral radii are computed: about a second."""
+
+
+def is_constrained(network: Network) -> bool:
+    """Whether raw and used parameters differ."""
+    c = network.connectivity
+    learned = isinstance(network.cell, LeakyCell) and network.cell.learn_tau != "no"
+    return learned or not (c.dale is None and c.density == 1 and c.mask is None and c.symmetry == "none" and c.autapses)
 
 
 def signs(network: Network) -> npt.NDArray[np.int8] | None:

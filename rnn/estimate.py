@@ -10,6 +10,9 @@ decade; a GPU is not modelled.
 from __future__ import annotations
 
 from rnn import parameters, tasks
+from rnn.chunks import chunk_size
+from rnn.connectivity import is_constrained
+from rnn.noise import of
 from rnn.state import moment_names
 from unroll.contract import Network, TrainJob
 
@@ -22,23 +25,45 @@ _SECONDS_PER_PARAMETER = 2e-9
 _BYTES_PER_TIME_STEP = 4_200
 """Of views and prepared calls, which do not depend on the width."""
 
+_TRAJECTORIES = {
+    "vanilla": (3, 4, 1, 3),
+    "linear": (3, 4, 1, 3),
+    "feedforward": (3, 4, 1, 3),
+    "leaky": (5, 9, 3, 5),
+    "lstm": (13, 23, 7, 12),
+    "gru": (13, 22, 7, 11),
+}
+"""Numbers that a layer keeps for each hidden unit, step and sequence: in training of one network and of each of
+several, and in evaluation of one and of each of several."""
+
 
 def memory_bytes(job: TrainJob) -> int:
-    """Peak memory of the trainer's tensors, without the interpreter and its libraries (about 250 MB)."""
+    """Peak memory of the trainer's tensors, without the interpreter and its libraries (about 250 MB).
+
+    Counted for the workspace; the native kernel needs less, a third at the least.
+    """
     network, training = _network(job), job.training
     task = tasks.resolve(job.data)
     R, T, B, N = job.replicas, task.time_steps, training.batch_size, training.held_out.size
-    I, H, O = network.input_size, network.cell.hidden_size, network.output_size  # noqa: E741
+    I, H, O, L = network.input_size, network.cell.hidden_size, network.output_size, network.num_layers  # noqa: E741
     P = parameters.count(network)
+    moments = len(moment_names(training.optimizer))
+    raw = 1 if is_constrained(network) else 0
     # Parameters and moments twice (as they were before the update), gradients, and their contiguous products.
-    learned = R * P * (2 * (1 + len(moment_names(training.optimizer))) + 2)
-    batch = R * T * B * (I + 1 + 3 * O)
-    trajectories = R * T * B * H * (4 if R > 1 else 3) + R * B * H
-    held_out = T * N * (I + O) + 4 * min(R * N * H, max(R * H, 1 << 20))
+    learned = R * P * (2 * (1 + moments) + 2 + raw)
+    K = training.bptt.window or T
+    batch = R * K * B * (I + 1 + 3 * O) + (R * T * B * (I + O) if K < T else 0)
+    numbers = _TRAJECTORIES[network.cell.type]
+    trajectories = L * R * K * B * H * numbers[1 if R > 1 else 0]
+    # The inputs of upper layers are copies of what is below, and noise is as wide as pre-activations.
+    between = R * K * B * H * (L - 1 + (L if of(network).recurrent else 0))
+    chunk = chunk_size(R, T, N, H)
+    held_out = T * N * (I + O) + R * T * chunk * (L * H * numbers[3 if R > 1 else 2] + (L - 1) * H + I + 4 * O)
     item = 4 if job.dtype == "float32" else 8
-    # A checkpoint is made as bytes: weights and moments, once as arrays and once as bytes.
-    checkpoint = 2 * R * P * (1 + len(moment_names(training.optimizer)))
-    return item * (learned + batch + trajectories + held_out + checkpoint) + T * _BYTES_PER_TIME_STEP
+    # A checkpoint is made as bytes: weights, moments and raw parameters, once as arrays and once as bytes.
+    checkpoint = 2 * R * P * (1 + moments + raw)
+    total = learned + batch + trajectories + between + held_out + checkpoint
+    return item * total + L * (T + K) * _BYTES_PER_TIME_STEP
 
 
 def seconds(job: TrainJob) -> float:
@@ -46,19 +71,21 @@ def seconds(job: TrainJob) -> float:
     network, training = _network(job), job.training
     task = tasks.resolve(job.data)
     R, T, B = job.replicas, task.time_steps, training.batch_size
-    I, H, O = network.input_size, network.cell.hidden_size, network.output_size  # noqa: E741
-    multiplications = R * T * B * H * (3 * H + 2 * I + 3 * O)
+    I, H, O, L = network.input_size, network.cell.hidden_size, network.output_size, network.num_layers  # noqa: E741
+    gates = len(parameters.gates(network.cell))
+    products = H * gates * (L * H + I + (L - 1) * H) + H * O
+    drawn = I + (L * H if of(network).recurrent else 0)
     step = (
         _STEP_SECONDS
-        + T * _TIME_STEP_SECONDS
-        + 2 * multiplications * _SECONDS_PER_FLOP
-        + R * T * B * H * _SECONDS_PER_ACTIVATION
-        + R * T * B * I * _SECONDS_PER_DRAW
+        + L * T * gates * _TIME_STEP_SECONDS
+        + 2 * 3 * R * T * B * products * _SECONDS_PER_FLOP
+        + L * R * T * B * H * gates * _SECONDS_PER_ACTIVATION
+        + R * T * B * drawn * _SECONDS_PER_DRAW
         + R * parameters.count(network) * _SECONDS_PER_PARAMETER
     )
     # An evaluation is the forward third of a step, on other sequences.
-    evaluation = T * _TIME_STEP_SECONDS + (
-        R * T * training.held_out.size * H * (2 * (H + I + O) * _SECONDS_PER_FLOP + _SECONDS_PER_ACTIVATION)
+    evaluation = L * T * gates * _TIME_STEP_SECONDS + (
+        R * T * training.held_out.size * (2 * products * _SECONDS_PER_FLOP + L * H * gates * _SECONDS_PER_ACTIVATION)
     )
     factor = 1 if job.dtype == "float32" else 2
     return factor * (training.steps * step + (training.steps / training.evaluate_every + 1) * evaluation)

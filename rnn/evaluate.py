@@ -10,11 +10,8 @@ import torch
 from torch import Tensor
 
 from rnn.bptt import BPTT
+from rnn.chunks import chunk_size
 from unroll.contract import Loss, Network
-
-_CHUNK = 1 << 22
-"""Hidden values of one trajectory worked on at a time: bounds memory. A constant, so that results do not depend on
-free memory."""
 
 
 class HeldOutLoss:
@@ -54,10 +51,3 @@ class HeldOutLoss:
             engine.forward()
             total_R.add_(engine.loss_R, alpha=valid / N)
         return total_R.cpu().numpy()
-
-
-def chunk_size(replicas: int, time_steps: int, sequences: int, hidden_size: int) -> int:
-    """Sequences that are evaluated at a time: equal chunks, as few as the bound allows."""
-    largest = max(1, min(sequences, _CHUNK // (replicas * time_steps * hidden_size)))
-    chunks = -(-sequences // largest)
-    return -(-sequences // chunks)

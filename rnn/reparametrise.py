@@ -21,13 +21,6 @@ from rnn import connectivity, parameters
 from unroll.contract import LeakyCell, Network
 
 
-def is_constrained(network: Network) -> bool:
-    """Whether raw and used parameters differ."""
-    c = network.connectivity
-    learned = isinstance(network.cell, LeakyCell) and network.cell.learn_tau != "no"
-    return learned or not (c.dale is None and c.density == 1 and c.mask is None and c.symmetry == "none" and c.autapses)
-
-
 def frozen(network: Network) -> list[slice]:
     """The columns of [R, P] that keep their initial values."""
     kept = network.connectivity.frozen
@@ -50,7 +43,7 @@ class Constraints:
     def __init__(self, network: Network, raw_RP: Tensor) -> None:
         """`used` is `raw_RP` itself if nothing is constrained."""
         self._network = network
-        self._constrained = is_constrained(network)
+        self._constrained = connectivity.is_constrained(network)
         self.used = torch.zeros_like(raw_RP) if self._constrained else raw_RP
         self._raw = raw_RP
         self._frozen = frozen(network)

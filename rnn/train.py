@@ -216,7 +216,7 @@ class _Run:
         saved = state.State(
             step=self._step,
             moments={name: moment.cpu().numpy() for name, moment in optimizer.moments.items()},
-            raw=optimizer.parameters.cpu().numpy() if reparametrise.is_constrained(self._network) else None,
+            raw=optimizer.parameters.cpu().numpy() if connectivity.is_constrained(self._network) else None,
             frozen=self._frozen,
             best=self._best,
             environment=self._environment,

@@ -39,6 +39,7 @@ from unroll.contract import (
     LSTMCell,
     Network,
     Noise,
+    PoissonNLL,
     Regularisation,
     RMSprop,
     StepDecay,
@@ -309,3 +310,38 @@ def test_what_makes_no_sense_is_refused_with_its_place(fields: dict[str, Any], p
     with pytest.raises(ConfigurationError) as error:
         check(job(length=6, **fields))
     assert error.value.pointer == pointer
+
+
+@pytest.mark.parametrize(("cell", "engine"), RUNS)
+@pytest.mark.parametrize("loss", [MSE(), MSE(over="sequences"), PoissonNLL()], ids=str)
+def test_padding_changes_neither_loss_nor_gradients(cell: Any, engine: Any, loss: Any):
+    """Different lengths in one padded batch against each sequence alone, and more padding with other numbers in it."""
+    net = network(cell)
+    flat_RP, x, target = problem(net)
+    lengths = [7, 3, 1]
+    gradients = torch.zeros_like(flat_RP)
+
+    def padded(T: int, fill: float) -> Any:
+        bptt = BPTT(net, flat_RP, gradients, T, 3, loss, weighted=True, engine=engine)
+        weight = torch.zeros(2, T, 3, dtype=torch.float64)
+        long_x, long_target = (torch.full((2, T, 3, part.shape[-1]), fill, dtype=torch.float64) for part in (x, target))
+        for b, length in enumerate(lengths):
+            weight[:, :length, b] = 1.0
+            long_x[:, :length, b], long_target[:, :length, b] = x[:, :length, b], target[:, :length, b]
+        bptt.readout.weigh(weight)
+        return loss_and_gradients(bptt, long_x, long_target, gradients)
+
+    loss_R, found = padded(7, 0.0)
+    more_loss_R, more = padded(11, 3.0)
+    assert distance(more_loss_R, loss_R) < 1e-12
+    assert distance(more, found) < 1e-12
+
+    total_R, total = torch.zeros_like(loss_R), torch.zeros_like(found)
+    for b, length in enumerate(lengths):
+        alone = BPTT(net, flat_RP, gradients, length, 1, loss, engine=engine)
+        one = loss_and_gradients(alone, x[:, :length, b : b + 1], target[:, :length, b : b + 1], gradients)
+        share = 1 / 3 if loss.type == "mse" and loss.over == "sequences" else length / sum(lengths)
+        total_R += share * one[0]
+        total += share * one[1]
+    assert distance(loss_R, total_R) < 1e-12
+    assert distance(found, total) < 1e-12
