@@ -1,73 +1,113 @@
-"""One training step (forward, MSE, backward, Adam) beside torch.nn.RNN: `python bench/step.py [--threads N]`.
+"""One training step (forward, MSE, backward, Adam) beside PyTorch's own modules: `python bench/step.py [--threads N]`.
 
-Methods alternate within one process; the figure is the median of the paired ratios nn.RNN / ours (above 1: ours is
-faster), with its quartiles. nn.RNN gets a fused Adam and its data for nothing; so do we. With R replicas its peer is R
-nn.RNN networks, one after another. Only ratios hold on another machine.
+Ours on the native kernel, ours in the workspace (what runs without a compiler) and nn.RNN, nn.LSTM or nn.GRU alternate
+within one process, with the same threads and allocator. The figures are medians of the paired ratios peer / ours (above
+1: ours is faster), with their quartiles. The peer gets a fused Adam and its data for nothing; so do we. With R replicas
+its peer is R networks, one after another. --json FILE also writes the figures there. Only ratios hold on another
+machine, and with more than one thread only on one that is otherwise idle.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
+import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from rnn import parameters
+from rnn import kernels, parameters
 from rnn.bptt import BPTT
+from rnn.kernels import Engine
 from rnn.optimizers import Optimizer
-from unroll.contract import Adam, Network, VanillaCell
+from unroll.contract import Adam, GRUCell, LSTMCell, Network, VanillaCell
+
+# Freed memory is kept, for both sides: page faults cost nn.RNN half of its time at a4.
+MALLOC = {
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 32),
+    "MALLOC_TOP_PAD_": str(1 << 28),
+}
+CELLS = {
+    "vanilla": (VanillaCell, torch.nn.RNN, 1),
+    "lstm": (LSTMCell, torch.nn.LSTM, 4),
+    "gru": (GRUCell, torch.nn.GRU, 3),
+}
+Step = Callable[[], float]
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of one comparison."""
+    """Sizes of one comparison, and the ratios aimed at (native, workspace)."""
 
     name: str
+    cell: str
     I: int  # noqa: E741
     H: int
     O: int  # noqa: E741
     B: int
     T: int
     R: int = 1
+    goals: tuple[float | None, float | None] = (None, None)
+
+    @property
+    def gigaflops(self) -> float:
+        """Multiplications and additions of all GEMMs in one step."""
+        gates = CELLS[self.cell][2]
+        return 2e-9 * self.R * self.T * self.B * self.H * (gates * (3 * self.H + 2 * self.I) + 3 * self.O)
 
 
 SHAPES = [
-    Shape("a1", 1, 100, 1, 64, 100),
-    Shape("b", 32, 256, 8, 128, 200),
-    Shape("demo, one replica", 1, 10, 1, 64, 20),
-    Shape("demo, 8 replicas", 1, 10, 1, 64, 20, R=8),
-    Shape("a1, 8 replicas", 1, 100, 1, 64, 100, R=8),
+    Shape("a1", "vanilla", 1, 100, 1, 64, 100, goals=(4.5, 2.2)),
+    Shape("a2", "vanilla", 1, 100, 1, 64, 500, goals=(4.5, 2.0)),
+    Shape("a3", "vanilla", 1, 100, 1, 256, 100, goals=(2.7, 1.5)),
+    Shape("a4", "vanilla", 1, 100, 1, 256, 500, goals=(2.5, 1.5)),
+    Shape("b", "vanilla", 32, 256, 8, 128, 200, goals=(2.2, 1.3)),
+    Shape("c", "vanilla", 1, 64, 1, 32, 2000, goals=(9, 3)),
+    Shape("lstm a1", "lstm", 1, 100, 1, 64, 100, goals=(2.4, None)),
+    Shape("lstm b", "lstm", 32, 256, 8, 128, 200, goals=(1.5, None)),
+    Shape("lstm c", "lstm", 1, 64, 1, 32, 2000, goals=(3, None)),
+    Shape("gru a1", "gru", 1, 100, 1, 64, 100, goals=(1.7, None)),
+    Shape("gru b", "gru", 32, 256, 8, 128, 200, goals=(1.3, None)),
+    Shape("gru c", "gru", 1, 64, 1, 32, 2000, goals=(3, None)),
+    Shape("a1, 32 replicas", "vanilla", 1, 100, 1, 64, 100, R=32, goals=(5, 3)),
+    Shape("demo", "vanilla", 1, 10, 1, 64, 20),
+    Shape("demo, 8 replicas", "vanilla", 1, 10, 1, 64, 20, R=8),
 ]
 
 
-def ours(s: Shape) -> Callable[[], float]:
-    """A step of the workspace engine with the fused Adam; returns the first replica's loss."""
-    network = Network(cell=VanillaCell(hidden_size=s.H), input_size=s.I, output_size=s.O)
+def ours(s: Shape, engine: Engine) -> Step:
+    """A step of the engine with the fused Adam; returns the first replica's loss."""
+    network = Network(cell=CELLS[s.cell][0](hidden_size=s.H), input_size=s.I, output_size=s.O)
     optimizer = Optimizer(Adam(lr=1e-3), parameters.initialise(network, 0, s.R), torch.device("cpu"))
     gradients_RP = torch.zeros_like(optimizer.parameters)
-    engine = BPTT(network, optimizer.parameters, gradients_RP, s.T, s.B)
-    engine.x_RTBI.normal_()
-    engine.target_RTBO.normal_()
+    bptt = BPTT(network, optimizer.parameters, gradients_RP, s.T, s.B, engine=engine)
+    bptt.x_RTBI.normal_()
+    bptt.target_RTBO.normal_()
     frozen_R = np.zeros(s.R, bool)
 
     def step() -> float:
-        engine.forward()
-        engine.backward()
-        optimizer.step(gradients_RP, frozen_R)
-        return float(engine.loss_R[0])
+        with bptt.threads():
+            bptt.forward()
+            bptt.backward()
+            optimizer.step(gradients_RP, frozen_R)
+        return float(bptt.loss_R[0])
 
     return step
 
 
 class Stock(torch.nn.Module):
-    """torch.nn.RNN with a linear readout."""
+    """PyTorch's recurrent module with a linear readout."""
 
     def __init__(self, s: Shape) -> None:
         super().__init__()
-        self.recurrent = torch.nn.RNN(s.I, s.H)
+        self.recurrent = CELLS[s.cell][1](s.I, s.H)
         self.readout = torch.nn.Linear(s.H, s.O)
 
     def forward(self, x_TBI: torch.Tensor) -> torch.Tensor:
@@ -76,7 +116,7 @@ class Stock(torch.nn.Module):
         return y_TBO
 
 
-def stock(s: Shape) -> Callable[[], float]:
+def stock(s: Shape) -> Step:
     """A step of each of R stock networks."""
     networks = [Stock(s) for _ in range(s.R)]
     optimizers = [torch.optim.Adam(network.parameters(), lr=1e-3, fused=True) for network in networks]
@@ -93,31 +133,86 @@ def stock(s: Shape) -> Callable[[], float]:
     return step
 
 
-def seconds(step: Callable[[], float], repeats: int) -> float:
+def clock() -> float:
+    """Seconds; of one thread its own, so that other processes on the machine count less."""
+    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
+
+
+def seconds(step: Step, repeats: int = 1) -> float:
     """Mean time of one call."""
-    started = time.perf_counter()
+    started = clock()
     for _ in range(repeats):
         step()
-    return (time.perf_counter() - started) / repeats
+    return (clock() - started) / repeats
+
+
+def compare(shape: Shape, pairs: int) -> dict[str, Any]:
+    """Times and ratios of one shape."""
+    methods: dict[str, Step] = {"workspace": ours(shape, "workspace"), "peer": stock(shape)}
+    if kernels.available():
+        methods["native"] = ours(shape, "native")
+    for step in methods.values():
+        step()
+    repeats = {name: max(1, int(0.1 / min(seconds(step) for _ in range(2)))) for name, step in methods.items()}
+    times = {name: np.empty(pairs) for name in methods}
+    for k in range(pairs):
+        for name, step in methods.items():
+            times[name][k] = seconds(step, repeats[name])
+    result: dict[str, Any] = {**asdict(shape), "milliseconds": {}, "ratio": {}, "gflops": {}}
+    for name, taken in times.items():
+        result["milliseconds"][name] = round(1e3 * float(np.median(taken)), 4)
+        result["gflops"][name] = round(shape.gigaflops / float(np.median(taken)), 1)
+        if name != "peer":
+            result["ratio"][name] = [round(float(q), 3) for q in np.percentile(times["peer"] / taken, (25, 50, 75))]
+    return result
+
+
+def line(result: dict[str, Any]) -> str:
+    """One row of the table."""
+    cells = [f"{result['name']:16}"]
+    for name, goal in zip(("native", "workspace"), result["goals"], strict=True):
+        if name not in result["ratio"]:
+            cells.append(f"{'not built':>28}")
+            continue
+        low, middle, high = result["ratio"][name]
+        aim = f"goal {goal}" if goal else ""
+        cells.append(f"{middle:6.2f}x ({low:.2f}-{high:.2f}) {aim:8}")
+    times = [result["milliseconds"].get(name, float("nan")) for name in ("native", "workspace", "peer")]
+    cells.append(" ".join(f"{milliseconds:8.2f}" for milliseconds in times) + " ms")
+    cells.append(f"{result['gflops'].get('native', float('nan')):5.0f} GFLOP/s")
+    return "  ".join(cells)
 
 
 def main() -> None:
     """Print one line a shape."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--pairs", type=int, default=15)
+    parser.add_argument("--shapes", default="", help="names, separated by commas; all by default")
+    parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
+    if not MALLOC.items() <= os.environ.items():
+        # The allocator reads its settings when a process starts.
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | MALLOC)  # noqa: S606
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
-    print(f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, {arguments.threads} thread(s)")
+    kernel = kernels.instruction_set() if kernels.available() else "not built"
+    about = {
+        "torch": torch.__version__,
+        "torch_instruction_set": torch.backends.cpu.get_cpu_capability(),
+        "kernel": kernel,
+        "threads": arguments.threads,
+    }
+    print(", ".join(f"{name} {value}" for name, value in about.items()))
+    print("ratio to the peer: native kernel, workspace; then the times of native, workspace and peer; native's rate")
+    wanted = {name.strip() for name in arguments.shapes.split(",")} - {""}
+    results = []
     for shape in SHAPES:
-        a, b = ours(shape), stock(shape)
-        seconds(a, 3)
-        repeats = max(1, int(0.15 / seconds(b, 2)))
-        pairs = np.array([(seconds(a, repeats), seconds(b, repeats)) for _ in range(arguments.pairs)])
-        low, ratio, high = np.percentile(pairs[:, 1] / pairs[:, 0], (25, 50, 75))
-        mine, theirs = 1e3 * np.median(pairs, axis=0)
-        print(f"{shape.name:18} {ratio:5.2f}x ({low:.2f}-{high:.2f})   ours {mine:8.3f} ms, nn.RNN {theirs:8.3f} ms")
+        if not wanted or shape.name in wanted:
+            results.append(compare(shape, arguments.pairs))
+            print(line(results[-1]), flush=True)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(about | {"results": results}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

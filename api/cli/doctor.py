@@ -39,6 +39,9 @@ print(json.dumps({
 }))
 """
 
+# The same for the compiled kernel, which this package may not import.
+ASK_KERNEL = "from rnn import kernels; print(kernels.instruction_set() if kernels.available() else '')"
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -98,6 +101,18 @@ def _torch(settings: Settings) -> tuple[Verdict, str]:
     if settings.device == "cuda" and torch["cuda"] is None:
         return "broken", f"UNROLL_DEVICE=cuda, but torch sees no CUDA device: {detail}"
     return "ok", detail
+
+
+def _kernel(_: Settings) -> tuple[Verdict, str]:
+    answer = subprocess.run(  # noqa: S603 - our own interpreter and text
+        [sys.executable, "-P", "-c", ASK_KERNEL], capture_output=True, text=True, timeout=TORCH_SECONDS, check=False
+    )
+    if answer.returncode != 0:
+        return "broken", (answer.stderr.strip().splitlines() or [f"exit code {answer.returncode}"])[-1]
+    instruction_set = answer.stdout.strip()
+    if not instruction_set:
+        return "note", "the native kernel was not built, as there was no C++ compiler; the slower workspace engine runs"
+    return "ok", f"native, {instruction_set}"
 
 
 def _data_folder(settings: Settings) -> tuple[Verdict, str]:
@@ -213,6 +228,7 @@ CHECKS: dict[str, Callable[[Settings], tuple[Verdict, str]]] = {
     "python": _python,
     "unroll": _unroll,
     "torch": _torch,
+    "kernel": _kernel,
     "data folder": _data_folder,
     "disk": _disk,
     "database": _database,

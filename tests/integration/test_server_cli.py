@@ -205,6 +205,8 @@ def test_doctor_finds_nothing_wrong_with_a_running_service(running: Up) -> None:
         assert answer.returncode == 0, report
         assert report["healthy"]
         verdicts = {check["name"]: check["verdict"] for check in report["checks"]}
+        # A note where there is no compiler to build it.
+        assert verdicts.pop("kernel") in {"ok", "note"}
         return set(verdicts.values()) == {"ok"} and "torch" in verdicts
 
     assert until(healthy, 60)
