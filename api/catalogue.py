@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import rnn.check
+import rnn.check_network
 import rnn.estimate
 import rnn.parameters
 import rnn.tasks
@@ -37,7 +38,11 @@ def task(name: str) -> Task:
 
 
 def parameters(network: Network) -> int:
-    """Parameters of one replica. Refuses a network that is too large to train even once."""
+    """Parameters of one replica. Refuses a network that contradicts itself or is too large to train even once."""
+    try:
+        rnn.check_network.check_network(network)
+    except ConfigurationError as error:
+        raise invalid("/config" + error.pointer.removeprefix("/model"), error.code, error.detail) from None
     count = rnn.parameters.count(network)
     if count > MAX_PARAMETERS:
         raise invalid(

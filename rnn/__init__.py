@@ -1,8 +1,9 @@
 """The science of Unroll: recurrent networks trained by backpropagation through time, many replicas at once.
 
 `rnn.train.train(job)` yields events and knows no database, queue or web. What runs inside a server that must not load
-torch (tasks, parameters, check, estimate, events, state, inference, numpy_page) is NumPy only; `bptt`, `cells`,
-`optimizers`, `evaluate`, `environment` and `train` need torch.
+torch (tasks, parameters, connectivity, check, estimate, events, state, inference, numpy_page) is NumPy only. What
+trains needs torch: `train` drives `bptt` (or `truncated`), which is layers (`layer`, `cells`, `kernels`) and a
+`readout` with its `losses`; `reparametrise` keeps constraints, `optimizers` moves what is free.
 
 Notation
 --------
@@ -12,6 +13,7 @@ A tensor's name ends in its axes, in the order of memory:
     T  time step, 0 … T-1 in code, 1 … T in the equations
     B  sequence within the batch (N in a held-out set)
     I, H, O  input, hidden and output units
+    A  pre-activations: H, times the gates of a gated cell
     P  all parameters of one replica, flat, in the order of `rnn.parameters.layout`
 
 Sequences are time-first within a replica: `x_RTBI` is R independent sets of [T, B, I]. Then all time steps of a replica

@@ -41,6 +41,13 @@ def test_registering_the_same_twice_is_no_error_and_something_else_is(client: ht
     assert [one["name"] for one in client.get("/v1/models").json()["data"]] == ["net"]
 
 
+def test_a_model_that_contradicts_itself_is_not_registered(client: httpx2.Client):
+    config = {"cell": {"hidden_size": 4}, "input_size": 1, "output_size": 1}
+    config["connectivity"] = {"dale": {}, "symmetry": "antisymmetric"}
+    answer = client.post("/v1/models", json={"name": "net", "config": config})
+    assert problem(answer, 422, "validation_failed")["errors"][0]["pointer"] == "/config/connectivity/symmetry"
+
+
 def test_a_model_too_large_to_train_is_not_registered(client: httpx2.Client):
     large = {"cell": {"hidden_size": 16384}, "input_size": 4096, "output_size": 4096}
     response = client.post("/v1/models", json={"name": "large", "config": large | {"cell": {"hidden_size": 10**9}}})

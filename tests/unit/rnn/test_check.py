@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import unroll.contract
 from rnn import estimate, parameters
 from rnn.check import check
 from rnn.errors import ConfigurationError
@@ -92,7 +93,28 @@ list(train(big)); print((peak() - before) / estimate.memory_bytes(big))
 
 
 def test_what_servers_import_loads_no_torch():
-    modules = "tasks parameters estimate check events errors state inference numpy_page randomness"
+    modules = (
+        "tasks parameters estimate check check_network connectivity initialise chunks events errors state inference "
+        "numpy_cells numpy_page noise schedule randomness"
+    )
     imports = "import rnn; " + "; ".join(f"import rnn.{name}" for name in modules.split())
     script = f"{imports}; import sys; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("cell", ["LSTMCell", "GRUCell", "LeakyCell"])
+def test_estimates_of_other_cells_grow_with_gates_layers_and_shrink_with_a_window(cell: str, dtype: Any):
+    def of(layers: int = 1, **fields: Any) -> TrainJob:
+        net = Network(
+            cell=getattr(unroll.contract, cell)(hidden_size=50), input_size=1, output_size=1, num_layers=layers
+        )
+        return with_model(net, length=100, dtype=dtype, **fields)
+
+    vanilla = job(hidden=50, length=100, dtype=dtype)
+    assert estimate.memory_bytes(of()) > estimate.memory_bytes(vanilla)
+    assert estimate.seconds(of()) >= estimate.seconds(vanilla)
+    assert estimate.memory_bytes(of(3)) > 2 * estimate.memory_bytes(of())
+    assert estimate.seconds(of(3)) > 2 * estimate.seconds(of())
+    window = unroll.contract.BPTT(window=10)
+    assert estimate.memory_bytes(of(batch_size=512, bptt=window)) < estimate.memory_bytes(of(batch_size=512)) / 2
