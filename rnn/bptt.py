@@ -16,7 +16,7 @@ from rnn import noise, parameters
 from rnn.cells import make_layer
 from rnn.kernels import Engine
 from rnn.kernels.layer import NativeLayer, torch_alone
-from rnn.layer import Layer, LayerSpec
+from rnn.layer import Layer, LayerSpec, WorkspaceLayer
 from rnn.readout import Readout
 from unroll.contract import MSE, Loss, Network
 
@@ -43,11 +43,13 @@ class BPTT:
         noisy: bool = False,
         carried: bool = False,
         activity: float = 0.0,
+        profiled: bool = False,
         engine: Engine = "auto",
     ) -> None:
         """With `carried` a batch may go on where the last one ended (see `continuing`).
 
-        `activity` is that of `Regularisation`; with it the workspace runs, where gradients of states can be added to.
+        `activity` is that of `Regularisation`; with it, and with `profiled` (see `lag_profile`),
+        the workspace runs, where gradients of states can be reached.
         """
         weights = parameters.views(parameters_RP, network)
         gradients = None if gradients_RP is None else parameters.views(gradients_RP, network)
@@ -66,9 +68,10 @@ class BPTT:
                 gradients=None if gradients is None else _below(f"layers.{n}.", gradients),
                 carried=carried or network.h0 == "trainable",
                 noisy=noisy and noise.of(network).recurrent > 0,
+                profiled=profiled,
                 dx_RTBI=below.dh_RTBH if below and gradients is not None else None,
             )
-            self.layers.append(make_layer(network.cell, spec, "workspace" if activity else engine))
+            self.layers.append(make_layer(network.cell, spec, "workspace" if activity or profiled else engine))
         last = self.layers[-1]
         self.readout = Readout(
             loss or MSE(),
@@ -130,6 +133,17 @@ class BPTT:
                         gradient.zero_()
                     else:
                         torch.sum(layer.d_initial[name], 1, out=gradient)
+
+    def lag_profile(self) -> Tensor:
+        """‖dL/dh[t]‖ over batch and units of the last layer, [R, T], after `backward`: how far back gradients reach.
+
+        With many_to_one the loss is at t = T alone, so T - t is the lag; slopes tell vanishing from exploding gradients
+        (Bengio, Simard & Frasconi 1994). For an engine made `profiled`.
+        """
+        last = self.layers[-1]
+        assert isinstance(last, WorkspaceLayer)  # noqa: S101 - so chosen in __init__
+        norms_RT: Tensor = torch.linalg.vector_norm(last.state_gradients(), dim=(2, 3))
+        return norms_RT
 
     def threads(self) -> AbstractContextManager[None]:
         """What goes on between two steps belongs in here, so that torch's threads leave the kernel's their cores."""

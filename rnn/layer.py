@@ -39,6 +39,8 @@ class LayerSpec:
     """Where `backward` writes the gradient of the inputs, [R, T, B, I]; None: it is not wanted."""
     noisy: bool = False
     """Whether `noise_RTBA` is added to the pre-activations."""
+    profiled: bool = False
+    """Whether `state_gradients` will be asked for."""
 
 
 class Layer(ABC):
@@ -126,6 +128,16 @@ class WorkspaceLayer(Layer):
             self._dW_hh = self.matrices(zeros(R, A, H))
             self.d_initial = {"h": zeros(R, B, H)}
             self._dx = None if spec.dx_RTBI is None else self.matrices(spec.dx_RTBI.view(R, T * B, I))
+
+    @abstractmethod
+    def state_gradients(self) -> Tensor:
+        """dL/dh[t] in full, through all later steps, [R, T, B, H]; after `backward`, of a layer that is `profiled`."""
+
+    def with_recurrence(self, above_RTBH: Tensor, da_RTBA: Tensor) -> Tensor:
+        """dL/dh[t] = what comes from above + W_hhᵀ dL/da[t+1]."""
+        if "W_hh" in self.spec.weights:
+            above_RTBH[:, :-1].add_(torch.einsum("rtba,rah->rtbh", da_RTBA[:, 1:], self.spec.weights["W_hh"]))
+        return above_RTBH
 
     def matrices(self, tensor: Tensor) -> Tensor:
         """[R, rows, columns] for batched GEMMs, [rows, columns] for plain ones."""

@@ -106,6 +106,10 @@ class GRULayer(WorkspaceLayer):
         """From n, r, z to r, z, n."""
         self._unpack(self.g["W_hh"], dW_hh)
 
+    def state_gradients(self) -> Tensor:
+        """See `WorkspaceLayer`."""
+        return self._dh_TRBH.transpose(0, 1)
+
     def _factors(self) -> None:
         """Fill d with what multiplies dh[t]."""
         H, p = self.H, self._p_TRBA

@@ -112,6 +112,8 @@ class LeakyLayer(WorkspaceLayer):
     def backward(self) -> None:
         """See `Layer`."""
         f, dh_TRBH = self._cell.activation, self._dh_TRBH
+        if self.spec.profiled and not self._rates:
+            self._above_RTBH = self.dh_RTBH.clone()
         self.to_time_first(dh_TRBH, self.dh_RTBH)
         if self._rates:
             activations.slope(f, self._s_TRBH, out=self._da_TRBH)
@@ -134,6 +136,12 @@ class LeakyLayer(WorkspaceLayer):
         self.input_gradients(self._da_RTBH)
         self.biases_share_their_gradient()
         self.recurrent_gradient(self._da_RTBH)
+
+    def state_gradients(self) -> Tensor:
+        """See `WorkspaceLayer`; of potentials too it is the gradient of the rate h[t] = f(v[t])."""
+        if self._rates:
+            return self._dh_TRBH.transpose(0, 1)
+        return self.with_recurrence(self._above_RTBH, self._da_RTBH)
 
     def _tau_gradient(self) -> None:
         v_TRBH = self._v_TRBH

@@ -100,6 +100,10 @@ class LSTMLayer(WorkspaceLayer):
         self.biases_share_their_gradient()
         self.recurrent_gradient(self._da_RTBA)
 
+    def state_gradients(self) -> Tensor:
+        """See `WorkspaceLayer`."""
+        return self._dh_TRBH.transpose(0, 1)
+
     def _factors(self) -> None:
         """Fill da with what multiplies dc (i, f, g) and dh (o), and `to_cell` with what multiplies dh in dc."""
         a, tc = self._a_TRBA, self._tc_TRBH

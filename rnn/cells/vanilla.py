@@ -77,6 +77,8 @@ class VanillaLayer(WorkspaceLayer):
 
     def backward(self) -> None:
         """See `Layer`."""
+        if self.spec.profiled:
+            self._above_RTBH = self._da_RTBH.clone()
         self.to_time_first(self._da_TRBH, self._da_RTBH)
         if self._activation == "identity":
             if self._recurrent:
@@ -98,3 +100,7 @@ class VanillaLayer(WorkspaceLayer):
         self.biases_share_their_gradient()
         if self._recurrent:
             self.recurrent_gradient(self._da_RTBH)
+
+    def state_gradients(self) -> Tensor:
+        """See `WorkspaceLayer`."""
+        return self.with_recurrence(self._above_RTBH, self._da_RTBH)

@@ -29,15 +29,18 @@ def activate(xp: ModuleType, f: str, a: Any) -> Any:
     return a
 
 
-def layer(xp: ModuleType, cell: Any, w: dict[str, Any], x: Any) -> Any:
+def layer(xp: ModuleType, cell: Any, w: dict[str, Any], x: Any, push: Any = None) -> Any:
     """What the layer gives, [T, B, H], for x [T, B, I], from its own initial state."""
-    return layer_from(xp, cell, w, x, {})[0]
+    return layer_from(xp, cell, w, x, {}, push)[0]
 
 
 def layer_from(
-    xp: ModuleType, cell: Any, w: dict[str, Any], x: Any, state: dict[str, Any]
+    xp: ModuleType, cell: Any, w: dict[str, Any], x: Any, state: dict[str, Any], push: Any = None
 ) -> tuple[Any, dict[str, Any]]:
-    """The same from a given state (h and c; the potential of a cell that leaks it), and the state after it."""
+    """The same from a given state (h and c; the potential of a cell that leaks it), and the state after it.
+
+    `push` [T, B, H] is added to each h[t] as soon as it is known: a derivative with respect to it is that of the state.
+    """
     H, B = cell.hidden_size, x.shape[1]
     zeros = 0 * (x[0, :, :1] @ w["W_xh"][:H, :1].T)
     h, c = (zeros + w[name] if name in w else zeros for name in ("h0", "c0"))
@@ -51,10 +54,13 @@ def layer_from(
             alpha = cell.dt / (w["tau"] if "tau" in w else xp.asarray(np.asarray(cell.tau)))
             if cell.leak == "rates":
                 h = (1 - alpha) * h + alpha * activate(xp, cell.activation, z + h @ w["W_hh"].T + w["b_h"])
+                h = h if push is None else h + push[t]
                 given.append(h)
             else:
-                h = (1 - alpha) * h + alpha * (z + activate(xp, cell.activation, h) @ w["W_hh"].T + w["b_h"])
-                given.append(activate(xp, cell.activation, h))
+                rate = given[-1] if given else activate(xp, cell.activation, h)
+                h = (1 - alpha) * h + alpha * (z + rate @ w["W_hh"].T + w["b_h"])
+                rate = activate(xp, cell.activation, h)
+                given.append(rate if push is None else rate + push[t])
             continue
         if cell.type == "feedforward":
             h = activate(xp, cell.activation, z)
@@ -73,6 +79,7 @@ def layer_from(
                 r, u = (activate(xp, "sigmoid", (z + q)[:, parts[k]]) for k in (0, 1))
                 n = xp.tanh(z[:, parts[2]] + r * q[:, parts[2]])
                 h = (1 - u) * n + u * h
+        h = h if push is None else h + push[t]
         given.append(h)
     assert given[0].shape == (B, H)
     return xp.stack(given), {"h": h, "c": c}

@@ -345,3 +345,28 @@ def test_padding_changes_neither_loss_nor_gradients(cell: Any, engine: Any, loss
         total += share * one[1]
     assert distance(loss_R, total_R) < 1e-12
     assert distance(found, total) < 1e-12
+
+
+@pytest.mark.parametrize("architecture", ["many_to_many", "many_to_one"])
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: f"{cell.type}-{getattr(cell, 'leak', '')}")
+def test_the_lag_profile_is_the_norm_of_autograd_s_gradient_at_every_state(cell: Any, architecture: Any):
+    net = network(cell, architecture=architecture)
+    flat_RP, x, target = problem(net)
+    gradients = torch.zeros_like(flat_RP)
+    engine = BPTT(net, flat_RP, gradients, 7, 3, profiled=True)
+    loss_and_gradients(engine, x, target, gradients)
+    profile = engine.lag_profile()
+    assert profile.shape == (2, 7)
+    for r in range(2):
+        tensors = {name: tensor[r] for name, tensor in parameters.views(flat_RP, net).items()}
+        h = x[r]
+        for n in range(2):
+            w = {name.removeprefix(f"layers.{n}."): t for name, t in tensors.items() if name.startswith(f"layers.{n}.")}
+            # What a small push on the given h[t] does to the loss, pushes added inside the last layer's recursion.
+            push = torch.zeros(7, 3, H, dtype=torch.float64, requires_grad=n == 1)
+            h = equations.layer(torch, cell, w, h, push)
+        y = h @ tensors["readout.W_hy"].T + tensors["readout.b_y"]
+        kept = slice(-1, None) if architecture == "many_to_one" else slice(None)
+        equations.cost(torch, MSE(), y[kept], target[r][kept]).backward()
+        assert push.grad is not None
+        np.testing.assert_allclose(profile[r], push.grad.norm(dim=(1, 2)), rtol=1e-10, atol=1e-14)
