@@ -21,6 +21,9 @@ from tests.servers.processes import free_port
 from tests.servers.up import Up, embedded, run, up, wait_until_gone
 
 
+pytestmark = pytest.mark.timeout(300)  # several services start and stop in each
+
+
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """One service for all tests that do not stop it."""
