@@ -20,7 +20,6 @@ import unroll
 from tests.servers.processes import free_port
 from tests.servers.up import Up, embedded, run, up, wait_until_gone
 
-
 pytestmark = pytest.mark.timeout(300)  # several services start and stop in each
 
 
