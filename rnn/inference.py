@@ -164,7 +164,7 @@ class Predictor:
             array = np.empty(0)
         if array.shape != (len(sequence), width):
             for t, row in enumerate(sequence):
-                if np.iterable(row) and len(row) != width:
+                if hasattr(row, "__len__") and len(row) != width:
                     detail = f"this step has {len(row)} inputs, the network takes {width}"
                     raise InputError(f"/inputs/{i}/{t}", "wrong_width", detail)
             raise InputError(f"/inputs/{i}", "not_numbers", "a sequence is a list of lists of numbers")
