@@ -187,6 +187,7 @@ class Attempt:
             if child.held:
                 lived = now  # it waits for the database
             if message is None and now - lived > settings.stall_seconds:
+                child.show_stacks()
                 return self._crashed(JobError(code="stalled", message=self._silence(now - lived)))
             if (until := self._runner.drain_until) is not None:
                 self._stop()
