@@ -67,7 +67,6 @@ def submit_job(
         asker.key_id,
         jobs.NewJob(config, model_id, name, checked.parameters, checked.baseline_loss),
         idempotency=None if idempotency_key is None else (idempotency_key, jobs.body_hash(body)),
-        max_active_jobs=asker.max_active_jobs,
     )
     if job.status == "queued":  # also when it was submitted before: that request may have died before it rang
         sane = traceparent is not None and _TRACEPARENT.fullmatch(traceparent)

@@ -67,13 +67,11 @@ def plan(db: Database, statement: str, parameters: object) -> str:
 
 def test_no_query_of_the_daily_round_reads_a_whole_table(busy: Database, statements: list[tuple[str, object]]):
     db = busy
-    key = keys.create(db, b"s", TENANT, NewKey(name="k"))
+    key = keys.create(db, b"s", TENANT, NewKey(name="k", max_active_jobs=5))
     keys.authenticate(db, b"s", key.secret)
     models.register(db, TENANT, NewModel(name="m", config=NETWORK), 19)
     model_id, _ = models.resolve(db, TENANT, "m")
-    job, _ = jobs.submit(
-        db, TENANT, key.id, new_job(model_id=model_id, priority=9), idempotency=("a", "b"), max_active_jobs=5
-    )
+    job, _ = jobs.submit(db, TENANT, key.id, new_job(model_id=model_id, priority=9), idempotency=("a", "b"))
     jobs.list_(db, TENANT)
     jobs.pause(db, TENANT, job.id)
     jobs.resume(db, TENANT, job.id)

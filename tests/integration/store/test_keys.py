@@ -25,11 +25,10 @@ def new_key(db: Database, **fields: Any):
 
 
 def test_a_key_opens_with_its_secret_and_says_whose_it_is(db: Database):
-    created = new_key(db, scopes=["read", "predict"], max_active_jobs=3)
+    created = new_key(db, scopes=["read", "predict"])
     found = keys.authenticate(db, SECRET, created.secret)
     assert (found.key_id, found.tenant) == (created.id, TENANT)
     assert found.scopes == {"read", "predict"}
-    assert found.max_active_jobs == 3
     assert created.secret.startswith(created.prefix)
 
 
