@@ -13,7 +13,7 @@ from types import FrameType
 import anyio.to_thread
 from fastapi import FastAPI
 
-from api import errors, logs, openapi
+from api import document, errors, logs
 from api.inference import Predictors
 from api.limits import BodyLimit
 from api.observe import Observe
@@ -60,14 +60,14 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(
         title="Unroll",
         version=_version(),
-        description=openapi.DESCRIPTION,
-        openapi_tags=openapi.TAGS,
+        description=document.DESCRIPTION,
+        openapi_tags=document.TAGS,
         lifespan=lifespan,
         redoc_url=None,
         redirect_slashes=False,
     )
     errors.install(app)
-    openapi.install(app)
+    document.install(app)
     for noun in (jobs, events, metrics, models, checkpoints, tasks, keys, me, fleet, health):
         app.include_router(noun.router)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)

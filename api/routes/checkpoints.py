@@ -11,7 +11,7 @@ from api.auth import Predictor, Reader
 from api.bodies import json_body
 from api.errors import invalid
 from api.negotiation import JSON, matches, offers
-from api.openapi import operation
+from api.operations import operation
 from api.routes.parameters import Cursor, Limit
 from api.service import Served
 from store import checkpoints

@@ -12,7 +12,7 @@ from api import examples
 from api.auth import Reader
 from api.errors import invalid
 from api.negotiation import JSON, preferred
-from api.openapi import operation
+from api.operations import operation
 from api.service import Served
 from api.streams import BATCH, events
 from store import journal

@@ -13,7 +13,7 @@ from api.auth import Reader, Writer
 from api.bodies import json_body
 from api.errors import invalid
 from api.negotiation import JSON, matches, offers, wait_seconds
-from api.openapi import answer, operation
+from api.operations import answer, operation
 from api.routes.parameters import Cursor, Limit
 from api.service import Served
 from api.streams import until

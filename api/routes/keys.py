@@ -12,7 +12,7 @@ from api.auth import Admin
 from api.bodies import json_body
 from api.errors import Refused
 from api.negotiation import JSON, offers
-from api.openapi import operation
+from api.operations import operation
 from api.routes.parameters import Cursor, Limit
 from api.service import Served
 from store import keys

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request, Response
 from api import examples
 from api.auth import Reader
 from api.negotiation import JSON, preferred
-from api.openapi import operation
+from api.operations import operation
 from api.service import Served
 from store import metrics
 from unroll.contract import Metrics

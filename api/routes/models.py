@@ -10,7 +10,7 @@ from api import catalogue, examples, inference
 from api.auth import Predictor, Reader, Writer
 from api.bodies import json_body
 from api.negotiation import JSON, offers
-from api.openapi import answer, operation
+from api.operations import answer, operation
 from api.routes.parameters import Cursor, Limit
 from api.service import Served
 from store import checkpoints, models
