@@ -15,18 +15,18 @@ REFERENCE = "#/components/schemas/{model}"
 NULL = "\0null"
 """Stands for null in examples until the document is made: the framework drops every null from it."""
 
+ALWAYS: tuple[ProblemCode, ...] = ("validation_failed", "internal_error")
+"""A query parameter that the route does not have is refused everywhere."""
 WITH_KEY: tuple[ProblemCode, ...] = (
     "unauthorized",
     "key_expired",
     "not_acceptable",
-    "internal_error",
     "database_unavailable",
 )
 WITH_BODY: tuple[ProblemCode, ...] = (
     "malformed_request",
     "body_too_large",
     "unsupported_media_type",
-    "validation_failed",
 )
 
 
@@ -48,7 +48,7 @@ def operation(
 ) -> dict[str, Any]:
     """Keyword arguments of a route: its name, what it takes and gives, and everything it may refuse."""
     status, description, example = gives
-    codes = [*(WITH_KEY if with_key else ("internal_error",)), *(WITH_BODY if takes else ()), *problems]
+    codes = [*ALWAYS, *(WITH_KEY if with_key else ()), *(WITH_BODY if takes else ()), *problems]
     responses: dict[int | str, dict[str, Any]] = {status: {"description": description}}
     if example is not None:
         responses[status]["content"] = {"application/json": {"example": _example(example)}}

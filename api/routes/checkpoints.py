@@ -30,7 +30,7 @@ SAFETENSORS = "application/octet-stream"
         "list_checkpoints",
         "A job's checkpoints, newest first",
         gives=(200, "A page.", examples.CHECKPOINTS),
-        problems=["missing_scope", "not_found", "validation_failed"],
+        problems=["missing_scope", "not_found"],
     ),
 )
 def list_checkpoints(

@@ -83,7 +83,7 @@ def submit_job(
         "list_jobs",
         "Jobs, newest first",
         gives=(200, "A page.", examples.JOBS),
-        problems=["missing_scope", "validation_failed"],
+        problems=["missing_scope"],
     ),
 )
 def list_jobs(

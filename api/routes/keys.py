@@ -48,7 +48,7 @@ def create_key(
         "list_keys",
         "Keys, newest first",
         gives=(200, "A page.", examples.KEYS),
-        problems=["missing_scope", "validation_failed"],
+        problems=["missing_scope"],
     ),
 )
 def list_keys(asker: Admin, service: Served, limit: Limit = 50, cursor: Cursor = None) -> Page[Key]:

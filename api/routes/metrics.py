@@ -31,7 +31,7 @@ MEDIA_TYPES = {"json": JSON, "csv": CSV, "arrow": ARROW}
         "A job's curves",
         gives=(200, "The series. CSV and Arrow have a row a point: name, replica, step, value.", examples.METRICS),
         also={},
-        problems=["missing_scope", "not_found", "validation_failed"],
+        problems=["missing_scope", "not_found"],
     ),
 )
 def get_metrics(

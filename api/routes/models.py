@@ -47,7 +47,7 @@ def register_model(
         "list_models",
         "Registered models, newest first",
         gives=(200, "A page.", examples.MODELS),
-        problems=["missing_scope", "validation_failed"],
+        problems=["missing_scope"],
     ),
 )
 def list_models(asker: Reader, service: Served, limit: Limit = 50, cursor: Cursor = None) -> Page[Model]:
