@@ -28,6 +28,8 @@ MAX_BYTES = 128 << 20
 PROGRESS_SECONDS = 0.5
 MAX_PROGRESS_SECONDS = 5.0
 RATE_SECONDS = 5.0
+MIN_RATE_SECONDS = 0.5
+"""No rate, and so no time left, from less: the first steps are slow, and their rate is off by any factor."""
 
 
 def finite(value: float) -> float | None:
@@ -54,7 +56,7 @@ class Recorder:
         self._bytes = 0
         self._began = self._told = clock()
         self._told_step = step
-        self._rates: deque[tuple[float, int]] = deque([(self._began, step)])
+        self._rates: deque[tuple[float, int]] = deque()
 
     @property
     def full(self) -> bool:
@@ -133,8 +135,11 @@ class Recorder:
         return NewCheckpoint(new.step, new.reason, new.weights, new.state, losses, best, replicas)
 
     def _rate(self) -> float | None:
+        """Steps a second of late. Counted from the first batch: before it the child was starting, not training."""
+        if not self._rates:
+            return None
         (t0, s0), (t1, s1) = self._rates[0], self._rates[-1]
-        return (s1 - s0) / (t1 - t0) if t1 > t0 and s1 > s0 else None
+        return (s1 - s0) / (t1 - t0) if t1 - t0 >= MIN_RATE_SECONDS and s1 > s0 else None
 
     def _progress(self) -> None:
         """Now and then, and at the end, an entry that says how far the job is; rarer the longer it runs."""

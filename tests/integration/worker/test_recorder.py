@@ -111,6 +111,24 @@ def test_a_long_outage_fills_the_recorder_only_up_to_its_limit_and_loses_nothing
     assert not recorder.full
 
 
+def test_the_time_left_is_told_once_half_a_second_of_training_says_how_fast_it_is(db: Database) -> None:
+    lease = claimed(db)
+    now = 0.0
+    recorder = Recorder(lease, 0, clock=lambda: now)
+    told = []
+    # three seconds until the first step, then 100 steps a second
+    for now, step in ((3.0, 1), (3.25, 26), (3.4, 41), (3.5, 51), (4.0, 101)):
+        recorder.add(Batch(step, (steps(step, step),)))
+        recorder.write()
+        progress = jobs.get(db, TENANT, lease.job_id).progress
+        told.append((progress.steps_per_second, progress.eta_seconds))
+    assert told[:3] == [(None, None)] * 3
+    assert told[3] == (100.0, pytest.approx(9.49))
+    assert told[4] == (100.0, pytest.approx(8.99))
+    etas = [e.data["eta_seconds"] for e in journal.read(db, TENANT, lease.job_id)[0] if e.type == "progress"]
+    assert etas == [None, pytest.approx(9.49), pytest.approx(8.99)]
+
+
 def test_an_attempt_that_lost_its_lease_writes_nothing(db: Database) -> None:
     lease = claimed(db)
     recorder = Recorder(lease, 0)

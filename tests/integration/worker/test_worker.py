@@ -110,6 +110,8 @@ def test_a_job_whose_replicas_all_diverge_fails_and_names_the_last_good_checkpoi
     assert made[0].step < (error.step or 0)
     assert {one.replica for one in ended.diverged} == {0, 1}
     assert "diverged" in (error.log or "")
+    (end,) = (event.data["error"] for event in worked.events(job_id) if event.type == "end")
+    assert end == {**error.model_dump(), "log": None}  # who reads the events learns of the checkpoint too
     told = [event.data for event in worked.events(job_id) if event.type == "replica_diverged"]
     assert [one["replica"] for one in told] == [one.replica for one in ended.diverged]
 
