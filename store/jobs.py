@@ -60,6 +60,17 @@ def body_hash(body: TrainJob) -> str:
     return hashlib.sha256(json.dumps(body.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
 
 
+def submitted(db: Database, tenant: str, idempotency: tuple[str, str]) -> Job | None:
+    """The job that was stored under this Idempotency-Key, whatever became of its model since; None: none was.
+
+    `idempotency` is the key and the body's hash. Raises IdempotencyKeyReused.
+    """
+    key, digest = idempotency
+    with db.read() as tx:
+        earlier = _by_idempotency_key(tx, tenant, key)
+        return None if earlier is None else _same(tx, earlier, digest)
+
+
 def submit(
     db: Database,
     tenant: str,
