@@ -35,7 +35,7 @@ def one_line(text: str) -> str:
     """What a command said on stderr, which must be one line and no traceback."""
     lines = text.strip().splitlines()
     assert len(lines) == 1, text
-    assert lines[0].startswith(("error: ", "unroll-server worker: "))
+    assert lines[0].startswith("error: ")
     return lines[0]
 
 
