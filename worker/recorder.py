@@ -54,7 +54,8 @@ class Recorder:
         self._diverged: list[Divergence] = []
         self._loss: list[float | None] | None = None
         self._bytes = 0
-        self._began = self._told = clock()
+        self._began = clock()
+        self._told: float | None = None
         self._told_step = step
         self._rates: deque[tuple[float, int]] = deque()
 
@@ -142,10 +143,11 @@ class Recorder:
         return (s1 - s0) / (t1 - t0) if t1 - t0 >= MIN_RATE_SECONDS and s1 > s0 else None
 
     def _progress(self) -> None:
-        """Now and then, and at the end, an entry that says how far the job is; rarer the longer it runs."""
+        """At the first step, now and then, and at the end, an entry that says how far the job is."""
         now = self._clock()
-        every = min(max(PROGRESS_SECONDS, (now - self._began) / 100), MAX_PROGRESS_SECONDS)
-        if self.step == self._told_step or (now - self._told < every and self.done is None):
+        every = min(max(PROGRESS_SECONDS, (now - self._began) / 100), MAX_PROGRESS_SECONDS)  # rarer, the longer it runs
+        soon = self._told is not None and now - self._told < every and self.done is None
+        if self.step == self._told_step or soon:
             return
         self._told, self._told_step = now, self.step
         rate = self._rate()

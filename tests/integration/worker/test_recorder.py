@@ -51,7 +51,7 @@ def test_what_a_child_says_becomes_metrics_events_progress_and_checkpoints(db: D
     assert now.progress.step == 13
     assert now.progress.loss == [12.0, 12.0]
     assert logged(db, lease) == list(range(1, 13))
-    assert kinds(db, lease) == ["queued", "started", "replica_diverged", "evaluation", "checkpoint"]
+    assert kinds(db, lease) == ["queued", "started", "replica_diverged", "evaluation", "checkpoint", "progress"]
     assert [(one.replica, one.step, one.loss, one.gradient_norm) for one in now.diverged] == [(1, 8, None, None)]
     assert now.best is not None
     assert (now.best.replica, now.best.loss) == (0, 0.5)
@@ -79,7 +79,7 @@ def test_a_report_whose_commit_went_through_while_the_connection_broke_is_not_wr
         monkeypatch.setattr(leases, "report", honest)
         recorder.write()
     assert logged(db, lease) == list(range(1, 10))
-    assert kinds(db, lease) == ["queued", "started", "checkpoint", "evaluation"]
+    assert kinds(db, lease) == ["queued", "started", "checkpoint", "progress", "evaluation"]
     assert len(checkpoints.list_of_job(db, TENANT, lease.job_id).data) == 1
 
 
