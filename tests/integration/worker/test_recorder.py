@@ -116,8 +116,8 @@ def test_the_time_left_is_told_once_half_a_second_of_training_says_how_fast_it_i
     now = 0.0
     recorder = Recorder(lease, 0, clock=lambda: now)
     told = []
-    # three seconds until the first step, then 100 steps a second
-    for now, step in ((3.0, 1), (3.25, 26), (3.4, 41), (3.5, 51), (4.0, 101)):  # noqa: B007 - the clock reads it
+    # a tenth of a second until the first step, which is told at once, then 100 steps a second
+    for now, step in ((0.1, 1), (0.35, 26), (0.5, 41), (0.6, 51), (1.1, 101)):  # noqa: B007 - the clock reads it
         recorder.add(Batch(step, (steps(step, step),)))
         recorder.write()
         progress = jobs.get(db, TENANT, lease.job_id).progress
