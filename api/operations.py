@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -44,14 +44,24 @@ def operation(
     takes: tuple[type[BaseModel], BaseModel] | None = None,
     problems: Sequence[ProblemCode] = (),
     also: dict[int | str, dict[str, Any]] | None = None,
+    or_as: Mapping[str, str | None] | None = None,
     with_key: bool = True,
 ) -> dict[str, Any]:
-    """Keyword arguments of a route: its name, what it takes and gives, and everything it may refuse."""
+    """Keyword arguments of a route: its name, what it takes and gives, and everything it may refuse.
+
+    `or_as`: other media types of what it gives, with an example of those that are text.
+    """
     status, description, example = gives
     codes = [*ALWAYS, *(WITH_KEY if with_key else ()), *(WITH_BODY if takes else ()), *problems]
     responses: dict[int | str, dict[str, Any]] = {status: {"description": description}}
     if example is not None:
         responses[status]["content"] = {"application/json": {"example": _example(example)}}
+    for media_type, text in (or_as or {}).items():
+        responses[status].setdefault("content", {})[media_type] = (
+            {"schema": {"type": "string", "format": "binary"}}
+            if text is None
+            else {"schema": {"type": "string"}, "example": text}
+        )
     responses |= also or {}
     responses |= _refusals(codes)
     extra: dict[str, Any] = {}

@@ -63,6 +63,7 @@ def get_checkpoint(checkpoint_id: str, asker: Reader, service: Served) -> Checkp
         "get_checkpoint_content",
         "A checkpoint's weights",
         gives=(200, "safetensors: `layers.0.W_xh [R,H,I]`, `layers.0.b_x`, … The ETag is the SHA-256.", None),
+        or_as={SAFETENSORS: None},
         also={304: {"description": "The client has it already."}},
         problems=["missing_scope", "not_found"],
     ),

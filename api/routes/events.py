@@ -31,6 +31,7 @@ MAX_SEQ = 2**63 - 1
         "list_events",
         "A job's events",
         gives=(200, "A page, or with `Accept: text/event-stream` the events as they happen.", examples.EVENTS),
+        or_as={STREAM: examples.EVENT_STREAM},
         also={204: {"description": "As a stream, with Last-Event-ID: the job has ended and there are no more events."}},
         problems=["missing_scope", "not_found"],
     ),

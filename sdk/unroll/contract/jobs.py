@@ -211,3 +211,5 @@ class Metrics(Response):
     """The last step that has metrics; 0: none yet."""
     downsampled: bool
     series: list[Series]
+    next: int | None = None
+    """Where this was cut at the server's limit of values: `from_step` of the next page. Null: this was all."""

@@ -83,7 +83,8 @@ def test_no_query_of_the_daily_round_reads_a_whole_table(busy: Database, stateme
     leases.unheard(db, 1.0)
     leases.end(lease, "succeeded")
     journal.read(db, TENANT, job.id)
-    metrics.read(db, TENANT, job.id)
+    metrics.read(db, TENANT, job.id, max_points=4)
+    list(metrics.stream(db, TENANT, job.id, from_step=5))
     found = checkpoints.list_of_job(db, TENANT, job.id).data[0]
     checkpoints.content(db, TENANT, found.id)
     models.served(db, TENANT, "m")

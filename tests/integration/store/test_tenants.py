@@ -38,6 +38,7 @@ ASK: dict[str, Callable[[Database, str, dict[str, str]], object]] = {
     "jobs.remove": lambda db, who, its: jobs.remove(db, who, its["job"]),
     "journal.read": lambda db, who, its: journal.read(db, who, its["job"]),
     "metrics.read": lambda db, who, its: metrics.read(db, who, its["job"]),
+    "metrics.stream": lambda db, who, its: metrics.stream(db, who, its["job"]),
     "checkpoints.get": lambda db, who, its: checkpoints.get(db, who, its["checkpoint"]),
     "checkpoints.content": lambda db, who, its: checkpoints.content(db, who, its["checkpoint"]),
     "checkpoints.list_of_job": lambda db, who, its: checkpoints.list_of_job(db, who, its["job"]),
