@@ -11,13 +11,14 @@ from importlib.metadata import PackageNotFoundError, version
 from types import FrameType
 
 import anyio.to_thread
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
-from api import errors, logs, openapi
+from api import document, errors, logs
 from api.inference import Predictors
 from api.limits import BodyLimit
 from api.observe import Observe
-from api.routes import checkpoints, events, fleet, health, jobs, keys, me, metrics, models, tasks
+from api.routes import checkpoints, docs, events, fleet, health, jobs, keys, me, metrics, models, tasks
+from api.routes.parameters import only_known
 from api.service import Service
 from api.telemetry import Telemetry
 from store import schema
@@ -60,16 +61,18 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(
         title="Unroll",
         version=_version(),
-        description=openapi.DESCRIPTION,
-        openapi_tags=openapi.TAGS,
+        description=document.DESCRIPTION,
+        openapi_tags=document.TAGS,
         lifespan=lifespan,
-        redoc_url=None,
+        dependencies=[Depends(only_known)],
+        openapi_url=None,  # routes.docs serves the document, and Swagger UI from this server's own files
         redirect_slashes=False,
     )
     errors.install(app)
-    openapi.install(app)
-    for noun in (jobs, events, metrics, models, checkpoints, tasks, keys, me, fleet, health):
+    document.install(app)
+    for noun in (jobs, events, metrics, models, checkpoints, tasks, keys, me, fleet, health, docs):
         app.include_router(noun.router)
+    app.mount(docs.ASSETS, docs.Assets())
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(Observe, telemetry=telemetry)
     return app

@@ -168,7 +168,7 @@ async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
     code = _HTTP.get(error.status_code, "internal_error" if error.status_code >= 500 else "malformed_request")
     if code == "method_not_allowed":
-        allowed = ", ".join(_methods(request))
+        allowed = ", ".join(_methods(request)) or (error.headers or {}).get("Allow", "GET")
         return _answer(request, code, f"{request.url.path} takes {allowed}.", headers={"Allow": allowed})
     detail = f"There is nothing at {request.url.path}." if code == "not_found" else str(error.detail)
     return _answer(request, code, detail, headers=error.headers)

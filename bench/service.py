@@ -146,7 +146,8 @@ def production() -> Iterator[unroll.Client]:
 @contextmanager
 def up(folder: Path, settings: dict[str, str]) -> Iterator[unroll.Client]:
     """A running service."""
-    env = environment({"UNROLL_DATA_DIR": str(folder), "UNROLL_PORT": "0", **settings})
+    own = {"UNROLL_DATA_DIR": str(folder), "UNROLL_PORT": "0", "UNROLL_LOG_LEVEL": "warning"}
+    env = environment(own | settings)
     server = subprocess.Popen([sys.executable, "-P", "-m", "api.cli", "up"], env=env, stdout=subprocess.DEVNULL)
     try:
         while not (folder / "url").exists():

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from store import journal
@@ -60,6 +60,17 @@ def body_hash(body: TrainJob) -> str:
     return hashlib.sha256(json.dumps(body.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
 
 
+def submitted(db: Database, tenant: str, idempotency: tuple[str, str]) -> Job | None:
+    """The job that was stored under this Idempotency-Key, whatever became of its model since; None: none was.
+
+    `idempotency` is the key and the body's hash. Raises IdempotencyKeyReused.
+    """
+    key, digest = idempotency
+    with db.read() as tx:
+        earlier = _by_idempotency_key(tx, tenant, key)
+        return None if earlier is None else _same(tx, earlier, digest)
+
+
 def submit(
     db: Database,
     tenant: str,
@@ -67,7 +78,6 @@ def submit(
     new: NewJob,
     *,
     idempotency: tuple[str, str] | None = None,
-    max_active_jobs: int | None = None,
 ) -> tuple[Job, bool]:
     """Store a queued job; (job, True), or (the job stored before under the same Idempotency-Key, False).
 
@@ -79,11 +89,7 @@ def submit(
         with db.begin() as tx:
             if key is not None and (earlier := _by_idempotency_key(tx, tenant, key)) is not None:
                 return _same(tx, earlier, digest), False
-            if max_active_jobs is not None:
-                # the key's row is locked, so that of two submits at once the second counts the first
-                tx.execute(select(keys.c.id).where(keys.c.id == key_id).with_for_update())
-                if active(tx, key_id) >= max_active_jobs:
-                    raise QuotaExceeded(f"This key may have {max_active_jobs} jobs that have not ended.")
+            _within_quota(tx, key_id)
             job_id = new_id("job")
             tx.execute(insert(jobs).values(_row(job_id, tenant, key_id, new, key, digest)))
             journal.append(tx, job_id, [("queued", {"reason": "submitted"})])
@@ -135,6 +141,17 @@ def _by_idempotency_key(tx: Connection, tenant: str, key: str) -> Row[Any] | Non
     return tx.execute(select(jobs).where(jobs.c.tenant == tenant, jobs.c.idempotency_key == key)).one_or_none()
 
 
+def _within_quota(tx: Connection, key_id: str) -> None:
+    """Raises QuotaExceeded where one more active job would be too many. A revoked key has no quota any more."""
+    quota = select(keys.c.max_active_jobs).where(keys.c.id == key_id)
+    if tx.execute(quota).scalar_one_or_none() is None:
+        return
+    # the key's row is locked, so that of two at once the second counts the first
+    allowed = tx.execute(quota.with_for_update()).scalar_one_or_none()
+    if allowed is not None and active(tx, key_id) >= allowed:
+        raise QuotaExceeded(f"This key may have {allowed} jobs that have not ended.")
+
+
 def _same(tx: Connection, earlier: Row[Any], digest: str | None) -> Job:
     if earlier.idempotency_hash != digest:
         raise IdempotencyKeyReused(pointer="#Idempotency-Key")
@@ -179,7 +196,8 @@ def list_(
     if name is not None:
         query = query.where(jobs.c.name == name)
     with db.read() as tx:
-        return page(tx, query, jobs.c.id, limit=limit, cursor=cursor, show=lambda row: _show(tx, row))
+        positions = _positions(tx)
+        return page(tx, query, jobs.c.id, limit=limit, cursor=cursor, show=lambda row: _show(tx, row, positions))
 
 
 def _labelled(db: Database, label: str, value: str) -> ColumnElement[bool]:
@@ -256,12 +274,13 @@ def resume(db: Database, tenant: str, job_id: str) -> Job:
 def retry(db: Database, tenant: str, job_id: str) -> Job:
     """Queue a failed or cancelled job again; it goes on from its last good checkpoint.
 
-    Raises NotFound, InvalidTransition.
+    Raises NotFound, InvalidTransition, and QuotaExceeded of the key that submitted the job.
     """
     with db.begin() as tx:
         job = _locked(tx, tenant, job_id)
         if job.status not in {"failed", "cancelled"}:
             raise InvalidTransition(f"Only a failed or cancelled job can be retried; this one is {job.status}.")
+        _within_quota(tx, job.key_id)
         move(tx, job_id, job.status, "queued", crashes=0)
         journal.append(tx, job_id, [("queued", {"reason": "retried"})])
         return _show(tx, _get(tx, tenant, job_id))
@@ -292,18 +311,21 @@ def _locked(tx: Connection, tenant: str, job_id: str) -> Row[Any]:
     return _get(tx, tenant, job_id, lock=True)  # SQLite: the whole database is locked already
 
 
-def _position(tx: Connection, job: Row[Any]) -> int:
-    before = or_(
-        jobs.c.priority > job.priority,
-        and_(jobs.c.priority == job.priority, jobs.c.queued_at < job.queued_at),
-        and_(jobs.c.priority == job.priority, jobs.c.queued_at == job.queued_at, jobs.c.id < job.id),
-    )
-    competing = jobs.c.device.in_(("auto", "cpu", "cuda") if job.device == "auto" else ("auto", job.device))
-    count = select(func.count()).select_from(jobs).where(jobs.c.status == "queued", before, competing)
-    return tx.execute(count).scalar_one() + 1
+def _positions(tx: Connection) -> dict[str, int]:
+    """Where each queued job stands among those it competes with: one pass over the queue in the order of claims."""
+    queue = select(jobs.c.id, jobs.c.device).where(jobs.c.status == "queued")
+    ahead = {"auto": 0, "cpu": 0, "cuda": 0}
+    positions = {}
+    for job_id, device in tx.execute(queue.order_by(jobs.c.priority.desc(), jobs.c.queued_at, jobs.c.id)):
+        competing = ahead.values() if device == "auto" else (ahead["auto"], ahead[device])
+        positions[job_id] = sum(competing) + 1
+        ahead[device] += 1
+    return positions
 
 
-def _show(tx: Connection, row: Row[Any]) -> Job:
+def _show(tx: Connection, row: Row[Any], positions: dict[str, int] | None = None) -> Job:
+    if row.status == "queued" and positions is None:
+        positions = _positions(tx)
     rate = row.steps_per_second
     best = row.best_checkpoint and Best(checkpoint=row.best_checkpoint, replica=row.best_replica, loss=row.best_loss)
     return Job(
@@ -321,7 +343,7 @@ def _show(tx: Connection, row: Row[Any]) -> Job:
             steps_per_second=rate,
             eta_seconds=(row.total - row.step) / rate if rate else None,
         ),
-        queue=QueuePosition(position=_position(tx, row)) if row.status == "queued" else None,
+        queue=QueuePosition(position=positions[row.id]) if row.status == "queued" and positions else None,
         error=row.error and JobError(**row.error),
         config=TrainJob.model_validate(row.config, extra="ignore"),
         model=row.model_name,

@@ -32,7 +32,6 @@ class Identity:
     key_id: str
     tenant: str
     scopes: frozenset[Scope]
-    max_active_jobs: int | None
 
 
 def create(db: Database, hash_secret: bytes, tenant: str, new: NewKey) -> CreatedKey:
@@ -72,7 +71,7 @@ def authenticate(db: Database, hash_secret: bytes, presented: str) -> Identity:
     if row.last_used_at is None or row.last_used_at < row.now - USED_EVERY_SECONDS:
         with db.begin() as tx:
             tx.execute(update(keys).where(keys.c.id == row.id).values(last_used_at=db_now()))
-    return Identity(row.id, row.tenant, frozenset(row.scopes), row.max_active_jobs)
+    return Identity(row.id, row.tenant, frozenset(row.scopes))
 
 
 def get(db: Database, tenant: str, key_id: str) -> Key:

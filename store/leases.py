@@ -230,11 +230,11 @@ def end(
     stopped: Literal["max_seconds"] | None = None,
 ) -> None:
     """The job is over. Whatever was requested meanwhile comes too late: one end state. Raises LeaseLost."""
-    told = error and error.model_dump(mode="json", exclude={"log"})
     with fenced(lease) as (tx, row):
         full = error and {**error.model_dump(mode="json"), "checkpoint": row.last_checkpoint}
         move(tx, lease.job_id, "running", status, error=full, stopped=stopped)
-        journal.append(tx, lease.job_id, [("end", {"status": status, "error": told})])
+        # the log stands in the job alone: a journal is read again and again
+        journal.append(tx, lease.job_id, [("end", {"status": status, "error": full and {**full, "log": None}})])
 
 
 def give_back(lease: Lease, target: Literal["paused", "queued"]) -> None:

@@ -6,18 +6,25 @@ a checkpoint's step, so withdrawing what came after a checkpoint deletes whole r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, insert, select
 
 from store.db import Database
 from store.errors import InvalidRequest, NotFound
 from store.tables import jobs, metric_blocks
+from store.thinning import Steps, Thinning, Values
 from unroll.contract import Metrics, Series
+
+MAX_VALUES = 1_000_000
+"""Numbers in one answer of `read`: some 25 MB of JSON."""
+_NOTHING: tuple[Steps, Values] = (np.zeros(0, np.int64), np.zeros(0))
+_PIECE_BYTES = 4 * 1024 * 1024
+"""What `stream` holds at a time, to the next whole block."""
 
 
 @dataclass(frozen=True)
@@ -65,65 +72,143 @@ def read(
     from_step: int = 0,
     max_points: int | None = None,
 ) -> Metrics:
-    """Metrics from `from_step` on, each series thinned to at most `max_points` (at least 4) points.
+    """Metrics from `from_step` on: a page of at most MAX_VALUES numbers, or each series thinned to `max_points` (>= 4).
 
-    Raises NotFound, and InvalidRequest for a metric that the job does not have.
+    However long the job, what is held is some blocks and the answer. Raises NotFound, and InvalidRequest for a metric
+    that the job does not have and for thinned series that would have more than MAX_VALUES numbers.
     """
     with db.read() as tx:
-        if tx.execute(select(jobs.c.id).where(jobs.c.id == job_id, jobs.c.tenant == tenant)).one_or_none() is None:
-            raise NotFound(f"There is no job {job_id}.")
-        rows = tx.execute(
-            select(metric_blocks)
-            .where(metric_blocks.c.job_id == job_id, metric_blocks.c.last_step >= from_step)
-            .order_by(metric_blocks.c.first_step)
-        ).all()
-    if not rows:
-        return Metrics(job=job_id, last_step=0, downsampled=False, series=[])
-    known = list(rows[0].names)
+        last_step = _last_step(tx, tenant, job_id)
+        first = next(_blocks(tx, job_id, from_step, names), None)
+        if first is None:
+            return Metrics(job=job_id, last_step=last_step, downsampled=False, series=[])
+        columns = [(name, replica) for name in first.names for replica in range(first.values.shape[2])]
+        count, following = 0, None
+        if max_points is not None:
+            count = _count(tx, job_id, first)
+            _require_few(min(count, max_points), len(columns))
+        if max_points is not None and count > max_points:
+            thinning = Thinning(count, max_points)
+            for block in _blocks(tx, job_id, from_step, names):
+                thinning.add(block.steps, block.values.reshape(len(block.steps), -1))
+            found = thinning.columns()
+        else:
+            blocks = _blocks(tx, job_id, from_step, names)
+            steps, values, following = _page(blocks, len(columns))
+            found = [(steps, values[:, column]) for column in range(len(columns))]
+    series = [
+        Series(name=name, replica=replica, steps=steps.tolist(), values=_or_none(values))
+        # nothing is found where all of it was withdrawn at this moment, after a crash
+        for (name, replica), (steps, values) in zip(columns, found or len(columns) * [_NOTHING], strict=True)
+    ]
+    thinned = max_points is not None and count > max_points
+    return Metrics(job=job_id, last_step=last_step, downsampled=thinned, series=series, next=following)
+
+
+def stream(db: Database, tenant: str, job_id: str, *, names: Sequence[str] = (), from_step: int = 0) -> Iterator[Block]:
+    """All metrics from `from_step` on, however many, read as the caller takes them.
+
+    No transaction is open while the caller has a block. Raises at once NotFound, and InvalidRequest for a metric that
+    the job does not have; while it is read, NotFound where the job is deleted and DatabaseUnavailable.
+    """
+
+    def piece(start: int) -> list[Block]:
+        found: list[Block] = []
+        with db.read() as tx:
+            _last_step(tx, tenant, job_id)
+            for block in _blocks(tx, job_id, start, names):
+                found.append(block)
+                if sum(one.values.nbytes for one in found) >= _PIECE_BYTES:
+                    break
+        return found
+
+    def pieces(found: list[Block]) -> Iterator[Block]:
+        while found:
+            yield from found
+            found = piece(int(found[-1].steps[-1]) + 1)
+
+    return pieces(piece(from_step))
+
+
+def _last_step(tx: Connection, tenant: str, job_id: str) -> int:
+    if tx.execute(select(jobs.c.id).where(jobs.c.id == job_id, jobs.c.tenant == tenant)).one_or_none() is None:
+        raise NotFound(f"There is no job {job_id}.")
+    last = select(metric_blocks.c.last_step).where(metric_blocks.c.job_id == job_id)
+    row = tx.execute(last.order_by(metric_blocks.c.first_step.desc()).limit(1)).one_or_none()
+    return 0 if row is None else int(row.last_step)
+
+
+def _from(job_id: str, from_step: int) -> ColumnElement[bool]:
+    """Blocks with a step >= from_step, found by their key: blocks do not overlap, so at most one begins before it."""
+    before = select(func.max(metric_blocks.c.first_step)).where(
+        metric_blocks.c.job_id == job_id, metric_blocks.c.first_step <= from_step
+    )
+    return and_(
+        metric_blocks.c.job_id == job_id,
+        metric_blocks.c.first_step >= func.coalesce(before.scalar_subquery(), from_step),
+        metric_blocks.c.last_step >= from_step,
+    )
+
+
+def _blocks(tx: Connection, job_id: str, from_step: int, names: Sequence[str]) -> Iterator[Block]:
+    """What was measured from `from_step` on, of these metrics (none named: all), a few blocks in memory at a time."""
+    query = select(metric_blocks).where(_from(job_id, from_step)).order_by(metric_blocks.c.first_step)
+    with tx.execute(query.execution_options(yield_per=4)) as rows:
+        for row in rows:
+            yield _decode(row, from_step, names)
+
+
+def _decode(row: Row[Any], from_step: int, names: Sequence[str]) -> Block:
+    known = list(row.names)
     for name in names:
         if name not in known:
             raise InvalidRequest(f"There is no metric {name!r}; this job has {', '.join(known)}.", pointer="?names")
-    blocks = [_decode(row.data, len(row.names), row.replicas) for row in rows]
-    steps = np.concatenate([block[0] for block in blocks])
-    values = np.concatenate([block[1] for block in blocks])
-    steps, values = steps[steps >= from_step], values[steps >= from_step]
-    series = []
-    thinned = False
-    for name in names or known:
-        for replica in range(values.shape[2]):
-            column = values[:, known.index(name), replica]
-            kept = thin(column, max_points) if max_points is not None else np.arange(len(column))
-            thinned |= len(kept) < len(column)
-            points = [value if np.isfinite(value) else None for value in column[kept].tolist()]
-            series.append(Series(name=name, replica=replica, steps=steps[kept].tolist(), values=points))
-    return Metrics(job=job_id, last_step=rows[-1].last_step, downsampled=thinned, series=series)
+    count = len(row.data) // (8 * (1 + len(known) * row.replicas))
+    steps = np.frombuffer(row.data, "<i8", count)
+    values = np.frombuffer(row.data, "<f8", offset=8 * count).reshape(count, len(known), row.replicas)
+    begin = int(np.searchsorted(steps, from_step))
+    wanted = tuple(dict.fromkeys(names)) or tuple(known)
+    if wanted != tuple(known):
+        values = values[:, [known.index(name) for name in wanted]]
+    return Block(wanted, steps[begin:], values[begin:])
 
 
-def _decode(data: bytes, names: int, replicas: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    count = len(data) // (8 * (1 + names * replicas))
-    steps = np.frombuffer(data, "<i8", count)
-    return steps, np.frombuffer(data, "<f8", offset=8 * count).reshape(count, names, replicas)
+def _count(tx: Connection, job_id: str, first: Block) -> int:
+    """Logged steps from the first block on, whose own are counted already; the others by their size alone."""
+    row = metric_blocks.c
+    after = (row.job_id == job_id, row.first_step > int(first.steps[-1]))
+    size = tx.execute(select(func.sum(func.length(row.data))).where(*after)).scalar_one() or 0
+    names = tx.execute(select(row.names).where(row.job_id == job_id).limit(1)).scalar_one()
+    width: int = 8 * (1 + len(names) * first.values.shape[2])
+    return len(first.steps) + int(size) // width
 
 
-def thin(values: NDArray[np.float64], max_points: int) -> NDArray[np.intp]:
-    """Indices of at most max(max_points, 4) points: first, last, and of each stretch the least and the greatest.
+def _require_few(points: int, series: int) -> None:
+    if points * series > MAX_VALUES:
+        detail = (
+            f"{series:,} series of {points:,} points are {points * series:,} values, more than {MAX_VALUES:,}: "
+            f"at most {MAX_VALUES // series:,} points, or fewer metrics by `names`."
+        )
+        raise InvalidRequest(detail, pointer="?max_points")
 
-    The idea of M4 (Jugel et al. 2014): a line plot of the kept points shows the same extremes. A stretch without a
-    finite value keeps its first point, so that a gap stays visible.
-    """
-    count = len(values)
-    if count <= max(max_points, 4):
-        return np.arange(count)
-    stretches = max((max_points - 2) // 2, 1)
-    edges = np.linspace(1, count - 1, stretches + 1).astype(np.intp)
-    kept = {0, count - 1}
-    for start, stop in pairwise(edges):
-        part = values[start:stop]
-        if len(part) == 0:
-            continue
-        if not np.isfinite(part).any():
-            kept.add(int(start))
-            continue
-        finite = np.where(np.isfinite(part), part, np.nan)
-        kept |= {int(start + np.nanargmin(finite)), int(start + np.nanargmax(finite))}
-    return np.array(sorted(kept), dtype=np.intp)
+
+def _page(blocks: Iterator[Block], columns: int) -> tuple[Steps, Values, int | None]:
+    """The first steps [n] with their values [n, columns], and the step that follows where there are more."""
+    steps, values = [np.zeros(0, np.int64)], [np.zeros((0, columns))]
+    left, following = max(MAX_VALUES // columns, 1), None
+    for block in blocks:
+        steps.append(block.steps[:left])
+        values.append(block.values[:left].reshape(-1, columns))
+        if len(block.steps) > left:
+            following = int(block.steps[left])
+            break
+        left -= len(block.steps)
+    return np.concatenate(steps), np.concatenate(values), following
+
+
+def _or_none(values: Values) -> list[float | None]:
+    plain: list[float | None] = values.tolist()
+    if not np.isfinite(values).all():
+        for row in np.flatnonzero(~np.isfinite(values)):
+            plain[row] = None
+    return plain

@@ -35,7 +35,9 @@ class Settings(BaseSettings):
     secret: SecretStr = SecretStr("")
     """Key of the hashes that API keys are stored as. Empty: made once and kept in the data folder."""
     host: str = "127.0.0.1"
+    """Address that the API listens on."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    """Its port; 0: a free one."""
     device: Literal["cpu", "cuda"] = "cpu"
     """What this worker trains on."""
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
@@ -57,6 +59,7 @@ class Settings(BaseSettings):
     max_body_bytes: Annotated[int, Field(ge=1024)] = 32 * 1024 * 1024
     """Largest request body."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least important lines to log; at `info` every request has one."""
 
     @cached_property
     def database(self) -> str:

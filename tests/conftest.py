@@ -126,3 +126,15 @@ def deployment(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Deplo
 def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Settings]:
     url = "" if request.param == "filesystem" else request.getfixturevalue("redis_server").create_database()
     yield from _on("sqlite", request, tmp_path, url)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say at the end, where it is read, that the web pages were not looked at."""
+    skipped = terminalreporter.getreports("skipped")
+    missing = [report for report in skipped if report.nodeid.startswith("tests/browser/")]
+    if missing:
+        terminalreporter.section("the tests in a browser DID NOT RUN", sep="!", yellow=True, bold=True)
+        terminalreporter.line(
+            f"{len(missing)} of them: there is no Chromium on this machine. Install one (Debian and Ubuntu: apt-get "
+            "install chromium), or name one in CHROMIUM. Where CI=true they fail instead."
+        )

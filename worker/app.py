@@ -11,6 +11,7 @@ import os
 import platform
 import secrets
 import signal
+import subprocess
 import sys
 import time
 import warnings
@@ -31,21 +32,24 @@ from worker.runner import Runner
 log = logging.getLogger(__name__)
 
 DATABASE_SECONDS = 30.0
+DEVICE_SECONDS = 120.0
+SEES_CUDA = "import sys, torch; sys.exit(not torch.cuda.is_available())"
 
 
 def main() -> int:
-    """Run one worker until it is told to stop; the exit code (2: settings or schema are wrong)."""
+    """Run one worker until it is told to stop; the exit code (2: settings, device or schema are wrong)."""
     try:
         settings = Settings()
         _log_to_stderr(settings.log_level)
         db = Database(settings)
         app = celery_app(settings)
         _check(db)
+        _check_device(settings)
     except (ValidationError, ValueError, SchemaMismatch) as error:
-        sys.stderr.write(f"unroll-server worker: {error}\n")
+        sys.stderr.write(f"error: {error}\n")
         return 2
     except DatabaseUnavailable as error:
-        sys.stderr.write(f"unroll-server worker: {error}\n")
+        sys.stderr.write(f"error: {error}\n")
         return 1
     children = processes.context()
     processes.warm()  # torch is loaded while Celery connects
@@ -73,6 +77,18 @@ def _check(db: Database) -> None:
             if time.monotonic() > patience:
                 raise
             time.sleep(0.5)
+
+
+def _check_device(settings: Settings) -> None:
+    """Without its device a worker would claim job after job and fail each. Raises ValueError.
+
+    Asked in a process of its own: this one never loads torch, and what the trainers are forked from never touches CUDA.
+    """
+    if settings.device != "cuda":
+        return
+    asked = subprocess.run([sys.executable, "-P", "-c", SEES_CUDA], timeout=DEVICE_SECONDS, check=False)  # noqa: S603
+    if asked.returncode != 0:
+        raise ValueError("UNROLL_DEVICE=cuda, but torch sees no CUDA device; `unroll-server doctor` tells more")
 
 
 def _listen(app: Celery, settings: Settings, worker_id: str, runner: Runner, reconciler: Reconciler) -> int:

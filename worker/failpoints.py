@@ -1,7 +1,7 @@
 """Faults on purpose, for the chaos tests. Without the variable `UNROLL_FAILPOINT` this costs nothing.
 
-The variable is `<fault>@<step>[/<job name>]`, for example `kill@50/poison`: at that step (or the first one after it
-that a run reaches; 0: before training) the child of a job with that name, or of any job,
+The variable lists `<fault>@<step>/<job name>`, for example `kill@50/poison,hang@5/stuck`: at that step (or the first
+one after it that an attempt reaches; 0: before training) the child of a job with that name
 
     kill    sends itself SIGKILL, as the kernel does when memory runs out
     exit    leaves with exit code 3, as a crash in native code might
@@ -26,21 +26,21 @@ MEMORY_BYTES = 64 << 20
 
 def armed(job_name: str | None) -> Callable[[int], None] | None:
     """What to call with every step, or None where no fault is asked of this job."""
-    setting = os.environ.get(VARIABLE)
-    if not setting:
-        return None
-    where, _, name = setting.partition("/")
-    if name and name != job_name:
-        return None
-    fault, _, step = where.partition("@")
-    at, action = int(step), _FAULTS[fault]
+    for setting in filter(None, os.environ.get(VARIABLE, "").split(",")):
+        where, name = setting.split("/")
+        if name == job_name:
+            fault, step = where.split("@")
+            return _reach(setting, int(step), _FAULTS[fault])
+    return None
 
-    def reach(now: int) -> None:
-        if now >= at:
+
+def _reach(setting: str, step: int, act: Callable[[], None]) -> Callable[[int], None]:
+    def reached(now: int) -> None:
+        if now >= step:
             print(f"failpoint {setting} at step {now}", flush=True)  # noqa: T201 - the child's output is its log
-            action()
+            act()
 
-    return reach
+    return reached
 
 
 def _kill() -> None:

@@ -6,6 +6,8 @@ not survive a fork, and the warm-up runs on one thread: after a warm-up with two
 
 from __future__ import annotations
 
+import gc
+
 import torch
 
 from rnn.train import warm_up
@@ -14,3 +16,5 @@ from worker import lifeline
 lifeline.die_with_parent()
 torch.set_num_threads(1)
 warm_up()
+gc.collect()
+gc.freeze()  # else every child's collector would visit, and so copy, the objects of the libraries that it shares

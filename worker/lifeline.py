@@ -30,10 +30,10 @@ def first_to_go() -> None:
         Path("/proc/self/oom_score_adj").write_text("500")
 
 
-def kill(pid: int, pidfd: int | None) -> None:
-    """SIGKILL, to exactly the process that `pidfd` stands for where there is one."""
+def send(number: signal.Signals, pid: int, pidfd: int | None) -> None:
+    """A signal to exactly the process that `pidfd` stands for, where there is one; none if it has gone."""
     with contextlib.suppress(ProcessLookupError):
         if pidfd is not None:
-            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            signal.pidfd_send_signal(pidfd, number)
         else:
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, number)

@@ -10,6 +10,7 @@ import contextlib
 import multiprocessing
 import os
 import queue
+import signal
 import threading
 import time
 from multiprocessing import forkserver
@@ -23,6 +24,7 @@ from worker.messages import Assignment, Gone, Message
 KILL_SECONDS = 10.0
 LOG_BYTES = 4096
 MAX_INBOX = 128
+SHOW_SECONDS = 0.2
 
 
 def context() -> ForkServerContext:
@@ -110,7 +112,7 @@ class TrainerProcess:
         self._closing = True
         self._room.set()
         # not Process.kill: where the forkserver died, multiprocessing believes that the child is dead already
-        lifeline.kill(self._pid, self._pidfd)
+        lifeline.send(signal.SIGKILL, self._pid, self._pidfd)
         self._reap(KILL_SECONDS)
         if self._pidfd is not None:
             os.close(self._pidfd)
@@ -118,6 +120,11 @@ class TrainerProcess:
         self._control.close()
         self._last_words = self._log_end()
         self._log_file.unlink(missing_ok=True)
+
+    def show_stacks(self) -> None:
+        """Have it print where it is, for the log of one that makes no step any more."""
+        lifeline.send(trainer.SHOW_STACKS, self._pid, self._pidfd)
+        time.sleep(SHOW_SECONDS)
 
     def log(self) -> str:
         """The end of what it and its libraries printed."""

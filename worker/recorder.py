@@ -28,6 +28,8 @@ MAX_BYTES = 128 << 20
 PROGRESS_SECONDS = 0.5
 MAX_PROGRESS_SECONDS = 5.0
 RATE_SECONDS = 5.0
+MIN_RATE_SECONDS = 0.5
+"""No rate, and so no time left, from less: the first steps are slow, and their rate is off by any factor."""
 
 
 def finite(value: float) -> float | None:
@@ -52,9 +54,10 @@ class Recorder:
         self._diverged: list[Divergence] = []
         self._loss: list[float | None] | None = None
         self._bytes = 0
-        self._began = self._told = clock()
+        self._began = clock()
+        self._told: float | None = None
         self._told_step = step
-        self._rates: deque[tuple[float, int]] = deque([(self._began, step)])
+        self._rates: deque[tuple[float, int]] = deque()
 
     @property
     def full(self) -> bool:
@@ -133,14 +136,18 @@ class Recorder:
         return NewCheckpoint(new.step, new.reason, new.weights, new.state, losses, best, replicas)
 
     def _rate(self) -> float | None:
+        """Steps a second of late. Counted from the first batch: before it the child was starting, not training."""
+        if not self._rates:
+            return None
         (t0, s0), (t1, s1) = self._rates[0], self._rates[-1]
-        return (s1 - s0) / (t1 - t0) if t1 > t0 and s1 > s0 else None
+        return (s1 - s0) / (t1 - t0) if t1 - t0 >= MIN_RATE_SECONDS and s1 > s0 else None
 
     def _progress(self) -> None:
-        """Now and then, and at the end, an entry that says how far the job is; rarer the longer it runs."""
+        """At the first step, now and then, and at the end, an entry that says how far the job is."""
         now = self._clock()
-        every = min(max(PROGRESS_SECONDS, (now - self._began) / 100), MAX_PROGRESS_SECONDS)
-        if self.step == self._told_step or (now - self._told < every and self.done is None):
+        every = min(max(PROGRESS_SECONDS, (now - self._began) / 100), MAX_PROGRESS_SECONDS)  # rarer, the longer it runs
+        soon = self._told is not None and now - self._told < every and self.done is None
+        if self.step == self._told_step or soon:
             return
         self._told, self._told_step = now, self.step
         rate = self._rate()

@@ -27,6 +27,7 @@ from worker.recorder import Recorder
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.0)
+OLD_LOG_SECONDS = 7 * 86_400.0
 DIVERGED_HINT = "A smaller learning rate, gradient clipping or another initialisation usually helps."
 Answer = TypeVar("Answer")
 
@@ -51,6 +52,7 @@ class Runner:
         self.drain_until: float | None = None
         """When its grace time ends, once it was told to stop."""
         self._children = children
+        self._logs = settings.data_dir / "trainers"
         self._numbers = itertools.count(1)
         self._child: TrainerProcess | None = None
 
@@ -93,8 +95,12 @@ class Runner:
                 self.notifier.publish(lease.job_id)
 
     def prepare(self) -> None:
-        """Have a child ready, so that the next job starts at once."""
+        """Have a child ready, so that the next job starts at once; remove logs that killed workers left."""
         self._spare()
+        for log_file in self._logs.glob("*.log"):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - log_file.stat().st_mtime > OLD_LOG_SECONDS:
+                    log_file.unlink()
 
     def drain(self) -> None:
         """Stop: the job at hand is checkpointed and given back. May be called by a signal handler, and twice."""
@@ -115,7 +121,7 @@ class Runner:
             self._child = None
         if self._child is None:
             name = f"{self.worker_id.replace('/', '-')}-{next(self._numbers)}.log"
-            self._child = TrainerProcess(self._children, self.settings.data_dir / "trainers" / name)
+            self._child = TrainerProcess(self._children, self._logs / name)
         return self._child
 
 
@@ -187,6 +193,7 @@ class Attempt:
             if child.held:
                 lived = now  # it waits for the database
             if message is None and now - lived > settings.stall_seconds:
+                child.show_stacks()
                 return self._crashed(JobError(code="stalled", message=self._silence(now - lived)))
             if (until := self._runner.drain_until) is not None:
                 self._stop()

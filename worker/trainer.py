@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import signal
 import sys
 import threading
 import time
@@ -28,6 +29,8 @@ BATCH_SECONDS = 0.05
 """One message a step would cost 11 % of a step of 0.6 ms, one every 50 ms costs 4 % (docs/adr/0002)."""
 LOG_SECONDS = 1.0
 STOP = "stop"
+SHOW_STACKS = signal.SIGUSR1
+"""Has the child print what every thread is at, even one that is stuck in native code."""
 
 
 def main(events: Connection, control: Connection, log: str) -> None:
@@ -59,6 +62,7 @@ def _write_output_to(log: Path) -> None:
     os.dup2(descriptor, 2)
     os.close(descriptor)
     faulthandler.enable(file=2)
+    faulthandler.register(SHOW_STACKS, file=2)
 
 
 def _listen(control: Connection, stop: threading.Event) -> None:

@@ -11,7 +11,7 @@ from api.auth import Predictor, Reader
 from api.bodies import json_body
 from api.errors import invalid
 from api.negotiation import JSON, matches, offers
-from api.openapi import operation
+from api.operations import operation
 from api.routes.parameters import Cursor, Limit
 from api.service import Served
 from store import checkpoints
@@ -30,7 +30,7 @@ SAFETENSORS = "application/octet-stream"
         "list_checkpoints",
         "A job's checkpoints, newest first",
         gives=(200, "A page.", examples.CHECKPOINTS),
-        problems=["missing_scope", "not_found", "validation_failed"],
+        problems=["missing_scope", "not_found"],
     ),
 )
 def list_checkpoints(
@@ -63,6 +63,7 @@ def get_checkpoint(checkpoint_id: str, asker: Reader, service: Served) -> Checkp
         "get_checkpoint_content",
         "A checkpoint's weights",
         gives=(200, "safetensors: `layers.0.W_xh [R,H,I]`, `layers.0.b_x`, … The ETag is the SHA-256.", None),
+        or_as={SAFETENSORS: None},
         also={304: {"description": "The client has it already."}},
         problems=["missing_scope", "not_found"],
     ),

@@ -12,7 +12,7 @@ from api import examples
 from api.auth import Reader
 from api.errors import invalid
 from api.negotiation import JSON, preferred
-from api.openapi import operation
+from api.operations import operation
 from api.service import Served
 from api.streams import BATCH, events
 from store import journal
@@ -31,8 +31,9 @@ MAX_SEQ = 2**63 - 1
         "list_events",
         "A job's events",
         gives=(200, "A page, or with `Accept: text/event-stream` the events as they happen.", examples.EVENTS),
+        or_as={STREAM: examples.EVENT_STREAM},
         also={204: {"description": "As a stream, with Last-Event-ID: the job has ended and there are no more events."}},
-        problems=["missing_scope", "not_found", "validation_failed"],
+        problems=["missing_scope", "not_found"],
     ),
 )
 async def list_events(

@@ -10,7 +10,7 @@ from starlette.responses import PlainTextResponse, Response
 from api import examples
 from api.auth import Reader
 from api.errors import Refused
-from api.openapi import operation
+from api.operations import operation
 from api.service import Served
 from store import queue, schema
 from store.errors import SchemaMismatch

@@ -13,9 +13,9 @@ from api.auth import Reader, Writer
 from api.bodies import json_body
 from api.errors import invalid
 from api.negotiation import JSON, matches, offers, wait_seconds
-from api.openapi import answer, operation
+from api.operations import answer, operation
 from api.routes.parameters import Cursor, Limit
-from api.service import Served
+from api.service import Served, Service
 from api.streams import until
 from store import jobs, models
 from unroll.contract import ENDED, DryRun, Job, JobStatus, Page, TrainJob
@@ -53,6 +53,10 @@ def submit_job(
     """It is stored when this answers, and runs when a worker is free."""
     if idempotency_key is not None and not _IDEMPOTENCY_KEY.fullmatch(idempotency_key):
         raise invalid("#Idempotency-Key", "invalid", "1 to 255 printable ASCII characters without spaces.")
+    idempotency = None if idempotency_key is None or dry_run else (idempotency_key, jobs.body_hash(body))
+    # before anything else is looked at: since it was submitted, the model may have been forgotten
+    if idempotency is not None and (earlier := jobs.submitted(service.db, asker.tenant, idempotency)) is not None:
+        return _accepted(service, earlier, traceparent, replayed=True)
     model_id, config = None, body
     name = body.model if isinstance(body.model, str) else None
     if name is not None:
@@ -61,20 +65,16 @@ def submit_job(
     checked = catalogue.check(config, named=name is not None)
     if dry_run:
         return Response(catalogue.estimate(config, checked).model_dump_json(), media_type=JSON)
-    job, created = jobs.submit(
-        service.db,
-        asker.tenant,
-        asker.key_id,
-        jobs.NewJob(config, model_id, name, checked.parameters, checked.baseline_loss),
-        idempotency=None if idempotency_key is None else (idempotency_key, jobs.body_hash(body)),
-        max_active_jobs=asker.max_active_jobs,
-    )
+    new = jobs.NewJob(config, model_id, name, checked.parameters, checked.baseline_loss)
+    job, created = jobs.submit(service.db, asker.tenant, asker.key_id, new, idempotency=idempotency)
+    return _accepted(service, job, traceparent, replayed=not created)
+
+
+def _accepted(service: Service, job: Job, traceparent: str | None, *, replayed: bool) -> Response:
     if job.status == "queued":  # also when it was submitted before: that request may have died before it rang
         sane = traceparent is not None and _TRACEPARENT.fullmatch(traceparent)
         service.doorbell.ring(job.id, job.config.device, traceparent if sane else None)
-    headers = {"Location": f"/v1/jobs/{job.id}"}
-    if not created:
-        headers["Idempotent-Replayed"] = "true"
+    headers = {"Location": f"/v1/jobs/{job.id}"} | ({"Idempotent-Replayed": "true"} if replayed else {})
     return Response(job.model_dump_json(), 202, headers, JSON)
 
 
@@ -84,7 +84,7 @@ def submit_job(
         "list_jobs",
         "Jobs, newest first",
         gives=(200, "A page.", examples.JOBS),
-        problems=["missing_scope", "validation_failed"],
+        problems=["missing_scope"],
     ),
 )
 def list_jobs(

@@ -12,7 +12,7 @@ from api.auth import Admin
 from api.bodies import json_body
 from api.errors import Refused
 from api.negotiation import JSON, offers
-from api.openapi import operation
+from api.operations import operation
 from api.routes.parameters import Cursor, Limit
 from api.service import Served
 from store import keys
@@ -48,7 +48,7 @@ def create_key(
         "list_keys",
         "Keys, newest first",
         gives=(200, "A page.", examples.KEYS),
-        problems=["missing_scope", "validation_failed"],
+        problems=["missing_scope"],
     ),
 )
 def list_keys(asker: Admin, service: Served, limit: Limit = 50, cursor: Cursor = None) -> Page[Key]:

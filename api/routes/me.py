@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from api import examples
 from api.auth import Anyone
 from api.negotiation import JSON, offers
-from api.openapi import operation
+from api.operations import operation
 from api.service import Served
 from store import keys
 from unroll.contract import Me

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
+from starlette.responses import StreamingResponse
 
-from api import examples
+from api import examples, tables
 from api.auth import Reader
 from api.negotiation import JSON, preferred
-from api.openapi import operation
+from api.operations import operation
 from api.service import Served
 from store import metrics
 from unroll.contract import Metrics
@@ -30,8 +29,8 @@ MEDIA_TYPES = {"json": JSON, "csv": CSV, "arrow": ARROW}
         "get_metrics",
         "A job's curves",
         gives=(200, "The series. CSV and Arrow have a row a point: name, replica, step, value.", examples.METRICS),
-        also={},
-        problems=["missing_scope", "not_found", "validation_failed"],
+        or_as={CSV: examples.METRICS_CSV, ARROW: None},
+        problems=["missing_scope", "not_found"],
     ),
 )
 def get_metrics(
@@ -48,48 +47,23 @@ def get_metrics(
         Literal["json", "csv", "arrow"] | None, Query(description="Before the Accept header.")
     ] = None,
 ) -> Response:
-    """Per metric and replica. Numbers that are not finite are null (JSON, Arrow) or empty (CSV)."""
+    """Per metric and replica. Numbers that are not finite are null (JSON, Arrow) or empty (CSV).
+
+    JSON has at most 1,000,000 values: of a job that has more it is a page, and `next` is the `from_step` of the next
+    one. CSV and Arrow are streamed in the order of steps, however many there are. Thinned, all formats have at most
+    1,000,000 values, and `max_points` is refused where it would give more.
+    """
     media_type = (
         MEDIA_TYPES[format]
         if format is not None
         else preferred(request.headers.get("accept"), list(MEDIA_TYPES.values()))
     )
-    found = metrics.read(service.db, asker.tenant, job_id, names=names, from_step=from_step, max_points=max_points)
-    if media_type == CSV:
-        return Response(_csv(found), media_type=CSV)
-    if media_type == ARROW:
-        return Response(_arrow(found), media_type=ARROW)
-    return Response(found.model_dump_json(), media_type=JSON)
-
-
-def _csv(found: Metrics) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(["name", "replica", "step", "value"])
-    for one in found.series:
-        for step, value in zip(one.steps, one.values, strict=True):
-            writer.writerow([one.name, one.replica, step, "" if value is None else repr(value)])
-    return text.getvalue()
-
-
-def _arrow(found: Metrics) -> bytes:
-    import pyarrow as pa  # takes 0.2 s, and most processes are never asked for it
-
-    schema = pa.schema(
-        [
-            ("name", pa.dictionary(pa.int32(), pa.string())),
-            ("replica", pa.int32()),
-            ("step", pa.int64()),
-            ("value", pa.float64()),
-        ]
-    )
-    columns: dict[str, list[object]] = {"name": [], "replica": [], "step": [], "value": []}
-    for one in found.series:
-        columns["name"] += [one.name] * len(one.steps)
-        columns["replica"] += [one.replica] * len(one.steps)
-        columns["step"] += one.steps
-        columns["value"] += one.values
-    sink = io.BytesIO()
-    with pa.ipc.new_stream(sink, schema) as writer:
-        writer.write_table(pa.table(columns, schema=schema))
-    return sink.getvalue()
+    if media_type != JSON and max_points is None:
+        pieces = tables.of_blocks(metrics.stream(service.db, asker.tenant, job_id, names=names, from_step=from_step))
+    else:
+        found = metrics.read(service.db, asker.tenant, job_id, names=names, from_step=from_step, max_points=max_points)
+        if media_type == JSON:
+            return Response(found.model_dump_json(), media_type=JSON)
+        pieces = tables.of_series(found)
+    content = tables.as_csv(pieces) if media_type == CSV else tables.as_arrow(pieces)
+    return StreamingResponse(content, media_type=media_type)

@@ -10,7 +10,7 @@ from api import catalogue, examples, inference
 from api.auth import Predictor, Reader, Writer
 from api.bodies import json_body
 from api.negotiation import JSON, offers
-from api.openapi import answer, operation
+from api.operations import answer, operation
 from api.routes.parameters import Cursor, Limit
 from api.service import Served
 from store import checkpoints, models
@@ -47,7 +47,7 @@ def register_model(
         "list_models",
         "Registered models, newest first",
         gives=(200, "A page.", examples.MODELS),
-        problems=["missing_scope", "validation_failed"],
+        problems=["missing_scope"],
     ),
 )
 def list_models(asker: Reader, service: Served, limit: Limit = 50, cursor: Cursor = None) -> Page[Model]:

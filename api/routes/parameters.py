@@ -1,10 +1,35 @@
-"""Query parameters that several routes share."""
+"""Query parameters: those that several routes share, and the refusal of those that a route does not have."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Query
+from fastapi import Query, Request
+
+from api.errors import Refused, summary
+from api.pointers import MAX_ERRORS
+from unroll.contract import FieldError
 
 Limit = Annotated[int, Query(ge=1, le=200, description="Entries in a page.")]
 Cursor = Annotated[str | None, Query(max_length=200, description="`next` of the page before.")]
+
+
+async def only_known(request: Request) -> None:
+    """Dependency of every route: a misspelt filter must not answer everything, as if nothing had been asked.
+
+    What a route has is read from the OpenAPI document, so nothing is accepted that it does not name. Refuses
+    validation_failed.
+    """
+    if not request.query_params:
+        return
+    operations = request.app.openapi()["paths"].get(request.scope["route"].path, {})
+    parameters = operations.get(request.method.lower(), {}).get("parameters", [])
+    known = [one["name"] for one in parameters if one["in"] == "query"]
+    there_is = f"There is {', '.join(known)}." if known else "This takes no query parameters."
+    errors = [
+        FieldError(pointer=f"?{name}", code="extra_forbidden", detail=f"There is no such query parameter. {there_is}")
+        for name in request.query_params
+        if name not in known
+    ][:MAX_ERRORS]
+    if errors:
+        raise Refused("validation_failed", summary(errors), errors=errors)

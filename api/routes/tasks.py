@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from api import catalogue, examples
 from api.auth import Reader
 from api.negotiation import JSON, offers
-from api.openapi import operation
+from api.operations import operation
 from unroll.contract import Page, Task
 
 router = APIRouter(prefix="/v1/tasks", tags=["tasks"], dependencies=[offers(JSON)])

@@ -21,16 +21,18 @@ class Curves(Mapping[str, NDArray[np.float64]]):
     has no point at that step: thinning keeps each series' end points and extremes, which lie at different steps.
     """
 
-    def __init__(self, metrics: Metrics) -> None:
-        self.job = metrics.job
-        self.last_step = metrics.last_step
-        self.downsampled = metrics.downsampled
+    def __init__(self, *pages: Metrics) -> None:
+        """The pages of one answer, one at least."""
+        self.job = pages[-1].job
+        self.last_step = pages[-1].last_step
+        self.downsampled = any(page.downsampled for page in pages)
+        every = [series for page in pages for series in page.series]
         self.steps: NDArray[np.int64] = np.unique(
-            np.concatenate([np.zeros(0, np.int64), *(np.asarray(s.steps, np.int64) for s in metrics.series)])
+            np.concatenate([np.zeros(0, np.int64), *(np.asarray(s.steps, np.int64) for s in every)])
         )
-        replicas = 1 + max((series.replica for series in metrics.series), default=-1)
+        replicas = 1 + max((series.replica for series in every), default=-1)
         self._values: dict[str, NDArray[np.float64]] = {}
-        for series in metrics.series:
+        for series in every:
             if series.name not in self._values:
                 self._values[series.name] = np.full((len(self.steps), replicas), np.nan)
             rows = np.searchsorted(self.steps, series.steps)

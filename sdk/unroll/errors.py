@@ -67,7 +67,8 @@ class APIError(UnrollError):
     def __str__(self) -> str:
         what = self.problem.detail or self.problem.title if self.problem else self.excerpt or "no explanation"
         lines = [f"{what} ({self.code or 'HTTP'} {self.status})"]
-        lines += [f"  {error.pointer or '(body)'}: {error.detail}" for error in self.errors]
+        fields = [f"{error.pointer or '(body)'}: {error.detail}" for error in self.errors]
+        lines += [f"  {field}" for field in fields if field != what]
         if self.request_id:
             lines.append(f"  request id: {self.request_id}")
         return "\n".join(lines)

@@ -21,6 +21,8 @@ from tests.servers.processes import free_port, start
 from tests.servers.redis import Redis
 from tests.servers.up import command, run
 
+pytestmark = pytest.mark.timeout(300)  # several services start and stop in each
+
 NETWORK = {"cell": {"type": "vanilla", "hidden_size": 6}, "input_size": 1, "output_size": 1}
 DATA = {"type": "task", "name": "integrate_noise", "parameters": {"length": 10}}
 

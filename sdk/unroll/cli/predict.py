@@ -8,7 +8,7 @@ from typing import Annotated, Any, cast
 import numpy as np
 import typer
 
-from unroll.cli.output import Format, Output, show_json, show_table
+from unroll.cli.output import Format, Output, say, show_json, show_table
 from unroll.cli.values import read_json
 from unroll.client import Client
 from unroll.contract import Replica, Returnable, State
@@ -24,7 +24,7 @@ def predict(
         typer.Option(
             "--input",
             "-i",
-            help="Sequences: .json ([sequence][t][i], or {inputs, state}), .npy ([T, I] or [B, T, I]), "
+            help="Sequences: .json (a list of sequences [T, I], or {inputs, state}), .npy ([T, I] or [B, T, I]), "
             ".npz (an array [T, I] a sequence), or - for JSON on stdin.",
         ),
     ],
@@ -111,6 +111,8 @@ def _plain(answer: Prediction) -> dict[str, Any]:
 
 def _show(answer: Prediction) -> None:
     """Outputs and trajectories, a line a time step; of several replicas each in turn. States only in JSON and files."""
+    if answer.state is not None:
+        say("states are not in the table: -o json shows them, --save writes them to a file")
     rows: list[list[object]] = []
     header: list[str] = []
     for name, values in (("y", answer.outputs), ("h", answer.hidden)):
@@ -124,4 +126,6 @@ def _show(answer: Prediction) -> None:
                 rows += [[sequence, label, t, name, *map(float, row)] for t, row in enumerate(trajectory)]
     width = max((len(row) for row in rows), default=0)
     header += [str(n) for n in range(len(header) - 4, width - 4)]
+    if not rows:
+        return
     show_table(header, [row + [""] * (width - len(row)) for row in rows])

@@ -176,7 +176,7 @@ EventType = Literal[
     "end",
 ]
 """
-queued {reason}: submitted, resumed, retried, drained or lease_lost. started {attempt, worker, step}.
+queued {reason}: submitted, resumed, retried, drained, or the cause of a crash. started {attempt, worker, step}.
 progress {step, total, loss, steps_per_second, eta_seconds}. evaluation {step, loss, best}.
 checkpoint {checkpoint, step, best}. replica_diverged: a Divergence. environment_changed {before, now}.
 rewind {to_step, attempt}: later metrics were withdrawn and will be computed again. interrupted {cause, crashes}.
@@ -211,3 +211,5 @@ class Metrics(Response):
     """The last step that has metrics; 0: none yet."""
     downsampled: bool
     series: list[Series]
+    next: int | None = None
+    """Where this was cut at the server's limit of values: `from_step` of the next page. Null: this was all."""

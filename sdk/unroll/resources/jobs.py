@@ -118,10 +118,20 @@ class Jobs:
     def metrics(
         self, job_id: str, *, names: Sequence[str] = (), from_step: int = 0, max_points: int | None = None
     ) -> Curves:
-        """Learning curves; `max_points` thins each, keeping its end points and extremes."""
-        params: Params = {"names": list(names), "from_step": from_step, "max_points": max_points}
-        response = self._transport.request("GET", path("jobs", job_id, "metrics"), params=params)
-        return Curves(decode(Metrics, response.content))
+        """Learning curves, every point of them; `max_points` thins each, keeping its end points and extremes.
+
+        A long job's come in several requests. Raises InvalidRequestError for thinned curves that are still too large.
+        """
+        pages: list[Metrics] = []
+        while not pages or pages[-1].next is not None:
+            params: Params = {
+                "names": list(names),
+                "from_step": pages[-1].next if pages else from_step,
+                "max_points": max_points,
+            }
+            response = self._transport.request("GET", path("jobs", job_id, "metrics"), params=params)
+            pages.append(decode(Metrics, response.content))
+        return Curves(*pages)
 
     def checkpoints(self, job_id: str, *, limit: int | None = None) -> Listing[Checkpoint]:
         """The job's checkpoints; `limit` is the size of one page."""

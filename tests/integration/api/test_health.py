@@ -15,7 +15,7 @@ from store import fleet, keys, schema
 from store.db import Database
 from store.errors import SchemaMismatch
 from store.settings import Settings
-from tests.integration.api.serving import JOB, Api, claim, problem, serving
+from tests.integration.api.serving import JOB, Api, claim, fetch, problem, serving
 from tests.servers.deployment import Deployment, environment
 from tests.servers.processes import free_port, start
 from unroll.contract import NewKey
@@ -30,9 +30,9 @@ uvicorn.run(create_app(Settings()), port=int(sys.argv[1]))
 
 def test_health_the_document_and_the_docs_need_no_key(api: Api):
     for path in ("/livez", "/readyz", "/openapi.json", "/docs"):
-        assert httpx2.get(api.url + path).status_code == 200, path
-    assert httpx2.get(f"{api.url}/readyz").json() == {"status": "ready", "database": "ok", "broker": "ok"}
-    problem(httpx2.get(f"{api.url}/metrics"), 401, "unauthorized")
+        assert fetch("GET", api.url + path).status_code == 200, path
+    assert fetch("GET", f"{api.url}/readyz").json() == {"status": "ready", "database": "ok", "broker": "ok"}
+    problem(fetch("GET", f"{api.url}/metrics"), 401, "unauthorized")
 
 
 def test_without_a_broker_jobs_are_accepted_and_the_server_says_that_it_is_degraded(deployment: Deployment):
@@ -43,7 +43,7 @@ def test_without_a_broker_jobs_are_accepted_and_the_server_says_that_it_is_degra
         assert submitted.status_code == 202
         assert time.monotonic() - begin < 2
         assert client.get(f"/v1/jobs/{submitted.json()['id']}").json()["status"] == "queued"
-        response = httpx2.get(f"{api.url}/readyz")
+        response = fetch("GET", f"{api.url}/readyz")
         assert (response.status_code, response.json()["status"], response.json()["broker"]) == (
             200,
             "degraded",
@@ -54,8 +54,8 @@ def test_without_a_broker_jobs_are_accepted_and_the_server_says_that_it_is_degra
 def test_a_schema_that_is_not_this_versions_makes_a_server_unready(api: Api):
     with api.db.begin() as tx:
         tx.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    problem(httpx2.get(f"{api.url}/readyz"), 503, "database_unavailable")
-    assert httpx2.get(f"{api.url}/livez").status_code == 200
+    problem(fetch("GET", f"{api.url}/readyz"), 503, "database_unavailable")
+    assert fetch("GET", f"{api.url}/livez").status_code == 200
 
 
 def test_a_server_does_not_start_on_a_newer_database(db: Database, settings: Settings):
@@ -89,8 +89,8 @@ def test_a_database_that_is_gone_is_a_503_that_says_nothing_about_it(tmp_path: P
         assert problem(response, 503, "database_unavailable")["retryable"]
         assert int(response.headers["retry-after"]) > 0
         assert name not in response.text
-        problem(httpx2.get(f"{api.url}/readyz"), 503, "database_unavailable")
-        assert httpx2.get(f"{api.url}/livez").status_code == 200
+        problem(fetch("GET", f"{api.url}/readyz"), 503, "database_unavailable")
+        assert fetch("GET", f"{api.url}/livez").status_code == 200
 
 
 def test_prometheus_sees_requests_by_route_and_jobs_by_status(api: Api, client: httpx2.Client):

@@ -44,6 +44,23 @@ def test_an_idempotency_key_with_another_body_is_refused_and_names_the_header(ap
     assert api.count() == 1
 
 
+def test_a_replay_gives_the_job_though_its_model_was_forgotten_meanwhile(api: Api, client: httpx2.Client):
+    client.post("/v1/models", json={"name": "net", "config": JOB["model"]})
+    headers, body = {"Idempotency-Key": "k-1"}, JOB | {"model": "net"}
+    first = client.post("/v1/jobs", json=body, headers=headers).json()
+    client.post(f"/v1/jobs/{first['id']}/cancel")
+    assert client.delete("/v1/models/net").status_code == 204
+    again = client.post("/v1/jobs", json=body, headers=headers)
+    assert (again.status_code, again.json()["id"], again.json()["status"]) == (202, first["id"], "cancelled")
+    assert again.headers["idempotent-replayed"] == "true"
+    assert pointers(client.post("/v1/jobs", json=body, headers={"Idempotency-Key": "k-2"})) == ["/model"]
+    refused = client.post("/v1/jobs", json=body | {"seed": 7}, headers=headers)
+    problem(refused, 422, "idempotency_key_reused")
+    client.post("/v1/models", json={"name": "net", "config": JOB["model"] | {"cell": {"hidden_size": 4}}})
+    assert client.post("/v1/jobs", json=body, headers=headers).json()["id"] == first["id"]
+    assert api.count() == 1
+
+
 @pytest.mark.parametrize("key", ["", "x" * 256, "a b"])
 def test_an_idempotency_key_that_is_none_is_refused(shared: tuple[Api, httpx2.Client], key: str):
     api, client = shared

@@ -6,7 +6,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.integration.api.serving import JOB, Api, pointers, problem, trained
+from tests.integration.api.serving import JOB, Api, fetch, pointers, problem, trained
 from unroll.contract import Scope
 
 
@@ -16,20 +16,20 @@ from unroll.contract import Scope
 def test_without_a_valid_key_nothing_is_answered(shared: tuple[Api, httpx2.Client], authorization: str | None):
     api, _ = shared
     headers = {} if authorization is None else {"Authorization": authorization.encode("latin-1")}
-    response = httpx2.get(f"{api.url}/v1/me", headers=headers)
+    response = fetch("GET", f"{api.url}/v1/me", headers=headers)
     problem(response, 401, "unauthorized")
     assert response.headers["www-authenticate"].startswith("Bearer")
 
 
 def test_the_key_is_asked_for_before_the_body_is_read(api: Api):
-    problem(httpx2.post(f"{api.url}/v1/jobs", content=b"{"), 401, "unauthorized")
+    problem(fetch("POST", f"{api.url}/v1/jobs", content=b"{"), 401, "unauthorized")
 
 
 def test_one_wrong_character_makes_a_key_wrong(api: Api):
     secret = api.key()
     other = secret[:-1] + ("A" if secret[-1] != "A" else "B")
-    problem(httpx2.get(f"{api.url}/v1/me", headers={"Authorization": f"Bearer {other}"}), 401, "unauthorized")
-    assert httpx2.get(f"{api.url}/v1/me", headers={"Authorization": f"bearer {secret}"}).status_code == 200
+    problem(fetch("GET", f"{api.url}/v1/me", headers={"Authorization": f"Bearer {other}"}), 401, "unauthorized")
+    assert fetch("GET", f"{api.url}/v1/me", headers={"Authorization": f"bearer {secret}"}).status_code == 200
 
 
 def test_an_expired_key_is_refused_as_expired(api: Api):
@@ -93,7 +93,7 @@ def test_a_new_key_works_and_its_secret_is_shown_once(api: Api, client: httpx2.C
     assert secret.startswith(created["prefix"])
     assert secret not in client.get("/v1/keys").text
     assert client.get(f"/v1/keys/{created['id']}").json() == created
-    me = httpx2.get(f"{api.url}/v1/me", headers={"Authorization": f"Bearer {secret}"}).json()
+    me = fetch("GET", f"{api.url}/v1/me", headers={"Authorization": f"Bearer {secret}"}).json()
     assert (me["key"]["id"], me["key"]["tenant"], me["active_jobs"]) == (created["id"], "ours", 0)
 
 
@@ -143,9 +143,9 @@ def test_a_wrong_field_of_a_key_is_named_and_no_key_is_made(
 def test_a_revoked_key_stops_working_at_once(api: Api, client: httpx2.Client):
     created = client.post("/v1/keys", json={"name": "k"}).json()
     headers = {"Authorization": f"Bearer {created['secret']}"}
-    assert httpx2.get(f"{api.url}/v1/me", headers=headers).status_code == 200
+    assert fetch("GET", f"{api.url}/v1/me", headers=headers).status_code == 200
     assert client.delete(f"/v1/keys/{created['id']}").status_code == 204
-    problem(httpx2.get(f"{api.url}/v1/me", headers=headers), 401, "unauthorized")
+    problem(fetch("GET", f"{api.url}/v1/me", headers=headers), 401, "unauthorized")
     problem(client.delete(f"/v1/keys/{created['id']}"), 404, "not_found")
 
 

@@ -8,7 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from store import metrics
 from tests.integration.api.serving import JOB, Api, claim, curve, pointers, problem
+from unroll import Client
 
 
 @pytest.fixture
@@ -53,13 +55,14 @@ def test_metrics_can_begin_at_a_step_and_be_chosen_by_name(client: httpx2.Client
     assert pointers(client.get(path, params={"format": "xml"})) == ["?format"]
 
 
-def test_csv_and_arrow_hold_the_same_numbers_as_json(client: httpx2.Client, path: str):
-    params = {"from_step": 880}
+@pytest.mark.parametrize("params", [{"from_step": 880}, {"max_points": 50}, {}])
+def test_csv_and_arrow_hold_the_same_numbers_as_json(client: httpx2.Client, path: str, params: dict[str, int]):
     rows = [
         (one["name"], one["replica"], step, value)
         for one in client.get(path, params=params).json()["series"]
         for step, value in zip(one["steps"], one["values"], strict=True)
     ]
+    rows.sort(key=lambda row: (row[2], row[1]))  # tables are in the order of steps
     as_csv = client.get(path, params=params | {"format": "csv"})
     assert as_csv.headers["content-type"].startswith("text/csv")
     assert [
@@ -85,8 +88,34 @@ def test_a_job_without_metrics_has_empty_ones(client: httpx2.Client, wanted: str
     response = client.get(f"/v1/jobs/{job}/metrics", params={"format": wanted})
     assert response.status_code == 200
     if wanted == "json":
-        assert response.json() == {"job": job, "last_step": 0, "downsampled": False, "series": []}
+        assert response.json() == {"job": job, "last_step": 0, "downsampled": False, "series": [], "next": None}
     elif wanted == "csv":
         assert response.text.split() == ["name,replica,step,value"]
     else:
         assert pa.ipc.open_stream(response.content).read_all().num_rows == 0
+
+
+def test_a_job_with_more_values_than_one_answer_has_is_answered_in_pages(
+    client: httpx2.Client, path: str, monkeypatch: pytest.MonkeyPatch
+):
+    whole = client.get(path).json()
+    monkeypatch.setattr(metrics, "MAX_VALUES", 700)
+    first = client.get(path).json()
+    assert (first["next"], first["last_step"], first["downsampled"]) == (351, 1000, False)
+    assert sum(len(one["values"]) for one in first["series"]) == 700
+    refused = client.get(path, params={"max_points": 400})
+    assert pointers(refused) == ["?max_points"]
+    assert "2 series of 400 points are 800 values, more than 700: at most 350 points" in refused.json()["detail"]
+    for wanted in ("csv", "arrow"):
+        streamed = client.get(path, params={"format": wanted})
+        assert streamed.status_code == 200
+        if wanted == "csv":
+            assert len(streamed.text.splitlines()) == 2001
+        else:
+            assert pa.ipc.open_stream(streamed.content).read_all().num_rows == 2000
+    host, key = str(client.base_url), client.headers["authorization"].removeprefix("Bearer ")
+    with Client(url=host, api_key=key) as sdk:
+        curves = sdk.jobs.metrics(path.split("/")[3])
+    assert curves.steps.tolist() == list(range(1, 1001))
+    values = [[np.nan if value is None else value for value in one["values"]] for one in whole["series"]]
+    np.testing.assert_array_equal(curves["loss"], np.array(values).T)

@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 
 from store import checkpoints, jobs, journal, leases, metrics
 from store.db import Database
-from store.errors import InvalidRequest
+from store.errors import InvalidRequest, NotFound
 from store.leases import Lease, Report
 from store.metrics import Block
 from store.tables import blob_chunks
@@ -44,7 +44,9 @@ def test_a_job_without_metrics_has_empty_ones(db: Database):
         "last_step": 0,
         "downsampled": False,
         "series": [],
+        "next": None,
     }
+    assert list(metrics.stream(db, TENANT, job.id)) == []
 
 
 def test_names_and_steps_select(db: Database):
@@ -62,6 +64,79 @@ def test_names_and_steps_select(db: Database):
     with pytest.raises(InvalidRequest, match="loss, gradient_norm") as refusal:
         metrics.read(db, TENANT, job.id, names=["accuracy"])
     assert refusal.value.pointer == "?names"
+
+
+def test_a_long_job_is_read_in_pages_that_hold_every_step_once(db: Database, monkeypatch: pytest.MonkeyPatch):
+    job = submit(db, replicas=3)
+    lease = claim(db)
+    for first in range(1, 200, 20):
+        leases.report(lease, Report(blocks=[block(first, first + 19, replicas=3)], step=first + 19))
+    whole = metrics.read(db, TENANT, job.id)
+    assert (whole.next, len(whole.series)) == (None, 6)
+    for most in (6 * 200, 6 * 199, 6 * 20, 6 * 7 + 5, 1):
+        monkeypatch.setattr(metrics, "MAX_VALUES", most)
+        pages = [metrics.read(db, TENANT, job.id)]
+        while pages[-1].next is not None:
+            pages.append(metrics.read(db, TENANT, job.id, from_step=pages[-1].next))
+        assert all(sum(len(one.values) for one in page.series) <= max(most, 6) for page in pages)
+        assert len(pages) == -(-200 // max(most // 6, 1))
+        for number, one in enumerate(whole.series):
+            assert [step for page in pages for step in page.series[number].steps] == one.steps
+            assert [value for page in pages for value in page.series[number].values] == one.values
+
+
+def test_thinned_series_that_would_be_too_large_are_refused_with_the_numbers(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+):
+    job = submit(db, replicas=3)
+    leases.report(claim(db), Report(blocks=[block(1, 100, replicas=3)], step=100))
+    monkeypatch.setattr(metrics, "MAX_VALUES", 100)
+    with pytest.raises(InvalidRequest, match="6 series of 20 points are 120 values, more than 100: at most 16") as no:
+        metrics.read(db, TENANT, job.id, max_points=20)
+    assert no.value.pointer == "?max_points"
+    assert metrics.read(db, TENANT, job.id, max_points=16).downsampled
+    assert metrics.read(db, TENANT, job.id, max_points=20, names=["loss"]).downsampled
+    few = metrics.read(db, TENANT, job.id, max_points=1_000_000, from_step=90)  # there are only eleven
+    assert (few.downsampled, few.series[0].steps) == (False, list(range(90, 101)))
+
+
+def test_a_stream_holds_every_point_and_goes_on_behind_a_crash(db: Database, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(metrics, "_PIECE_BYTES", 400)
+    job = submit(db)
+    lease = claim(db)
+    for first in range(1, 200, 20):
+        train(lease, first, first + 19, checkpointed=first == 101)
+    streamed = metrics.stream(db, TENANT, job.id, from_step=15, names=["gradient_norm"])
+    found = [next(streamed) for _ in range(3)]
+    lease = crash_and_claim(db, lease)  # what came after step 120 is withdrawn, and computed again
+    train(lease, 121, 170)
+    found += streamed
+    assert np.concatenate([one.steps for one in found]).tolist() == list(range(15, 171))
+    assert all(one.names == ("gradient_norm",) for one in found)
+    assert np.concatenate([one.values for one in found]).ravel().tolist() == [-float(n) for n in range(15, 171)]
+
+
+def test_a_stream_of_a_job_that_is_deleted_meanwhile_does_not_look_whole(db: Database, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(metrics, "_PIECE_BYTES", 1)
+    job = submit(db)
+    lease = claim(db)
+    train(lease, 1, 20)
+    train(lease, 21, 40)
+    leases.end(lease, "cancelled")
+    streamed = metrics.stream(db, TENANT, job.id)
+    next(streamed)
+    jobs.remove(db, TENANT, job.id)
+    with pytest.raises(NotFound):
+        list(streamed)
+
+
+def test_a_stream_refuses_before_its_first_block(db: Database):
+    job = submit(db)
+    train(claim(db), 1, 20)
+    with pytest.raises(InvalidRequest):
+        metrics.stream(db, TENANT, job.id, names=["accuracy"])
+    with pytest.raises(NotFound):
+        metrics.stream(db, "another tenant", job.id)
 
 
 def crash_and_claim(db: Database, lease: Lease) -> Lease:

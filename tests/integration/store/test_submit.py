@@ -54,33 +54,66 @@ def test_of_two_bodies_at_once_under_one_key_one_is_stored(db: Database):
     assert count(db, "jobs") == 10
 
 
-def limited(db: Database, key_id: str, quota: int) -> Job:
-    return jobs.submit(db, TENANT, key_id, new_job(), max_active_jobs=quota)[0]
+def limited_key(db: Database, quota: int) -> str:
+    return keys.create(db, b"secret", TENANT, NewKey(name="k", max_active_jobs=quota)).id
+
+
+def one_more(db: Database, key_id: str) -> Job:
+    return jobs.submit(db, TENANT, key_id, new_job())[0]
 
 
 def test_the_quota_counts_jobs_that_have_not_ended(db: Database):
-    first = limited(db, KEY, 2)
-    limited(db, KEY, 2)
+    key, somebody_else = limited_key(db, 2), limited_key(db, 2)
+    first = one_more(db, key)
+    one_more(db, key)
     with pytest.raises(QuotaExceeded):
-        limited(db, KEY, 2)
-    limited(db, "key_of_somebody_else", 2)
+        one_more(db, key)
+    one_more(db, somebody_else)
     jobs.cancel(db, TENANT, first.id)
-    limited(db, KEY, 2)
+    one_more(db, key)
+
+
+def test_a_retry_is_held_to_the_quota_of_the_key_that_submitted_the_job(db: Database):
+    key = limited_key(db, 1)
+    first = one_more(db, key)
+    jobs.cancel(db, TENANT, first.id)
+    second = one_more(db, key)
+    with pytest.raises(QuotaExceeded):
+        jobs.retry(db, TENANT, first.id)
+    assert jobs.get(db, TENANT, first.id).status == "cancelled"
+    jobs.cancel(db, TENANT, second.id)
+    assert jobs.retry(db, TENANT, first.id).status == "queued"
 
 
 def test_submits_at_once_do_not_exceed_the_quota(db: Database):
     for quota in (1, 3):
-        key = keys.create(db, b"secret", TENANT, NewKey(name="k", max_active_jobs=quota))
-        answers = at_once([lambda: limited(db, key.id, quota)] * 8)  # noqa: B023
+        key = limited_key(db, quota)
+        answers = at_once([lambda: one_more(db, key)] * 8)  # noqa: B023
         assert sum(isinstance(answer, Job) for answer in answers) == quota
         assert sum(isinstance(answer, QuotaExceeded) for answer in answers) == 8 - quota
 
 
 def test_a_used_up_quota_does_not_hide_the_job_stored_before(db: Database):
-    body = (new_job(), ("k", jobs.body_hash(train_job())))
-    job, _ = jobs.submit(db, TENANT, KEY, body[0], idempotency=body[1], max_active_jobs=1)
-    again, created = jobs.submit(db, TENANT, KEY, body[0], idempotency=body[1], max_active_jobs=1)
+    key, idempotency = limited_key(db, 1), ("k", jobs.body_hash(train_job()))
+    job, _ = jobs.submit(db, TENANT, key, new_job(), idempotency=idempotency)
+    again, created = jobs.submit(db, TENANT, key, new_job(), idempotency=idempotency)
     assert (again.id, created) == (job.id, False)
+
+
+def test_a_job_stands_behind_those_it_competes_with_and_no_others(db: Database):
+    places = {
+        name: submit(db, device=device, priority=priority, name=name).id
+        for name, device, priority in (
+            ("cpu", "cpu", 0),
+            ("cuda", "cuda", 0),
+            ("auto", "auto", 0),
+            ("later-cpu", "cpu", 0),
+            ("urgent", "cuda", 5),
+        )
+    }
+    expected = {"cpu": 1, "cuda": 2, "auto": 4, "later-cpu": 3, "urgent": 1}
+    assert {name: jobs.get(db, TENANT, job_id).queue.position for name, job_id in places.items()} == expected
+    assert {job.name: job.queue.position for job in jobs.list_(db, TENANT).data} == expected
 
 
 def test_what_was_submitted_is_what_is_stored(db: Database):

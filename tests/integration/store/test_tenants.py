@@ -38,6 +38,7 @@ ASK: dict[str, Callable[[Database, str, dict[str, str]], object]] = {
     "jobs.remove": lambda db, who, its: jobs.remove(db, who, its["job"]),
     "journal.read": lambda db, who, its: journal.read(db, who, its["job"]),
     "metrics.read": lambda db, who, its: metrics.read(db, who, its["job"]),
+    "metrics.stream": lambda db, who, its: metrics.stream(db, who, its["job"]),
     "checkpoints.get": lambda db, who, its: checkpoints.get(db, who, its["checkpoint"]),
     "checkpoints.content": lambda db, who, its: checkpoints.content(db, who, its["checkpoint"]),
     "checkpoints.list_of_job": lambda db, who, its: checkpoints.list_of_job(db, who, its["job"]),
@@ -77,7 +78,7 @@ def test_every_function_that_takes_a_tenant_is_asked_here():
     }
     elsewhere = {
         "jobs.submit", "jobs.list_", "keys.create", "keys.list_", "models.register", "models.list_", "models.resolve",
-        "checkpoints.write",
+        "checkpoints.write", "jobs.submitted",
     }  # fmt: skip
     records = {"keys.Identity", "checkpoints.NewCheckpoint"}
     assert takes_tenant - records == set(ASK) | elsewhere
@@ -88,6 +89,14 @@ def test_lists_show_ones_own_only(db: Database, things: dict[str, str]):
     assert keys.list_(db, STRANGER).data == []
     assert models.list_(db, STRANGER).data == []
     assert [job.id for job in jobs.list_(db, TENANT).data] == [things["job"]]
+
+
+def test_idempotency_keys_are_a_tenants_own(db: Database):
+    job, _ = jobs.submit(db, TENANT, KEY, new_job(), idempotency=("k", "a body"))
+    assert jobs.submitted(db, STRANGER, ("k", "another body")) is None
+    found = jobs.submitted(db, TENANT, ("k", "a body"))
+    assert found is not None
+    assert found.id == job.id
 
 
 def test_names_are_a_tenants_own(db: Database, things: dict[str, str]):

@@ -6,18 +6,16 @@ import pty
 import select
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from tests.unit.sdk import examples
+from tests.unit.sdk.command import COMMAND, environment, unroll
 from tests.unit.sdk.scripted_server import Answer, ScriptedServer, Seen, problem
 
-COMMAND = [sys.executable, "-c", "from unroll.cli import main; main()"]
 TASK = {
     "name": "integrate_noise",
     "description": "sum white noise",
@@ -26,22 +24,6 @@ TASK = {
     "parameters": {"properties": {"length": {"type": "integer", "default": 20, "description": "time steps"}}},
     "baseline": {"predictor": "zero", "loss": 10.5, "formula": "(T + 1) / 2"},
 }
-
-
-def environment(server: ScriptedServer) -> dict[str, str]:
-    return {**os.environ, "UNROLL_URL": server.url, "UNROLL_API_KEY": "secret", "COLUMNS": "200", "TERM": "xterm"}
-
-
-def unroll(server: ScriptedServer, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *arguments],
-        env=environment(server),
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 class Service:
@@ -261,54 +243,3 @@ def test_tasks_and_models_are_shown_as_table_and_as_json(server: ScriptedServer)
     server.script = lambda _: Answer(body={"data": [model], "next": None})
     assert "m\t19\t-\t-\t-\t2026-01-01T00:00:00+00:00\n" in unroll(server, "models").stdout
     assert json.loads(unroll(server, "models", "-o", "json").stdout)[0]["name"] == "m"
-
-
-def double(seen: Seen) -> Answer:
-    if seen.path != "/v1/models/m/predict":
-        return problem(404, "not_found")
-    outputs = [[[2 * value for value in step] for step in sequence] for sequence in seen.json["inputs"]]
-    return Answer(body={"outputs": outputs, "model": "m", "checkpoint": "ckpt_1", "replica": 4})
-
-
-@pytest.mark.parametrize("source", ["json", "stdin", "npy", "npz"])
-def test_predictions_are_made_from_files(server: ScriptedServer, tmp_path: Path, source: str) -> None:
-    server.script = double
-    sequences = [np.array([[1.0], [2.0]]), np.array([[3.0], [4.0]])]
-    text = json.dumps([sequence.tolist() for sequence in sequences])
-    file = tmp_path / f"input.{source}"
-    match source:
-        case "json":
-            file.write_text(text)
-        case "npy":
-            np.save(file, np.stack(sequences))
-        case "npz":
-            np.savez(file, *sequences)
-    where = "-" if source == "stdin" else str(file)
-    saved = tmp_path / "out.npz"
-    ended = unroll(server, "predict", "m", "-i", where, "-o", "json", "--save", str(saved), stdin=text)
-    assert ended.returncode == 0, ended.stderr
-    assert json.loads(ended.stdout)["outputs"] == [[[2.0], [4.0]], [[6.0], [8.0]]]
-    with np.load(saved) as arrays:
-        values = [arrays[name] for name in sorted(arrays.files)]
-        np.testing.assert_array_equal(np.concatenate(values).ravel(), [2, 4, 6, 8])
-
-
-def test_predictions_are_shown_a_line_a_step(server: ScriptedServer) -> None:
-    server.script = double
-    ended = unroll(server, "predict", "m", "-i", "-", stdin="[[[1.0], [2.0]]]")
-    assert ended.stdout.splitlines()[1:] == ["0\t4\t0\ty\t2", "0\t4\t1\ty\t4"]
-
-
-def test_a_checkpoints_id_is_told_from_a_models_name(server: ScriptedServer) -> None:
-    server.script = double
-    ended = unroll(server, "predict", "ckpt_2", "-i", "-", stdin="[[[1.0]]]")
-    assert ended.returncode == 1
-    assert [seen.path for seen in server.seen] == ["/v1/checkpoints/ckpt_2/predict", "/v1/models/ckpt_2/predict"]
-
-
-def test_a_pickle_is_not_opened(server: ScriptedServer, tmp_path: Path) -> None:
-    file = tmp_path / "bad.npy"
-    np.save(file, np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    ended = unroll(server, "predict", "m", "-i", str(file))
-    assert ended.returncode == 2
-    assert server.seen == []

@@ -62,6 +62,15 @@ def test_a_message_points_at_the_fields_and_names_the_request(server: ScriptedSe
     assert caught.value.errors[0].code == "greater_than_equal"
 
 
+def test_a_message_says_nothing_twice(server: ScriptedServer, client: Client) -> None:
+    errors = [{"pointer": "/training/steps", "detail": "must be at least 1", "code": "greater_than_equal"}]
+    detail = "/training/steps: must be at least 1"
+    server.answers(problem(422, "validation_failed", body={"errors": errors, "detail": detail}))
+    with pytest.raises(InvalidRequestError) as caught:
+        client.jobs.submit(examples.CONFIG)
+    assert str(caught.value).count("must be at least 1") == 1
+
+
 def test_a_code_of_a_newer_server_falls_under_its_status(server: ScriptedServer) -> None:
     server.answers(problem(429, "too_much_coffee", body={"surprise": 1}))
     with Client(server.url, attempts=1) as client, pytest.raises(RateLimitError) as caught:

@@ -1,0 +1,98 @@
+"""The OpenAPI document of the application: `app.openapi()`, made of what the routes say and of the contract's types."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from api.operations import NULL, REFERENCE
+from unroll.contract import (
+    ChangeKey,
+    DryRun,
+    NewKey,
+    NewModel,
+    PredictRequest,
+    PredictResponse,
+    Problem,
+    Serving,
+    TrainJob,
+)
+
+REFERRED: tuple[type[BaseModel], ...] = (
+    ChangeKey,
+    DryRun,
+    NewKey,
+    NewModel,
+    PredictRequest,
+    PredictResponse,
+    Problem,
+    Serving,
+    TrainJob,
+)
+"""Types that routes name by reference, because bodies are read and some answers written without the framework."""
+
+DESCRIPTION = """\
+Train recurrent networks by backpropagation through time, and use what they learned.
+
+Every refusal is an `application/problem+json` document (RFC 9457) with a stable `code`, the `request_id` to quote, and
+JSON Pointers to the fields that were wrong. Lists are pages `{data, next}`: send `next` as `cursor` until it is null.
+`X-Request-ID` is taken over from the request where it is sane, and answered always.
+"""
+
+TAGS = [
+    {"name": "jobs", "description": "Train networks; follow, pause, resume, cancel and retry."},
+    {"name": "models", "description": "Named configurations, and predictions with the best trained one."},
+    {"name": "checkpoints", "description": "Trained weights, and predictions with them."},
+    {"name": "tasks", "description": "What networks can be trained on."},
+    {"name": "keys", "description": "Who may do what."},
+    {"name": "fleet", "description": "Workers and queues."},
+    {"name": "health", "description": "For supervisors and Prometheus."},
+]
+
+
+def install(app: FastAPI) -> None:
+    """Make `app.openapi()` answer the document."""
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            made = get_openapi(
+                title=app.title,
+                version=app.version,
+                description=app.description,
+                routes=app.routes,
+                tags=app.openapi_tags,
+                separate_input_output_schemas=False,
+            )
+            _, definitions = models_json_schema([(model, "validation") for model in REFERRED], ref_template=REFERENCE)
+            made = _with_nulls(made)
+            _drop_the_frameworks_own_refusals(made)
+            schemas = made["components"]["schemas"]
+            for name, schema in definitions["$defs"].items():
+                schemas.setdefault(name, schema)
+            made["components"]["schemas"] = dict(sorted(schemas.items()))
+            app.openapi_schema = made
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]
+
+
+def _with_nulls(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {name: _with_nulls(item) for name, item in node.items()}
+    if isinstance(node, list):
+        return [_with_nulls(item) for item in node]
+    return None if node == NULL else node
+
+
+def _drop_the_frameworks_own_refusals(document: dict[str, Any]) -> None:
+    """The framework declares a 422 of its own for any parameter; what is really refused is declared by `operation`."""
+    for operations in document["paths"].values():
+        for one in operations.values():
+            if "application/json" in one["responses"].get("422", {}).get("content", {}):
+                del one["responses"]["422"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(name, None)

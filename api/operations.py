@@ -1,0 +1,130 @@
+"""How a route describes itself for OpenAPI: what it takes, answers and refuses, with examples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel
+
+from api.errors import MEDIA_TYPE, TITLES
+from api.examples import shown
+from unroll.contract import RETRYABLE, STATUS, FieldError, Problem, ProblemCode
+
+REFERENCE = "#/components/schemas/{model}"
+NULL = "\0null"
+"""Stands for null in examples until the document is made: the framework drops every null from it."""
+
+ALWAYS: tuple[ProblemCode, ...] = ("validation_failed", "internal_error")
+"""A query parameter that the route does not have is refused everywhere."""
+WITH_KEY: tuple[ProblemCode, ...] = (
+    "unauthorized",
+    "key_expired",
+    "not_acceptable",
+    "database_unavailable",
+)
+WITH_BODY: tuple[ProblemCode, ...] = (
+    "malformed_request",
+    "body_too_large",
+    "unsupported_media_type",
+)
+
+
+def answer(model: type[BaseModel], description: str, example: BaseModel) -> dict[str, Any]:
+    """Another successful response of a route."""
+    content = {"schema": {"$ref": REFERENCE.format(model=model.__name__)}, "example": _example(example)}
+    return {"description": description, "content": {"application/json": content}}
+
+
+def operation(
+    operation_id: str,
+    summary: str,
+    *,
+    gives: tuple[int, str, BaseModel | None],
+    takes: tuple[type[BaseModel], BaseModel] | None = None,
+    problems: Sequence[ProblemCode] = (),
+    also: dict[int | str, dict[str, Any]] | None = None,
+    or_as: Mapping[str, str | None] | None = None,
+    with_key: bool = True,
+) -> dict[str, Any]:
+    """Keyword arguments of a route: its name, what it takes and gives, and everything it may refuse.
+
+    `or_as`: other media types of what it gives, with an example of those that are text.
+    """
+    status, description, example = gives
+    codes = [*ALWAYS, *(WITH_KEY if with_key else ()), *(WITH_BODY if takes else ()), *problems]
+    responses: dict[int | str, dict[str, Any]] = {status: {"description": description}}
+    if example is not None:
+        responses[status]["content"] = {"application/json": {"example": _example(example)}}
+    for media_type, text in (or_as or {}).items():
+        responses[status].setdefault("content", {})[media_type] = (
+            {"schema": {"type": "string", "format": "binary"}}
+            if text is None
+            else {"schema": {"type": "string"}, "example": text}
+        )
+    responses |= also or {}
+    responses |= _refusals(codes)
+    extra: dict[str, Any] = {}
+    if takes is not None:
+        model, sent = takes
+        content = {
+            "schema": {"$ref": REFERENCE.format(model=model.__name__)},
+            "example": _example(sent, exclude_unset=True),
+        }
+        extra["requestBody"] = {"required": True, "content": {"application/json": content}}
+    return {
+        "operation_id": operation_id,
+        "summary": summary,
+        "status_code": status,
+        "responses": responses,
+        "openapi_extra": extra or None,
+    }
+
+
+def _refusals(codes: Sequence[ProblemCode]) -> dict[int | str, dict[str, Any]]:
+    found: dict[int | str, dict[str, Any]] = {}
+    for code in dict.fromkeys(codes):
+        status = STATUS[code]
+        response = found.setdefault(
+            status,
+            {
+                "description": "",
+                "content": {MEDIA_TYPE: {"schema": {"$ref": REFERENCE.format(model="Problem")}, "examples": {}}},
+            },
+        )
+        response["description"] = "; ".join(filter(None, [response["description"], f"`{code}`: {TITLES[code]}"]))
+        response["content"][MEDIA_TYPE]["examples"][code] = {"value": _example(_problem(code))}
+        if code in {"quota_exceeded", "database_unavailable"}:
+            response["headers"] = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
+    return dict(sorted(found.items(), key=lambda item: str(item[0])))
+
+
+def _problem(code: ProblemCode) -> Problem:
+    errors = []
+    if code == "validation_failed":
+        detail = "Input should be less than or equal to 16384"
+        errors = [FieldError(pointer="/model/cell/hidden_size", code="less_than_equal", detail=detail)]
+    return Problem(
+        type=f"urn:unroll:problem:{code}",
+        title=TITLES[code],
+        status=STATUS[code],
+        code=code,
+        detail=f"{errors[0].pointer}: {errors[0].detail}" if errors else f"{TITLES[code]}.",
+        instance="/v1/…",
+        request_id="req_01kjqv3m5n7p9q1r3s5t7v9w1x",
+        retryable=code in RETRYABLE,
+        errors=errors,
+    )
+
+
+def _example(value: BaseModel, **options: Any) -> Any:
+    """As it goes over the wire, nulls disguised."""
+
+    def disguised(node: Any) -> Any:
+        if isinstance(node, dict):
+            return {name: disguised(item) for name, item in node.items()}
+        if isinstance(node, list):
+            return [disguised(item) for item in node]
+        return NULL if node is None else node
+
+    return disguised(shown(value, **options))

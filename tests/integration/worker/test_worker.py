@@ -1,0 +1,182 @@
+"""A worker and its jobs: every way in which a job can end, and what is known of it meanwhile."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+
+import pytest
+
+from store import checkpoints, fleet, jobs
+from tests.servers.worker import TENANT, Fleet, alive, diverging_job, job
+
+LIMIT = 20.0
+"""Ten times the two seconds in which a cancelled job stops."""
+
+
+def test_a_job_trains_to_the_bits_of_the_plain_loop_and_every_step_has_its_metrics_once(worked: Fleet) -> None:
+    job_id = worked.submit(job(2000))
+    worked.assert_ended_as_if_nothing_had_happened(job_id, 2000)
+    ended = worked.get(job_id)
+    assert ended.attempt == 1, worked.events(job_id)
+    assert ended.best is not None
+    assert ended.best.loss < ended.baseline_loss
+    assert ended.environment is not None
+    assert ended.environment.threads == 1
+
+
+def test_the_supervisor_never_loads_torch(worked: Fleet) -> None:
+    worked.until_ended(worked.submit(job(500)))
+    worker = worked._workers[0]
+    assert "libtorch" in Path(f"/proc/{worker.trainer()}/maps").read_text()
+    assert "libtorch" not in Path(f"/proc/{worker.pid}/maps").read_text()
+
+
+def test_the_journal_tells_the_job_in_order(worked: Fleet) -> None:
+    job_id = worked.submit(job(2000))
+    worked.until_ended(job_id)
+    found = worked.events(job_id)
+    kinds = [event.type for event in found]
+    assert kinds[:2] == ["queued", "started"]
+    assert kinds[-1] == "end"
+    assert [event.data["step"] for event in found if event.type == "evaluation"] == [1000, 2000]
+    made = [(event.data["step"], event.data["reason"]) for event in found if event.type == "checkpoint"]
+    # losses fall: both evaluations are the best so far, and the last step's reason goes before
+    periodic = [(step, "periodic") for step in (400, 800, 1200, 1600)]
+    assert made == sorted([*periodic, (1000, "best"), (2000, "last")])
+    progress = [event.data for event in found if event.type == "progress"]
+    assert [at["step"] for at in progress] == sorted({at["step"] for at in progress})
+    assert progress[-1]["step"] == progress[-1]["total"] == 2000
+    assert progress[-1]["eta_seconds"] in (0, None)
+
+
+def test_the_same_message_five_times_trains_once(worked: Fleet) -> None:
+    job_id = worked.submit(job(1000), rings=5)
+    assert worked.until_ended(job_id).status == "succeeded"
+    time.sleep(1.0)  # messages still in the queue are heard now, after the end
+    assert worked.get(job_id).attempt == 1
+    assert worked.count(job_id, "started") == 1
+
+
+def test_cancel_stops_a_running_job_and_ends_its_trainer(worked: Fleet) -> None:
+    job_id = worked.submit(job(1_000_000))
+    worked.until_step(job_id, 100)
+    trainer = worked._workers[0].trainer()
+    began = time.monotonic()
+    jobs.cancel(worked.db, TENANT, job_id)
+    ended = worked.until_ended(job_id)
+    assert time.monotonic() - began < LIMIT
+    assert ended.status == "cancelled"
+    time.sleep(0.2)
+    assert not alive(trainer)
+    assert worked.get(job_id).progress.step == ended.progress.step
+
+
+def test_a_paused_job_has_a_checkpoint_and_goes_on_from_it_to_the_same_bits(worked: Fleet) -> None:
+    job_id = worked.submit(job())
+    worked.until_step(job_id, 100)
+    jobs.pause(worked.db, TENANT, job_id)
+    paused = worked.until(job_id, lambda now: now.status == "paused")
+    newest = checkpoints.list_of_job(worked.db, TENANT, job_id).data[0]
+    assert newest.id == paused.last_checkpoint
+    assert newest.step == paused.progress.step < 3000
+    jobs.resume(worked.db, TENANT, job_id)
+    worked.bell.ring(job_id, "auto")
+    worked.assert_ended_as_if_nothing_had_happened(job_id, 3000)
+    assert worked.get(job_id).crashes == 0
+    assert worked.count(job_id, "rewind") == 0
+
+
+def test_a_job_with_a_time_limit_ends_with_an_evaluation_and_a_checkpoint(worked: Fleet) -> None:
+    job_id = worked.submit(job(1_000_000, max_seconds=0.5, evaluate_every=1_000_000))
+    ended = worked.until_ended(job_id)
+    assert (ended.status, ended.stopped) == ("succeeded", "max_seconds")
+    newest = checkpoints.list_of_job(worked.db, TENANT, job_id).data[0]
+    assert newest.step == ended.progress.step < 1_000_000
+    assert newest.losses is not None
+
+
+def test_a_job_whose_replicas_all_diverge_fails_and_names_the_last_good_checkpoint(worked: Fleet) -> None:
+    job_id = worked.submit(diverging_job())
+    ended = worked.until_ended(job_id)
+    assert ended.status == "failed"
+    error = ended.error
+    assert error is not None
+    assert error.code == "all_replicas_diverged"
+    assert "learning rate" in error.message
+    made = checkpoints.list_of_job(worked.db, TENANT, job_id).data
+    assert error.checkpoint == made[0].id == ended.last_checkpoint
+    assert made[0].step < (error.step or 0)
+    assert {one.replica for one in ended.diverged} == {0, 1}
+    assert "diverged" in (error.log or "")
+    (end,) = (event.data["error"] for event in worked.events(job_id) if event.type == "end")
+    assert end == {**error.model_dump(), "log": None}  # who reads the events learns of the checkpoint too
+    told = [event.data for event in worked.events(job_id) if event.type == "replica_diverged"]
+    assert [one["replica"] for one in told] == [one.replica for one in ended.diverged]
+
+
+def test_an_exception_in_training_fails_the_job_with_the_end_of_its_log(worked: Fleet) -> None:
+    job_id = worked.submit(job(name="raising"))
+    ended = worked.until_ended(job_id)
+    assert ended.status == "failed"
+    assert ended.error is not None
+    assert ended.error.code == "training_error"
+    assert "RuntimeError: asked to fail" in ended.error.message
+    assert "Traceback" in (ended.error.log or "")
+    assert ended.attempt == 1  # it would fail again
+
+
+def test_a_poison_job_fails_after_max_crashes_attempts_with_the_cause_and_others_run(worked: Fleet) -> None:
+    poison = worked.submit(job(name="poison", priority=10))
+    other = worked.submit(job(500))
+    ended = worked.until_ended(poison)
+    assert (ended.status, ended.attempt, ended.crashes) == ("failed", 3, 3)
+    assert ended.error is not None
+    assert ended.error.code == "crashed"
+    assert "SIGKILL" in ended.error.message
+    assert worked.count(poison, "started") == worked.count(poison, "interrupted") == 3
+    assert worked.until_ended(other).status == "succeeded"
+
+
+def test_a_trainer_that_makes_no_step_is_ended_and_counts_as_a_crash(worked: Fleet) -> None:
+    job_id = worked.submit(job(name="hanging"))
+    ended = worked.until_ended(job_id)
+    assert (ended.status, ended.crashes) == ("failed", 3)
+    assert ended.error is not None
+    assert ended.error.code == "stalled"
+
+
+def test_memory_that_runs_out_fails_the_job_and_leaves_the_worker_alive(worked: Fleet) -> None:
+    hungry = job(name="hungry", batch_size=4096, replicas=8, cell={}, held_out={"size": 16, "seed": 0})
+    ended = worked.until_ended(worked.submit(hungry))
+    assert ended.status == "failed"
+    assert ended.error is not None
+    assert ended.error.code == "out_of_memory"
+    assert worked.until_ended(worked.submit(job(500))).status == "succeeded"
+
+
+def test_the_worker_is_listed_with_the_job_that_it_runs(worked: Fleet) -> None:
+    job_id = worked.submit(job(1_000_000))
+    worked.until_step(job_id, 1)
+    deadline = time.monotonic() + LIMIT
+    while True:
+        (worker,) = fleet.list_workers(worked.db, TENANT, alive_seconds=3.0)
+        if worker.job == job_id:
+            break
+        assert time.monotonic() < deadline, worker
+        time.sleep(0.05)
+    assert worker.alive
+    assert worker.busy
+    jobs.cancel(worked.db, TENANT, job_id)
+    worked.until_ended(job_id)
+
+
+@pytest.mark.parametrize("log_every", [7, 10_000])
+def test_progress_and_liveness_do_not_depend_on_how_often_metrics_are_logged(worked: Fleet, log_every: int) -> None:
+    job_id = worked.submit(job(1_000_000, log_every=log_every))
+    seen = worked.until_step(job_id, 500).progress
+    assert seen.step >= 500
+    jobs.cancel(worked.db, TENANT, job_id)
+    worked.until_ended(job_id)
+    assert all(math.isfinite(loss) for loss in seen.loss or [])

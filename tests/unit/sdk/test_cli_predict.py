@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.main import get_command
+
+from tests.unit.sdk.command import unroll
+from tests.unit.sdk.scripted_server import Answer, ScriptedServer, Seen, problem
+from unroll.cli.app import app
+
+
+def double(seen: Seen) -> Answer:
+    if seen.path != "/v1/models/m/predict":
+        return problem(404, "not_found")
+    outputs = [[[2 * value for value in step] for step in sequence] for sequence in seen.json["inputs"]]
+    answer = {"outputs": outputs, "state": [{"layers": [{"h": [0.5]}]} for _ in outputs]}
+    asked = {name: answer[name] for name in seen.json["return"]}
+    return Answer(body={**asked, "model": "m", "checkpoint": "ckpt_1", "replica": 4})
+
+
+@pytest.mark.parametrize("source", ["json", "stdin", "npy", "npz"])
+def test_predictions_are_made_from_files(server: ScriptedServer, tmp_path: Path, source: str) -> None:
+    server.script = double
+    sequences = [np.array([[1.0], [2.0]]), np.array([[3.0], [4.0]])]
+    text = json.dumps([sequence.tolist() for sequence in sequences])
+    file = tmp_path / f"input.{source}"
+    match source:
+        case "json":
+            file.write_text(text)
+        case "npy":
+            np.save(file, np.stack(sequences))
+        case "npz":
+            np.savez(file, *sequences)
+    where = "-" if source == "stdin" else str(file)
+    saved = tmp_path / "out.npz"
+    ended = unroll(server, "predict", "m", "-i", where, "-o", "json", "--save", str(saved), stdin=text)
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout)["outputs"] == [[[2.0], [4.0]], [[6.0], [8.0]]]
+    with np.load(saved) as arrays:
+        values = [arrays[name] for name in sorted(arrays.files)]
+        np.testing.assert_array_equal(np.concatenate(values).ravel(), [2, 4, 6, 8])
+
+
+def test_predictions_are_shown_a_line_a_step(server: ScriptedServer) -> None:
+    server.script = double
+    ended = unroll(server, "predict", "m", "-i", "-", stdin="[[[1.0], [2.0]]]")
+    assert ended.stdout.splitlines()[1:] == ["0\t4\t0\ty\t2", "0\t4\t1\ty\t4"]
+
+
+def test_a_state_that_no_table_has_room_for_is_not_passed_over_in_silence(server: ScriptedServer) -> None:
+    server.script = double
+    ended = unroll(server, "predict", "m", "-i", "-", "--return", "state", stdin="[[[1.0]]]")
+    assert (ended.returncode, ended.stdout) == (0, "")
+    assert "-o json" in ended.stderr
+    asked = unroll(server, "predict", "m", "-i", "-", "--return", "state", "-o", "json", stdin="[[[1.0]]]")
+    assert json.loads(asked.stdout)["state"] == [{"layers": [{"h": [0.5]}]}]
+
+
+@pytest.mark.parametrize("name", sorted(get_command(app).commands))
+def test_help_says_every_word_that_was_written_for_it(server: ScriptedServer, name: str) -> None:
+    """Words in square brackets would be taken for markup, and left out."""
+    command = get_command(app).commands[name]
+    said = " ".join(re.sub(r"[^\x00-\x7f]", " ", unroll(server, name, "--help").stdout).split())
+    words = {word for option in command.params for word in (getattr(option, "help", "") or "").split()}
+    assert not {word for word in words if word not in said}
+
+
+def test_a_checkpoints_id_is_told_from_a_models_name(server: ScriptedServer) -> None:
+    server.script = double
+    ended = unroll(server, "predict", "ckpt_2", "-i", "-", stdin="[[[1.0]]]")
+    assert ended.returncode == 1
+    assert [seen.path for seen in server.seen] == ["/v1/checkpoints/ckpt_2/predict", "/v1/models/ckpt_2/predict"]
+
+
+def test_a_pickle_is_not_opened(server: ScriptedServer, tmp_path: Path) -> None:
+    file = tmp_path / "bad.npy"
+    np.save(file, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    ended = unroll(server, "predict", "m", "-i", str(file))
+    assert ended.returncode == 2
+    assert server.seen == []

@@ -1,0 +1,97 @@
+"""What a trainer child sends: everything, in order, in few messages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rnn.events import Checkpoint, Done, Evaluation, Metrics
+from worker.messages import Batch, Steps
+from worker.trainer import BATCH_SECONDS, Outbox
+
+
+@dataclass
+class Wire:
+    """The sending end of a pipe that keeps what is sent."""
+
+    sent: list[Batch] = field(default_factory=list)
+
+    def send(self, batch: Any) -> None:
+        self.sent.append(batch)
+
+
+def metrics(step: int) -> Metrics:
+    return Metrics(step, {"loss": np.array([step, step + 0.5]), "gradient_norm": np.array([1.0, np.nan])})
+
+
+def checkpoint(step: int) -> Checkpoint:
+    return Checkpoint(step, "periodic", b"w", b"s", None, None)
+
+
+@given(
+    steps=st.integers(1, 60),
+    log_every=st.integers(1, 7),
+    checkpoint_every=st.integers(1, 20),
+    step_seconds=st.sampled_from([0.0, BATCH_SECONDS / 3, BATCH_SECONDS * 2]),
+    resumed_at=st.integers(0, 5),
+)
+def test_all_that_happened_arrives_once_and_no_metrics_stand_behind_a_later_checkpoint(
+    steps: int, log_every: int, checkpoint_every: int, step_seconds: float, resumed_at: int
+) -> None:
+    now = 0.0
+    wire = Wire()
+    outbox = Outbox(wire, resumed_at, lambda: now)  # type: ignore[arg-type]
+    for step in range(resumed_at + 1, resumed_at + steps + 1):
+        now += step_seconds
+        if step % log_every == 0:
+            outbox.add(metrics(step))
+        outbox.advance()  # the trainer asks between a step's metrics and its checkpoint
+        if step % checkpoint_every == 0:
+            outbox.add(checkpoint(step))
+    outbox.add(Done(resumed_at + steps, "completed"))
+
+    assert [batch.step for batch in wire.sent] == sorted(batch.step for batch in wire.sent)
+    assert wire.sent[-1].step == resumed_at + steps
+    logged: list[int] = []
+    for item in [item for batch in wire.sent for item in batch.items]:
+        if isinstance(item, Steps):
+            logged += item.steps.tolist()
+            np.testing.assert_array_equal(item.values[:, item.names.index("loss"), 0], item.steps)
+        elif isinstance(item, Checkpoint):
+            assert not logged or logged[-1] <= item.step
+            assert len(logged) == item.step // log_every - resumed_at // log_every
+    expected = [step for step in range(resumed_at + 1, resumed_at + steps + 1) if step % log_every == 0]
+    assert logged == expected
+
+
+def test_the_first_event_leaves_at_once_and_later_ones_in_batches() -> None:
+    now = 0.0
+    wire = Wire()
+    outbox = Outbox(wire, 0, lambda: now)  # type: ignore[arg-type]
+    outbox.add(metrics(1))
+    assert [batch.step for batch in wire.sent] == [1]
+    for step in range(2, 100):
+        outbox.advance()
+        outbox.add(metrics(step))
+    assert len(wire.sent) == 1
+    now = BATCH_SECONDS
+    outbox.add(Evaluation(100, np.array([1.0, 2.0]), 0, improved=True))
+    assert len(wire.sent) == 2
+    evaluation, steps = wire.sent[1].items  # joined metrics may stand behind it; only a checkpoint closes them
+    assert isinstance(steps, Steps)
+    assert isinstance(evaluation, Evaluation)
+    assert steps.values.shape == (98, 2, 2)
+
+
+def test_steps_that_log_nothing_are_a_sign_of_life_all_the_same() -> None:
+    now = 0.0
+    wire = Wire()
+    outbox = Outbox(wire, 10, lambda: now)  # type: ignore[arg-type]
+    for _ in range(5):
+        now += BATCH_SECONDS
+        outbox.advance()
+    assert [(batch.step, batch.items) for batch in wire.sent] == [(step, ()) for step in range(11, 16)]
