@@ -76,9 +76,9 @@ SHAPES = [
     Shape("gru a1", "gru", 1, 100, 1, 64, 100, goals=(1.7, None)),
     Shape("gru b", "gru", 32, 256, 8, 128, 200, goals=(1.3, None)),
     Shape("gru c", "gru", 1, 64, 1, 32, 2000, goals=(3, None)),
-    Shape("a1, 32 replicas", "vanilla", 1, 100, 1, 64, 100, R=32, goals=(5, 3)),
+    Shape("a1 32 replicas", "vanilla", 1, 100, 1, 64, 100, R=32, goals=(5, 3)),
     Shape("demo", "vanilla", 1, 10, 1, 64, 20),
-    Shape("demo, 8 replicas", "vanilla", 1, 10, 1, 64, 20, R=8),
+    Shape("demo 8 replicas", "vanilla", 1, 10, 1, 64, 20, R=8),
 ]
 
 
