@@ -163,7 +163,7 @@ class Regularisation(Request):
     """Times the sum of the squared entries of W'W - I, for each W_hh (and gate)."""
 
 
-Optimizer = Annotated[Adam | AdamW | SGD | RMSprop, Field(discriminator="type"), default_type("adam")]
+Optimizer = Annotated[Adam | AdamW | SGD | RMSprop, Field(discriminator="type")]
 Clip = Annotated[ClipByGlobalNorm | ClipByValue, Field(discriminator="type"), default_type("global_norm")]
 Schedule = Annotated[StepDecay | ExponentialDecay | CosineDecay, Field(discriminator="type")]
 

@@ -53,7 +53,7 @@ WRONG = [
     ("/model/cell/hidden_size", 10**9, "/model/cell/hidden_size", "less_than_equal"),
     ("/model/cell/hidden_size", 10**400, "/model/cell/hidden_size", "less_than_equal"),
     ("/model/cell/hidden_size", -1, "/model/cell/hidden_size", "greater_than_equal"),
-    ("/model/cell/type", "lstm", "/model/cell/type", "literal_error"),
+    ("/model/cell/type", "transformer", "/model/cell/type", "literal_error"),
     ("/model/input_size", 2, "/model/input_size", "width_mismatch"),
     ("/model", "no-such-model", "/model", "invalid"),
     ("/model", "not a name", "/model", "string_pattern_mismatch"),
