@@ -62,7 +62,9 @@ def _raise() -> None:
 def _memory() -> None:
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + MEMORY_BYTES
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    allowed, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if allowed == resource.RLIM_INFINITY:  # the first time: a limit cannot be raised again
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 _FAULTS: dict[str, Callable[[], None]] = {

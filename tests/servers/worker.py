@@ -36,7 +36,7 @@ def job(steps: int = 3000, name: str | None = None, **changes: Any) -> TrainJob:
     """Two small replicas; by default some seconds of training with a checkpoint every 400 steps."""
     training = {"batch_size": 16, "evaluate_every": 1000, "checkpoint_every": 400, "optimizer": Adam(lr=0.01)}
     training |= {field: changes.pop(field) for field in Training.model_fields if field in changes}
-    network = Network(cell=VanillaCell(hidden_size=10, **changes.pop("cell", {})), input_size=1, output_size=1)
+    network = Network(cell=VanillaCell(**{"hidden_size": 10} | changes.pop("cell", {})), input_size=1, output_size=1)
     data = TaskData(name="integrate_noise", parameters={"length": 20})
     fields: dict[str, Any] = {"name": name, "replicas": 2, "seed": 7} | changes
     return TrainJob(model=network, data=data, training=Training(steps=steps, **training), **fields)

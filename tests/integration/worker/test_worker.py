@@ -148,7 +148,9 @@ def test_a_trainer_that_makes_no_step_is_ended_and_counts_as_a_crash(worked: Fle
 
 
 def test_memory_that_runs_out_fails_the_job_and_leaves_the_worker_alive(worked: Fleet) -> None:
-    hungry = job(name="hungry", batch_size=4096, replicas=8, cell={}, held_out={"size": 16, "seed": 0})
+    # Training holds its memory from the start; there is no room for a checkpoint of eight large networks.
+    large = {"hidden_size": 1000}
+    hungry = job(3, name="hungry", batch_size=2, replicas=8, cell=large, held_out={"size": 2, "seed": 0})
     ended = worked.until_ended(worked.submit(hungry))
     assert ended.status == "failed"
     assert ended.error is not None
