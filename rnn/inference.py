@@ -18,7 +18,7 @@ import numpy.typing as npt
 from rnn.errors import InputError
 from rnn.state import load_weights
 from unroll.contract import Activation, Returnable
-from unroll.contract.limits import MAX_PREDICT_VALUES
+from unroll.contract.limits import MAX_PREDICT_ACTIVATIONS, MAX_PREDICT_VALUES
 
 Array = npt.NDArray[Any]
 LayerStates = list[dict[str, Array]]
@@ -27,7 +27,7 @@ LayerStates = list[dict[str, Array]]
 _TILE = 8
 """Sequences in one tile. Fewer rows use BLAS badly, more waste work on a single sequence."""
 _WORKING_VALUES = 1 << 21
-"""Values of one trajectory that are worked on at a time."""
+"""Hidden or output values that are worked on at a time: of as many tiles as fit, or of a stretch of a long one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,18 @@ class Prediction:
     """After the last step."""
     hidden: list[Array] | None
     """[T_i, H] or [R, T_i, H], of the last layer."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One replica over a group of rows."""
+
+    outputs: Array
+    """[T, N, O]; [0, N, O] if they are not wanted."""
+    hidden: Array
+    """[T, N, H]; [0, N, H] if they are not wanted."""
+    last: Array
+    """[N, H], after each row's last step."""
 
 
 class Predictor:
@@ -75,7 +87,7 @@ class Predictor:
         `not_numbers`, `wrong_shape` below /state/i, `out_of_range` at /replica, `too_many_values` at /inputs.
         """
         which = self._which(replica)
-        self._check_size(inputs, len(which))
+        self._check_size(inputs, len(which), want)
         sequences = [self._sequence(i, sequence) for i, sequence in enumerate(inputs)]
         start_RNH = self._start(states, len(sequences), which, stacked=replica == "all")
         outputs, hidden, last = [], [], []  # in the order of rows, [R, T_i, O], [R, T_i, H], [R, H]
@@ -84,13 +96,16 @@ class Predictor:
             for rows in self._groups(order, sequences):
                 x_TNI, lengths = _pad([sequences[i] for i in rows], self.dtype)
                 runs = [
-                    self._run(r, x_TNI, lengths, None if start_RNH is None else start_RNH[k, rows])
+                    self._run(r, x_TNI, lengths, None if start_RNH is None else start_RNH[k, rows], want)
                     for k, r in enumerate(which)
                 ]
                 for row, length in enumerate(lengths):
-                    outputs.append(np.stack([y[:length, row] for y, _ in runs]))
-                    hidden.append(np.stack([h[:length, row] for _, h in runs]))
-                    last.append(hidden[-1][:, -1].copy())
+                    if "outputs" in want:
+                        outputs.append(np.stack([run.outputs[:length, row] for run in runs]))
+                    if "hidden" in want:
+                        hidden.append(np.stack([run.hidden[:length, row] for run in runs]))
+                    if "state" in want:
+                        last.append(np.stack([run.last[row] for run in runs]))
         came = np.argsort(order)
 
         def answer(per_row: list[Array]) -> list[Array]:
@@ -112,31 +127,42 @@ class Predictor:
             order = order[tiles * _TILE :]
         return groups
 
-    def _run(self, r: int, x_TNI: Array, lengths: list[int], h0_NH: Array | None) -> tuple[Array, Array]:
-        """Outputs [T, N, O] and hidden [T, N, H] of replica r. Lengths fall with the row."""
+    def _run(self, r: int, x_TNI: Array, lengths: list[int], h0_NH: Array | None, want: Collection[Returnable]) -> _Run:
+        """Run replica r over rows whose lengths fall, a stretch of time after the other."""
         T, padded, _ = x_TNI.shape
         H, O = self._bias_RH.shape[1], self._b_y_RO.shape[1]  # noqa: E741
         tiles = padded // _TILE
         x = x_TNI.reshape(T, tiles, _TILE, -1)
-        h_TNH = np.matmul(x, self._W_xh_RIH[r])
-        h_TNH += self._bias_RH[r]
+        y = np.empty((T if "outputs" in want else 0, tiles, _TILE, O), self.dtype)
+        hidden = np.empty((T if "hidden" in want else 0, tiles, _TILE, H), self.dtype)
+        last = np.zeros((tiles, _TILE, H), self.dtype)
         previous = np.zeros((tiles, _TILE, H), self.dtype)
         if h0_NH is not None:
             previous.reshape(padded, H)[: len(h0_NH)] = h0_NH
         product = np.empty_like(previous)
+        of_row = np.array(lengths)
         first_rows = lengths[::_TILE]
         running = tiles
-        for t in range(T):
-            while first_rows[running - 1] <= t:
-                running -= 1
-            a = h_TNH[t, :running]
-            np.matmul(previous[:running], self._W_hh_RHH[r], out=product[:running])
-            a += product[:running]
-            _activate_in_place(self._activation, a)
-            previous = h_TNH[t]
-        y_TNO = np.matmul(h_TNH, self._W_hy_RHO[r])
-        y_TNO += self._b_y_RO[r]
-        return y_TNO.reshape(T, padded, O), h_TNH.reshape(T, padded, H)
+        span = max(1, _WORKING_VALUES // (padded * max(H, O)))
+        for start in range(0, T, span):
+            h = np.matmul(x[start : start + span], self._W_xh_RIH[r])
+            h += self._bias_RH[r]
+            for t in range(len(h)):
+                while first_rows[running - 1] <= start + t:
+                    running -= 1
+                a = h[t, :running]
+                np.matmul(previous[:running], self._W_hh_RHH[r], out=product[:running])
+                a += product[:running]
+                _activate_in_place(self._activation, a)
+                previous = h[t]
+            (ending,) = np.nonzero((start < of_row) & (of_row <= start + len(h)))
+            last.reshape(padded, H)[ending] = h.reshape(-1, padded, H)[of_row[ending] - 1 - start, ending]
+            if "outputs" in want:
+                np.matmul(h, self._W_hy_RHO[r], out=y[start : start + span])
+            if "hidden" in want:
+                hidden[start : start + span] = h
+        y += self._b_y_RO[r]
+        return _Run(y.reshape(-1, padded, O), hidden.reshape(-1, padded, H), last.reshape(padded, H))
 
     def _which(self, replica: int | Literal["all"]) -> range:
         if replica == "all":
@@ -145,13 +171,19 @@ class Predictor:
             raise InputError("/replica", "out_of_range", f"there are {self.replicas} replicas, counted from 0")
         return range(replica, replica + 1)
 
-    def _check_size(self, inputs: Sequence[Any], replicas: int) -> None:
+    def _check_size(self, inputs: Sequence[Any], replicas: int, want: Collection[Returnable]) -> None:
         steps = sum(len(sequence) for sequence in inputs)
-        network = self.network
-        values = steps * max(network.input_size, replicas * max(network.cell.hidden_size, network.output_size))
-        if values > MAX_PREDICT_VALUES:
-            detail = f"{steps:,} time steps need {values:,} values, more than {MAX_PREDICT_VALUES:,}"
-            raise InputError("/inputs", "too_many_values", detail)
+        I, H, O = self.network.input_size, self.network.cell.hidden_size, self.network.output_size  # noqa: E741
+        answer = steps * (O * ("outputs" in want) + H * ("hidden" in want)) + len(inputs) * H * ("state" in want)
+        whose = "1 replica" if replicas == 1 else f"{replicas:,} replicas"
+        for values, most, what in (
+            (steps * I, MAX_PREDICT_VALUES, "in the inputs"),
+            (replicas * answer, MAX_PREDICT_VALUES, f"in the answer of {whose}"),
+            (replicas * steps * max(I, H, O), MAX_PREDICT_ACTIVATIONS, f"to compute for {whose}"),
+        ):
+            if values > most:
+                detail = f"{steps:,} time steps are {values:,} values {what}, more than {most:,}"
+                raise InputError("/inputs", "too_many_values", detail)
 
     def _sequence(self, i: int, sequence: Any) -> Array:
         if len(sequence) == 0:
