@@ -28,15 +28,22 @@ INLINE_BYTES = 64 * 1024
 TOO_MANY_ERRORS = 10_000
 
 
-def json_body(model: type[Body], max_bytes: int | None = CONFIGURATION_BYTES) -> Callable[[Request], Awaitable[Body]]:
+def json_body(
+    model: type[Body],
+    max_bytes: int | None = CONFIGURATION_BYTES,
+    look: Callable[[bytes], None] | None = None,
+) -> Callable[[Request], Awaitable[Body]]:
     """A dependency that reads the body as `model`; None: as long as the server takes at all.
 
+    `look` sees the bytes before they are parsed, and may refuse them.
     Refuses: unsupported_media_type, body_too_large, malformed_request, validation_failed.
     """
 
     async def read(request: Request) -> Body:
         _require_json(request.headers.get("content-type"))
         content = await _content(request, max_bytes)
+        if look is not None:
+            look(content)
         if len(content) <= INLINE_BYTES:
             return validate(model, content)
         return await run_in_threadpool(validate, model, content)

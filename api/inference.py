@@ -4,17 +4,37 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal
 
+from numpy.typing import NDArray
 from pydantic_core import to_json
 
 from api.errors import invalid
 from rnn.errors import InputError
 from rnn.inference import Predictor
 from unroll.contract import PredictRequest
+from unroll.contract.limits import MAX_PREDICT_SEQUENCES, MAX_PREDICT_VALUES
 
 CACHE_BYTES = 256 * 1024 * 1024
+MAX_COMMAS = 2 * MAX_PREDICT_VALUES
+"""As many as inputs and states at their limits have."""
+MAX_LISTS = MAX_PREDICT_VALUES + 3 * MAX_PREDICT_SEQUENCES
+"""The same: a list a time step, and three a sequence with its state."""
+MAX_FIELDS = 3 * MAX_PREDICT_SEQUENCES
+_ROWS_OF = 16_384
+"""Numbers that are Python objects at a time while an answer is written."""
+
+
+def require_few(content: bytes) -> None:
+    """Refuse, before it is parsed, a body that would become far more than it is: `[0],` takes four bytes, then 110."""
+    for found, most, what in (
+        (content.count(b","), MAX_COMMAS, "values and lists"),
+        (content.count(b"["), MAX_LISTS, "lists (time steps, sequences, states)"),
+        (content.count(b":"), MAX_FIELDS, "fields"),
+    ):
+        if found > most:
+            raise invalid("", "too_many_values", f"There are {found:,} {what} in it, more than {most:,}.")
 
 
 class Predictors:
@@ -57,13 +77,39 @@ def predict(
         found = predictor.predict(request.inputs, states, replica, frozenset(request.returns))
     except InputError as error:
         raise invalid(error.pointer, error.code, error.detail) from None
-    answer: dict[str, Any] = {"model": model, "checkpoint": checkpoint, "replica": replica}
+    pieces = [to_json({"model": model, "checkpoint": checkpoint, "replica": replica})[:-1]]
     if found.outputs is not None:
-        answer["outputs"] = [y.tolist() for y in found.outputs]
+        pieces += [b',"outputs":', *_listed(map(_json, found.outputs))]
     if found.state is not None:
-        answer["state"] = [
-            {"layers": [{name: s.tolist() for name, s in layer.items()} for layer in layers]} for layers in found.state
-        ]
+        states_of = (
+            [{"layers": [{name: state.tolist() for name, state in layer.items()} for layer in layers]}]
+            for layers in found.state
+        )
+        pieces += [b',"state":', *_listed([_plain(one)[1:-1]] for one in states_of)]
     if found.hidden is not None:
-        answer["hidden"] = [h.tolist() for h in found.hidden]
-    return to_json(answer, inf_nan_mode="null")
+        pieces += [b',"hidden":', *_listed(map(_json, found.hidden))]
+    return b"".join([*pieces, b"}"])
+
+
+def _json(array: NDArray[Any]) -> Iterator[bytes]:
+    """An array as nested lists, of which few are made at a time: as Python objects they take ten times their JSON."""
+    if array.size <= _ROWS_OF:
+        return iter([_plain(array.tolist())])
+    rows = max(1, _ROWS_OF * len(array) // array.size)
+    if rows == 1:
+        return _listed(map(_json, array))
+    stretches = (array[start : start + rows].tolist() for start in range(0, len(array), rows))
+    return _listed([_plain(stretch)[1:-1]] for stretch in stretches)
+
+
+def _listed(items: Iterable[Iterable[bytes]]) -> Iterator[bytes]:
+    yield b"["
+    for i, item in enumerate(items):
+        if i:
+            yield b","
+        yield from item
+    yield b"]"
+
+
+def _plain(value: object) -> bytes:
+    return to_json(value, inf_nan_mode="null")

@@ -20,7 +20,7 @@ from rnn.errors import InputError
 from rnn.numpy_cells import NumPyLayer
 from rnn.state import load_weights
 from unroll.contract import Returnable
-from unroll.contract.limits import MAX_PREDICT_VALUES
+from unroll.contract.limits import MAX_PREDICT_ACTIVATIONS, MAX_PREDICT_VALUES
 
 Array = npt.NDArray[Any]
 LayerStates = list[dict[str, Array]]
@@ -29,7 +29,7 @@ LayerStates = list[dict[str, Array]]
 _TILE = 8
 """Sequences in one tile. Fewer rows use BLAS badly, more waste work on a single sequence."""
 _WORKING_VALUES = 1 << 21
-"""Values of one trajectory that are worked on at a time."""
+"""Hidden or output values that are worked on at a time: of as many tiles as fit, or of a stretch of a long one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,18 @@ class Prediction:
     """After the last step."""
     hidden: list[Array] | None
     """[T_i, H] or [R, T_i, H], of the last layer."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One replica over a group of rows."""
+
+    outputs: Array
+    """[T, N, O]; [0, N, O] if they are not wanted."""
+    hidden: Array
+    """[T, N, H]; [0, N, H] if they are not wanted."""
+    last: list[dict[str, Array]]
+    """By layer: states [N, H] after each row's last step."""
 
 
 class Predictor:
@@ -82,7 +94,7 @@ class Predictor:
         `not_numbers`, `wrong_shape` below /state/i, `out_of_range` at /replica, `too_many_values` at /inputs.
         """
         which = self._which(replica)
-        self._check_size(inputs, len(which))
+        self._check_size(inputs, len(which), want)
         sequences = [self._sequence(i, sequence) for i, sequence in enumerate(inputs)]
         start = self._start(states, len(sequences), which, stacked=replica == "all")
         outputs, hidden, last = [], [], []  # in the order of rows, [R, T_i, O], [R, T_i, H], layers of states [R, H]
@@ -91,21 +103,21 @@ class Predictor:
             for rows in self._groups(order, sequences):
                 x_TNI, lengths = _pad([sequences[i] for i in rows], self.dtype)
                 runs = [
-                    self._run(r, x_TNI, lengths, start(k, rows, x_TNI.shape[1]) if start else None)
+                    self._run(r, x_TNI, lengths, start(k, rows, x_TNI.shape[1]) if start else None, want)
                     for k, r in enumerate(which)
                 ]
                 for row, length in enumerate(lengths):
-                    outputs.append(np.stack([y[:length, row] for y, _, _ in runs]))
-                    hidden.append(np.stack([h[:length, row] for _, h, _ in runs]))
-                    last.append(
-                        [
-                            {
-                                name: np.stack([states[n][name][row] for _, _, states in runs])
-                                for name in self._state_names
-                            }
-                            for n in range(self.network.num_layers)
-                        ]
-                    )
+                    if "outputs" in want:
+                        outputs.append(np.stack([run.outputs[:length, row] for run in runs]))
+                    if "hidden" in want:
+                        hidden.append(np.stack([run.hidden[:length, row] for run in runs]))
+                    if "state" in want:
+                        last.append(
+                            [
+                                {name: np.stack([run.last[n][name][row] for run in runs]) for name in self._state_names}
+                                for n in range(self.network.num_layers)
+                            ]
+                        )
         came = np.argsort(order)
 
         def answer(per_row: list[Array]) -> list[Array]:
@@ -135,21 +147,42 @@ class Predictor:
         return groups
 
     def _run(
-        self, r: int, x_TNI: Array, lengths: list[int], start: list[dict[str, Array]] | None
-    ) -> tuple[Array, Array, list[dict[str, Array]]]:
-        """Of replica r: outputs [T, N, O], hidden [T, N, H], last states [N, H] by layer. Lengths fall with the row."""
+        self,
+        r: int,
+        x_TNI: Array,
+        lengths: list[int],
+        start: list[dict[str, Array]] | None,
+        want: Collection[Returnable],
+    ) -> _Run:
+        """Run replica r over rows whose lengths fall, a stretch of time after the other."""
         T, padded, _ = x_TNI.shape
         tiles = padded // _TILE
+        H, O = self.network.cell.hidden_size, self.network.output_size  # noqa: E741
+        x = x_TNI.reshape(T, tiles, _TILE, -1)
+        y = np.empty((T if "outputs" in want else 0, tiles, _TILE, O), self.dtype)
+        hidden = np.empty((T if "hidden" in want else 0, tiles, _TILE, H), self.dtype)
+        layers = self._layers[r]
+        carried: list[dict[str, Array] | None] = [*start] if start else [None] * len(layers)
+        last = [{name: np.zeros((padded, H), self.dtype) for name in self._state_names} for _ in layers]
+        of_row = np.array(lengths)
         first_rows = lengths[::_TILE]
         running_T = [sum(length > t for length in first_rows) for t in range(T)]
-        rows, ends = np.arange(len(lengths)), np.asarray(lengths) - 1
-        h, last = x_TNI.reshape(T, tiles, _TILE, -1), []
-        for n, layer in enumerate(self._layers[r]):
-            h, states = layer.run(h, running_T, start[n] if start else None)
-            last.append({name: s.reshape(T, padded, -1)[ends, rows] for name, s in states.items()})
-        y_TNO = np.matmul(h, self._W_hy_RHO[r])
-        y_TNO += self._b_y_RO[r]
-        return y_TNO.reshape(T, padded, -1), h.reshape(T, padded, -1), last
+        span = max(1, _WORKING_VALUES // (padded * max(H, O)))
+        for begin in range(0, T, span):
+            h = x[begin : begin + span]
+            (ending,) = np.nonzero((begin < of_row) & (of_row <= begin + len(h)))
+            for n, layer in enumerate(layers):
+                h, states = layer.run(h, running_T[begin : begin + span], carried[n])
+                carried[n] = {name: trajectory[-1].copy() for name, trajectory in states.items()}
+                for name, trajectory in states.items():
+                    ends = of_row[ending] - 1 - begin
+                    last[n][name][ending] = trajectory.reshape(-1, padded, H)[ends, ending]
+            if "outputs" in want:
+                np.matmul(h, self._W_hy_RHO[r], out=y[begin : begin + span])
+            if "hidden" in want:
+                hidden[begin : begin + span] = h
+        y += self._b_y_RO[r]
+        return _Run(y.reshape(-1, padded, O), hidden.reshape(-1, padded, H), last)
 
     def _which(self, replica: int | Literal["all"]) -> range:
         if replica == "all":
@@ -158,13 +191,20 @@ class Predictor:
             raise InputError("/replica", "out_of_range", f"there are {self.replicas} replicas, counted from 0")
         return range(replica, replica + 1)
 
-    def _check_size(self, inputs: Sequence[Any], replicas: int) -> None:
+    def _check_size(self, inputs: Sequence[Any], replicas: int, want: Collection[Returnable]) -> None:
         steps = sum(len(sequence) for sequence in inputs)
-        network = self.network
-        values = steps * max(network.input_size, replicas * max(network.cell.hidden_size, network.output_size))
-        if values > MAX_PREDICT_VALUES:
-            detail = f"{steps:,} time steps need {values:,} values, more than {MAX_PREDICT_VALUES:,}"
-            raise InputError("/inputs", "too_many_values", detail)
+        I, H, O = self.network.input_size, self.network.cell.hidden_size, self.network.output_size  # noqa: E741
+        states = H * self.network.num_layers * len(self._state_names)
+        answer = steps * (O * ("outputs" in want) + H * ("hidden" in want)) + len(inputs) * states * ("state" in want)
+        whose = "1 replica" if replicas == 1 else f"{replicas:,} replicas"
+        for values, most, what in (
+            (steps * I, MAX_PREDICT_VALUES, "in the inputs"),
+            (replicas * answer, MAX_PREDICT_VALUES, f"in the answer of {whose}"),
+            (replicas * steps * max(I, H, O), MAX_PREDICT_ACTIVATIONS, f"to compute for {whose}"),
+        ):
+            if values > most:
+                detail = f"{steps:,} time steps are {values:,} values {what}, more than {most:,}"
+                raise InputError("/inputs", "too_many_values", detail)
 
     def _sequence(self, i: int, sequence: Any) -> Array:
         if len(sequence) == 0:

@@ -12,35 +12,14 @@ from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, sel
 from sqlalchemy.exc import IntegrityError
 
 from store import journal
-from store.clock import instant
 from store.db import Database, db_now
-from store.errors import (
-    IdempotencyKeyReused,
-    InvalidRequest,
-    InvalidTransition,
-    JobNotEnded,
-    NotFound,
-    QuotaExceeded,
-)
+from store.errors import IdempotencyKeyReused, InvalidRequest, InvalidTransition, JobNotEnded, NotFound, QuotaExceeded
 from store.ids import new_id
+from store.job_view import places_in_line, show
 from store.paging import page
 from store.states import move
 from store.tables import jobs, keys, models
-from unroll.contract import (
-    CONTRACT_VERSION,
-    ENDED,
-    Best,
-    Divergence,
-    Environment,
-    Job,
-    JobError,
-    JobStatus,
-    Page,
-    Progress,
-    QueuePosition,
-    Requested,
-    TrainJob,
-)
+from unroll.contract import CONTRACT_VERSION, ENDED, Job, JobStatus, Page, Requested, TrainJob
 
 
 @dataclass(frozen=True)
@@ -93,7 +72,7 @@ def submit(
             job_id = new_id("job")
             tx.execute(insert(jobs).values(_row(job_id, tenant, key_id, new, key, digest)))
             journal.append(tx, job_id, [("queued", {"reason": "submitted"})])
-            return _show(tx, _get(tx, tenant, job_id)), True
+            return show(tx, _get(tx, tenant, job_id)), True
     except IntegrityError:
         with db.read() as tx:
             # two requests with one key at the same moment: the unique index let the first one through
@@ -155,7 +134,7 @@ def _within_quota(tx: Connection, key_id: str) -> None:
 def _same(tx: Connection, earlier: Row[Any], digest: str | None) -> Job:
     if earlier.idempotency_hash != digest:
         raise IdempotencyKeyReused(pointer="#Idempotency-Key")
-    return _show(tx, earlier)
+    return show(tx, earlier)
 
 
 def active(tx: Connection, key_id: str) -> int:
@@ -168,7 +147,7 @@ def active(tx: Connection, key_id: str) -> int:
 def get(db: Database, tenant: str, job_id: str) -> Job:
     """One job. Raises NotFound."""
     with db.read() as tx:
-        return _show(tx, _get(tx, tenant, job_id))
+        return show(tx, _get(tx, tenant, job_id))
 
 
 def list_(
@@ -196,8 +175,8 @@ def list_(
     if name is not None:
         query = query.where(jobs.c.name == name)
     with db.read() as tx:
-        positions = _positions(tx)
-        return page(tx, query, jobs.c.id, limit=limit, cursor=cursor, show=lambda row: _show(tx, row, positions))
+        places = places_in_line(tx)
+        return page(tx, query, jobs.c.id, limit=limit, cursor=cursor, show=lambda row: show(tx, row, places))
 
 
 def _labelled(db: Database, label: str, value: str) -> ColumnElement[bool]:
@@ -225,7 +204,7 @@ def cancel(db: Database, tenant: str, job_id: str) -> Job:
                 journal.append(tx, job_id, [("cancel_requested", {})])
             case "succeeded" | "failed":
                 raise InvalidTransition(f"The job has {job.status}; there is nothing to cancel.")
-        return _show(tx, _get(tx, tenant, job_id))
+        return show(tx, _get(tx, tenant, job_id))
 
 
 def pause(db: Database, tenant: str, job_id: str) -> Job:
@@ -246,7 +225,7 @@ def pause(db: Database, tenant: str, job_id: str) -> Job:
                 raise InvalidTransition("The job is being cancelled.")
             case "succeeded" | "failed" | "cancelled":
                 raise InvalidTransition(f"The job has ended ({job.status}); there is nothing to pause.")
-        return _show(tx, _get(tx, tenant, job_id))
+        return show(tx, _get(tx, tenant, job_id))
 
 
 def resume(db: Database, tenant: str, job_id: str) -> Job:
@@ -268,7 +247,7 @@ def resume(db: Database, tenant: str, job_id: str) -> Job:
                 raise InvalidTransition(
                     f"The job has ended ({job.status}); retry goes on with a failed or cancelled one."
                 )
-        return _show(tx, _get(tx, tenant, job_id))
+        return show(tx, _get(tx, tenant, job_id))
 
 
 def retry(db: Database, tenant: str, job_id: str) -> Job:
@@ -283,7 +262,7 @@ def retry(db: Database, tenant: str, job_id: str) -> Job:
         _within_quota(tx, job.key_id)
         move(tx, job_id, job.status, "queued", crashes=0)
         journal.append(tx, job_id, [("queued", {"reason": "retried"})])
-        return _show(tx, _get(tx, tenant, job_id))
+        return show(tx, _get(tx, tenant, job_id))
 
 
 def remove(db: Database, tenant: str, job_id: str) -> None:
@@ -309,54 +288,3 @@ def _get(tx: Connection, tenant: str, job_id: str, *, lock: bool = False) -> Row
 
 def _locked(tx: Connection, tenant: str, job_id: str) -> Row[Any]:
     return _get(tx, tenant, job_id, lock=True)  # SQLite: the whole database is locked already
-
-
-def _positions(tx: Connection) -> dict[str, int]:
-    """Where each queued job stands among those it competes with: one pass over the queue in the order of claims."""
-    queue = select(jobs.c.id, jobs.c.device).where(jobs.c.status == "queued")
-    ahead = {"auto": 0, "cpu": 0, "cuda": 0}
-    positions = {}
-    for job_id, device in tx.execute(queue.order_by(jobs.c.priority.desc(), jobs.c.queued_at, jobs.c.id)):
-        competing = ahead.values() if device == "auto" else (ahead["auto"], ahead[device])
-        positions[job_id] = sum(competing) + 1
-        ahead[device] += 1
-    return positions
-
-
-def _show(tx: Connection, row: Row[Any], positions: dict[str, int] | None = None) -> Job:
-    if row.status == "queued" and positions is None:
-        positions = _positions(tx)
-    rate = row.steps_per_second
-    best = row.best_checkpoint and Best(checkpoint=row.best_checkpoint, replica=row.best_replica, loss=row.best_loss)
-    return Job(
-        id=row.id,
-        kind=row.kind,
-        name=row.name,
-        status=row.status,
-        requested=row.requested,
-        attempt=row.attempt,
-        crashes=row.crashes,
-        progress=Progress(
-            step=row.step,
-            total=row.total,
-            loss=row.loss,
-            steps_per_second=rate,
-            eta_seconds=(row.total - row.step) / rate if rate else None,
-        ),
-        queue=QueuePosition(position=positions[row.id]) if row.status == "queued" and positions else None,
-        error=row.error and JobError(**row.error),
-        config=TrainJob.model_validate(row.config, extra="ignore"),
-        model=row.model_name,
-        parameters=row.parameters,
-        baseline_loss=row.baseline_loss,
-        best=best or None,
-        last_checkpoint=row.last_checkpoint,
-        diverged=[Divergence(**one) for one in row.diverged],
-        environment=row.environment and Environment(**row.environment),
-        stopped=row.stopped,
-        labels=row.labels,
-        priority=row.priority,
-        created_at=instant(row.created_at),
-        started_at=instant(row.started_at),
-        ended_at=instant(row.ended_at),
-    )

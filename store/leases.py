@@ -18,6 +18,7 @@ from store.checkpoints import NewCheckpoint
 from store.db import Database, db_now
 from store.errors import LeaseLost, TornBlob
 from store.journal import Entry
+from store.recovery import crashed
 from store.states import move
 from store.tables import checkpoints as checkpoint_rows
 from store.tables import jobs
@@ -260,71 +261,4 @@ def give_back(lease: Lease, target: Literal["paused", "queued"]) -> None:
 def crash(lease: Lease, error: JobError, max_crashes: int) -> None:
     """The attempt died without an end of its own: queued again, or failed at `max_crashes`. Raises LeaseLost."""
     with fenced(lease) as (tx, row):
-        _crashed(tx, row, error, max_crashes)
-
-
-def _crashed(tx: Connection, row: Row[Any], error: JobError, max_crashes: int) -> bool:
-    """Decide what becomes of a job whose attempt died; whether it is queued again."""
-    crashes = row.crashes + 1
-    journal.append(tx, row.id, [("interrupted", {"cause": error.code, "message": error.message, "crashes": crashes})])
-    if row.requested == "cancel":
-        move(tx, row.id, "running", "cancelled", crashes=crashes)
-        journal.append(tx, row.id, [("end", {"status": "cancelled", "error": None})])
-    elif crashes >= max_crashes:
-        told = {**error.model_dump(mode="json"), "step": row.step, "checkpoint": row.last_checkpoint}
-        move(tx, row.id, "running", "failed", crashes=crashes, error=told)
-        journal.append(tx, row.id, [("end", {"status": "failed", "error": {**told, "log": None}})])
-    elif row.requested == "pause":
-        move(tx, row.id, "running", "paused", crashes=crashes)
-        journal.append(tx, row.id, [("paused", {"step": row.step})])
-    else:
-        move(tx, row.id, "running", "queued", crashes=crashes, queued_at=row.queued_at)
-        journal.append(tx, row.id, [("queued", {"reason": error.code})])
-        return True
-    return False
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """A queued job that a worker should be told of."""
-
-    job_id: str
-    device: Literal["auto", "cpu", "cuda"]
-
-
-def expire(db: Database, max_crashes: int) -> list[Waiting]:
-    """Take back jobs whose lease ran out by the database's clock; those that are queued again."""
-    expired = select(jobs.c.id).where(jobs.c.status == "running", jobs.c.lease_expires < db_now())
-    with db.read() as tx:
-        found = tx.execute(expired).scalars().all()
-    queued = []
-    for job_id in found:
-        with db.begin() as tx:
-            row = tx.execute(
-                select(jobs)
-                .where(jobs.c.id == job_id, jobs.c.status == "running", jobs.c.lease_expires < db_now())
-                .with_for_update(skip_locked=True)
-            ).one_or_none()
-            if row is None:
-                continue
-            error = JobError(code="crashed", message=f"Worker {row.lease_owner} was not heard of any more.")
-            if _crashed(tx, row, error, max_crashes):
-                queued.append(Waiting(row.id, row.device))
-    return queued
-
-
-def unheard(db: Database, older_than: float) -> list[Waiting]:
-    """Jobs queued for longer than `older_than` seconds: their ring may have been lost. The first of each device."""
-    devices: tuple[Literal["auto", "cpu", "cuda"], ...] = ("auto", "cpu", "cuda")
-    first = []
-    with db.read() as tx:
-        for device in devices:
-            query = (
-                select(jobs.c.id)
-                .where(jobs.c.status == "queued", jobs.c.device == device, jobs.c.queued_at < db_now() - older_than)
-                .order_by(jobs.c.priority.desc(), jobs.c.queued_at, jobs.c.id)
-                .limit(1)
-            )
-            if (job_id := tx.execute(query).scalar_one_or_none()) is not None:
-                first.append(Waiting(job_id, device))
-    return first
+        crashed(tx, row, error, max_crashes)

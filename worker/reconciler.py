@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from importlib.metadata import version
 
-from store import checkpoints, fleet, leases
+from store import checkpoints, fleet, recovery
 from store.db import Database
 from store.errors import DatabaseUnavailable
 from store.queue import Doorbell
@@ -75,10 +75,10 @@ class Reconciler:
             fleet.enlist(self._db, self._worker_id, host, os.getpid(), device, version("unroll-server"))
             self._enlisted = True
         fleet.seen(self._db, self._worker_id, self._job_at_hand())
-        for waiting in leases.expire(self._db, self._settings.max_crashes):
+        for waiting in recovery.expire(self._db, self._settings.max_crashes):
             log.warning("%s: its worker was not heard of any more; it is queued again", waiting.job_id)
             self._doorbell.ring(waiting.job_id, waiting.device)
-        for waiting in leases.unheard(self._db, self._settings.reconcile_seconds):
+        for waiting in recovery.unheard(self._db, self._settings.reconcile_seconds):
             self._doorbell.ring(waiting.job_id, waiting.device)
         if time.monotonic() >= self._garbage_at:
             self._garbage_at = time.monotonic() + GARBAGE_SECONDS

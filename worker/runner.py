@@ -153,8 +153,7 @@ class Attempt:
         settings, child, recorder = self._settings, self._child, self._recorder
         lived = time.monotonic()
         due = lived + settings.flush_seconds
-        retries = 0
-        first = True
+        retries, first = 0, True
         while True:
             message = child.next(due - time.monotonic())
             now = time.monotonic()

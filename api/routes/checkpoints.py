@@ -97,7 +97,7 @@ def predict_with_checkpoint(
     checkpoint_id: str,
     asker: Predictor,
     service: Served,
-    request: Annotated[PredictRequest, Depends(json_body(PredictRequest, None))],
+    request: Annotated[PredictRequest, Depends(json_body(PredictRequest, None, inference.require_few))],
 ) -> Response:
     """As with a model; `best` is the checkpoint's own best replica, which one that was not evaluated does not have."""
     checkpoint = checkpoints.get(service.db, asker.tenant, checkpoint_id)

@@ -115,7 +115,7 @@ def predict_with_model(
     name: str,
     asker: Predictor,
     service: Served,
-    request: Annotated[PredictRequest, Depends(json_body(PredictRequest, None))],
+    request: Annotated[PredictRequest, Depends(json_body(PredictRequest, None, inference.require_few))],
 ) -> Response:
     """Sequences may differ in length. A returned state, posted with what follows, goes on exactly where it was."""
     served = models.served(service.db, asker.tenant, name)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from unroll.contract.base import Request, Response
+from unroll.contract.limits import MAX_LAYERS, MAX_PREDICT_SEQUENCES
 
 Returnable = Literal["outputs", "state", "hidden"]
 Step = Annotated[list[float], Field(fail_fast=True)]
@@ -27,17 +28,19 @@ class LayerState(Request):
 class State(Request):
     """The hidden state of one sequence, layer by layer; what predict returned can be posted back."""
 
-    layers: Annotated[list[LayerState], Field(min_length=1, fail_fast=True)]
+    layers: Annotated[list[LayerState], Field(min_length=1, max_length=MAX_LAYERS, fail_fast=True)]
 
 
 class PredictRequest(Request):
     """Sequences to run through a trained network. They may differ in length."""
 
-    inputs: Annotated[list[Sequence], Field(min_length=1, fail_fast=True)]
+    inputs: Annotated[list[Sequence], Field(min_length=1, max_length=MAX_PREDICT_SEQUENCES, fail_fast=True)]
     """inputs[sequence][t][i], of width I."""
-    state: Annotated[list[State], Field(fail_fast=True)] | None = None
+    state: Annotated[list[State], Field(max_length=MAX_PREDICT_SEQUENCES, fail_fast=True)] | None = None
     """The state to start from, one a sequence; null: the network's h0."""
-    returns: Annotated[list[Returnable], Field(alias="return", min_length=1, fail_fast=True)] = ["outputs"]
+    returns: Annotated[list[Returnable], Field(alias="return", min_length=1, max_length=3, fail_fast=True)] = [
+        "outputs"
+    ]
     """Which of outputs, (final) state and hidden (trajectories) to answer."""
     replica: Replica = "best"
     """Which replica to run: an index, the best by held-out loss, or all of them."""

@@ -17,6 +17,10 @@ MAX_PARAMETERS = 500_000_000
 """Parameters of all replicas together."""
 MAX_ACTIVATIONS = 2_000_000_000
 """R * T * B * H: hidden states that one training step stores for the backward pass."""
-MAX_PREDICT_VALUES = 20_000_000
-"""Numbers in the inputs, or in all returned trajectories, of one predict request."""
+MAX_PREDICT_VALUES = 1_000_000
+"""Numbers in the inputs, in the states, or in the whole answer of one predict request: about 200 MB in the server."""
+MAX_PREDICT_SEQUENCES = 65_536
+MAX_PREDICT_ACTIVATIONS = 20_000_000
+"""R * T * max(I, H, O) of one predict request, T over all sequences: what is computed, of which little is held."""
+MAX_LAYERS = 64
 MAX_LABELS = 32

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from typing import Any
 
 import httpx2
@@ -135,6 +136,43 @@ def test_a_sequence_cut_in_two_with_its_state_carried_gives_the_same_outputs(api
     assert second["state"] == whole["state"]
     assert whole["replica"] == "all"
     assert np.shape(whole["hidden"]) == (2, 2, 12, 3)
+
+
+def test_a_long_answer_is_the_same_numbers_as_many_short_ones(api: Api, client: httpx2.Client):
+    path = f"/v1/checkpoints/{trained(api, client)['last_checkpoint']}/predict"
+    x = [[round(np.sin(t / 9.0), 3)] for t in range(40_000)]
+    options: dict[str, Any] = {"return": ["outputs", "hidden", "state"], "replica": "all"}
+    whole = client.post(path, json={"inputs": [x, x[:3]]} | options).json()
+    outputs: list[list[Any]] = [[], []]
+    hidden: list[list[Any]] = [[], []]
+    state = None
+    for start in range(0, len(x), 5_000):
+        part = client.post(path, json={"inputs": [x[start : start + 5_000]], "state": state} | options).json()
+        state = part["state"]
+        for r in range(2):
+            outputs[r] += part["outputs"][0][r]
+            hidden[r] += part["hidden"][0][r]
+    assert whole["outputs"][0] == outputs
+    assert whole["hidden"][0] == hidden
+    assert whole["state"][0] == state[0]
+    assert [len(one) for one in whole["outputs"][1]] == [3, 3]
+
+
+def test_a_prediction_that_is_too_large_is_refused_with_the_numbers(api: Api, client: httpx2.Client):
+    path = f"/v1/checkpoints/{trained(api, client)['last_checkpoint']}/predict"
+    steps = [[0.5]] * 200_000
+    refused = client.post(path, json={"inputs": [steps], "return": ["outputs", "hidden"], "replica": "all"})
+    assert pointers(refused) == ["/inputs"]
+    assert "200,000 time steps are 1,600,000 values in the answer of 2 replicas" in refused.json()["detail"]
+    begin = time.monotonic()
+    body = '{"inputs": [[' + ",".join(["[0]"] * 5_000_000) + "]]}"
+    refused = client.post(path, content=body, headers={"Content-Type": "application/json"})
+    assert pointers(refused) == [""]
+    assert "4,999,999 values and lists in it, more than 2,000,000" in refused.json()["detail"]
+    assert time.monotonic() - begin < 5
+    refused = client.post(path, json={"inputs": [[[0]]] * 65_537})
+    assert pointers(refused) == ["/inputs"]
+    assert "at most 65536" in refused.json()["detail"]
 
 
 def test_a_checkpoint_predicts_with_the_replica_that_is_asked_for(api: Api, client: httpx2.Client):

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from sqlalchemy import text
 
-from store import jobs, leases
+from store import jobs, leases, recovery
 from store.checkpoints import NewCheckpoint
 from store.db import Database
 from store.jobs import NewJob
@@ -86,7 +86,7 @@ def expire_lease(db: Database, job_id: str) -> None:
 def take_over(db: Database, zombie: Lease) -> Lease:
     """The zombie's lease runs out and another worker claims its job."""
     expire_lease(db, zombie.job_id)
-    assert [waiting.job_id for waiting in leases.expire(db, max_crashes=99)] == [zombie.job_id]
+    assert [waiting.job_id for waiting in recovery.expire(db, max_crashes=99)] == [zombie.job_id]
     lease = claim(db, "the other worker")
     assert lease.job_id == zombie.job_id
     return lease

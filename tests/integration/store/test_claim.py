@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from store import jobs, leases
+from store import jobs, leases, recovery
 from store.db import Database
 from store.tables import jobs as rows
 from tests.integration.store.factories import TENANT, at_once, claim, submit
@@ -69,6 +69,6 @@ def test_the_queue_tells_of_the_first_job_of_each_device_that_nobody_heard_of(db
     first = submit(db, device="cpu", priority=7)
     for _ in range(3):
         submit(db, device="cpu")
-    assert leases.unheard(db, 60.0) == []
-    told = {waiting.device: waiting.job_id for waiting in leases.unheard(db, -1.0)}
+    assert recovery.unheard(db, 60.0) == []
+    told = {waiting.device: waiting.job_id for waiting in recovery.unheard(db, -1.0)}
     assert told == {"cuda": cuda.id, "cpu": first.id}

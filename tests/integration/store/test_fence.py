@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 import pytest
 from sqlalchemy import select, text
 
-from store import checkpoints, jobs, journal, leases, metrics
+from store import checkpoints, jobs, journal, leases, metrics, recovery
 from store.db import Database
 from store.errors import DatabaseUnavailable, LeaseLost
 from store.leases import Lease, Report
@@ -125,7 +125,7 @@ def test_a_takeover_waits_for_a_write_that_has_begun_and_sees_all_of_it(db: Data
     writer.start()
     assert inside.wait(10)
     expired: list[object] = []
-    reconciler = threading.Thread(target=lambda: expired.extend(leases.expire(db, 9)))
+    reconciler = threading.Thread(target=lambda: expired.extend(recovery.expire(db, 9)))
     reconciler.start()
     time.sleep(0.2)
     assert expired == []
@@ -136,7 +136,7 @@ def test_a_takeover_waits_for_a_write_that_has_begun_and_sees_all_of_it(db: Data
     assert metrics.read(db, TENANT, job.id).last_step == 5
     # the write renewed the lease when it began; once that has run out too, the job is taken back
     time.sleep(0.1)
-    leases.expire(db, 9)
+    recovery.expire(db, 9)
     assert jobs.get(db, TENANT, job.id).status == "queued"
     with pytest.raises(LeaseLost):
         train(lease, 6, 9)
@@ -179,9 +179,9 @@ def stop_inside_a_transaction(settings: Settings, db: Database):
         assert process.stdout.readline() == "inside\n"
         process.send_signal(signal.SIGSTOP)
         begun = time.monotonic()
-        queued: list[leases.Waiting] = []
+        queued: list[recovery.Waiting] = []
         while not queued and time.monotonic() - begun < 20:
-            queued = leases.expire(db, 9)
+            queued = recovery.expire(db, 9)
             time.sleep(0.05)
         assert [waiting.job_id for waiting in queued] == [job.id]
         assert time.monotonic() - begun < 10

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import event, insert, text
 
-from store import checkpoints, jobs, journal, keys, leases, metrics, models
+from store import checkpoints, jobs, journal, keys, leases, metrics, models, recovery
 from store.db import Database
 from store.tables import jobs as job_rows
 from tests.integration.store.factories import NETWORK, TENANT, checkpoint, claim, new_job, submit, train
@@ -79,8 +79,8 @@ def test_no_query_of_the_daily_round_reads_a_whole_table(busy: Database, stateme
     train(lease, 1, 10)
     leases.report(lease, leases.Report(checkpoint=checkpoint(10, losses=(0.1,))))
     leases.resume_point(lease)
-    leases.expire(db, 3)
-    leases.unheard(db, 1.0)
+    recovery.expire(db, 3)
+    recovery.unheard(db, 1.0)
     leases.end(lease, "succeeded")
     journal.read(db, TENANT, job.id)
     metrics.read(db, TENANT, job.id, max_points=4)

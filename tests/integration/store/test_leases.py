@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import literal, text
 
-from store import jobs, journal, leases
+from store import jobs, journal, leases, recovery
 from store.db import Database
 from store.errors import InvalidTransition, LeaseLost
 from store.leases import Lease, Report
@@ -39,7 +39,7 @@ def test_a_lease_runs_out_when_its_seconds_have_passed(db: Database):
     job = submit(db)
     claim(db, seconds=0.2)
     begun = time.monotonic()
-    while not leases.expire(db, 3):
+    while not recovery.expire(db, 3):
         assert time.monotonic() - begun < 30
         time.sleep(0.02)
     assert time.monotonic() - begun > 0.1
@@ -53,10 +53,10 @@ def test_the_clock_of_the_process_does_not_matter(db: Database, monkeypatch: pyt
     monkeypatch.setattr(time, "time_ns", lambda: real_ns() + int(skew * 1e9))
     job = submit(db)
     lease = claim(db, seconds=60)
-    assert leases.expire(db, 3) == []
+    assert recovery.expire(db, 3) == []
     assert abs(jobs.get(db, TENANT, job.id).started_at.timestamp() - real()) < 60
     pass_time(db, 61)
-    assert [waiting.job_id for waiting in leases.expire(db, 3)] == [job.id]
+    assert [waiting.job_id for waiting in recovery.expire(db, 3)] == [job.id]
     with pytest.raises(LeaseLost):
         train(lease, 1, 2)
 
@@ -67,8 +67,8 @@ def test_with_the_clock_of_a_process_an_hour_ahead_a_healthy_job_would_be_taken_
     """The ablation of the test above."""
     job = submit(db)
     claim(db, seconds=60)
-    monkeypatch.setattr(leases, "db_now", lambda: literal(time.time() + 3600))
-    assert [waiting.job_id for waiting in leases.expire(db, 3)] == [job.id]
+    monkeypatch.setattr(recovery, "db_now", lambda: literal(time.time() + 3600))
+    assert [waiting.job_id for waiting in recovery.expire(db, 3)] == [job.id]
 
 
 def test_every_report_renews_the_lease(db: Database):
@@ -77,9 +77,9 @@ def test_every_report_renews_the_lease(db: Database):
     for _ in range(3):
         pass_time(db, 45)
         leases.report(lease, Report())
-        assert leases.expire(db, 3) == []
+        assert recovery.expire(db, 3) == []
     pass_time(db, 61)
-    assert [waiting.job_id for waiting in leases.expire(db, 3)] == [job.id]
+    assert [waiting.job_id for waiting in recovery.expire(db, 3)] == [job.id]
 
 
 def test_a_lease_that_ran_out_but_was_not_taken_back_can_still_be_renewed(db: Database):
@@ -87,7 +87,7 @@ def test_a_lease_that_ran_out_but_was_not_taken_back_can_still_be_renewed(db: Da
     lease = claim(db, seconds=60)
     expire_lease(db, lease.job_id)
     train(lease, 1, 5)
-    assert leases.expire(db, 3) == []
+    assert recovery.expire(db, 3) == []
 
 
 def test_reconcilers_that_run_at_once_take_a_job_back_once(db: Database):
@@ -95,7 +95,7 @@ def test_reconcilers_that_run_at_once_take_a_job_back_once(db: Database):
     claim(db)
     for _ in range(5):
         expire_lease(db, job.id)
-        answers = at_once([lambda: leases.expire(db, 99)] * 6)
+        answers = at_once([lambda: recovery.expire(db, 99)] * 6)
         assert sum(len(answer) for answer in answers) == 1
         claim(db)
     told, _ = journal.read(db, TENANT, job.id)
@@ -142,7 +142,7 @@ def test_handing_over_the_checkpoint_that_the_attempt_began_from_is_no_progress(
     submit(db)
     train(claim(db), 1, 10, checkpointed=True)
     expire_lease(db, jobs.list_(db, TENANT).data[0].id)
-    leases.expire(db, 3)
+    recovery.expire(db, 3)
     lease = claim(db)
     before = jobs.get(db, TENANT, lease.job_id)
     seq = journal.read(db, TENANT, lease.job_id)[0][-1].seq

@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import delete, select
 
-from store import checkpoints, jobs, journal, leases, metrics
+from store import checkpoints, jobs, journal, leases, metrics, recovery
 from store.db import Database
 from store.errors import InvalidTransition, LeaseLost
 from store.leases import Lease
@@ -189,7 +189,7 @@ class Life(RuleBasedStateMachine):
     def reconcile(self, *, lost: bool) -> None:
         if lost:
             expire_lease(self.db, self.id)
-        queued = leases.expire(self.db, MAX_CRASHES)
+        queued = recovery.expire(self.db, MAX_CRASHES)
         if lost and self.lease:
             self.model.died()
             self.gone()

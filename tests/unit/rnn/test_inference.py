@@ -117,7 +117,50 @@ def test_batches_beyond_the_working_memory_give_the_same_bits(monkeypatch: pytes
     tile_by_tile = served.predict(sequences, want=EVERYTHING)
     for i in range(50):
         assert np.array_equal(at_once.outputs[i], tile_by_tile.outputs[i])
+        assert np.array_equal(at_once.hidden[i], tile_by_tile.hidden[i])
         assert np.array_equal(at_once.state[i][0]["h"], tile_by_tile.state[i][0]["h"])
+
+
+@pytest.mark.parametrize("wanted", [(), *[(one,) for one in EVERYTHING]])
+def test_what_is_answered_does_not_depend_on_what_else_is(wanted: tuple[Returnable, ...]):
+    served, x = predictor(), np.random.default_rng(3).standard_normal((40, 2))
+    every, some = served.predict([x, x[:7]], None, "all", EVERYTHING), served.predict([x, x[:7]], None, "all", wanted)
+    for i in range(2):
+        if "outputs" in wanted:
+            assert np.array_equal(some.outputs[i], every.outputs[i])
+        if "hidden" in wanted:
+            assert np.array_equal(some.hidden[i], every.hidden[i])
+        if "state" in wanted:
+            assert np.array_equal(some.state[i][0]["h"], every.state[i][0]["h"])
+
+
+@pytest.mark.parametrize(
+    ("shape", "wanted", "replica", "message"),
+    [
+        ((500_001, 2), ("state",), 0, "500,001 time steps are 1,000,002 values in the inputs, more than 1,000,000"),
+        ((200_001, 2), ("hidden",), 0, "200,001 time steps are 1,000,005 values in the answer of 1 replica, more"),
+        ((111_112, 2), ("outputs",), "all", "111,112 time steps are 1,000,008 values in the answer of 3 replicas"),
+        ((490_000, 2), ("state",), "all", None),
+    ],
+)
+def test_a_prediction_that_is_too_large_is_refused_with_the_numbers(
+    shape: tuple[int, int], wanted: tuple[Returnable, ...], replica: Any, message: str | None, monkeypatch: Any
+):
+    def run(*_: Any) -> Any:
+        raise RuntimeError("it would be computed")
+
+    served = predictor()
+    monkeypatch.setattr(served, "_run", run)
+    with pytest.raises(RuntimeError if message is None else InputError, match=message):
+        served.predict([np.zeros(shape)], None, replica, wanted)
+
+
+def test_what_is_computed_is_bounded_too(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("rnn.inference.MAX_PREDICT_ACTIVATIONS", 100)
+    served = predictor()
+    assert len(served.predict([np.zeros((20, 2))]).outputs[0]) == 20
+    with pytest.raises(InputError, match="21 time steps are 105 values to compute for 1 replica, more than 100"):
+        served.predict([np.zeros((21, 2))])
 
 
 def test_only_what_was_asked_for_is_answered_in_the_dtype_of_the_checkpoint():
