@@ -21,7 +21,7 @@ from store.errors import NotFound, TornBlob
 from store.ids import new_id
 from store.paging import page
 from store.tables import blob_chunks, blobs, checkpoints, jobs
-from unroll.contract import Checkpoint, Page
+from unroll.contract import Certificate, Checkpoint, Page
 
 CHUNK_BYTES = 1 << 20
 KEPT_STATES = 2
@@ -38,6 +38,7 @@ class NewCheckpoint:
     losses: tuple[float | None, ...] | None
     best_replica: int | None
     replicas: int
+    certificate: Certificate | None = None
 
 
 def write(tx: Connection, tenant: str, job_id: str, attempt: int, new: NewCheckpoint) -> str:
@@ -63,6 +64,7 @@ def write(tx: Connection, tenant: str, job_id: str, attempt: int, new: NewCheckp
             losses=None if new.losses is None else list(new.losses),
             best_replica=new.best_replica,
             replicas=new.replicas,
+            certificate=new.certificate and new.certificate.model_dump(mode="json"),
             created_at=db_now(),
         )
     )
@@ -202,6 +204,7 @@ def _show(row: Row[Any]) -> Checkpoint:
         losses=row.losses,
         best_replica=row.best_replica,
         replicas=row.replicas,
+        certificate=row.certificate,
         resumable=row.state_sha256 is not None,
         network=row.config["model"],
         created_at=instant(row.created_at),

@@ -163,6 +163,7 @@ checkpoints = Table(
     Column("losses", JSON),
     Column("best_replica", Integer),
     Column("replicas", Integer, nullable=False),
+    Column("certificate", JSON),
     Column("created_at", Double, nullable=False),
     UniqueConstraint("job_id", "step"),
     Index(None, "weights_sha256"),

@@ -133,7 +133,7 @@ class Recorder:
     def _checkpoint(self, new: Checkpoint) -> NewCheckpoint:
         replicas = self._lease.config.replicas
         losses, best = new.losses, new.best_replica
-        return NewCheckpoint(new.step, new.reason, new.weights, new.state, losses, best, replicas)
+        return NewCheckpoint(new.step, new.reason, new.weights, new.state, losses, best, replicas, new.certificate)
 
     def _rate(self) -> float | None:
         """Steps a second of late. Counted from the first batch: before it the child was starting, not training."""
