@@ -6,9 +6,9 @@ import os
 import secrets
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -60,6 +60,15 @@ class Settings(BaseSettings):
     """Largest request body."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least important lines to log; at `info` every request has one."""
+
+    @model_validator(mode="after")
+    def _lease_outlives_reports(self) -> Self:
+        if self.lease_seconds < 2 * self.flush_seconds:
+            message = (
+                "UNROLL_LEASE_SECONDS must be at least twice UNROLL_FLUSH_SECONDS, else workers lose their own jobs"
+            )
+            raise ValueError(message)
+        return self
 
     @cached_property
     def database(self) -> str:

@@ -112,3 +112,9 @@ def test_the_state_machine_leads_from_every_status_to_an_end_and_out_of_success_
         reachable |= {target for source, target in EDGES if source in reachable}
     assert reachable == statuses
     assert all(target == "queued" for source, target in EDGES if source in ENDED)
+
+
+def test_a_lease_that_runs_out_between_two_reports_is_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("UNROLL_FLUSH_SECONDS", "10")
+    with pytest.raises(ValueError, match="UNROLL_LEASE_SECONDS must be at least twice UNROLL_FLUSH_SECONDS"):
+        Settings()
