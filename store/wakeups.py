@@ -19,7 +19,8 @@ from store.settings import Settings
 
 log = logging.getLogger(__name__)
 
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.25
+"""Workers write this often; looking more often would cost a trainer on the same machine, and see nothing new."""
 POLL_SECONDS_WHEN_RUNG = 1.0
 RECONNECT_SECONDS = 1.0
 

@@ -18,7 +18,7 @@ class NewKey(Request):
 
     name: Name
     scopes: Annotated[list[Scope], Field(min_length=1)] = ["read", "write", "predict"]
-    expires_at: Annotated[datetime, Field(strict=False)] | None = None
+    expires_at: datetime | None = None
     """With a time zone; null: never."""
     max_active_jobs: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     """Quota: jobs that this key submitted and that have not ended; null: no limit."""
@@ -29,7 +29,7 @@ class ChangeKey(Request):
 
     name: Name | None = None
     scopes: Annotated[list[Scope], Field(min_length=1)] | None = None
-    expires_at: Annotated[datetime, Field(strict=False)] | None = None
+    expires_at: datetime | None = None
     max_active_jobs: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
 
 
