@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sqlite3
 import time
 
 import pytest
@@ -55,13 +56,31 @@ def test_a_killed_supervisor_takes_its_children_along_and_another_worker_goes_on
     assert fleet.get(job_id).attempt == 2
 
 
+def stop_between_transactions(fleet: Fleet, worker: WorkerProcess) -> None:
+    """SIGSTOP, outside a transaction: stopped inside one it keeps SQLite's one write lock, which nobody can take away.
+
+    PostgreSQL ends such a transaction itself (tests/integration/store/test_fence.py).
+    """
+    while True:
+        worker.signal(signal.SIGSTOP)
+        if not fleet.settings.embedded:
+            return
+        with contextlib.closing(sqlite3.connect(fleet.settings.data_dir / "unroll.db", timeout=0.2)) as database:
+            try:
+                database.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                worker.signal(signal.SIGCONT)
+            else:
+                return
+
+
 def test_a_supervisor_that_was_stopped_beyond_its_lease_writes_nothing_and_ends_its_trainer(fleet: Fleet) -> None:
     first, second = fleet.start(), fleet.start()
     job_id = fleet.submit(job(STEPS))
     fleet.until_step(job_id, 700)
     zombie = owner_of(fleet, job_id, first, second)
     trainer = zombie.trainer()
-    zombie.signal(signal.SIGSTOP)
+    stop_between_transactions(fleet, zombie)
     fleet.until(job_id, lambda now: now.attempt == 2)
     zombie.signal(signal.SIGCONT)
     until_dead([trainer])
