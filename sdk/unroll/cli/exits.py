@@ -10,9 +10,7 @@ from unroll.errors import (
 )
 
 REFUSED = 1
-"""The server refused, or something else went wrong."""
-USAGE = 2
-"""The command line is wrong."""
+"""The server refused, or something else went wrong. 2, a wrong command line, is typer's own."""
 JOB_FAILED = 3
 JOB_CANCELLED = 4
 UNREACHABLE = 5

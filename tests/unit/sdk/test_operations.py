@@ -100,6 +100,8 @@ def test_a_list_fetches_no_page_before_it_is_needed(server: ScriptedServer, clie
     server.script = lambda _: Answer(body={"data": [examples.job()], "next": "more"})
     assert next(iter(client.jobs.list())).id == "job_1"
     assert len(server.seen) == 1
+    assert [job.id for job in client.jobs.list().first_page().data] == ["job_1"]
+    assert len(server.seen) == 2
 
 
 def test_a_job_that_did_not_change_is_not_sent_again(server: ScriptedServer, client: Client) -> None:
