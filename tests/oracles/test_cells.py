@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from rnn import kernels, parameters
+from rnn import equations, kernels, parameters
 from rnn.bptt import BPTT
 from rnn.inference import Predictor
 from rnn.kernels import Engine
 from rnn.state import dump_weights
-from tests.oracles import equations
 from unroll.contract import (
     BCE,
     MSE,

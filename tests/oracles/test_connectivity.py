@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from rnn import connectivity, parameters, reparametrise
+from rnn import connectivity, equations, parameters, reparametrise
 from rnn.bptt import BPTT
 from rnn.check import check
 from rnn.errors import ConfigurationError
 from rnn.events import Checkpoint
 from rnn.reparametrise import Constraints
 from rnn.state import load_weights
-from tests.oracles import equations
 from tests.unit.rnn.jobs import bits, job, last_checkpoint, only, run
 from unroll.contract import (
     MSE,
@@ -86,24 +85,10 @@ def test_raw_gradients_are_those_of_autograd_through_the_constraint(cell: Any, n
     constraints.pull_back(gradients_RP)
 
     leaf = raw_RP.clone().requires_grad_()
-    sign_H, read_H = connectivity.signs(net), connectivity.read_units(net)
     total = torch.zeros((), dtype=torch.float64)
     for r in range(R):
-        tensors = {}
-        for full, raw in parameters.views(leaf, net).items():
-            tensor = raw[r]
-            if full.endswith("W_hh"):
-                V = tensor.view(-1, H, H)
-                if net.connectivity.symmetry != "none":
-                    V = (V + V.mT) / 2 if net.connectivity.symmetry == "symmetric" else (V - V.mT) / 2
-                allowed = connectivity.mask(net, int(full.split(".")[1]), r)
-                V = V if allowed is None else V * torch.from_numpy(allowed)
-                tensor = (V if sign_H is None else V.abs() * torch.from_numpy(sign_H)).reshape(-1, H)
-            elif full.endswith("tau"):
-                tensor = cell.dt * (1 + torch.exp(-tensor))
-            elif full.endswith("W_hy") and read_H is not None:
-                tensor = tensor * torch.from_numpy(read_H)
-            tensors[full] = tensor
+        raw = {name: tensor[r] for name, tensor in parameters.views(leaf, net).items()}
+        tensors = equations.used(torch, net, raw, r)
         total = total + equations.cost(torch, MSE(), equations.outputs(torch, net, tensors, x[r]), target[r])
     total.backward()
     assert leaf.grad is not None

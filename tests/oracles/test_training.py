@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import unroll.contract
-from rnn import kernels, parameters
+from rnn import equations, kernels, parameters
 from rnn.bptt import BPTT
 from rnn.check import check
 from rnn.errors import ConfigurationError
@@ -20,7 +20,6 @@ from rnn.regularise import WeightPenalty
 from rnn.schedule import learning_rate
 from rnn.state import load_weights
 from rnn.truncated import TruncatedBPTT
-from tests.oracles import equations
 from tests.unit.rnn.jobs import bits, job, last_checkpoint, only, run
 from unroll.contract import (
     MSE,
