@@ -48,8 +48,8 @@ class BPTT:
     ) -> None:
         """With `carried` a batch may go on where the last one ended (see `continuing`).
 
-        `activity` is that of `Regularisation`; with it, and with `profiled` (see `lag_profile`),
-        the workspace runs, where gradients of states can be reached.
+        `activity` is that of `Regularisation`. With `profiled` (see `lag_profile`) the workspace runs, where gradients
+        of states can be reached.
         """
         weights = parameters.views(parameters_RP, network)
         gradients = None if gradients_RP is None else parameters.views(gradients_RP, network)
@@ -71,7 +71,7 @@ class BPTT:
                 profiled=profiled,
                 dx_RTBI=below.dh_RTBH if below and gradients is not None else None,
             )
-            self.layers.append(make_layer(network.cell, spec, "workspace" if activity or profiled else engine))
+            self.layers.append(make_layer(network.cell, spec, "workspace" if profiled else engine))
         last = self.layers[-1]
         self.readout = Readout(
             loss or MSE(),
@@ -92,6 +92,8 @@ class BPTT:
             if noise_RTB is not None:
                 self.filled.append(noise_RTB)
         self.loss_R = self.readout.loss_R
+        self.penalty_R = torch.zeros_like(self.loss_R)
+        """The penalties on states, after `backward`."""
 
     def forward(self) -> None:
         """Run the networks over the batch and set `loss_R`."""
@@ -114,18 +116,22 @@ class BPTT:
             layer.forward()
             below = layer
 
-    def activity_penalty(self) -> Tensor:
-        """The penalty on h², of the batch that `forward` has just run, [R]."""
-        means = [layer.h_RTBH.square().mean((1, 2, 3)) for layer in self.layers]
-        return torch.stack(means).sum(0).mul_(self._activity)
+    def run_unread(self) -> None:
+        """Run the layers where the loss reads nothing: `backward` then has the gradients of the penalties alone."""
+        self.run()
+        self.readout.leave_out()
 
     def backward(self) -> None:
-        """Set the gradients of the losses that `forward` has just computed. Once after each `forward`."""
+        """Set `penalty_R` and the gradients of it and of the losses that `forward` has just computed.
+
+        Once after each `forward`.
+        """
+        self.penalty_R.zero_()
         with self.threads():
             self.readout.backward()
             for layer in reversed(self.layers):
                 if self._activity:
-                    layer.dh_RTBH.add_(layer.h_RTBH, alpha=2 * self._activity / layer.h_RTBH[0].numel())
+                    self._penalise_activity(layer)
                 layer.backward()
                 for name in self._trainable:
                     gradient = (layer.spec.gradients or {})[f"{name}0"]
@@ -133,6 +139,13 @@ class BPTT:
                         gradient.zero_()
                     else:
                         torch.sum(layer.d_initial[name], 1, out=gradient)
+
+    def _penalise_activity(self, layer: Layer) -> None:
+        """Add λ times the mean of h², and its gradient 2 λ h / (T B H) to what comes from above."""
+        if isinstance(layer, NativeLayer) and layer is self.layers[-1]:
+            layer.dh_RTBH.zero_()  # it reads itself out: nothing else comes from above
+        self.penalty_R.add_(layer.h_RTBH.square().mean((1, 2, 3)), alpha=self._activity)
+        layer.dh_RTBH.add_(layer.h_RTBH, alpha=2 * self._activity / layer.h_RTBH[0].numel())
 
     def lag_profile(self) -> Tensor:
         """‖dL/dh[t]‖ over batch and units of the last layer, [R, T], after `backward`: how far back gradients reach.

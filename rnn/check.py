@@ -59,9 +59,6 @@ def _check_training(job: TrainJob, task: tasks.SequenceTask) -> None:
     if window is not None and window > task.time_steps:
         detail = f"a window of {window} steps is longer than the sequences, {task.time_steps}"
         raise ConfigurationError("/training/bptt/window", "contradiction", detail)
-    if window is not None and training.regularisation.activity:
-        detail = "the penalty on activity is not available with a truncation window"
-        raise ConfigurationError("/training/regularisation/activity", "not_available", detail)
     if training.loss.type not in task.losses:
         detail = f"targets of {task.name} are for {' or '.join(task.losses)}, not for {training.loss.type}"
         raise ConfigurationError("/training/loss/type", "contradiction", detail)

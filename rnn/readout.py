@@ -107,6 +107,11 @@ class Readout:
         torch.sum(self._cost_RTBO.view(len(self.loss_R), -1), 1, out=self.loss_R)
         self.loss_R.mul_(self.scale_R)
 
+    def leave_out(self) -> None:
+        """Instead of `forward`: have `backward` pass on that the loss does not depend on these steps."""
+        self.y_RTBO.zero_()
+        self.loss_R.zero_()
+
     def backward(self) -> None:
         """Write the readout's gradients, and fill dh; or leave dL/dy to the layer that does."""
         dy = self._y.mul_(self._scale)

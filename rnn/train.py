@@ -56,9 +56,7 @@ class _Run:
         assert isinstance(job.model, Network)  # noqa: S101 - rnn.check has refused anything else
         network, training, R = job.model, job.training, job.replicas
         self._job, self._network, self._training = job, network, training
-        # With a penalty on activity no layer runs on the kernel.
-        on_kernel = network if not training.regularisation.activity else None
-        self._environment = environment.describe(str(device), on_kernel, job.dtype)
+        self._environment = environment.describe(str(device), network, job.dtype)
         self._step = 0
         self._best: state.Best | None = None
         self._frozen = state.Frozen.none(R)
@@ -87,15 +85,21 @@ class _Run:
             self._penalty = WeightPenalty(network, training.regularisation, parameters_RP, self._gradients_RP)
         shape = task.time_steps, training.batch_size
         self._bptt: BPTT | TruncatedBPTT
-        if training.bptt.window is None:
-            activity = training.regularisation.activity
+        activity, window = training.regularisation.activity, training.bptt.window
+        if window is None:
             self._bptt = BPTT(
                 network, parameters_RP, self._gradients_RP, *shape, training.loss, noisy=True, activity=activity
             )
         else:
-            window = training.bptt.window
             self._bptt = TruncatedBPTT(
-                network, parameters_RP, self._gradients_RP, *shape, training.loss, noisy=True, window=window
+                network,
+                parameters_RP,
+                self._gradients_RP,
+                *shape,
+                training.loss,
+                noisy=True,
+                activity=activity,
+                window=window,
             )
         self._held_out_loss = HeldOutLoss(network, parameters_RP, *task.held_out(training.held_out), training.loss)
         # On CPU these are the engine's own memory; on a GPU they are pinned and copied at every step.
@@ -158,11 +162,9 @@ class _Run:
                 memory.copy_(host, non_blocking=True)
         engine.forward()
         rows = {"loss": engine.loss_R}
-        if self._penalty is not None and isinstance(engine, BPTT) and self._training.regularisation.activity:
-            rows["penalty"] = engine.activity_penalty()
         engine.backward()
         if self._penalty is not None:
-            rows["penalty"] = self._penalty.add() + rows.get("penalty", 0.0)
+            rows["penalty"] = self._penalty.add() + engine.penalty_R
         self._constraints.pull_back(self._gradients_RP)
         rows["gradient_norm"] = norm_R = torch.linalg.vector_norm(self._gradients_RP, dim=1)
         if self._training.clip is not None:

@@ -36,13 +36,15 @@ class TruncatedBPTT:
         *,
         window: int,
         noisy: bool = False,
+        activity: float = 0.0,
         engine: Engine = "auto",
     ) -> None:
         loss = loss or MSE()
         R, T, B, O = len(parameters_RP), time_steps, batch_size, network.output_size  # noqa: E741
         zeros = partial(torch.zeros, dtype=parameters_RP.dtype, device=parameters_RP.device)
         self.x_RTBI, self.target_RTBO = zeros(R, T, B, network.input_size), zeros(R, T, B, O)
-        self.loss_R = zeros(R)
+        self.loss_R, self.penalty_R = zeros(R), zeros(R)
+        self._penalised = activity > 0
         self._total_RP, self._gradients_RP = torch.zeros_like(gradients_RP), gradients_RP
         self._last_only = network.architecture == "many_to_one"
         kinds = noise.of(network) if noisy else noise.none()
@@ -57,7 +59,16 @@ class TruncatedBPTT:
             steps = min(window, T - start)
             if steps not in engines:
                 engines[steps] = BPTT(
-                    network, parameters_RP, gradients_RP, steps, B, loss, noisy=noisy, carried=True, engine=engine
+                    network,
+                    parameters_RP,
+                    gradients_RP,
+                    steps,
+                    B,
+                    loss,
+                    noisy=noisy,
+                    carried=True,
+                    activity=activity * steps / T,  # a window's share of the mean over all steps
+                    engine=engine,
                 )
                 elements = losses.elements(loss, 1 if self._last_only else T, B, O)
                 engines[steps].readout.scale_R.fill_(1.0 / elements)
@@ -69,8 +80,9 @@ class TruncatedBPTT:
         ]
 
     def forward(self) -> None:
-        """Run all windows; set `loss_R`."""
+        """Run all windows; set `loss_R` and `penalty_R`."""
         self.loss_R.zero_()
+        self.penalty_R.zero_()
         self._total_RP.zero_()
         for n, (engine, part) in enumerate(self._windows):
             for whole, memory in zip(self.filled, engine.filled, strict=True):
@@ -78,14 +90,17 @@ class TruncatedBPTT:
             engine.continuing = n > 0
             if n > 0:
                 self._set_states(engine)
-            if self._last_only and n < len(self._windows) - 1:
-                engine.run()
-                self._keep_states(engine)
-                continue
-            engine.forward()
+            unread = self._last_only and n < len(self._windows) - 1
+            if unread:
+                engine.run_unread()
+            else:
+                engine.forward()
             self._keep_states(engine)
+            if unread and not self._penalised:
+                continue
             self.loss_R.add_(engine.loss_R)
             engine.backward()
+            self.penalty_R.add_(engine.penalty_R)
             self._total_RP.add_(self._gradients_RP)
 
     def backward(self) -> None:
