@@ -17,6 +17,7 @@ from rnn.cells import make_layer
 from rnn.kernels import Engine
 from rnn.kernels.layer import NativeLayer, torch_alone
 from rnn.layer import Layer, LayerSpec, WorkspaceLayer
+from rnn.omega import Omega
 from rnn.readout import Readout
 from unroll.contract import MSE, Loss, Network
 
@@ -43,13 +44,14 @@ class BPTT:
         noisy: bool = False,
         carried: bool = False,
         activity: float = 0.0,
+        omega: float = 0.0,
         profiled: bool = False,
         engine: Engine = "auto",
     ) -> None:
         """With `carried` a batch may go on where the last one ended (see `continuing`).
 
-        `activity` is that of `Regularisation`. With `profiled` (see `lag_profile`) the workspace runs, where gradients
-        of states can be reached.
+        `activity` and `omega` are those of `Regularisation`. With `omega` and with `profiled` (see `lag_profile`) the
+        workspace runs, where gradients of states can be reached.
         """
         weights = parameters.views(parameters_RP, network)
         gradients = None if gradients_RP is None else parameters.views(gradients_RP, network)
@@ -71,7 +73,8 @@ class BPTT:
                 profiled=profiled,
                 dx_RTBI=below.dh_RTBH if below and gradients is not None else None,
             )
-            self.layers.append(make_layer(network.cell, spec, "workspace" if profiled else engine))
+            self.layers.append(make_layer(network.cell, spec, "workspace" if omega or profiled else engine))
+        self._omega = [Omega(layer, omega) for layer in self.layers if omega and isinstance(layer, WorkspaceLayer)]
         last = self.layers[-1]
         self.readout = Readout(
             loss or MSE(),
@@ -139,6 +142,8 @@ class BPTT:
                         gradient.zero_()
                     else:
                         torch.sum(layer.d_initial[name], 1, out=gradient)
+            for penalty in self._omega:
+                self.penalty_R.add_(penalty.add())
 
     def _penalise_activity(self, layer: Layer) -> None:
         """Add λ times the mean of h², and its gradient 2 λ h / (T B H) to what comes from above."""

@@ -59,6 +59,8 @@ def _check_training(job: TrainJob, task: tasks.SequenceTask) -> None:
     if window is not None and window > task.time_steps:
         detail = f"a window of {window} steps is longer than the sequences, {task.time_steps}"
         raise ConfigurationError("/training/bptt/window", "contradiction", detail)
+    if training.regularisation.omega and isinstance(job.model, Network):
+        _check_omega(job.model)
     if training.loss.type not in task.losses:
         detail = f"targets of {task.name} are for {' or '.join(task.losses)}, not for {training.loss.type}"
         raise ConfigurationError("/training/loss/type", "contradiction", detail)
@@ -69,3 +71,12 @@ def _check_training(job: TrainJob, task: tasks.SequenceTask) -> None:
     ):
         detail = "a feed-forward cell has no recurrent weights"
         raise ConfigurationError("/training/regularisation/orthogonality", "contradiction", detail)
+
+
+def _check_omega(network: Network) -> None:
+    pointer, cell = "/training/regularisation/omega", network.cell.type
+    if cell == "feedforward":
+        raise ConfigurationError(pointer, "contradiction", "a feed-forward cell has no recurrent weights")
+    if cell in ("lstm", "gru"):
+        detail = f"omega is about gradients that W_hh carries from step to step; those of {cell} also pass its gates"
+        raise ConfigurationError(pointer, "contradiction", detail)

@@ -35,6 +35,8 @@ _TRAJECTORIES = {
 }
 """Numbers that a layer keeps for each hidden unit, step and sequence: in training of one network and of each of
 several, and in evaluation of one and of each of several."""
+_OMEGA = 4
+"""The same, for `rnn.omega`."""
 
 
 def memory_bytes(job: TrainJob) -> int:
@@ -55,6 +57,8 @@ def memory_bytes(job: TrainJob) -> int:
     batch = R * K * B * (I + 1 + 3 * O) + (R * T * B * (I + O) if K < T else 0)
     numbers = _TRAJECTORIES[network.cell.type]
     trajectories = L * R * K * B * H * numbers[1 if R > 1 else 0]
+    if training.regularisation.omega:
+        trajectories += L * R * K * B * H * _OMEGA
     # The inputs of upper layers are copies of what is below, and noise is as wide as pre-activations.
     between = R * K * B * H * (L - 1 + (L if of(network).recurrent else 0))
     chunk = chunk_size(R, T, N, H)

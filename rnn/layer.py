@@ -15,9 +15,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from unroll.contract import Activation
 
 Call = Callable[[], object]
 
@@ -41,6 +44,20 @@ class LayerSpec:
     """Whether `noise_RTBA` is added to the pre-activations."""
     profiled: bool = False
     """Whether `state_gradients` will be asked for."""
+
+
+class Transport(NamedTuple):
+    """What `rnn.omega` asks of a layer: the gradients of its state s, and how one step hands them back.
+
+    dL/ds[t+1] · ∂s[t+1]/∂s[t] = keep ∘ dL/ds[t+1] + slope(h[t]) ∘ W_hhᵀ dL/da[t+1]
+    """
+
+    ds_RTBH: Tensor
+    da_RTBH: Tensor
+    keep_R1H: Tensor | None = None
+    """What leaks less than wholly; None: zeros."""
+    slope: Activation | None = None
+    """The activation whose slope it is; None: ones."""
 
 
 class Layer(ABC):
@@ -132,6 +149,10 @@ class WorkspaceLayer(Layer):
     @abstractmethod
     def state_gradients(self) -> Tensor:
         """dL/dh[t] in full, through all later steps, [R, T, B, H]; after `backward`, of a layer that is `profiled`."""
+
+    def transport(self) -> Transport:
+        """After `backward`. Raises TypeError for a cell whose state is not carried by W_hh (and a leak) alone."""
+        raise TypeError("the state of this cell is not carried by W_hh alone")
 
     def with_recurrence(self, above_RTBH: Tensor, da_RTBA: Tensor) -> Tensor:
         """dL/dh[t] = what comes from above + W_hhᵀ dL/da[t+1]."""

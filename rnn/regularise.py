@@ -4,7 +4,7 @@
     l2              λ/2 Σ w²                     λ w                      over W_xh, W_hh, W_hy
     orthogonality   λ ‖WᵀW - I‖²_F               4 λ W (WᵀW - I)          for each W_hh and gate
 
-The penalty on activity needs the states: `rnn.bptt`.
+The penalty on activity needs the states (`rnn.bptt`), Pascanu's their gradients (`rnn.omega`).
 """
 
 from __future__ import annotations

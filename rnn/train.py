@@ -56,7 +56,9 @@ class _Run:
         assert isinstance(job.model, Network)  # noqa: S101 - rnn.check has refused anything else
         network, training, R = job.model, job.training, job.replicas
         self._job, self._network, self._training = job, network, training
-        self._environment = environment.describe(str(device), network, job.dtype)
+        # Omega needs gradients of states, which the kernel does not keep.
+        on_kernel = network if not training.regularisation.omega else None
+        self._environment = environment.describe(str(device), on_kernel, job.dtype)
         self._step = 0
         self._best: state.Best | None = None
         self._frozen = state.Frozen.none(R)
@@ -84,23 +86,15 @@ class _Run:
         if training.regularisation != Regularisation():
             self._penalty = WeightPenalty(network, training.regularisation, parameters_RP, self._gradients_RP)
         shape = task.time_steps, training.batch_size
-        self._bptt: BPTT | TruncatedBPTT
-        activity, window = training.regularisation.activity, training.bptt.window
-        if window is None:
-            self._bptt = BPTT(
-                network, parameters_RP, self._gradients_RP, *shape, training.loss, noisy=True, activity=activity
+        flat, window = (parameters_RP, self._gradients_RP), training.bptt.window
+        activity, omega = training.regularisation.activity, training.regularisation.omega
+        self._bptt = (
+            BPTT(network, *flat, *shape, training.loss, noisy=True, activity=activity, omega=omega)
+            if window is None
+            else TruncatedBPTT(
+                network, *flat, *shape, training.loss, noisy=True, window=window, activity=activity, omega=omega
             )
-        else:
-            self._bptt = TruncatedBPTT(
-                network,
-                parameters_RP,
-                self._gradients_RP,
-                *shape,
-                training.loss,
-                noisy=True,
-                activity=activity,
-                window=window,
-            )
+        )
         self._held_out_loss = HeldOutLoss(network, parameters_RP, *task.held_out(training.held_out), training.loss)
         # On CPU these are the engine's own memory; on a GPU they are pinned and copied at every step.
         self._host = self._bptt.filled

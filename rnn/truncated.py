@@ -2,7 +2,7 @@
 
 With windows of K steps, dL/dh[t] has only the terms of the losses up to the end of t's window (Williams & Peng 1990).
 The gradients of all windows are added up and make one update, so that a window of T steps is full BPTT. Memory for
-states and their gradients is that of one window.
+states and their gradients is that of one window. `rnn.omega` too has the pairs of steps within each window only.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ class TruncatedBPTT:
         window: int,
         noisy: bool = False,
         activity: float = 0.0,
+        omega: float = 0.0,
         engine: Engine = "auto",
     ) -> None:
         loss = loss or MSE()
@@ -68,6 +69,7 @@ class TruncatedBPTT:
                     noisy=noisy,
                     carried=True,
                     activity=activity * steps / T,  # a window's share of the mean over all steps
+                    omega=omega,
                     engine=engine,
                 )
                 elements = losses.elements(loss, 1 if self._last_only else T, B, O)

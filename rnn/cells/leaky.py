@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from rnn import activations
-from rnn.layer import Call, LayerSpec, WorkspaceLayer
+from rnn.layer import Call, LayerSpec, Transport, WorkspaceLayer
 from unroll.contract import LeakyCell
 
 
@@ -136,6 +136,11 @@ class LeakyLayer(WorkspaceLayer):
         self.input_gradients(self._da_RTBH)
         self.biases_share_their_gradient()
         self.recurrent_gradient(self._da_RTBH)
+
+    def transport(self) -> Transport:
+        """See `WorkspaceLayer`; the state is h[t], or the potential v[t]."""
+        ds_RTBH = self._dh_TRBH.transpose(0, 1)
+        return Transport(ds_RTBH, self._da_RTBH, self._keep_R1H, None if self._rates else self._cell.activation)
 
     def state_gradients(self) -> Tensor:
         """See `WorkspaceLayer`; of potentials too it is the gradient of the rate h[t] = f(v[t])."""

@@ -15,7 +15,7 @@ from functools import partial
 from torch import Tensor
 
 from rnn import activations
-from rnn.layer import Call, LayerSpec, WorkspaceLayer
+from rnn.layer import Call, LayerSpec, Transport, WorkspaceLayer
 from unroll.contract import Activation
 
 
@@ -100,6 +100,12 @@ class VanillaLayer(WorkspaceLayer):
         self.biases_share_their_gradient()
         if self._recurrent:
             self.recurrent_gradient(self._da_RTBH)
+
+    def transport(self) -> Transport:
+        """See `WorkspaceLayer`; the state is a[t]."""
+        return Transport(
+            self._da_RTBH, self._da_RTBH, slope=None if self._activation == "identity" else self._activation
+        )
 
     def state_gradients(self) -> Tensor:
         """See `WorkspaceLayer`."""

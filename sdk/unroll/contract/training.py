@@ -161,6 +161,9 @@ class Regularisation(Request):
     """Times the mean of h^2 over units, steps and sequences, summed over layers."""
     orthogonality: Penalty = 0.0
     """Times the sum of the squared entries of W'W - I, for each W_hh (and gate)."""
+    omega: Penalty = 0.0
+    """Times how far gradients are from keeping their norm at each step back in time, squared, summed over steps (within
+    windows) and layers, mean over sequences; only of cells without gates (Pascanu, Mikolov & Bengio 2013, eq. 9)."""
 
 
 Optimizer = Annotated[Adam | AdamW | SGD | RMSprop, Field(discriminator="type")]
