@@ -51,6 +51,15 @@ def _check_connectivity(network: Network) -> None:
             raise refuse("density", "a mask already says which connections exist")
         if c.symmetry != "none" and any(c.mask[i][j] != c.mask[j][i] for i in range(H) for j in range(i)):
             raise refuse("mask", f"the mask of a {c.symmetry} W_hh must be symmetric")
+    if c.frozen_weights is not None:
+        if len(c.frozen_weights) != H or any(len(row) != H for row in c.frozen_weights):
+            raise refuse(
+                "frozen_weights", f"frozen weights are marked in {H} x {H}, a row for each unit", "wrong_length"
+            )
+        frozen_HH = connectivity.frozen_weights(network)
+        if c.symmetry != "none" and frozen_HH is not None and (frozen_HH != frozen_HH.T).any():
+            detail = f"in a {c.symmetry} W_hh the weights W_ij and W_ji can only be frozen together"
+            raise refuse("frozen_weights", detail)
     if c.dale is None:
         return
     if c.dale.signs is not None and len(c.dale.signs) != H:
@@ -69,7 +78,7 @@ def _check_connectivity(network: Network) -> None:
 def _check_initialisation(network: Network) -> None:
     how, c = network.initialisation, network.connectivity
     pointer = "/model/initialisation"
-    free = Connectivity(frozen=c.frozen, seed=c.seed)
+    free = Connectivity(frozen=c.frozen, frozen_weights=c.frozen_weights, seed=c.seed)
     if how.type == "dale_balanced":
         sign_H = connectivity.signs(network)
         if sign_H is None or len(set(sign_H.tolist())) < 2:

@@ -67,6 +67,12 @@ def mask(network: Network, layer: int, replica: int) -> npt.NDArray[np.bool_] | 
     return allowed
 
 
+def frozen_weights(network: Network) -> npt.NDArray[np.bool_] | None:
+    """Which single weights keep their initial values, [H, H], alike in every layer, gate and replica; None: none."""
+    frozen = network.connectivity.frozen_weights
+    return None if frozen is None or not any(map(any, frozen)) else np.array(frozen, bool)
+
+
 def constrain(network: Network, W_AH: Array, layer: int, replica: int) -> Array:
     """The nearest thing to W_hh that keeps the constraints; one that keeps them stays as it is."""
     H, symmetry = network.cell.hidden_size, network.connectivity.symmetry
@@ -81,12 +87,17 @@ def constrain(network: Network, W_AH: Array, layer: int, replica: int) -> Array:
     return W.reshape(W_AH.shape)
 
 
-def certificate(network: Network, tensors: dict[str, Array]) -> Certificate | None:
-    """Counted in the weights themselves, [R, …] by name; None for a cell without W_hh."""
+def certificate(
+    network: Network, tensors: dict[str, Array], start: dict[str, Array] | None = None
+) -> Certificate | None:
+    """Counted in the weights themselves, [R, …] by name; None for a cell without W_hh.
+
+    With `start`, earlier weights of the same networks, frozen weights that differ from them are counted too.
+    """
     if network.cell.type == "feedforward":
         return None
     H = network.cell.hidden_size
-    sign_H, read_H = signs(network), read_units(network)
+    sign_H, read_H, frozen_HH = signs(network), read_units(network), frozen_weights(network)
     layers = []
     for n in range(network.num_layers):
         W_RGHH = tensors[f"layers.{n}.W_hh"]
@@ -99,6 +110,8 @@ def certificate(network: Network, tensors: dict[str, Array]) -> Certificate | No
         if network.connectivity.symmetry != "none":
             mirrored = W_RGHH.swapaxes(2, 3)
             bad |= (mirrored if network.connectivity.symmetry == "symmetric" else -mirrored) != W_RGHH
+        if start is not None and frozen_HH is not None:
+            bad |= (start[f"layers.{n}.W_hh"].reshape(W_RGHH.shape) != W_RGHH) & frozen_HH
         balance = None
         if sign_H is not None:
             bad |= W_RGHH * sign_H < 0

@@ -38,12 +38,13 @@ class Optimizer:
         device: torch.device,
         moments: dict[str, npt.NDArray[Any]] | None = None,
         steps_taken: int = 0,
-        kept: Sequence[slice] = (),
+        kept: Sequence[slice | Tensor] = (),
     ) -> None:
-        """`kept` are columns that never change (frozen tensors, which weight decay would shrink)."""
+        """`kept` are columns that never change (frozen weights, which weight decay would shrink and momentum move)."""
         names = moment_names(config)
         rows = [parameters_RP] + [np.zeros_like(parameters_RP) if moments is None else moments[name] for name in names]
-        self._config, self._kept = config, kept
+        self._config = config
+        self._kept = [part if isinstance(part, slice) else part.to(device) for part in kept]
         self._memory_KRP = torch.from_numpy(np.stack(rows)).to(device)
         self._before_KRP = torch.empty_like(self._memory_KRP)
         self._count = torch.tensor(float(steps_taken), device=device)

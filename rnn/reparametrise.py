@@ -5,7 +5,8 @@
     W_hy = V ∘ e               e: which units are read
 
 and the gradient is pulled back through these maps (|·|' = 1 at 0, so that no weight is stuck there). Where a tensor is
-not constrained, raw and used are the same numbers. A frozen tensor's gradient is zero.
+not constrained, raw and used are the same numbers. Where a tensor or a single weight is frozen the gradient is zero.
+What is frozen in a symmetric W_hh is so on both sides of the diagonal, so its image does not move either.
 """
 
 from __future__ import annotations
@@ -21,10 +22,18 @@ from rnn import connectivity, parameters
 from unroll.contract import LeakyCell, Network
 
 
-def frozen(network: Network) -> list[slice]:
-    """The columns of [R, P] that keep their initial values."""
-    kept = network.connectivity.frozen
-    return [slice(s.start, s.stop) for s in parameters.layout(network) if s.name.rpartition(".")[2] in kept]
+def frozen(network: Network) -> list[slice | Tensor]:
+    """The columns of [R, P] that keep their initial values: of whole tensors, and the numbers of single ones."""
+    kept, frozen_HH = network.connectivity.frozen, connectivity.frozen_weights(network)
+    columns: list[slice | Tensor] = []
+    for slot in parameters.layout(network):
+        name = slot.name.rpartition(".")[2]
+        if name in kept:
+            columns.append(slice(slot.start, slot.stop))
+        elif name == "W_hh" and frozen_HH is not None:
+            every_gate = np.tile(frozen_HH, (slot.shape[0] // len(frozen_HH), 1))
+            columns.append(torch.from_numpy(slot.start + np.flatnonzero(every_gate)))
+    return columns
 
 
 def raw(network: Network, used_RP: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -46,7 +55,7 @@ class Constraints:
         self._constrained = connectivity.is_constrained(network)
         self.used = torch.zeros_like(raw_RP) if self._constrained else raw_RP
         self._raw = raw_RP
-        self._frozen = frozen(network)
+        self._frozen = [part if isinstance(part, slice) else part.to(raw_RP.device) for part in frozen(network)]
         R, H = len(raw_RP), network.cell.hidden_size
         sign_H, read_H = connectivity.signs(network), connectivity.read_units(network)
         self._sign_H = None if sign_H is None else torch.as_tensor(sign_H).to(raw_RP)

@@ -82,6 +82,7 @@ class _Run:
         self._constraints = Constraints(network, self._optimizer.parameters)
         parameters_RP = self._constraints.used
         self._gradients_RP = torch.zeros_like(parameters_RP)
+        self._start_RP = None if connectivity.frozen_weights(network) is None else parameters_RP.cpu().numpy().copy()
         self._penalty = None
         if training.regularisation != Regularisation():
             self._penalty = WeightPenalty(network, training.regularisation, parameters_RP, self._gradients_RP)
@@ -223,7 +224,8 @@ class _Run:
         if evaluation:
             losses = tuple(float(loss) if np.isfinite(loss) else None for loss in evaluation.loss)
             best_replica = evaluation.best_replica
-        certificate = connectivity.certificate(self._network, parameters.views(used_RP, self._network))
+        start = None if self._start_RP is None else parameters.views(self._start_RP, self._network)
+        certificate = connectivity.certificate(self._network, parameters.views(used_RP, self._network), start)
         return Checkpoint(self._step, reason, weights, state.dump_state(saved), losses, best_replica, certificate)
 
 

@@ -41,6 +41,8 @@ class Connectivity(Request):
     """Whether units may connect to themselves (the diagonal of W_hh)."""
     frozen: list[Literal["W_xh", "b_x", "W_hh", "b_h", "W_hy", "b_y"]] = []
     """Tensors that keep their initial values, in every layer."""
+    frozen_weights: Annotated[list[Row], Field(max_length=MAX_HIDDEN_SIZE)] | None = None
+    """1 in row i, column j: the weight from unit j to unit i (of each gate) keeps its initial value; others learn."""
 
 
 class Uniform(Request):
