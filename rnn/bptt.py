@@ -17,8 +17,8 @@ from rnn.cells import make_layer
 from rnn.kernels import Engine
 from rnn.kernels.layer import NativeLayer, torch_alone
 from rnn.layer import Layer, LayerSpec, WorkspaceLayer
-from rnn.omega import Omega
 from rnn.readout import Readout
+from rnn.regularise import StatePenalty
 from unroll.contract import MSE, Loss, Network
 
 
@@ -58,7 +58,7 @@ class BPTT:
         self.layers: list[Layer] = []
         self.continuing = False
         """Whether `initial` of the layers is what the caller set, rather than the network's h0."""
-        self._carried, self._activity = carried, activity
+        self._carried = carried
         self._trainable = parameters.state_names(network.cell) if network.h0 == "trainable" else ()
         for n in range(network.num_layers):
             below = self.layers[-1] if self.layers else None
@@ -74,7 +74,6 @@ class BPTT:
                 dx_RTBI=below.dh_RTBH if below and gradients is not None else None,
             )
             self.layers.append(make_layer(network.cell, spec, "workspace" if omega or profiled else engine))
-        self._omega = [Omega(layer, omega) for layer in self.layers if omega and isinstance(layer, WorkspaceLayer)]
         last = self.layers[-1]
         self.readout = Readout(
             loss or MSE(),
@@ -95,7 +94,8 @@ class BPTT:
             if noise_RTB is not None:
                 self.filled.append(noise_RTB)
         self.loss_R = self.readout.loss_R
-        self.penalty_R = torch.zeros_like(self.loss_R)
+        self._penalty = StatePenalty(self.layers, activity, omega)
+        self.penalty_R = self._penalty.penalty_R
         """The penalties on states, after `backward`."""
 
     def forward(self) -> None:
@@ -129,12 +129,11 @@ class BPTT:
 
         Once after each `forward`.
         """
-        self.penalty_R.zero_()
         with self.threads():
+            self._penalty.start()
             self.readout.backward()
             for layer in reversed(self.layers):
-                if self._activity:
-                    self._penalise_activity(layer)
+                self._penalty.reach(layer)
                 layer.backward()
                 for name in self._trainable:
                     gradient = (layer.spec.gradients or {})[f"{name}0"]
@@ -142,15 +141,7 @@ class BPTT:
                         gradient.zero_()
                     else:
                         torch.sum(layer.d_initial[name], 1, out=gradient)
-            for penalty in self._omega:
-                self.penalty_R.add_(penalty.add())
-
-    def _penalise_activity(self, layer: Layer) -> None:
-        """Add λ times the mean of h², and its gradient 2 λ h / (T B H) to what comes from above."""
-        if isinstance(layer, NativeLayer) and layer is self.layers[-1]:
-            layer.dh_RTBH.zero_()  # it reads itself out: nothing else comes from above
-        self.penalty_R.add_(layer.h_RTBH.square().mean((1, 2, 3)), alpha=self._activity)
-        layer.dh_RTBH.add_(layer.h_RTBH, alpha=2 * self._activity / layer.h_RTBH[0].numel())
+            self._penalty.finish()
 
     def lag_profile(self) -> Tensor:
         """‖dL/dh[t]‖ over batch and units of the last layer, [R, T], after `backward`: how far back gradients reach.

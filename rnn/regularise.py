@@ -1,10 +1,10 @@
-"""Penalties on the weights, and their gradients. Of each replica's own weights, as used (constraints applied).
+"""Penalties and their gradients, of each replica's own weights, as used (constraints applied), and states.
 
-    l1              λ Σ |w|                      λ sign(w)
-    l2              λ/2 Σ w²                     λ w                      over W_xh, W_hh, W_hy
-    orthogonality   λ ‖WᵀW - I‖²_F               4 λ W (WᵀW - I)          for each W_hh and gate
-
-The penalty on activity needs the states (`rnn.bptt`), Pascanu's their gradients (`rnn.omega`).
+l1              λ Σ |w|                      λ sign(w)
+l2              λ/2 Σ w²                     λ w                      over W_xh, W_hh, W_hy
+orthogonality   λ ‖WᵀW - I‖²_F               4 λ W (WᵀW - I)          for each W_hh and gate
+activity        λ mean h²                    2 λ h / (T B H)          for each layer
+omega           see `rnn.omega`                                       for each layer
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ import torch
 from torch import Tensor
 
 from rnn import parameters
+from rnn.kernels.layer import NativeLayer
+from rnn.layer import Layer, WorkspaceLayer
+from rnn.omega import Omega
 from unroll.contract import Network, Regularisation
 
 
@@ -48,3 +51,35 @@ class WeightPenalty:
             g.add_(W @ excess, alpha=4 * config.orthogonality)
             penalty_R.add_(excess.square().sum((1, 2, 3)), alpha=config.orthogonality)
         return penalty_R
+
+
+class StatePenalty:
+    """Adds the gradients of the penalties on states while a stack of layers runs backward, from the last to the first.
+
+    `start`, for each layer `reach` before its `backward`, then `finish`; `penalty_R` is complete after that.
+    """
+
+    def __init__(self, layers: list[Layer], activity: float, omega: float) -> None:
+        """The factors are those of `Regularisation`. With `omega` the layers are the workspace's."""
+        self._last, self._activity = layers[-1], activity
+        self._omega = [Omega(layer, omega) for layer in layers if omega and isinstance(layer, WorkspaceLayer)]
+        self.penalty_R = layers[0].x_RTBI.new_zeros(len(layers[0].x_RTBI))
+
+    def start(self) -> None:
+        """Forget the last batch."""
+        self.penalty_R.zero_()
+
+    def reach(self, layer: Layer) -> None:
+        """Add the gradient of its activity to what has come to the layer from above."""
+        if not self._activity:
+            return
+        h_RTBH, dh_RTBH = layer.h_RTBH, layer.dh_RTBH
+        if isinstance(layer, NativeLayer) and layer is self._last:
+            dh_RTBH.zero_()  # it reads itself out: nothing else comes from above
+        self.penalty_R.add_(h_RTBH.square().mean((1, 2, 3)), alpha=self._activity)
+        dh_RTBH.add_(h_RTBH, alpha=2 * self._activity / h_RTBH[0].numel())
+
+    def finish(self) -> None:
+        """Add the gradients with respect to W_hh."""
+        for penalty in self._omega:
+            self.penalty_R.add_(penalty.add())
