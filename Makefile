@@ -9,6 +9,7 @@ VENV := .venv
 BIN  := $(VENV)/bin
 LOG  := $(VENV)/install.log
 PIP  := $(BIN)/python -m pip --disable-pip-version-check --no-input
+BENCHES  = step job service
 PACKAGES = $(wildcard api worker store rnn migrations bench examples tests sdk)
 
 # A Python of one's own choice: make demo PYTHON=/path/to/python3.12
@@ -50,7 +51,7 @@ constraints: $(VENV)/.dev ## write the versions installed in .venv to constraint
 	@touch $(VENV)/.runtime $(VENV)/.dev && echo "wrote constraints.txt ($$(grep -c == constraints.txt) versions)"
 
 bench: $(VENV)/.dev ## measure the promises, side by side with their peers; prints ratios
-	@set -e; for script in bench/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+	@set -e; for script in $(BENCHES:%=bench/%.py); do echo "== $$script"; $(BIN)/python "$$script"; done
 
 clean: ## remove caches and build outputs; .venv and data stay
 	rm -rf build dist sdk/dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -9,18 +9,13 @@ machine, and with more than one thread only on one that is otherwise idle.
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import sys
-import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
+import interleave
 import numpy as np
 import torch
+from interleave import Step
 
 from rnn import kernels, parameters
 from rnn.bptt import BPTT
@@ -28,18 +23,11 @@ from rnn.kernels import Engine
 from rnn.optimizers import Optimizer
 from unroll.contract import Adam, GRUCell, LSTMCell, Network, VanillaCell
 
-# Freed memory is kept, for both sides: page faults cost nn.RNN half of its time at a4.
-MALLOC = {
-    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
-    "MALLOC_TRIM_THRESHOLD_": str(1 << 32),
-    "MALLOC_TOP_PAD_": str(1 << 28),
-}
 CELLS = {
     "vanilla": (VanillaCell, torch.nn.RNN, 1),
     "lstm": (LSTMCell, torch.nn.LSTM, 4),
     "gru": (GRUCell, torch.nn.GRU, 3),
 }
-Step = Callable[[], float]
 
 
 @dataclass(frozen=True)
@@ -133,86 +121,59 @@ def stock(s: Shape) -> Step:
     return step
 
 
-def clock() -> float:
-    """Seconds; of one thread its own, so that other processes on the machine count less."""
-    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
-
-
-def seconds(step: Step, repeats: int = 1) -> float:
-    """Mean time of one call."""
-    started = clock()
-    for _ in range(repeats):
-        step()
-    return (clock() - started) / repeats
-
-
-def compare(shape: Shape, pairs: int) -> dict[str, Any]:
+def compare(shape: Shape, rounds: int) -> dict[str, Any]:
     """Times and ratios of one shape."""
     methods: dict[str, Step] = {"workspace": ours(shape, "workspace"), "peer": stock(shape)}
     if kernels.available():
         methods["native"] = ours(shape, "native")
-    for step in methods.values():
-        step()
-    repeats = {name: max(1, int(0.1 / min(seconds(step) for _ in range(2)))) for name, step in methods.items()}
-    times = {name: np.empty(pairs) for name in methods}
-    for k in range(pairs):
-        for name, step in methods.items():
-            times[name][k] = seconds(step, repeats[name])
+    times = interleave.take_turns(methods, rounds)
     result: dict[str, Any] = {**asdict(shape), "milliseconds": {}, "ratio": {}, "gflops": {}}
     for name, taken in times.items():
         result["milliseconds"][name] = round(1e3 * float(np.median(taken)), 4)
         result["gflops"][name] = round(shape.gigaflops / float(np.median(taken)), 1)
         if name != "peer":
-            result["ratio"][name] = [round(float(q), 3) for q in np.percentile(times["peer"] / taken, (25, 50, 75))]
+            result["ratio"][name] = interleave.ratio(times["peer"], taken)
     return result
 
 
-def line(result: dict[str, Any]) -> str:
+def row(result: dict[str, Any]) -> list[str]:
     """One row of the table."""
-    cells = [f"{result['name']:16}"]
+    sizes = "/".join(str(result[axis]) for axis in "IHOBTR")
+    cells = [f"{result['name']} ({sizes})"]
     for name, goal in zip(("native", "workspace"), result["goals"], strict=True):
-        if name not in result["ratio"]:
-            cells.append(f"{'not built':>28}")
-            continue
-        low, middle, high = result["ratio"][name]
-        aim = f"goal {goal}" if goal else ""
-        cells.append(f"{middle:6.2f}x ({low:.2f}-{high:.2f}) {aim:8}")
+        found = result["ratio"].get(name)
+        cells += [interleave.show(found) if found else "not built", f"{goal:g}" if goal else "none"]
     times = [result["milliseconds"].get(name, float("nan")) for name in ("native", "workspace", "peer")]
-    cells.append(" ".join(f"{milliseconds:8.2f}" for milliseconds in times) + " ms")
-    cells.append(f"{result['gflops'].get('native', float('nan')):5.0f} GFLOP/s")
-    return "  ".join(cells)
+    return [*cells, *(f"{time:.3g}" for time in times), f"{result['gflops'].get('native', float('nan')):.0f}"]
 
 
 def main() -> None:
-    """Print one line a shape."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--pairs", type=int, default=15)
-    parser.add_argument("--shapes", default="", help="names, separated by commas; all by default")
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    if not MALLOC.items() <= os.environ.items():
-        # The allocator reads its settings when a process starts.
-        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | MALLOC)  # noqa: S606
+    """Print one row a shape."""
+    arguments = interleave.parser(__doc__, rounds=15).parse_args()
+    interleave.keep_freed_memory()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
-    kernel = kernels.instruction_set() if kernels.available() else "not built"
-    about = {
-        "torch": torch.__version__,
-        "torch_instruction_set": torch.backends.cpu.get_cpu_capability(),
-        "kernel": kernel,
-        "threads": arguments.threads,
-    }
-    print(", ".join(f"{name} {value}" for name, value in about.items()))
-    print("ratio to the peer: native kernel, workspace; then the times of native, workspace and peer; native's rate")
-    wanted = {name.strip() for name in arguments.shapes.split(",")} - {""}
-    results = []
+    conditions = interleave.about(arguments.threads)
+    print(", ".join(f"{name} {value}" for name, value in conditions.items()))
+    print("peer / ours, with quartiles; milliseconds a step; the kernel's GFLOP/s\n")
+    head = (
+        "shape (I/H/O/B/T/R)",
+        "native",
+        "goal",
+        "workspace",
+        "goal",
+        "native ms",
+        "workspace ms",
+        "peer ms",
+        "GFLOP/s",
+    )
+    table = interleave.Table(head, markdown=arguments.markdown)
+    wanted, results = interleave.wanted(arguments.shapes), []
     for shape in SHAPES:
         if not wanted or shape.name in wanted:
-            results.append(compare(shape, arguments.pairs))
-            print(line(results[-1]), flush=True)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(about | {"results": results}, indent=1) + "\n")
+            results.append(compare(shape, arguments.rounds))
+            table.row(row(results[-1]))
+    interleave.save(arguments.json, conditions, results)
 
 
 if __name__ == "__main__":
