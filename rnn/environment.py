@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rnn import kernels
+from rnn import kernels, noise
 from rnn.events import Environment
 from unroll.contract import DType, Network
 
@@ -12,22 +12,46 @@ ENGINE = "workspace-2"
 """The BPTT engine; the number is raised when its arithmetic changes, that is when the same job gives other bits."""
 
 
-def describe(device: str = "cpu", network: Network | None = None, dtype: DType = "float32") -> Environment:
+def describe(
+    device: str = "cpu",
+    network: Network | None = None,
+    dtype: DType = "float32",
+    replicas: int = 1,
+    *,
+    tf32: bool = False,
+) -> Environment:
     """engine, torch, threads, instruction_set and device, as this process would train `network` on `device`.
 
-    The native kernel is named with its own instruction set, which need not be that of torch.
+    The native kernel is named with its own instruction set, which need not be that of torch; on a GPU the engine is
+    cuDNN or the workspace, as a CUDA graph (`rnn.graphs`), with the version of CUDA that torch was built for.
 
-    Loads torch.
+    Loads torch; on a GPU it starts CUDA.
     """
     import torch
 
-    native = network is not None and kernels.chosen(network.cell, dtype, torch.device(device).type)
-    layers = f"{kernels.VERSION}-{kernels.instruction_set()}" if native else ENGINE
-    cuda = torch.device(device).type == "cuda"
+    kind = torch.device(device).type
+    layers = _layers(kind, network, dtype, replicas)
+    if kind == "cuda":
+        layers += f", cuda graph{', tf32' if tf32 else ''}+cuda-{torch.version.cuda}"
     return {
-        "device": torch.cuda.get_device_name(device) if cuda else "cpu",
+        "device": torch.cuda.get_device_name(device) if kind == "cuda" else "cpu",
         "engine": f"{layers}+numpy-{np.__version__}",
         "torch": str(torch.__version__),  # its own class would have whoever unpickles it load torch
         "threads": torch.get_num_threads(),
         "instruction_set": torch.backends.cpu.get_cpu_capability(),
     }
+
+
+def _layers(kind: str, network: Network | None, dtype: DType, replicas: int) -> str:
+    from torch.backends import cudnn
+
+    from rnn.cells import chosen
+
+    engine = "workspace"
+    if network is not None:
+        engine = chosen(network.cell, dtype, kind, replicas, noisy=noise.of(network).recurrent > 0)
+    if engine == "native":
+        return f"{kernels.VERSION}-{kernels.instruction_set()}"
+    if engine == "cudnn":
+        return f"cudnn-{cudnn.version()}"  # type: ignore[no-untyped-call]
+    return ENGINE

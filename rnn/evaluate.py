@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rnn.bptt import BPTT
 from rnn.chunks import chunk_size
+from rnn.graphs import Passes
 from unroll.contract import Loss, Network
 
 
@@ -28,6 +29,7 @@ class HeldOutLoss:
         T, N, _ = x_TNI.shape
         self._size = size = chunk_size(len(parameters_RP), T, N, network.cell.hidden_size)
         self._engine = BPTT(network, parameters_RP, None, T, size, loss, weighted=N % size > 0)
+        self._forward = Passes(self._engine, parameters_RP.device, trains=False).forward
         # All chunks are of one size; the last one is filled up with sequences that do not count.
         missing = -N % size
         self._x_TNI, self._target_TNO = (
@@ -48,6 +50,6 @@ class HeldOutLoss:
                 weight_RTB = torch.zeros_like(engine.readout.weight_RTB)
                 weight_RTB[:, :, :valid] = 1.0
                 engine.readout.weigh(weight_RTB)
-            engine.forward()
+            self._forward()
             total_R.add_(engine.loss_R, alpha=valid / N)
         return total_R.cpu().numpy()

@@ -185,7 +185,7 @@ class WorkspaceLayer(Layer):
         """A call that does out += left @ right."""
         if not self.stacked:
             return partial(out.addmm_, left, right)
-        if out.device.type == "cuda":
+        if out.device.type != "cpu":
             return partial(out.baddbmm_, left, right)
         # On CPU a batched GEMM that adds to its output is slower than one that does not and an addition.
         product = self._recurrent_RBH if out.shape[-1] == self.H else self._recurrent_RBA

@@ -15,11 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from rnn import connectivity, environment, parameters, reparametrise, state, tasks
+from rnn import connectivity, cuda, environment, parameters, reparametrise, state, tasks
 from rnn.bptt import BPTT
 from rnn.check import check
 from rnn.evaluate import HeldOutLoss
 from rnn.events import Checkpoint, Diverged, Done, Evaluation, Event, Metrics, Outcome, Reason
+from rnn.graphs import Passes
 from rnn.noise import TrainingNoise
 from rnn.optimizers import Optimizer, clip
 from rnn.regularise import WeightPenalty
@@ -38,27 +39,34 @@ def train(
     resume: tuple[bytes, bytes] | None = None,
     *,
     device: str = "cpu",
+    tf32: bool = False,
     preempt: Callable[[], bool] = _never,
 ) -> Iterator[Event]:
     """Train `job`, from the start or from `resume`, the (weights, state) of a Checkpoint.
 
     `preempt` is asked once a step: true ends the run with a checkpoint from which it can be resumed. Resuming gives the
-    events that would have followed, bit for bit.
+    events that would have followed, bit for bit. On a GPU, where this process's settings change as `rnn.cuda` says,
+    `tf32` allows shorter factors in float32 products.
 
     Raises, before the first event, ConfigurationError (see rnn.check) and CheckpointError.
     """
     check(job)
-    return _Run(job, resume, torch.device(device)).events(preempt)
+    place = torch.device(device)
+    if place.type == "cuda":
+        cuda.prepare(tf32=tf32)
+    return _Run(job, resume, place, tf32=tf32).events(preempt)
 
 
 class _Run:
-    def __init__(self, job: TrainJob, resume: tuple[bytes, bytes] | None, device: torch.device) -> None:
+    def __init__(
+        self, job: TrainJob, resume: tuple[bytes, bytes] | None, device: torch.device, *, tf32: bool = False
+    ) -> None:
         assert isinstance(job.model, Network)  # noqa: S101 - rnn.check has refused anything else
         network, training, R = job.model, job.training, job.replicas
         self._job, self._network, self._training = job, network, training
         # Omega needs gradients of states, which the kernel does not keep.
         on_kernel = network if not training.regularisation.omega else None
-        self._environment = environment.describe(str(device), on_kernel, job.dtype)
+        self._environment = environment.describe(str(device), on_kernel, job.dtype, R, tf32=tf32)
         self._step = 0
         self._best: state.Best | None = None
         self._frozen = state.Frozen.none(R)
@@ -97,6 +105,9 @@ class _Run:
             )
         )
         self._held_out_loss = HeldOutLoss(network, parameters_RP, *task.held_out(training.held_out), training.loss)
+        self._passes = Passes(self._bptt, device)
+        if self._passes.failure is not None:
+            self._environment |= {"engine": f"{self._environment['engine']}, without its graph"}
         # On CPU these are the engine's own memory; on a GPU they are pinned and copied at every step.
         self._host = self._bptt.filled
         if device.type != "cpu":
@@ -155,9 +166,9 @@ class _Run:
         if engine.x_RTBI.is_cuda:
             for memory, host in zip(engine.filled, self._host, strict=True):
                 memory.copy_(host, non_blocking=True)
-        engine.forward()
+        self._passes.forward()
         rows = {"loss": engine.loss_R}
-        engine.backward()
+        self._passes.backward()
         if self._penalty is not None:
             rows["penalty"] = self._penalty.add() + engine.penalty_R
         self._constraints.pull_back(self._gradients_RP)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 
 from rnn import kernels
+from rnn.cells import cudnn
+from rnn.cells.cudnn import CuDNNLayer
 from rnn.cells.gru import GRULayer
 from rnn.cells.leaky import LeakyLayer
 from rnn.cells.lstm import LSTMLayer
@@ -15,12 +17,23 @@ from rnn.layer import Layer, LayerSpec
 from unroll.contract import Cell, DType, GRUCell, LeakyCell, LinearCell, LSTMCell
 
 
+def chosen(cell: Cell, dtype: DType, device: str, replicas: int = 1, *, noisy: bool = False) -> Engine:
+    """What `auto` means for layers of this cell on a device (cpu, cuda)."""
+    if kernels.chosen(cell, dtype, device):
+        return "native"
+    return "cudnn" if cudnn.chosen(cell, device, replicas, noisy=noisy) else "workspace"
+
+
 def make_layer(cell: Cell, spec: LayerSpec, engine: Engine = "auto") -> Layer:
-    """The layer that runs this cell, on the native kernel or in the workspace."""
+    """The layer that runs this cell: on the native kernel, on cuDNN or in the workspace."""
     W_xh = spec.weights["W_xh"]
     dtype: DType = "float64" if W_xh.dtype == torch.float64 else "float32"
-    if engine == "native" or (engine == "auto" and kernels.chosen(cell, dtype, W_xh.device.type)):
+    if engine == "auto":
+        engine = chosen(cell, dtype, W_xh.device.type, len(W_xh), noisy=spec.noisy)
+    if engine == "native":
         return NativeLayer(spec, cell)
+    if engine == "cudnn":
+        return CuDNNLayer(spec, cell)
     if isinstance(cell, LeakyCell):
         return LeakyLayer(spec, cell)
     if isinstance(cell, LSTMCell):

@@ -18,8 +18,8 @@ from typing import Literal
 from rnn.kernels.abi import ACTIVATIONS, library
 from unroll.contract import Cell, DType
 
-Engine = Literal["auto", "workspace", "native"]
-"""Which implementation of a layer runs; auto: the kernel where it is the faster one and there is one."""
+Engine = Literal["auto", "workspace", "native", "cudnn"]
+"""Which implementation of a layer runs; auto: the kernel, on a GPU cuDNN, where it has the cell and there is one."""
 
 VERSION = "native-1"
 """The number is raised when the kernel's arithmetic changes, that is when the same job gives other bits."""

@@ -1,0 +1,115 @@
+"""Vanilla (tanh, relu), LSTM and GRU layers on PyTorch's fused recurrent operations, which on a GPU are cuDNN's.
+
+One call runs all time steps, another all of them backwards; autograd records one node a layer, not one a step.
+Equations, order of gates and shapes are those of `rnn.cells.vanilla`, `lstm` and `gru`: cuDNN's GRU is the one whose
+reset gate acts after the recurrent product. Weights are copied into cuDNN's own buffer at each `forward`, and gradients
+out of it, so that constraints and optimisers work on the flat matrix as with every other layer.
+
+cuDNN has one network, not R of them, and no noise inside the recursion. On CPU the same operations run without cuDNN:
+that is how the oracles hold this file where there is no GPU; nothing chooses it there.
+
+Source: `torch.nn.RNN`, `torch.nn.LSTM`, `torch.nn.GRU`; Chetlur et al. 2014, "cuDNN".
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from rnn.layer import Layer, LayerSpec
+from unroll.contract import Cell, VanillaCell
+
+_NAMES = {"W_xh": "weight_ih_l0", "W_hh": "weight_hh_l0", "b_x": "bias_ih_l0", "b_h": "bias_hh_l0"}
+
+
+def runs(cell: Cell) -> bool:
+    """Whether cuDNN has this cell."""
+    return cell.type in ("lstm", "gru") or (isinstance(cell, VanillaCell) and cell.activation in ("tanh", "relu"))
+
+
+def chosen(cell: Cell, device: str, replicas: int, *, noisy: bool = False) -> bool:
+    """Whether `auto` is cuDNN: on a GPU, for one network at a time, without recurrent noise."""
+    there: bool = torch.backends.cudnn.is_available() and torch.backends.cudnn.enabled  # type: ignore[no-untyped-call]
+    return device == "cuda" and replicas == 1 and not noisy and runs(cell) and there
+
+
+class CuDNNLayer(Layer):
+    """One replica, float32 or float64. Raises ValueError for what it cannot run (see `runs`)."""
+
+    def __init__(self, spec: LayerSpec, cell: Cell) -> None:
+        W_xh = spec.weights["W_xh"]
+        if not runs(cell) or len(W_xh) != 1 or spec.noisy or spec.profiled:
+            raise ValueError(
+                f"cuDNN has no {cell.type} layer like this one: one replica of vanilla (tanh, relu), lstm or gru, "
+                "without recurrent noise, its states' gradients out of reach"
+            )
+        self.spec = spec
+        T, B, H = spec.time_steps, spec.batch_size, cell.hidden_size
+        self._trains = spec.gradients is not None
+        self._module = _module(cell, spec.input_size, W_xh).train(self._trains)
+        self._parameters = {name: self._module.get_parameter(theirs) for name, theirs in _NAMES.items()}
+
+        def zeros(*shape: int) -> Tensor:
+            return torch.zeros(shape, dtype=W_xh.dtype, device=W_xh.device)
+
+        self.x_RTBI = zeros(1, T, B, spec.input_size)
+        self.h_RTBH = zeros(1, T, B, H)
+        self.noise_RTBA = None
+        names = ("h", "c") if cell.type == "lstm" else ("h",)
+        self.initial = {name: zeros(1, B, H) for name in names}
+        self._last = {name: zeros(1, B, H) for name in names}
+        self.d_initial = {}
+        # What autograd has to keep from `forward` to `backward`: the output, and what to differentiate it by.
+        self._given: Tensor | None = None
+        self._sources: dict[str, Tensor] = {}
+        if self._trains:
+            self.dh_RTBH = zeros(1, T, B, H)
+            self.d_initial = {name: zeros(1, B, H) for name in names}
+
+    @property
+    def final(self) -> dict[str, Tensor]:
+        """h[T], and c[T] of an LSTM."""
+        return self._last
+
+    def forward(self) -> None:
+        """See `Layer`."""
+        with torch.no_grad():
+            for name, parameter in self._parameters.items():
+                parameter.copy_(self.spec.weights[name][0])
+        with torch.set_grad_enabled(self._trains):
+            x_TBI = self.x_RTBI[0].detach()
+            state = {name: first.detach() for name, first in self.initial.items()}
+            if self._trains:
+                self._sources = dict(self._parameters)
+                if self.spec.dx_RTBI is not None:
+                    self._sources["x"] = x_TBI.requires_grad_()
+                if self.spec.carried:
+                    self._sources |= {f"{name} first": first.requires_grad_() for name, first in state.items()}
+            h_TBH, last = self._module(x_TBI, tuple(state.values()) if len(state) > 1 else state["h"])
+        self._given = h_TBH if self._trains else None
+        self.h_RTBH[0].copy_(h_TBH.detach())
+        for memory, value in zip(self._last.values(), last if len(state) > 1 else (last,), strict=True):
+            memory.copy_(value.detach())
+
+    def backward(self) -> None:
+        """See `Layer`."""
+        assert self._given is not None  # noqa: S101 - once after each `forward`, of a layer with gradients
+        found = torch.autograd.grad(self._given, list(self._sources.values()), self.dh_RTBH[0])
+        by_name = dict(zip(self._sources, found, strict=True))
+        self._given, self._sources = None, {}
+        for name in self._parameters:
+            (self.spec.gradients or {})[name][0].copy_(by_name[name])
+        if self.spec.dx_RTBI is not None:
+            self.spec.dx_RTBI[0].copy_(by_name["x"])
+        if self.spec.carried:
+            for name, memory in self.d_initial.items():
+                memory.copy_(by_name[f"{name} first"])
+
+
+def _module(cell: Cell, input_size: int, like: Tensor) -> nn.RNNBase:
+    """A module for its parameters, which lie in one buffer as cuDNN wants them, and for calling cuDNN with them."""
+    sizes = input_size, cell.hidden_size
+    if isinstance(cell, VanillaCell):
+        return nn.RNN(*sizes, nonlinearity=cell.activation, dtype=like.dtype, device=like.device)
+    kind = nn.LSTM if cell.type == "lstm" else nn.GRU
+    return kind(*sizes, dtype=like.dtype, device=like.device)

@@ -1,0 +1,242 @@
+"""What a CUDA graph needs of the passes, tested without a GPU.
+
+Recording: a tape of torch's operations stands in for a graph; like a graph it holds operations on memory, no Python.
+Audit: on the `meta` device, which like a GPU is not the CPU, every operation must stay on the device and never ask for
+a number: that would be a synchronisation, which ends a capture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from rnn import activations, parameters
+from rnn.bptt import BPTT
+from rnn.cells import cudnn
+from rnn.graphs import CaptureError, Passes
+from rnn.kernels import Engine
+from rnn.truncated import TruncatedBPTT
+from unroll.contract import (
+    BCE,
+    MSE,
+    CrossEntropy,
+    FeedForwardCell,
+    GRUCell,
+    LeakyCell,
+    LinearCell,
+    LSTMCell,
+    Network,
+    Noise,
+    PoissonNLL,
+    VanillaCell,
+)
+
+H, T, B = 4, 7, 3
+CPU = torch.device("cpu")
+CELLS: list[Any] = [
+    *(
+        VanillaCell(hidden_size=H, activation=f)
+        for f in ("tanh", "sigmoid", "softplus", "relu", "leaky_relu", "saturated_relu", "identity")
+    ),
+    LinearCell(hidden_size=H),
+    FeedForwardCell(hidden_size=H),
+    *(
+        LeakyCell(hidden_size=H, leak=leak, learn_tau=learned, noise=Noise(input=0.1, recurrent=0.1, output=0.1))
+        for leak in ("rates", "potentials")
+        for learned in ("no", "per_unit")
+    ),
+    LSTMCell(hidden_size=H),
+    GRUCell(hidden_size=H),
+]
+KINDS: list[dict[str, Any]] = [
+    {},
+    {"architecture": "many_to_one"},
+    {"h0": "trainable"},
+    {"window": 3},
+    {"window": 3, "architecture": "many_to_one"},
+    {"activity": 0.1},
+    {"omega": 0.1},
+    {"loss": BCE()},
+    {"loss": CrossEntropy()},
+    {"loss": PoissonNLL(), "weighted": True},
+]
+
+
+def runs(cell: Any, engine: Engine, kind: dict[str, Any]) -> bool:
+    """Whether there is such a network, and such an engine for it."""
+    if cell.type == "feedforward" and "h0" in kind:
+        return False
+    if "omega" in kind and (engine == "cudnn" or cell.type not in ("vanilla", "leaky", "linear")):
+        return False
+    return engine == "workspace" or cudnn.runs(cell)
+
+
+RUNS: list[Any] = [
+    pytest.param(cell, engine, replicas, kind, id=f"{engine}-{cell.type}-{k}-R{replicas}-{kind}")
+    for k, cell in enumerate(CELLS)
+    for engine, replicas in (("workspace", 1), ("workspace", 2), ("cudnn", 1))
+    for kind in KINDS
+    if runs(cell, engine, kind)
+]
+
+
+class Tape(TorchDispatchMode):
+    """Operations and the memory they worked on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._operations: list[tuple[Any, Any, Any, Any]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        self._operations.append((func, args, kwargs or {}, out))
+        return out
+
+    def __len__(self) -> int:
+        return len(self._operations)
+
+    @torch.no_grad()
+    def replay(self) -> None:
+        for func, args, kwargs, out in self._operations:
+            for old, new in zip(tree_leaves(out), tree_leaves(func(*args, **kwargs)), strict=True):
+                if isinstance(old, torch.Tensor) and old.data_ptr() != new.data_ptr():
+                    old.copy_(new)
+
+
+class Recorder:
+    """Warms up and records as CUDA's does."""
+
+    def __init__(self) -> None:
+        self.tapes: list[Tape] = []
+
+    def __call__(self, calls: Sequence[Callable[[], None]]) -> list[Callable[[], None]]:
+        for call in calls:
+            call()
+        for call in calls:
+            with Tape() as tape:
+                call()
+            self.tapes.append(tape)
+        return [tape.replay for tape in self.tapes]
+
+
+class Audit(TorchDispatchMode):
+    """Refuses what a stream that is being captured refuses."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves((args, kwargs, out)):
+            if isinstance(tensor, torch.Tensor) and tensor.device.type != "meta":
+                # A number is passed to a kernel by value.
+                assert tensor.ndim == 0, f"{func} works on host memory"
+                assert "copy" not in str(func), f"{func} copies from the host"
+        return out
+
+
+def made(
+    cell: Any, engine: Engine, replicas: int, kind: dict[str, Any], device: str = "cpu"
+) -> tuple[BPTT | TruncatedBPTT, torch.Tensor, torch.Tensor]:
+    fields = {name: kind[name] for name in ("architecture", "h0") if name in kind}
+    net = Network(cell=cell, input_size=2, output_size=3, num_layers=2, **fields)
+    flat_RP = torch.from_numpy(parameters.initialise(net, 1, replicas)).to(device)
+    gradients_RP = torch.zeros_like(flat_RP)
+    rest = {name: value for name, value in kind.items() if name not in ("architecture", "h0", "loss")}
+    noisy = isinstance(cell, LeakyCell)
+    kind_of = TruncatedBPTT if "window" in kind else BPTT
+    bptt = kind_of(net, flat_RP, gradients_RP, T, B, kind.get("loss", MSE()), noisy=noisy, engine=engine, **rest)
+    return bptt, flat_RP, gradients_RP
+
+
+@pytest.fixture
+def _torch_computes_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU; on CPU it is NumPy, which no tape sees. Nor does one see what oneDNN's LSTM keeps for itself."""
+    original = activations.in_place
+    monkeypatch.setattr(activations, "in_place", lambda f, a: a.tanh_ if f == "tanh" else original(f, a))
+    monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
+
+
+@pytest.mark.usefixtures("_torch_computes_everything")
+@pytest.mark.parametrize(("cell", "engine", "replicas", "kind"), RUNS)
+def test_replayed_passes_give_the_bits_of_the_passes_themselves(
+    cell: Any, engine: Engine, replicas: int, kind: dict[str, Any]
+):
+    recorder = Recorder()
+    runs = [made(cell, engine, replicas, kind) for _ in range(2)]
+    passes = [Passes(runs[0][0], CPU), Passes(runs[1][0], CPU, record=recorder)]
+    assert [each.replayed for each in passes] == [False, True]
+    assert all(len(tape) for tape in recorder.tapes)
+    random = torch.Generator().manual_seed(3)
+    before = torch.zeros(replicas)
+    for step in range(3):
+        drawn = [torch.rand(memory.shape, generator=random) for memory in runs[0][0].filled]
+        weight_RTB = torch.rand(replicas, T, B, generator=random)
+        moved = torch.rand(runs[0][1].shape, generator=random) * 0.01
+        for (bptt, flat_RP, gradients_RP), each in zip(runs, passes, strict=True):
+            flat_RP.add_(moved)
+            for memory, values in zip(bptt.filled, drawn, strict=True):
+                memory.copy_(values)
+            if "weighted" in kind:
+                assert isinstance(bptt, BPTT)
+                bptt.readout.weigh(weight_RTB)
+            gradients_RP.fill_(torch.nan)
+            each.forward()
+            each.backward()
+        (one, _, expected), (other, _, found) = runs
+        assert torch.equal(one.loss_R, other.loss_R), step
+        assert torch.equal(one.penalty_R, other.penalty_R), step
+        assert torch.equal(expected, found), step
+        assert not torch.equal(one.loss_R, before), "the batches differ, so must the losses"
+        before = one.loss_R.clone()
+
+
+@pytest.mark.parametrize(("cell", "engine", "replicas", "kind"), RUNS)
+def test_passes_touch_no_host_memory_and_ask_for_no_number(
+    cell: Any, engine: Engine, replicas: int, kind: dict[str, Any]
+):
+    bptt, _, _ = made(cell, engine, replicas, kind, "meta")
+    assert bptt.x_RTBI.device.type == "meta"
+    with Audit():
+        bptt.forward()
+        bptt.backward()
+
+
+def test_the_audit_notices_what_a_capture_refuses():
+    memory = torch.zeros(2, device="meta")
+    with Audit():
+        memory.add_(1.5)
+        with pytest.raises(AssertionError, match="host"):
+            memory.copy_(torch.ones(2))
+        with pytest.raises(AssertionError, match="host"):
+            memory.copy_(torch.tensor(1.0))
+        with pytest.raises((RuntimeError, NotImplementedError)):
+            float(memory.sum())
+
+
+def test_passes_that_cannot_be_recorded_run_all_the_same_and_say_why():
+    bptt, _, gradients_RP = made(CELLS[0], "workspace", 1, {})
+
+    def refuse(_: Any) -> Any:
+        raise CaptureError("operation not permitted when stream is capturing")
+
+    with pytest.warns(RuntimeWarning, match="not permitted"):
+        passes = Passes(bptt, CPU, record=refuse)
+    assert passes.failure == "operation not permitted when stream is capturing"
+    assert not passes.replayed
+    bptt.x_RTBI.fill_(1.0)
+    passes.forward()
+    passes.backward()
+    assert np.all(bptt.loss_R.numpy() > 0)
+    assert gradients_RP.abs().sum() > 0
+
+
+def test_an_error_of_the_pass_itself_is_no_refusal():
+    def broken(_: Any) -> Any:
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        Passes(made(CELLS[0], "workspace", 1, {})[0], CPU, record=broken)
