@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 import torch
 
-from rnn import equations, parameters
+from rnn import parameters, reparametrise
 from rnn.bptt import BPTT
 from rnn.check import check
 from rnn.errors import ConfigurationError
 from rnn.events import Checkpoint, Metrics
+from rnn.reparametrise import Constraints
 from rnn.truncated import TruncatedBPTT
+from tests.oracles.reference import by_autograd
 from tests.unit.rnn.jobs import bits, job, only, run
 from unroll.contract import (
     FeedForwardCell,
@@ -49,94 +51,12 @@ def network(cell: Any, **fields: Any) -> Network:
     return Network(**({"cell": cell, "input_size": 2, "output_size": 1, "num_layers": 2} | fields))
 
 
-def trajectory(cell: Any, w: dict[str, Any], x: torch.Tensor, s: Any) -> tuple[list[Any], list[Any], torch.Tensor]:
-    """States s[t] (see `rnn.omega`), pre-activations a[t], and rates; autograd sees each s[t] between two steps."""
-    f = getattr(cell, "activation", "identity")
-    states, before, rates = [], [], []
-    for x_t in x:
-        h = s if cell.type == "leaky" and cell.leak == "rates" else equations.activate(torch, f, s)
-        a = x_t @ w["W_xh"].T + h @ w["W_hh"].T + w.get("b_x", 0) + w.get("b_h", 0)
-        if cell.type == "leaky":
-            alpha = alphas(cell, w)
-            s = (1 - alpha) * s + alpha * (a if cell.leak == "potentials" else equations.activate(torch, f, a))
-        else:
-            s = a
-        states.append(s)
-        before.append(a)
-        rates.append(s if cell.type == "leaky" and cell.leak == "rates" else equations.activate(torch, f, s))
-    return states, before, torch.stack(rates)
-
-
-def alphas(cell: Any, w: dict[str, Any]) -> Any:
-    return cell.dt / w["tau"] if "tau" in w else cell.dt / torch.as_tensor(cell.tau, dtype=torch.float64)
-
-
-def slope(cell: Any, a: torch.Tensor) -> torch.Tensor:
-    a = a.detach().clone().requires_grad_()
-    equations.activate(torch, getattr(cell, "activation", "identity"), a).sum().backward()
-    assert a.grad is not None
-    return a.grad
-
-
-def jacobian(cell: Any, w: dict[str, Any], s: torch.Tensor, a_later: torch.Tensor) -> torch.Tensor:
-    """∂s[t+1]/∂s[t] of one sequence, only W_hh not constant."""
-    W = w["W_hh"]
-    if cell.type != "leaky":
-        return W @ torch.diag(slope(cell, s))
-    alpha = torch.as_tensor(alphas(cell, w)).detach().expand(H)
-    if cell.leak == "rates":
-        return torch.diag(1 - alpha) + torch.diag(alpha * slope(cell, a_later)) @ W
-    return torch.diag(1 - alpha) + torch.diag(alpha) @ W @ torch.diag(slope(cell, s))
-
-
-def reference(
-    net: Network, flat_RP: torch.Tensor, x: torch.Tensor, target: torch.Tensor, window: int
-) -> tuple[list[float], torch.Tensor]:
-    """Ω times its factor for each replica, and the gradients of it and of the loss."""
-    cell: Any = net.cell
-    leaf = flat_RP.double().clone().requires_grad_()
-    penalties, total = [], torch.zeros((), dtype=torch.float64)
-    for r in range(len(leaf)):
-        tensors = {name: tensor[r] for name, tensor in parameters.views(leaf, net).items()}
-        layers = [
-            {name.removeprefix(f"layers.{n}."): w for name, w in tensors.items() if name.startswith(f"layers.{n}.")}
-            for n in range(net.num_layers)
-        ]
-        last = [torch.zeros(B, H, dtype=torch.float64)] * net.num_layers
-        if cell.type == "vanilla" and cell.activation == "sigmoid":
-            last = [torch.full((B, H), -torch.inf, dtype=torch.float64)] * net.num_layers  # whose rate is zero
-        seen, outputs = [], []
-        for start in range(0, T, window):
-            h = x[r, start : start + window]
-            for n, w in enumerate(layers):
-                states, before, h = trajectory(cell, w, h, last[n])
-                last[n] = states[-1].detach()
-                seen.append((w, states, before))
-            outputs.append(h @ tensors["readout.W_hy"].T + tensors["readout.b_y"])
-        y = torch.cat(outputs)
-        kept = slice(-1, None) if net.architecture == "many_to_one" else slice(None)
-        loss = ((y[kept] - target[r][kept]) ** 2).mean()
-        omega = torch.zeros((), dtype=torch.float64)
-        for w, states, before in seen:
-            deltas = torch.autograd.grad(loss, states, retain_graph=True, allow_unused=True)
-            for t in range(len(states) - 1):
-                for b in range(B):
-                    delta = deltas[t + 1][b] if deltas[t + 1] is not None else torch.zeros(H)
-                    if not delta.any():
-                        continue
-                    J = jacobian(cell, w, states[t][b], before[t + 1][b])
-                    omega = omega + ((delta @ J).norm() / delta.norm() - 1) ** 2 / B
-        penalties.append(FACTOR * omega.item())
-        total = total + loss + FACTOR * omega
-    total.backward()
-    assert leaf.grad is not None
-    return penalties, leaf.grad
-
-
-def problem(net: Network, replicas: int, dtype: torch.dtype = torch.float64) -> tuple[torch.Tensor, ...]:
+def problem(net: Network, replicas: int, dtype: torch.dtype = torch.float64) -> tuple[Any, ...]:
+    """Raw parameters, the constraints that make the used ones of them, inputs and targets."""
     generator = torch.Generator().manual_seed(1)
-    flat_RP = torch.from_numpy(parameters.initialise(net, 2, replicas, "float64")).to(dtype)
-    return flat_RP, *(torch.randn(replicas, T, B, width, generator=generator, dtype=torch.float64) for width in (2, 1))
+    raw_RP = torch.from_numpy(reparametrise.raw(net, parameters.initialise(net, 2, replicas, "float64"))).to(dtype)
+    data = (torch.randn(replicas, T, B, width, generator=generator, dtype=torch.float64) for width in (2, 1))
+    return raw_RP, Constraints(net, raw_RP), *data
 
 
 def step(engine: Any, x: torch.Tensor, target: torch.Tensor) -> Any:
@@ -163,14 +83,15 @@ def test_omega_and_its_immediate_gradient_are_those_of_the_formula(
     cell: Any, replicas: int, window: int, architecture: Any
 ):
     net = network(cell, architecture=architecture)
-    flat_RP, x, target = problem(net, replicas)
-    gradients_RP = torch.zeros_like(flat_RP)
-    penalties, expected = reference(net, flat_RP, x, target, window)
-    engines: list[Any] = [TruncatedBPTT(net, flat_RP, gradients_RP, T, B, window=window, omega=FACTOR)]
+    raw_RP, constraints, x, target = problem(net, replicas)
+    gradients_RP = torch.zeros_like(raw_RP)
+    _, penalties, expected = by_autograd(net, raw_RP, x, target, Regularisation(omega=FACTOR), window)
+    engines: list[Any] = [TruncatedBPTT(net, constraints.used, gradients_RP, T, B, window=window, omega=FACTOR)]
     if window == T:
-        engines.append(BPTT(net, flat_RP, gradients_RP, T, B, omega=FACTOR))
+        engines.append(BPTT(net, constraints.used, gradients_RP, T, B, omega=FACTOR))
     for engine in engines:
         step(engine, x, target)
+        constraints.pull_back(gradients_RP)
         assert engine.penalty_R.tolist() == pytest.approx(penalties, rel=1e-9)
         assert (window == 1) == (penalties[0] == 0), "with windows of one step there are no pairs"
         assert distance(gradients_RP, expected) < 1e-9
@@ -181,10 +102,11 @@ def test_omega_and_its_immediate_gradient_are_those_of_the_formula(
 )
 def test_omega_in_single_precision_agrees_to_its_rounding(cell: Any):
     net = network(cell)
-    flat_RP, x, target = problem(net, 2, torch.float32)
-    gradients_RP = torch.zeros_like(flat_RP)
-    engine = step(BPTT(net, flat_RP, gradients_RP, T, B, omega=FACTOR), x, target)
-    penalties, expected = reference(net, flat_RP, x, target, T)
+    raw_RP, constraints, x, target = problem(net, 2, torch.float32)
+    gradients_RP = torch.zeros_like(raw_RP)
+    engine = step(BPTT(net, constraints.used, gradients_RP, T, B, omega=FACTOR), x, target)
+    constraints.pull_back(gradients_RP)
+    _, penalties, expected = by_autograd(net, raw_RP, x, target, Regularisation(omega=FACTOR))
     assert engine.penalty_R.tolist() == pytest.approx(penalties, rel=2e-5)
     assert distance(gradients_RP, expected) < 2e-5
 

@@ -7,13 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from rnn import equations, parameters
 from rnn.bptt import BPTT
 from rnn.truncated import TruncatedBPTT
 from tests.oracles.cases import RUNS, distance, loss_and_gradients, network, problem
-from unroll.contract import (
-    MSE,
-)
+from tests.oracles.reference import by_autograd
 
 
 @pytest.mark.parametrize("h0", ["zeros", "trainable"])
@@ -45,26 +42,8 @@ def test_windows_have_the_whole_loss_and_the_gradients_of_a_state_that_is_detach
     loss_R, found = loss_and_gradients(window, x, target, gradients)
     assert distance(loss_R, full) < 1e-12
 
-    leaf = flat_RP.clone().requires_grad_()
-    total = torch.zeros((), dtype=torch.float64)
-    for r in range(2):
-        tensors = {name: tensor[r] for name, tensor in parameters.views(leaf, net).items()}
-        states: list[dict[str, Any]] = [{}, {}]
-        outputs = []
-        for start in range(0, 7, K):
-            h = x[r, start : start + K]
-            for n in range(2):
-                prefix = f"layers.{n}."
-                w = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-                h, states[n] = equations.layer_from(torch, cell, w, h, states[n])
-                states[n] = {name: state.detach() for name, state in states[n].items()}
-            outputs.append(h @ tensors["readout.W_hy"].T + tensors["readout.b_y"])
-        y = torch.cat(outputs)
-        kept = slice(-1, None) if architecture == "many_to_one" else slice(None)
-        total = total + equations.cost(torch, MSE(), y[kept], target[r][kept])
-    total.backward()
-    assert leaf.grad is not None
-    assert distance(found, leaf.grad) < 1e-12
+    _, _, expected = by_autograd(net, flat_RP, x, target, window=K)
+    assert distance(found, expected) < 1e-12
     if K < 6 and cell.type != "feedforward":
         _, untruncated = loss_and_gradients(BPTT(net, flat_RP, gradients, 7, 3), x, target, gradients)
         assert distance(found, untruncated) > 1e-4
