@@ -68,7 +68,7 @@ def training(frozen: Any, cell: Any = CELLS[0], **fields: Any) -> TrainJob:
         initialisation=fields.pop("initialisation", {"type": "uniform"}),
         connectivity=Connectivity(frozen_weights=matrix, **fields),
     )
-    return job(**({"steps": 30, "replicas": 2, "checkpoint_every": 10} | rest)).model_copy(update={"model": net})
+    return job(**({"steps": 12, "replicas": 2, "checkpoint_every": 6} | rest)).model_copy(update={"model": net})
 
 
 def recurrent(tensors: Any, layer: int) -> Any:
@@ -87,7 +87,7 @@ def test_frozen_weights_keep_every_bit_and_the_others_learn(cell: Any, beside: s
     net: Any = one.model
     start = parameters.views(parameters.initialise(net, one.seed, 2), net)
     checkpoints = only(Checkpoint, run(one))
-    assert checkpoints[-1].step == 30
+    assert checkpoints[-1].step == 12
     for checkpoint in checkpoints:
         assert checkpoint.certificate is not None
         assert [layer.violations for layer in checkpoint.certificate.layers] == [[0, 0], [0, 0]]
@@ -116,12 +116,12 @@ def test_a_weight_that_is_not_frozen_has_the_gradient_that_it_has_beside_free_on
 
 
 def test_a_run_with_frozen_weights_resumes_bit_for_bit():
-    fields = {"optimizer": AdamW(lr=0.1), "clip": ClipByValue(max_value=0.1), "steps": 20}
+    fields = {"optimizer": AdamW(lr=0.1), "clip": ClipByValue(max_value=0.1)}
     one = training(SOME, **BESIDE["dale-sparse"], job=fields)
     whole = run(one)
-    middle = next(event for event in only(Checkpoint, whole) if event.step == 10)
+    middle = next(event for event in only(Checkpoint, whole) if event.step == 6)
     resumed = run(one, resume=(middle.weights, middle.state))
-    assert [bits(event) for event in resumed] == [bits(event) for event in whole if event.step > 10]
+    assert [bits(event) for event in resumed] == [bits(event) for event in whole if event.step > 6]
 
 
 def test_a_frozen_weight_that_moved_is_counted():
