@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rnn import parameters, tasks
+from rnn import parameters, stopping, tasks
 from rnn.check_network import check_network
 from rnn.errors import ConfigurationError
 from unroll.contract import Network, TrainJob
@@ -54,6 +54,7 @@ def check(job: TrainJob) -> None:
 
 
 def _check_training(job: TrainJob, task: tasks.SequenceTask) -> None:
+    stopping.check(job)
     training = job.training
     window = training.bptt.window
     if window is not None and window > task.time_steps:

@@ -1,6 +1,7 @@
 """What training says, in order. NumPy only: the process that records these never loads torch.
 
-Within a step: Metrics, then Diverged for each replica that froze, then Evaluation, then Checkpoint; Done is the last.
+Within a step: Metrics, Diverged for each replica that froze, Evaluation, Stopped for each replica that it stops,
+Checkpoint; Done is the last.
 """
 
 from __future__ import annotations
@@ -11,19 +12,21 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from unroll.contract import Certificate
+from unroll.contract import Certificate, StopReason
 
 Reason = Literal["periodic", "best", "last", "interrupted"]
-Outcome = Literal["completed", "max_seconds", "preempted", "all_diverged"]
+Outcome = Literal["completed", "max_seconds", "preempted", "all_diverged", "early_stopping", "skill_reached"]
+"""The last two: every replica has stopped or diverged; why the last one to stop did."""
 
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
     """Training metrics of one step, before its update.
 
-    `values` maps names to float64 arrays [R], NaN after a replica froze: "loss" and "gradient_norm" (global, before
-    clipping); with clipping "clipped_norm" (after it) and "clipped_fraction" (of the gradient's numbers; by global norm
-    0 or 1); with regularisation "penalty", which "loss" is without; with a schedule or warm-up "learning_rate".
+    `values` maps names to float64 arrays [R], NaN after a replica froze or stopped: "loss" and "gradient_norm" (global,
+    before clipping); with clipping "clipped_norm" (after it) and "clipped_fraction" (of the gradient's numbers; by
+    global norm 0 or 1); with regularisation "penalty", which "loss" is without; with a schedule or warm-up
+    "learning_rate".
     """
 
     step: int
@@ -53,6 +56,17 @@ class Evaluation:
 
 
 @dataclass(frozen=True, slots=True)
+class Stopped:
+    """A replica that was trained enough (see rnn.stopping). It keeps the weights that it has after this step."""
+
+    step: int
+    replica: int
+    reason: StopReason
+    loss: float
+    """Its held-out loss."""
+
+
+@dataclass(frozen=True, slots=True)
 class Checkpoint:
     """All replicas after this step's update: `weights` to use (see rnn.state), `state` only to resume."""
 
@@ -75,6 +89,6 @@ class Done:
     outcome: Outcome
 
 
-Event = Metrics | Diverged | Evaluation | Checkpoint | Done
+Event = Metrics | Diverged | Evaluation | Stopped | Checkpoint | Done
 Environment = dict[str, Any]
 """device, engine, torch, threads, instruction_set: what a run's bits depend on besides its configuration."""

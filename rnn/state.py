@@ -5,8 +5,9 @@ key, `unroll`, that holds canonical JSON: format, contract version, dtype, netwo
 rows of a gated cell. Neither job nor step is in it, so equal networks have equal bytes and hashes.
 
 `state` is safetensors with the optimiser's moments [R, P], `frozen.step`, `frozen.loss` and `frozen.gradient_norm` [R]
-(step 0: the replica is alive), and metadata: the step, the best evaluation so far, the environment, the job, and the
-hash of the weights that it belongs to. There is no random state: data are addressed by (seed, replica, step).
+(step 0: the replica is alive), `stopping.*` [R] (see rnn.stopping), and metadata: the step, the best evaluation so far,
+the environment, the job, and the hash of the weights that it belongs to. There is no random state: data are addressed
+by (seed, replica, step).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from safetensors.numpy import load, save
 from rnn import parameters
 from rnn.errors import CheckpointError
 from rnn.events import Environment
+from rnn.stopping import Stopping
 from unroll.contract import CONTRACT_VERSION, Adam, AdamW, DType, Network, Optimizer, RMSprop, TrainJob
 
 FORMAT = 1
@@ -87,6 +89,7 @@ class State:
     environment: Environment
     job: TrainJob
     weights_sha256: str
+    stopping: Stopping
     raw: Array | None = None
     """What the optimiser moves, [R, P], where constraints make the weights of it (see rnn.reparametrise)."""
 
@@ -142,6 +145,7 @@ def dump_state(state: State) -> bytes:
         "frozen.loss": frozen.loss,
         "frozen.gradient_norm": frozen.gradient_norm,
     }
+    tensors |= {f"stopping.{name}": getattr(state.stopping, name) for name in _STOPPING}
     if state.raw is not None:
         tensors["raw"] = state.raw
     best = state.best and {"step": state.best.step, "replica": state.best.replica, "loss": state.best.loss}
@@ -162,11 +166,16 @@ def load_state(content: bytes) -> State:
     try:
         frozen = Frozen(*(tensors.pop(f"frozen.{name}").copy() for name in ("step", "loss", "gradient_norm")))
         raw = tensors.pop("raw", None)
+        # States of before there was stopping have none of it.
+        stopping = Stopping.none(len(frozen.step))
+        if "stopping.step" in tensors:
+            stopping = Stopping(*(tensors.pop(f"stopping.{name}").copy() for name in _STOPPING))
         return State(
             step=about["step"],
             raw=raw,
             moments=tensors,
             frozen=frozen,
+            stopping=stopping,
             best=about["best"] and Best(**about["best"]),
             environment=about["environment"],
             job=TrainJob.model_validate_json(json.dumps(about["job"])),
@@ -197,8 +206,8 @@ def restore(job: TrainJob, weights: bytes, state: bytes) -> tuple[Weights, State
         raise CheckpointError("the optimiser's moments do not fit the network")
     if saved.raw is not None and saved.raw.shape != shape:
         raise CheckpointError("the raw parameters do not fit the network")
-    if any(len(row) != job.replicas for row in (saved.frozen.step, saved.frozen.loss)):
-        raise CheckpointError("the record of frozen replicas does not fit the job")
+    if any(len(row) != job.replicas for row in (saved.frozen.step, saved.frozen.loss, saved.stopping.step)):
+        raise CheckpointError("the record of frozen and stopped replicas does not fit the job")
     return networks, saved
 
 
@@ -235,6 +244,7 @@ def _numbers(job: TrainJob) -> dict[str, Any]:
     }
 
 
+_STOPPING = ("step", "reason", "lowest", "waited")
 _SCHEDULE = ("steps", "evaluate_every", "checkpoint_every", "log_every")
 
 

@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from rnn import connectivity, cuda, environment, parameters, reparametrise, state, tasks
+from rnn import connectivity, cuda, environment, parameters, reparametrise, state, stopping, tasks
 from rnn.bptt import BPTT
 from rnn.check import check
 from rnn.evaluate import HeldOutLoss
-from rnn.events import Checkpoint, Diverged, Done, Evaluation, Event, Metrics, Outcome, Reason
+from rnn.events import Checkpoint, Diverged, Done, Evaluation, Event, Metrics, Outcome, Reason, Stopped
 from rnn.graphs import Passes
 from rnn.noise import TrainingNoise
 from rnn.optimizers import Optimizer, clip
@@ -69,14 +69,15 @@ class _Run:
         self._environment = environment.describe(str(device), on_kernel, job.dtype, R, tf32=tf32)
         self._step = 0
         self._best: state.Best | None = None
-        self._frozen = state.Frozen.none(R)
+        self._frozen, self._stopping = state.Frozen.none(R), stopping.Stopping.none(R)
         if resume is None:
             start = parameters.initialise(network, job.seed, R, job.dtype)
             raw_RP = reparametrise.raw(network, start)
             self._optimizer = Optimizer(training.optimizer, raw_RP, device, kept=reparametrise.frozen(network))
         else:
             weights, saved = state.restore(job, *resume)
-            self._step, self._best, self._frozen = saved.step, saved.best, saved.frozen
+            self._step, self._best = saved.step, saved.best
+            self._frozen, self._stopping = saved.frozen, saved.stopping
             self._optimizer = Optimizer(
                 training.optimizer,
                 weights.flat() if saved.raw is None else saved.raw,
@@ -122,13 +123,16 @@ class _Run:
         if self._step >= total:
             yield Done(self._step, "completed")
             return
+        if np.all(self._resting()):  # resumed from the checkpoint that the last stop made
+            yield Done(self._step, self._stopping.last_reason())
+            return
         while True:
             self._step = step = self._step + 1
-            was_frozen = self._frozen.step > 0
+            resting = self._resting()
             with self._bptt.threads():
                 metrics = self._gradients(step)
                 for value_R in metrics.values():
-                    value_R[was_frozen] = np.nan
+                    value_R[resting] = np.nan
                 loss_R, norm_R = metrics["loss"], metrics["gradient_norm"]
                 self._update(loss_R, norm_R)
 
@@ -139,21 +143,29 @@ class _Run:
                 outcome = "max_seconds"
             if outcome or step % training.log_every == 0:
                 yield Metrics(step, metrics | self._rate(step))
-            for r in np.flatnonzero((self._frozen.step > 0) & ~was_frozen):
+            for r in np.flatnonzero(self._frozen.step == step):
                 yield Diverged(step, int(r), float(loss_R[r]), float(norm_R[r]))
             if np.all(self._frozen.step > 0):
                 # The last good checkpoint stays the last: another would hold nothing new.
                 yield Done(step, "all_diverged")
                 return
+            if outcome is None and np.all(self._resting()):
+                outcome = self._stopping.last_reason()
 
             evaluation = self._evaluate() if outcome or step % training.evaluate_every == 0 else None
             if evaluation:
                 yield evaluation
+            if evaluation and outcome is None:
+                frozen_R = self._frozen.step > 0
+                for r in stopping.judge(self._job, self._stopping, step, evaluation.loss, frozen_R):
+                    yield Stopped(step, int(r), self._stopping.why(r), float(evaluation.loss[r]))
+                if np.all(self._resting()):
+                    outcome = self._stopping.last_reason()
             if outcome is None and preempt():
                 outcome = "preempted"
-            reason = self._reason(outcome, evaluation)
-            if reason:
-                yield self._checkpoint(reason, evaluation)
+            why = self._reason(outcome, evaluation)
+            if why:
+                yield self._checkpoint(why, evaluation)
             if outcome:
                 yield Done(step, outcome)
                 return
@@ -185,18 +197,23 @@ class _Run:
         if self._training.schedule is None and not self._training.warmup:
             return {}
         rate_R = np.full(self._job.replicas, learning_rate(self._training, step))
-        rate_R[self._frozen.step > 0] = np.nan
+        rate_R[self._resting()] = np.nan
         return {"learning_rate": rate_R}
 
     def _update(self, loss_R: npt.NDArray[np.float64], norm_R: npt.NDArray[np.float64]) -> None:
-        """Update the replicas that are alive; freeze those whose loss, norm or update is not finite."""
-        stopped = ~(np.isfinite(loss_R) & np.isfinite(norm_R))
-        stopped |= self._optimizer.step(self._gradients_RP, stopped, learning_rate(self._training, self._step))
+        """Update the replicas that train; freeze those whose loss, norm or update is not finite."""
+        resting = self._resting()  # of these loss and norm are NaN
+        kept = ~(np.isfinite(loss_R) & np.isfinite(norm_R))
+        kept |= self._optimizer.step(self._gradients_RP, kept, learning_rate(self._training, self._step))
         self._constraints.apply()
-        new = stopped & (self._frozen.step == 0)
+        new = kept & ~resting
         self._frozen.step[new] = self._step
         self._frozen.loss[new] = loss_R[new]
         self._frozen.gradient_norm[new] = norm_R[new]
+
+    def _resting(self) -> npt.NDArray[np.bool_]:
+        """Which replicas are not trained any more, [R]: frozen or stopped."""
+        return (self._frozen.step > 0) | (self._stopping.step > 0)
 
     def _evaluate(self) -> Evaluation:
         loss_R = self._held_out_loss()
@@ -210,7 +227,7 @@ class _Run:
 
     def _reason(self, outcome: Outcome | None, evaluation: Evaluation | None) -> Reason | None:
         """Why this step makes a checkpoint, if it does: the first that holds."""
-        if outcome in ("completed", "max_seconds"):
+        if outcome not in (None, "preempted"):
             return "last"
         if evaluation and evaluation.improved:
             return "best"
@@ -226,6 +243,7 @@ class _Run:
             moments={name: moment.cpu().numpy() for name, moment in optimizer.moments.items()},
             raw=optimizer.parameters.cpu().numpy() if connectivity.is_constrained(self._network) else None,
             frozen=self._frozen,
+            stopping=self._stopping,
             best=self._best,
             environment=self._environment,
             job=self._job,

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Row, select
 
 from store.clock import instant
 from store.tables import jobs
-from unroll.contract import Best, Divergence, Environment, Job, JobError, Progress, QueuePosition, TrainJob
+from unroll.contract import Best, Divergence, Environment, Job, JobError, Progress, QueuePosition, Stop, TrainJob
 
 
 def places_in_line(tx: Connection) -> dict[str, int]:
@@ -55,6 +55,7 @@ def show(tx: Connection, row: Row[Any], places: dict[str, int] | None = None) ->
         diverged=[Divergence(**one) for one in row.diverged],
         environment=row.environment and Environment(**row.environment),
         stopped=row.stopped,
+        stopped_replicas=[Stop(**one) for one in row.stopped_replicas or []],
         labels=row.labels,
         priority=row.priority,
         created_at=instant(row.created_at),

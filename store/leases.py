@@ -22,7 +22,7 @@ from store.recovery import crashed
 from store.states import move
 from store.tables import checkpoints as checkpoint_rows
 from store.tables import jobs
-from unroll.contract import Divergence, Environment, JobError, Requested, TrainJob
+from unroll.contract import Divergence, Environment, JobError, Requested, Stop, StopReason, TrainJob
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,9 @@ def _rewind(tx: Connection, row: Row[Any], to_step: int) -> None:
     withdrawn = metrics.withdraw(tx, row.id, to_step) + checkpoints.withdraw(tx, row.id, to_step)
     if withdrawn or row.step > to_step:
         diverged = [one for one in row.diverged if one["step"] <= to_step]
-        values = {"step": to_step, "diverged": diverged, **checkpoints.summary(tx, row.id)}
+        stopped = [one for one in row.stopped_replicas or [] if one["step"] <= to_step]
+        values = {"step": to_step, "diverged": diverged, "stopped_replicas": stopped}
+        values |= checkpoints.summary(tx, row.id)
         tx.execute(update(jobs).where(jobs.c.id == row.id).values(values))
         journal.append(tx, row.id, [("rewind", {"to_step": to_step, "attempt": row.attempt})])
 
@@ -147,6 +149,7 @@ class Report:
     loss: list[float | None] | None = None
     steps_per_second: float | None = None
     diverged: Sequence[Divergence] = ()
+    stopped: Sequence[Stop] = ()
 
 
 def report(lease: Lease, what: Report, *, again: bool = False) -> Requested | None:
@@ -172,6 +175,9 @@ def report(lease: Lease, what: Report, *, again: bool = False) -> Requested | No
         changes: dict[str, Any] = {}
         if what.diverged:
             changes["diverged"] = [*row.diverged, *(one.model_dump(mode="json") for one in what.diverged)]
+        if what.stopped:
+            before = row.stopped_replicas or []
+            changes["stopped_replicas"] = [*before, *(one.model_dump(mode="json") for one in what.stopped)]
         if what.checkpoint is not None:
             of_checkpoint, changed = _write_checkpoint(tx, lease, row, what.checkpoint)
             entries += of_checkpoint
@@ -228,7 +234,7 @@ def end(
     status: Literal["succeeded", "failed", "cancelled"],
     *,
     error: JobError | None = None,
-    stopped: Literal["max_seconds"] | None = None,
+    stopped: Literal["max_seconds"] | StopReason | None = None,
 ) -> None:
     """The job is over. Whatever was requested meanwhile comes too late: one end state. Raises LeaseLost."""
     with fenced(lease) as (tx, row):

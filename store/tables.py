@@ -99,6 +99,7 @@ jobs = Table(
     Column("diverged", JSON, nullable=False),
     Column("environment", JSON),
     Column("stopped", String(20)),
+    Column("stopped_replicas", JSON),
     Column("error", JSON),
     Column("created_at", Double, nullable=False),
     Column("queued_at", Double, nullable=False),

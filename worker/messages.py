@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from rnn.events import Checkpoint, Diverged, Done, Environment, Evaluation
+from rnn.events import Checkpoint, Diverged, Done, Environment, Evaluation, Stopped
 from unroll.contract import TrainJob
 
 
@@ -43,7 +43,7 @@ class Steps:
     values: npt.NDArray[np.float64]
 
 
-Item = Steps | Diverged | Evaluation | Checkpoint | Done
+Item = Steps | Diverged | Evaluation | Stopped | Checkpoint | Done
 
 
 @dataclass(frozen=True, slots=True)

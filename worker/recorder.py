@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from rnn.events import Checkpoint, Diverged, Done, Evaluation
+from rnn.events import Checkpoint, Diverged, Done, Evaluation, Stopped
 from store import leases
 from store.checkpoints import NewCheckpoint
 from store.errors import DatabaseUnavailable
 from store.journal import Entry
 from store.leases import Lease, Report
 from store.metrics import Block
-from unroll.contract import Divergence, Requested
+from unroll.contract import Divergence, Requested, Stop
 from worker.messages import Batch, Steps
 
 MAX_BYTES = 128 << 20
@@ -52,6 +52,7 @@ class Recorder:
         self._steps: list[Steps] = []
         self._entries: list[Entry] = []
         self._diverged: list[Divergence] = []
+        self._stopped: list[Stop] = []
         self._loss: list[float | None] | None = None
         self._bytes = 0
         self._began = clock()
@@ -87,6 +88,11 @@ class Recorder:
                     )
                     self._diverged.append(one)
                     self._entries.append(("replica_diverged", one.model_dump(mode="json")))
+                case Stopped():
+                    loss = finite(item.loss)
+                    stop = Stop(replica=item.replica, step=item.step, reason=item.reason, loss=loss)
+                    self._stopped.append(stop)
+                    self._entries.append(("replica_stopped", stop.model_dump(mode="json")))
                 case Checkpoint():
                     self.step = item.step
                     self._bytes += len(item.weights) + len(item.state)
@@ -126,8 +132,9 @@ class Recorder:
             loss=self._loss,
             steps_per_second=self._rate(),
             diverged=tuple(self._diverged),
+            stopped=tuple(self._stopped),
         )
-        self._steps, self._entries, self._diverged = [], [], []
+        self._steps, self._entries, self._diverged, self._stopped = [], [], [], []
         self._closed.append(report)
 
     def _checkpoint(self, new: Checkpoint) -> NewCheckpoint:

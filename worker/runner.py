@@ -13,6 +13,7 @@ from collections.abc import Callable
 from multiprocessing.context import ForkServerContext
 from typing import TypeVar
 
+from rnn.events import Outcome
 from store import leases
 from store.db import Database
 from store.errors import DatabaseUnavailable, LeaseLost
@@ -208,7 +209,7 @@ class Attempt:
     def _declare(self, started: Started) -> None:
         leases.declare(self._lease, Environment(worker=self._runner.worker_id, **started.environment))
 
-    def _finish(self, outcome: str) -> None:
+    def _finish(self, outcome: Outcome) -> None:
         """The child has said all it had to say."""
         lease = self._lease
         self._child.kill()
@@ -216,8 +217,8 @@ class Attempt:
         match outcome:
             case "completed":
                 self._insist(lambda: leases.end(lease, "succeeded"))
-            case "max_seconds":
-                self._insist(lambda: leases.end(lease, "succeeded", stopped="max_seconds"))
+            case "max_seconds" | "early_stopping" | "skill_reached" as stopped:
+                self._insist(lambda: leases.end(lease, "succeeded", stopped=stopped))
             case "all_diverged":
                 self._all_diverged()
             case "preempted" if requested == "cancel":

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from rnn.errors import CheckpointError
-from rnn.events import Checkpoint, Diverged, Done, Evaluation, Event, Metrics
+from rnn.events import Checkpoint, Diverged, Done, Evaluation, Event, Metrics, Stopped
 from unroll.contract import Network
 from worker import failpoints, lifeline
 from worker.messages import Assignment, Batch, Failed, Item, Started, Steps
@@ -104,7 +104,7 @@ def _train(assignment: Assignment, outbox: Outbox, events: Connection, stop: thr
     logged = -LOG_SECONDS
     for event in train(job, assignment.resume, device=device, preempt=preempt):
         outbox.add(event)
-        if isinstance(event, Diverged | Done) or (
+        if isinstance(event, Diverged | Stopped | Done) or (
             isinstance(event, Evaluation) and time.monotonic() - logged >= LOG_SECONDS
         ):
             logged = time.monotonic()
@@ -112,11 +112,14 @@ def _train(assignment: Assignment, outbox: Outbox, events: Connection, stop: thr
     outbox.flush()
 
 
-def _line(event: Diverged | Done | Evaluation) -> str:
+def _line(event: Diverged | Stopped | Done | Evaluation) -> str:
     match event:
         case Diverged():
             cause = f"loss {event.loss:.6g}, gradient norm {event.gradient_norm:.6g}"
             return f"step {event.step}: replica {event.replica} diverged ({cause})"
+        case Stopped():
+            cause = f"{event.reason}, held-out loss {event.loss:.6g}"
+            return f"step {event.step}: replica {event.replica} stopped ({cause})"
         case Evaluation():
             return f"step {event.step}: held-out loss " + " ".join(f"{loss:.6g}" for loss in event.loss)
         case Done():

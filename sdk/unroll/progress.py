@@ -89,12 +89,15 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+_WHY = {"early_stopping": "no improvement any more", "skill_reached": "the skill was reached"}
+
+
 class _Notes:
     """What happened between two looks that a bar cannot show."""
 
     def __init__(self) -> None:
         self._attempt: int | None = None
-        self._diverged = 0
+        self._diverged = self._stopped = 0
 
     def of(self, job: Job) -> Iterator[str]:
         if self._attempt and job.attempt > self._attempt:
@@ -104,6 +107,11 @@ class _Notes:
             norm = "not finite" if one.gradient_norm is None else f"{one.gradient_norm:.3g}"
             yield f"replica {one.replica} diverged at step {one.step} (gradient norm {norm}); the others train on"
         self._diverged = len(job.diverged)
+        for stop in job.stopped_replicas[self._stopped :]:
+            loss = "not finite" if stop.loss is None else f"{stop.loss:.4g}"
+            why = _WHY.get(stop.reason, stop.reason)
+            yield f"replica {stop.replica} stopped at step {stop.step}: {why} (held-out loss {loss})"
+        self._stopped = len(job.stopped_replicas)
 
 
 def _lines() -> Show:

@@ -17,7 +17,7 @@ from store.db import Database
 from store.leases import Report
 from store.settings import Settings
 from tests.integration.store.factories import NETWORK, TENANT, block, checkpoint, new_job
-from unroll.contract import Divergence, Environment, JobError, NewKey, NewModel, Serving
+from unroll.contract import Divergence, Environment, JobError, NewKey, NewModel, Serving, Stop
 
 ASSETS = Path(__file__).parent / "assets"
 SECRET = b"the secret of the frozen databases"
@@ -48,6 +48,7 @@ def fill(db: Database) -> str:
             lease, Report([block(last - 49, last, replicas=2)], checkpoint=saved, step=last, loss=[0.5, None])
         )
     leases.report(lease, Report(diverged=[Divergence(replica=1, step=120, loss=None, gradient_norm=2e9)]))
+    leases.report(lease, Report(stopped=[Stop(replica=0, step=150, reason="early_stopping", loss=0.3)]))
     leases.end(lease, "succeeded", stopped="max_seconds")
     best = jobs.get(db, TENANT, lease.job_id).best
     assert best is not None

@@ -132,6 +132,7 @@ def show_job(job: Job, output: Format) -> None:
             "last checkpoint": job.last_checkpoint,
             "diverged replicas": ", ".join(str(one.replica) for one in job.diverged) or None,
             "stopped by": job.stopped,
+            "stopped replicas": ", ".join(f"{one.replica} at {one.step}" for one in job.stopped_replicas) or None,
             "error": job.error and f"{job.error.message} ({job.error.code})",
             "labels": job.labels or None,
             "created": job.created_at.isoformat(timespec="seconds"),

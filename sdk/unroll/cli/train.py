@@ -39,6 +39,12 @@ def train(  # one argument a flag
     clip: Annotated[float | None, typer.Option(help="Clip gradients to this global norm.")] = None,
     evaluate_every: Annotated[int | None, typer.Option(help="Steps between evaluations.")] = None,
     checkpoint_every: Annotated[int | None, typer.Option(help="Steps between checkpoints.")] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="Stop a replica after so many evaluations without improvement.")
+    ] = None,
+    stop_at_skill: Annotated[
+        float | None, typer.Option(help="Stop a replica at this skill, 1 - held-out loss / baseline loss.")
+    ] = None,
     replicas: Annotated[int | None, typer.Option(help="Networks to train, each with its own seed.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of initial parameters and data.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
@@ -78,6 +84,7 @@ def train(  # one argument a flag
         "training.clip": None if clip is None else {"type": "global_norm", "max_norm": clip},
         "training.evaluate_every": evaluate_every,
         "training.checkpoint_every": checkpoint_every,
+        "training.stop_at_skill": stop_at_skill,
         "replicas": replicas,
         "seed": seed,
         "device": device,
@@ -87,6 +94,7 @@ def train(  # one argument a flag
         "priority": priority,
     }
     _set(config, flags)
+    _set(config, {"training.early_stopping": None if patience is None else {"patience": patience}}, merge=True)
     _set(config, {"labels": pairs(label, "--label") if label else None}, merge=True)
     for field, flag in {"data": "--task", "model": "--hidden or --model", "training": "--steps"}.items():
         if field not in config:
@@ -132,7 +140,7 @@ def _set(config: dict[str, Any], flags: dict[str, Any], *, merge: bool = False) 
             place = place.setdefault(name, {})
             if not isinstance(place, dict):
                 raise typer.BadParameter(f"{name!r} in the file is no object", param_hint="--file")
-        place[last] = {**place.get(last, {}), **value} if merge else value
+        place[last] = {**(place.get(last) or {}), **value} if merge else value
 
 
 def _show_dry_run(client: Client, config: dict[str, Any], output: Format) -> None:

@@ -51,6 +51,8 @@ from unroll.contract.jobs import (
     QueuePosition,
     Requested,
     Series,
+    Stop,
+    StopReason,
     TrainJob,
 )
 from unroll.contract.network import Architecture, Network
@@ -67,6 +69,7 @@ from unroll.contract.training import (
     ClipByValue,
     CosineDecay,
     CrossEntropy,
+    EarlyStopping,
     ExponentialDecay,
     HeldOut,
     Loss,
@@ -111,6 +114,7 @@ __all__ = [
     "Device",
     "Divergence",
     "DryRun",
+    "EarlyStopping",
     "Environment",
     "Event",
     "EventType",
@@ -167,6 +171,8 @@ __all__ = [
     "SpectralRadius",
     "State",
     "StepDecay",
+    "Stop",
+    "StopReason",
     "Task",
     "TaskData",
     "TrainJob",

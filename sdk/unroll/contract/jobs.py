@@ -18,6 +18,7 @@ ENDED: frozenset[JobStatus] = frozenset({"succeeded", "failed", "cancelled"})
 Requested = Literal["cancel", "pause"]
 Device = Literal["auto", "cpu", "cuda"]
 DType = Literal["float32", "float64"]
+StopReason = Literal["early_stopping", "skill_reached"]
 Label = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")]
 """Any text without control characters, which PostgreSQL could not search."""
 
@@ -56,7 +57,7 @@ class Progress(Response):
     step: int
     total: int
     loss: list[float | None] | None = None
-    """The latest training loss of each replica; null for one that diverged."""
+    """The latest training loss of each replica; null for one that diverged or stopped."""
     steps_per_second: float | None = None
     eta_seconds: float | None = None
 
@@ -99,6 +100,16 @@ class Divergence(Response):
     """Null where it is not finite."""
 
 
+class Stop(Response):
+    """A replica that was trained enough; it kept the weights that it had after this step."""
+
+    replica: int
+    step: int
+    reason: StopReason
+    loss: float | None
+    """Its held-out loss; null where it is not finite."""
+
+
 class Environment(Response):
     """What a run's bits depend on besides its configuration."""
 
@@ -138,8 +149,11 @@ class Job(Response):
     last_checkpoint: str | None
     diverged: list[Divergence]
     environment: Environment | None
-    stopped: Literal["max_seconds"] | None
-    """Why a succeeded job ended before its last step."""
+    stopped: Literal["max_seconds"] | StopReason | None
+    """Why a succeeded job ended before its last step; with early stopping or a skill to reach: why the last replica
+    stopped that did."""
+    stopped_replicas: list[Stop] = []
+    """Replicas that stopped before the last step, in that order."""
     labels: dict[str, str]
     priority: int
     created_at: datetime
@@ -167,6 +181,7 @@ EventType = Literal[
     "evaluation",
     "checkpoint",
     "replica_diverged",
+    "replica_stopped",
     "environment_changed",
     "rewind",
     "pause_requested",
@@ -178,8 +193,9 @@ EventType = Literal[
 """
 queued {reason}: submitted, resumed, retried, drained, or the cause of a crash. started {attempt, worker, step}.
 progress {step, total, loss, steps_per_second, eta_seconds}. evaluation {step, loss, best}.
-checkpoint {checkpoint, step, best}. replica_diverged: a Divergence. environment_changed {before, now}.
-rewind {to_step, attempt}: later metrics were withdrawn and will be computed again. interrupted {cause, crashes}.
+checkpoint {checkpoint, step, best}. replica_diverged: a Divergence. replica_stopped: a Stop.
+environment_changed {before, now}. rewind {to_step, attempt}: later metrics were withdrawn and will be computed again.
+interrupted {cause, crashes}.
 end {status, error}: the last event unless the job is retried.
 """
 

@@ -180,6 +180,15 @@ class HeldOut(Request):
     """The set depends on this seed and the task alone."""
 
 
+class EarlyStopping(Request):
+    """A replica stops when its held-out loss has not become lower for a while."""
+
+    patience: Annotated[int, Field(ge=1, le=MAX_STEPS)] = 10
+    """Evaluations in a row without improvement after which it stops."""
+    min_delta: Annotated[float, Field(ge=0, strict=False)] = 0.0
+    """By more than this a loss must be lower to be an improvement."""
+
+
 class Training(Request):
     """One training run."""
 
@@ -209,3 +218,8 @@ class Training(Request):
     """Steps between checkpoints; the last step always has one."""
     log_every: Every = 1
     """Steps between logged metrics."""
+    early_stopping: EarlyStopping | None = None
+    """When a replica stops for want of improvement, keeping its weights from then on; null: never. The job ends early
+    when every replica has stopped or diverged."""
+    stop_at_skill: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """A replica stops at an evaluation with this skill, 1 - held-out loss / baseline loss; null: never."""

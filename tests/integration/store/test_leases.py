@@ -22,7 +22,7 @@ from tests.integration.store.factories import (
     take_over,
     train,
 )
-from unroll.contract import Divergence, Environment, Job, JobError
+from unroll.contract import Divergence, Environment, Job, JobError, Stop
 
 Wish = Callable[[Database, str, str], Job]
 DIED = JobError(code="crashed", message="The trainer died.", log="Killed")
@@ -255,15 +255,22 @@ def test_a_change_of_machine_is_told_and_a_change_of_worker_is_not(db: Database)
     assert jobs.get(db, TENANT, job.id).environment.threads == 2
 
 
-def test_a_divergence_after_the_checkpoint_is_forgotten_by_a_takeover_and_one_before_it_is_not(db: Database):
-    job = submit(db, replicas=2)
+def test_divergences_and_stops_after_the_checkpoint_are_forgotten_by_a_takeover_and_no_earlier_ones(
+    db: Database,
+):
+    job = submit(db, replicas=4)
     lease = claim(db)
     early = Divergence(replica=0, step=4, loss=None, gradient_norm=1e9)
     late = Divergence(replica=1, step=14, loss=None, gradient_norm=None)
+    well = Stop(replica=2, step=10, reason="early_stopping", loss=0.5)
+    better = Stop(replica=3, step=14, reason="skill_reached", loss=0.1)
     leases.report(lease, Report(checkpoint=checkpoint(10, losses=(None, 0.25), replicas=2), diverged=[early], step=10))
     leases.report(lease, Report(diverged=[late], step=14))
-    assert jobs.get(db, TENANT, job.id).diverged == [early, late]
+    leases.report(lease, Report(stopped=[well], step=10))
+    leases.report(lease, Report(stopped=[better], step=14))
+    found = jobs.get(db, TENANT, job.id)
+    assert (found.diverged, found.stopped_replicas) == ([early, late], [well, better])
     take_over(db, lease)
     found = jobs.get(db, TENANT, job.id)
-    assert found.diverged == [early]
+    assert (found.diverged, found.stopped_replicas) == ([early], [well])
     assert (found.best.replica, found.best.loss, found.best.checkpoint) == (1, 0.25, found.last_checkpoint)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rnn.events import Checkpoint, Diverged, Done, Evaluation
+from rnn.events import Checkpoint, Diverged, Done, Evaluation, Stopped
 from store import checkpoints, jobs, journal, leases, metrics
 from store.db import Database
 from store.errors import DatabaseUnavailable, LeaseLost
 from store.leases import Lease
 from tests.servers.worker import TENANT, job
+from unroll.contract import Stop
 from worker.messages import Batch, Steps
 from worker.recorder import MAX_BYTES, Recorder
 
@@ -45,13 +46,22 @@ def test_what_a_child_says_becomes_metrics_events_progress_and_checkpoints(db: D
     recorder = Recorder(lease, 0)
     evaluation = Evaluation(10, np.array([0.5, np.nan]), 0, improved=True)
     recorder.add(Batch(10, (steps(1, 10), Diverged(8, 1, np.inf, np.nan), evaluation, checkpoint(10, 0.5, None))))
-    recorder.add(Batch(13, (steps(11, 12),)))
+    recorder.add(Batch(13, (steps(11, 12), Stopped(12, 0, "skill_reached", 0.25))))
     assert recorder.write() is None
     now = jobs.get(db, TENANT, lease.job_id)
     assert now.progress.step == 13
     assert now.progress.loss == [12.0, 12.0]
     assert logged(db, lease) == list(range(1, 13))
-    assert kinds(db, lease) == ["queued", "started", "replica_diverged", "evaluation", "checkpoint", "progress"]
+    assert kinds(db, lease) == [
+        "queued",
+        "started",
+        "replica_diverged",
+        "evaluation",
+        "checkpoint",
+        "replica_stopped",
+        "progress",
+    ]
+    assert now.stopped_replicas == [Stop(replica=0, step=12, reason="skill_reached", loss=0.25)]
     assert [(one.replica, one.step, one.loss, one.gradient_norm) for one in now.diverged] == [(1, 8, None, None)]
     assert now.best is not None
     assert (now.best.replica, now.best.loss) == (0, 0.5)

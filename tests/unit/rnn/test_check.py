@@ -15,7 +15,7 @@ from rnn import estimate, parameters
 from rnn.check import check
 from rnn.errors import ConfigurationError
 from tests.unit.rnn.jobs import job, network
-from unroll.contract import HeldOut, Network, TrainJob
+from unroll.contract import EarlyStopping, HeldOut, Network, TrainJob
 
 
 def with_model(model: str | Network, **fields: Any) -> TrainJob:
@@ -31,6 +31,12 @@ def with_model(model: str | Network, **fields: Any) -> TrainJob:
         (job(hidden=16_384, replicas=2), "/model/cell/hidden_size", "too_many_parameters"),
         (job(length=100_000, batch_size=65_536), "/training/batch_size", "too_many_activations"),
         (job(length=100_000, held_out=HeldOut(size=65_536)), "/training/held_out/size", "too_many_activations"),
+        (
+            job(steps=400, evaluate_every=100, early_stopping=EarlyStopping(patience=3)),
+            "/training/early_stopping/patience",
+            "contradiction",
+        ),
+        (job(steps=100, evaluate_every=100, stop_at_skill=0.5), "/training/stop_at_skill", "contradiction"),
     ],
 )
 def test_a_job_that_cannot_run_is_refused_with_the_field_named(bad: TrainJob, pointer: str, code: str):
@@ -95,7 +101,7 @@ list(train(big)); print((peak() - before) / estimate.memory_bytes(big))
 def test_what_servers_import_loads_no_torch():
     modules = (
         "tasks parameters estimate check check_network connectivity initialise chunks events errors state inference "
-        "numpy_cells numpy_page noise schedule randomness"
+        "stopping numpy_cells numpy_page noise schedule randomness"
     )
     imports = "import rnn; " + "; ".join(f"import rnn.{name}" for name in modules.split())
     script = f"{imports}; import sys; assert 'torch' not in sys.modules"

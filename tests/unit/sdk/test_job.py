@@ -109,8 +109,13 @@ def test_progress_goes_to_stderr_with_loss_and_time_left(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     diverged = [{"replica": 1, "step": 40, "loss": None, "gradient_norm": 1e9}]
-    states = [progress(1), progress(50) | {"diverged": diverged}, progress(51) | {"attempt": 2, "diverged": diverged}]
-    job = handle(client, server, *states, {"status": "succeeded", **progress(100)})
+    stops = {"stopped_replicas": [{"replica": 0, "step": 50, "reason": "skill_reached", "loss": 0.125}]}
+    states = [
+        progress(1),
+        progress(50) | {"diverged": diverged},
+        progress(51) | {"attempt": 2, "diverged": diverged} | stops,
+    ]
+    job = handle(client, server, *states, {"status": "succeeded", **stops, **progress(100)})
     job.wait(progress=True)
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -118,6 +123,7 @@ def test_progress_goes_to_stderr_with_loss_and_time_left(
     assert "loss 0.0099" in captured.err
     assert captured.err.count("replica 1 diverged at step 40") == 1
     assert captured.err.count("attempt 2") == 1
+    assert captured.err.count("replica 0 stopped at step 50: the skill was reached (held-out loss 0.125)") == 1
 
 
 def test_progress_that_nobody_watches_is_a_line_a_tenth_of_the_way(
