@@ -1,7 +1,8 @@
 """The native CPU kernel: whole sequences of a layer, forward and backward, in C++ behind a plain C interface.
 
     src/kernel.h     the sizes and addresses that the kernel works on
-    src/sequence.h   the passes over time; cells.h, gemm.h, vector.h: what they are made of
+    src/sequence.h   a thread's sequences: sizes, scratch, addresses; the passes over time are in forward.h, backward.h
+                     and gradients.h, and cells.h, gemm.h and vector.h are what they are made of
     src/variant.cpp  compiled once for each instruction set; abi.cpp chooses among them at run time; threads.cpp
     build.py         compiles it; without a C++ compiler the package works all the same, on the workspace engine
     abi.py           loads it                        layer.py  the `Layer` that runs on it

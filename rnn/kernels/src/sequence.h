@@ -134,215 +134,26 @@ template <class T, class Cell> struct Sequence {
         return s;
     }
 
-    void forward(const Piece &piece) {
-        const int64_t r = piece.r;
-        const T *W_xh = of<T>(p.weights.W_xh, r), *W_hh = of<T>(p.weights.W_hh, r);
-        const T *b_x = of<T>(p.weights.b_x, r), *b_h = of<T>(p.weights.b_h, r);
-        clear(bias, Cell::BLOCKS * S);
-        for (int g = 0; g < Cell::GATES; ++g) {
-            pack(hidden, W_xh + g * H * I, 1, I, I, H, W_x + g * I * S);
-            pack(hidden, W_hh + g * H * H, 1, H, H, H, W_h + g * H * S);
-            for (int64_t i = 0; i < H; ++i) {
-                if (b_x) bias[Cell::x_block(g) * S + i] += b_x[g * H + i];
-                if (b_h) bias[Cell::h_block(g) * S + i] += b_h[g * H + i];
-            }
-        }
-        if (O) {
-            const T *W_hy = of<T>(p.weights.W_hy, r);
-            clear(b_y, outputs.columns());
-            std::memcpy(b_y, of<T>(p.weights.b_y, r), O * sizeof(T));
-            if (O <= FEW_OUTPUTS) {
-                clear(W_y, O * S);
-                for (int64_t o = 0; o < O; ++o) std::memcpy(W_y + o * S, W_hy + o * H, H * sizeof(T));
-            } else {
-                pack(outputs, W_hy, 1, H, H, O, W_y);
-            }
-        }
-        for (int64_t i = 0; i < MOST_ROWS; ++i) ones[i] = 1;
-        for (int64_t b = piece.b0; b < piece.b1; b += rows) {
-            const int64_t n = piece.b1 - b < rows ? piece.b1 - b : rows;
-            start_from(r, b, n);
-            for (int64_t t = 0; t < T_; ++t) forward_step(r, t, b, n);
-        }
-    }
+    // forward.h
+    void forward(const Piece &piece);
+    void forward_step(int64_t r, int64_t t, int64_t b, int64_t n);
+    void read_out(const T *h, T *y, int64_t n);
 
-    void forward_step(int64_t r, int64_t t, int64_t b, int64_t n) {
-        const Step<T> s = step(r, t, b, n);
-        const T *noise = p.noise ? row(p.noise, r, t, b, S) : nullptr;
-        for (int block = 0; block < Cell::BLOCKS; ++block) {
-            Segment<T> parts[3];
-            int count = 0;
-            for (int g = 0; g < Cell::GATES; ++g) {
-                if (Cell::x_block(g) == block)
-                    parts[count++] = {row(p.x, r, t, b, p.x_row), p.x_row, W_x + g * I * S, 0, I};
-                if (Cell::h_block(g) == block && (t || starts))
-                    parts[count++] = {s.h_before, S, W_h + g * H * S, 0, H};
-            }
-            if (noise) parts[count++] = {ones, 0, bias + block * S, 0, 1};
-            multiply(hidden, parts, count, n, noise ? noise : bias + block * S, noise ? S : 0, s.a + block * s.block, S);
-        }
-        Cell::forward(s);
-        if (reads(t)) read_out(s.h, output(p.y, r, t, b), n);
-    }
-
-    void read_out(const T *h, T *y, int64_t n) {
-        if (O > FEW_OUTPUTS) {
-            const Segment<T> part{h, S, W_y, 0, H};
-            multiply(outputs, &part, 1, n, b_y, 0, staged, outputs.columns());
-            for (int64_t i = 0; i < n; ++i) std::memcpy(y + i * O, staged + i * outputs.columns(), O * sizeof(T));
-            return;
-        }
-        for (int64_t i = 0; i < n; ++i, h += S)
-            for (int64_t o = 0; o < O; ++o) {
-                Vec<T> dot{};
-                for (int64_t k = 0; k < hidden.columns(); k += lanes<T>) dot += load(h + k) * load(W_y + o * S + k);
-                y[i * O + o] = sum<T>(dot) + b_y[o];
-            }
-    }
-
+    // backward.h; da is the ring's place for dL/da[t]
     T *da(int64_t t) const { return ring + t % (steps + 1) * Cell::BLOCKS * rows * S; }
+    void backward(const Piece &piece, const Tensors &to);
+    void into_state(int64_t r, int64_t t, int64_t b, int64_t n, T *out);
+    void backward_step(int64_t r, int64_t t, int64_t b, int64_t n);
+    void to_start(int64_t r, int64_t b, int64_t n);
 
-    void backward(const Piece &piece, const Tensors &to) {
-        const int64_t r = piece.r;
-        const T *W_xh = of<T>(p.weights.W_xh, r), *W_hh = of<T>(p.weights.W_hh, r);
-        for (int g = 0; g < Cell::GATES; ++g) {
-            pack(hidden, W_hh + g * H * H, H, 1, H, H, W_h_back + g * H * S);
-            if (p.dx) pack(inputs, W_xh + g * H * I, I, 1, H, I, W_x_back + g * H * inputs.columns());
-        }
-        if (O) pack(hidden, of<T>(p.weights.W_hy, r), H, 1, O, H, W_y_back);
-        clear(dW_h, Cell::GATES * H * S);
-        clear(dW_x, Cell::GATES * I * S);
-        clear(db, Cell::BLOCKS * S);
-        clear(dW_y, O * S);
-        clear(db_y, O);
-        for (int64_t b = piece.b0; b < piece.b1; b += rows) {
-            const int64_t n = piece.b1 - b < rows ? piece.b1 - b : rows;
-            start_from(r, b, n);
-            clear(carry, rows * S);
-            clear(dc, rows * S);
-            for (int64_t t = T_ - 1, last = t; t >= 0; --t) {
-                backward_step(r, t, b, n);
-                if (t == 0 || last - t + 1 == steps) {
-                    for (int64_t first = 0; first < n; first += CHUNK_ROWS)
-                        accumulate(r, t, last + 1, b, first, n - first < CHUNK_ROWS ? n - first : CHUNK_ROWS);
-                    last = t - 1;
-                }
-            }
-            if (p.dh_first || p.dc_first) to_start(r, b, n);
-        }
-        write(to);
-    }
-
-    // dL/dh[t] but for what the cell itself carries back, into `out`
-    void into_state(int64_t r, int64_t t, int64_t b, int64_t n, T *out) {
-        Segment<T> parts[Cell::GATES + 1];
-        int count = 0;
-        if (t + 1 < T_)
-            for (int g = 0; g < Cell::GATES; ++g)
-                parts[count++] = {da(t + 1) + Cell::h_block(g) * rows * S, S, W_h_back + g * H * S, 0, H};
-        if (reads(t)) parts[count++] = {output(p.dy, r, t, b), O, W_y_back, 0, O};
-        const T *start = Cell::CARRIES ? carry : nullptr;
-        multiply(hidden, parts, count, n, start, S, out, S);
-        if (p.dh && t >= 0) {
-            const T *from = row(p.dh, r, t, b, p.dh_row);
-            for (int64_t i = 0; i < n; ++i)
-                for (int64_t k = 0; k < H; ++k) out[i * S + k] += from[i * p.dh_row + k];
-        }
-    }
-
-    void backward_step(int64_t r, int64_t t, int64_t b, int64_t n) {
-        Step<T> s = step(r, t, b, n);
-        s.da = da(t);
-        s.dh = Cell::IN_PLACE ? s.da : dh;
-        s.carry = carry;
-        s.dc = dc;
-        into_state(r, t, b, n, s.dh);
-        Cell::backward(s);
-        if (!p.dx) return;
-        Segment<T> parts[Cell::GATES];
-        for (int g = 0; g < Cell::GATES; ++g)
-            parts[g] = {s.da + Cell::x_block(g) * rows * S, S, W_x_back + g * H * inputs.columns(), 0, H};
-        multiply(inputs, parts, Cell::GATES, n, static_cast<const T *>(nullptr), 0, staged, inputs.columns());
-        T *dx = row(p.dx, r, t, b, p.dx_row);
-        for (int64_t i = 0; i < n; ++i) std::memcpy(dx + i * p.dx_row, staged + i * inputs.columns(), I * sizeof(T));
-    }
-
-    // Weight gradients of time steps t0 … t1-1, n rows from `first` of the block that begins at sequence b.
-    void accumulate(int64_t r, int64_t t0, int64_t t1, int64_t b, int64_t first, int64_t n) {
-        Segment<T> parts[MOST_SEGMENTS] = {};
-        for (int g = 0; g < Cell::GATES; ++g) {
-            int count = 0;
-            for (int64_t t = t0; t < t1; ++t)
-                if (t || starts)
-                    parts[count++] = {da(t) + (Cell::h_block(g) * rows + first) * S, S,
-                                      t ? h(r, t - 1, b + first) : h_before + first * S, S, n};
-            if (count) multiply_transposed(hidden, parts, count, H, dW_h + g * H * S, S);
-            count = 0;
-            for (int64_t t = t0; t < t1; ++t)
-                parts[count++] = {row(p.x, r, t, b + first, p.x_row), p.x_row,
-                                  da(t) + (Cell::x_block(g) * rows + first) * S, S, n};
-            multiply_transposed(hidden, parts, count, I, dW_x + g * I * S, S);
-        }
-        for (int block = 0; block < Cell::BLOCKS; ++block)
-            for (int64_t t = t0; t < t1; ++t) add_rows(da(t) + (block * rows + first) * S, n, db + block * S);
-        if (!reads(t1 - 1)) return;
-        if (t0 < p.first_output) t0 = p.first_output;
-        int count = 0;
-        for (int64_t t = t0; t < t1; ++t)
-            parts[count++] = {output(p.dy, r, t, b + first), O, h(r, t, b + first), S, n};
-        multiply_transposed(hidden, parts, count, O, dW_y, S);
-        for (int64_t t = t0; t < t1; ++t) {
-            const T *dy = output(p.dy, r, t, b + first);
-            for (int64_t i = 0; i < n; ++i)
-                for (int64_t o = 0; o < O; ++o) db_y[o] += dy[i * O + o];
-        }
-    }
-
-    void add_rows(const T *from, int64_t n, T *to) const {
-        for (int64_t k = 0; k < hidden.columns(); k += lanes<T>) {
-            Vec<T> total = load(to + k);
-            for (int64_t i = 0; i < n; ++i) total += load(from + i * S + k);
-            store(to + k, total);
-        }
-    }
-
-    void to_start(int64_t r, int64_t b, int64_t n) {
-        into_state(r, -1, b, n, dh);
-        if (Cell::POTENTIALS) times_slope(p.activation, rates, n * S, dh), add(dc, n * S, dh);
-        const int64_t at = (r * B + b) * S;
-        if (Cell::POTENTIALS) {
-            std::memcpy(static_cast<T *>(p.dc_first) + at, dh, n * S * sizeof(T));
-            return;
-        }
-        std::memcpy(static_cast<T *>(p.dh_first) + at, dh, n * S * sizeof(T));
-        if (p.dc_first) std::memcpy(static_cast<T *>(p.dc_first) + at, dc, n * S * sizeof(T));
-    }
-
-    static void add(const T *from, int64_t n, T *to) {
-        for (int64_t i = 0; i < n; ++i) to[i] += from[i];
-    }
-
-    void put(const Tensor &to, int64_t M, int64_t N, const T *from, int64_t m_stride, int64_t n_stride) const {
-        T *out = static_cast<T *>(to.data);
-        if (!out) return;
-        for (int64_t m = 0; m < M; ++m)
-            for (int64_t n = 0; n < N; ++n) out[m * N + n] = from[m * m_stride + n * n_stride];
-    }
-
+    // gradients.h
+    void accumulate(int64_t r, int64_t t0, int64_t t1, int64_t b, int64_t first, int64_t n);
+    void add_rows(const T *from, int64_t n, T *to) const;
+    void put(const Tensor &to, int64_t M, int64_t N, const T *from, int64_t m_stride, int64_t n_stride) const;
     static Tensor gate(const Tensor &to, int64_t offset) {
         return {to.data ? static_cast<T *>(to.data) + offset : nullptr, 0};
     }
-
-    void write(const Tensors &to) const {
-        for (int g = 0; g < Cell::GATES; ++g) {
-            put(gate(to.W_hh, g * H * H), H, H, dW_h + g * H * S, S, 1);
-            put(gate(to.W_xh, g * H * I), H, I, dW_x + g * I * S, 1, S);
-            put(gate(to.b_x, g * H), 1, H, db + Cell::x_block(g) * S, 0, 1);
-            put(gate(to.b_h, g * H), 1, H, db + Cell::h_block(g) * S, 0, 1);
-        }
-        put(to.W_hy, O, H, dW_y, S, 1);
-        put(to.b_y, 1, O, db_y, 0, 1);
-    }
+    void write(const Tensors &to) const;
 };
 
 }  // namespace VARIANT

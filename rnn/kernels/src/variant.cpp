@@ -1,5 +1,6 @@
 // Compiled once for each instruction set, with -DVARIANT=portable, avx2 or avx512.
-#include "sequence.h"
+#include "backward.h"
+#include "forward.h"
 
 namespace unroll {
 namespace VARIANT {

@@ -1,0 +1,78 @@
+// The forward pass of one thread's sequences: products and pointwise steps in order of time, and the readout.
+#pragma once
+#include "sequence.h"
+
+namespace unroll {
+namespace VARIANT {
+
+template <class T, class Cell>
+inline void Sequence<T, Cell>::forward(const Piece &piece) {
+    const int64_t r = piece.r;
+    const T *W_xh = of<T>(p.weights.W_xh, r), *W_hh = of<T>(p.weights.W_hh, r);
+    const T *b_x = of<T>(p.weights.b_x, r), *b_h = of<T>(p.weights.b_h, r);
+    clear(bias, Cell::BLOCKS * S);
+    for (int g = 0; g < Cell::GATES; ++g) {
+        pack(hidden, W_xh + g * H * I, 1, I, I, H, W_x + g * I * S);
+        pack(hidden, W_hh + g * H * H, 1, H, H, H, W_h + g * H * S);
+        for (int64_t i = 0; i < H; ++i) {
+            if (b_x) bias[Cell::x_block(g) * S + i] += b_x[g * H + i];
+            if (b_h) bias[Cell::h_block(g) * S + i] += b_h[g * H + i];
+        }
+    }
+    if (O) {
+        const T *W_hy = of<T>(p.weights.W_hy, r);
+        clear(b_y, outputs.columns());
+        std::memcpy(b_y, of<T>(p.weights.b_y, r), O * sizeof(T));
+        if (O <= FEW_OUTPUTS) {
+            clear(W_y, O * S);
+            for (int64_t o = 0; o < O; ++o) std::memcpy(W_y + o * S, W_hy + o * H, H * sizeof(T));
+        } else {
+            pack(outputs, W_hy, 1, H, H, O, W_y);
+        }
+    }
+    for (int64_t i = 0; i < MOST_ROWS; ++i) ones[i] = 1;
+    for (int64_t b = piece.b0; b < piece.b1; b += rows) {
+        const int64_t n = piece.b1 - b < rows ? piece.b1 - b : rows;
+        start_from(r, b, n);
+        for (int64_t t = 0; t < T_; ++t) forward_step(r, t, b, n);
+    }
+}
+
+template <class T, class Cell>
+inline void Sequence<T, Cell>::forward_step(int64_t r, int64_t t, int64_t b, int64_t n) {
+    const Step<T> s = step(r, t, b, n);
+    const T *noise = p.noise ? row(p.noise, r, t, b, S) : nullptr;
+    for (int block = 0; block < Cell::BLOCKS; ++block) {
+        Segment<T> parts[3];
+        int count = 0;
+        for (int g = 0; g < Cell::GATES; ++g) {
+            if (Cell::x_block(g) == block)
+                parts[count++] = {row(p.x, r, t, b, p.x_row), p.x_row, W_x + g * I * S, 0, I};
+            if (Cell::h_block(g) == block && (t || starts))
+                parts[count++] = {s.h_before, S, W_h + g * H * S, 0, H};
+        }
+        if (noise) parts[count++] = {ones, 0, bias + block * S, 0, 1};
+        multiply(hidden, parts, count, n, noise ? noise : bias + block * S, noise ? S : 0, s.a + block * s.block, S);
+    }
+    Cell::forward(s);
+    if (reads(t)) read_out(s.h, output(p.y, r, t, b), n);
+}
+
+template <class T, class Cell>
+inline void Sequence<T, Cell>::read_out(const T *h, T *y, int64_t n) {
+    if (O > FEW_OUTPUTS) {
+        const Segment<T> part{h, S, W_y, 0, H};
+        multiply(outputs, &part, 1, n, b_y, 0, staged, outputs.columns());
+        for (int64_t i = 0; i < n; ++i) std::memcpy(y + i * O, staged + i * outputs.columns(), O * sizeof(T));
+        return;
+    }
+    for (int64_t i = 0; i < n; ++i, h += S)
+        for (int64_t o = 0; o < O; ++o) {
+            Vec<T> dot{};
+            for (int64_t k = 0; k < hidden.columns(); k += lanes<T>) dot += load(h + k) * load(W_y + o * S + k);
+            y[i * O + o] = sum<T>(dot) + b_y[o];
+        }
+}
+
+}  // namespace VARIANT
+}  // namespace unroll
