@@ -39,7 +39,9 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """Its port; 0: a free one."""
     device: Literal["cpu", "cuda"] = "cpu"
-    """What this worker trains on."""
+    """What this worker trains on: cpu, or cuda, of which it uses the first device it sees (CUDA_VISIBLE_DEVICES)."""
+    tf32: bool = False
+    """On a GPU: round the factors of float32 products to 10 bits (TensorFloat-32). Faster, other bits."""
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     """Threads of one trainer. Resuming is bit for bit only with the same number."""
     workers: Annotated[int, Field(ge=1, le=256)] = 1

@@ -129,7 +129,7 @@ def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Settings]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say at the end, where it is read, that the web pages were not looked at."""
+    """Say at the end, where it is read, that web pages were not looked at, or that no GPU was used."""
     skipped = terminalreporter.getreports("skipped")
     missing = [report for report in skipped if report.nodeid.startswith("tests/browser/")]
     if missing:
@@ -137,4 +137,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.line(
             f"{len(missing)} of them: there is no Chromium on this machine. Install one (Debian and Ubuntu: apt-get "
             "install chromium), or name one in CHROMIUM. Where CI=true they fail instead."
+        )
+    without_gpu = [report for report in skipped if report.nodeid.startswith("tests/cuda/")]
+    if without_gpu:
+        terminalreporter.section("the tests on a GPU DID NOT RUN", sep="!", yellow=True, bold=True)
+        terminalreporter.line(
+            f"{len(without_gpu)} of them: torch sees no CUDA device on this machine. What can be tested of that code "
+            "without one, tests/unit/rnn/test_graphs.py and tests/oracles/test_cudnn.py test."
         )

@@ -25,6 +25,8 @@ class Assignment:
     """Its step; 0 from the start."""
     device: Literal["cpu", "cuda"]
     threads: int
+    tf32: bool = False
+    """On a GPU: let products of float32 round their factors."""
 
 
 @dataclass(frozen=True, slots=True)

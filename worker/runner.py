@@ -145,7 +145,16 @@ class Attempt:
         step = point.step if point else 0
         resume = (point.weights, point.state) if point else None
         self._child.assign(
-            Assignment(lease.job_id, lease.attempt, lease.config, resume, step, settings.device, settings.threads)
+            Assignment(
+                lease.job_id,
+                lease.attempt,
+                lease.config,
+                resume,
+                step,
+                settings.device,
+                settings.threads,
+                settings.tf32,
+            )
         )
         self._recorder = Recorder(lease, step)
         self._supervise()

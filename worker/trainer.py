@@ -82,13 +82,16 @@ def _listen(control: Connection, stop: threading.Event) -> None:
 def _train(assignment: Assignment, outbox: Outbox, events: Connection, stop: threading.Event) -> None:
     import torch
 
+    from rnn import cuda
     from rnn.environment import describe
     from rnn.train import train
 
     torch.set_num_threads(assignment.threads)
-    job, device = assignment.job, assignment.device
+    job, device, tf32 = assignment.job, assignment.device, assignment.tf32
+    if device == "cuda":
+        cuda.prepare(tf32=tf32)  # before anything starts CUDA, as `describe` does
     network = job.model if isinstance(job.model, Network) else None  # rnn.train refuses anything else
-    environment = describe(device, network, job.dtype)
+    environment = describe(device, network, job.dtype, job.replicas, tf32=tf32)
     _log(f"{assignment.job_id}, attempt {assignment.attempt}, from step {assignment.step}: {environment}")
     events.send(Started(environment))
     fault = failpoints.armed(job.name)
@@ -102,7 +105,7 @@ def _train(assignment: Assignment, outbox: Outbox, events: Connection, stop: thr
         return stop.is_set()
 
     logged = -LOG_SECONDS
-    for event in train(job, assignment.resume, device=device, preempt=preempt):
+    for event in train(job, assignment.resume, device=device, tf32=tf32, preempt=preempt):
         outbox.add(event)
         if isinstance(event, Diverged | Stopped | Done) or (
             isinstance(event, Evaluation) and time.monotonic() - logged >= LOG_SECONDS
