@@ -1,7 +1,8 @@
 """Checkpoints and the content-addressed blobs behind them.
 
-Weights are kept for good; the optimiser's state, which only resuming needs, for the latest two checkpoints of a job
-(two, so that a torn one leaves another). Content is cut into chunks and filed under its SHA-256, checked at every read.
+Weights are kept for the newest checkpoints of a job, as many as it asks for, its best one and those that a model pins
+(`prune`); the optimiser's state, which only resuming needs, for the latest two, so that a torn one leaves another.
+Content is cut into chunks and filed under its SHA-256, checked at every read.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from store.db import Database, db_now
 from store.errors import NotFound, TornBlob
 from store.ids import new_id
 from store.paging import page
-from store.tables import blob_chunks, blobs, checkpoints, jobs
+from store.tables import blob_chunks, blobs, checkpoints, jobs, models
 from unroll.contract import Certificate, Checkpoint, Page
 
 CHUNK_BYTES = 1 << 20
@@ -89,21 +90,50 @@ def withdraw(tx: Connection, job_id: str, after_step: int) -> int:
     ).rowcount
 
 
+def prune(tx: Connection, job_id: str, newest: int) -> int:
+    """Delete checkpoints that are neither of the `newest`, nor the best, nor pinned by a model; how many.
+
+    Training may go back to either of the checkpoints that it can resume from, and what is best then must still be
+    there: so the best of those up to each of them is kept as well. One that is being pinned right now is left alone.
+    """
+    rows = _in_order(tx, job_id)
+    kept = {row.id for row in rows[-newest:]}
+    for end, row in enumerate(rows, 1):
+        if row.state_sha256 is not None or end == len(rows):
+            kept |= {row.id, *(best.id for best in _best(rows[:end]))}
+    surplus = [row.id for row in rows if row.id not in kept]
+    if not surplus:
+        return 0
+    # The rows are locked first and pins looked up after it, so that none that a model serves at this moment is taken.
+    locked = select(checkpoints.c.id).where(checkpoints.c.id.in_(surplus)).with_for_update(skip_locked=True)
+    free = tx.execute(locked).scalars().all()
+    pinned = select(models.c.id).where(models.c.pinned_checkpoint == checkpoints.c.id)
+    return tx.execute(delete(checkpoints).where(checkpoints.c.id.in_(free), ~pinned.exists())).rowcount
+
+
 def summary(tx: Connection, job_id: str) -> dict[str, Any]:
     """The job row's columns on its best and last checkpoint, from the checkpoints there are."""
-    rows = tx.execute(
-        select(checkpoints.c.id, checkpoints.c.losses, checkpoints.c.best_replica)
-        .where(checkpoints.c.job_id == job_id)
-        .order_by(checkpoints.c.step)
-    ).all()
-    rated = [(row.losses[row.best_replica], row) for row in rows if row.best_replica is not None]
-    best = min(rated, key=lambda pair: pair[0], default=None)
+    rows = _in_order(tx, job_id)
+    best = next(iter(_best(rows)), None)
     return {
         "last_checkpoint": rows[-1].id if rows else None,
-        "best_checkpoint": best and best[1].id,
-        "best_replica": best and best[1].best_replica,
-        "best_loss": best and best[0],
+        "best_checkpoint": best and best.id,
+        "best_replica": best and best.best_replica,
+        "best_loss": best and best.losses[best.best_replica],
     }
+
+
+def _in_order(tx: Connection, job_id: str) -> Sequence[Row[Any]]:
+    """A job's checkpoints by step, as far as choosing among them needs it."""
+    columns = checkpoints.c.id, checkpoints.c.losses, checkpoints.c.best_replica, checkpoints.c.state_sha256
+    query: Select[Any] = select(*columns).where(checkpoints.c.job_id == job_id).order_by(checkpoints.c.step)
+    return tx.execute(query).all()
+
+
+def _best(rows: Sequence[Row[Any]]) -> Sequence[Row[Any]]:
+    """The best of them, the first of equals; none where none was evaluated."""
+    rated = [row for row in rows if row.best_replica is not None]
+    return [min(rated, key=lambda row: row.losses[row.best_replica])] if rated else []
 
 
 def _put(tx: Connection, content: bytes) -> str:

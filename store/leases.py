@@ -209,6 +209,8 @@ def _write_checkpoint(
         "crashes": 0,
         "lease_expires": db_now() + lease.seconds,
     }
+    if lease.config.training.keep_checkpoints is not None:
+        checkpoints.prune(tx, lease.job_id, lease.config.training.keep_checkpoints)
     best = False
     if new.losses is not None and new.best_replica is not None:
         loss = new.losses[new.best_replica]

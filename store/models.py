@@ -101,9 +101,12 @@ def pin(db: Database, tenant: str, name: str, serving: Serving) -> Model:
             raise InvalidRequest("This checkpoint was not evaluated; name a replica.", pointer="/replica")
         if replica >= found.replicas:
             raise InvalidRequest(f"The checkpoint has replicas 0 to {found.replicas - 1}.", pointer="/replica")
-        tx.execute(
-            update(models).where(models.c.id == row.id).values(pinned_checkpoint=found.id, pinned_replica=replica)
-        )
+        values = {"pinned_checkpoint": found.id, "pinned_replica": replica}
+        try:
+            with tx.begin_nested():
+                tx.execute(update(models).where(models.c.id == row.id).values(values))
+        except IntegrityError:  # deleted at this moment
+            raise InvalidRequest(f"There is no checkpoint {serving.checkpoint}.", pointer="/checkpoint") from None
         return _show(tx, _get(tx, tenant, name))
 
 

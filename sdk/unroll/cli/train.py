@@ -45,6 +45,9 @@ def train(  # one argument a flag
     stop_at_skill: Annotated[
         float | None, typer.Option(help="Stop a replica at this skill, 1 - held-out loss / baseline loss.")
     ] = None,
+    keep_checkpoints: Annotated[
+        int | None, typer.Option(help="Keep so many of the newest checkpoints, besides the best.")
+    ] = None,
     replicas: Annotated[int | None, typer.Option(help="Networks to train, each with its own seed.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of initial parameters and data.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
@@ -85,6 +88,7 @@ def train(  # one argument a flag
         "training.evaluate_every": evaluate_every,
         "training.checkpoint_every": checkpoint_every,
         "training.stop_at_skill": stop_at_skill,
+        "training.keep_checkpoints": keep_checkpoints,
         "replicas": replicas,
         "seed": seed,
         "device": device,

@@ -216,6 +216,8 @@ class Training(Request):
     """Steps between evaluations; the last step always has one. The best so far makes a checkpoint."""
     checkpoint_every: Every = 500
     """Steps between checkpoints; the last step always has one."""
+    keep_checkpoints: Annotated[int, Field(ge=1, le=MAX_STEPS)] | None = 20
+    """So many of the newest checkpoints are kept, besides the best one and those that a model serves; null: all."""
     log_every: Every = 1
     """Steps between logged metrics."""
     early_stopping: EarlyStopping | None = None

@@ -42,7 +42,7 @@ def test_equal_content_is_stored_once(db: Database):
     assert count(db, "blob_chunks") == 3 + 1
 
 
-def test_resume_state_is_kept_for_the_latest_two_checkpoints_and_weights_for_all(db: Database):
+def test_resume_state_is_kept_for_the_latest_two_checkpoints_and_weights_for_more(db: Database):
     job = submit(db)
     lease = claim(db)
     for step in (10, 20, 30, 40):

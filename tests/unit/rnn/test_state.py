@@ -123,7 +123,16 @@ def test_a_checkpoint_of_another_run_is_refused_by_what_differs(change: dict[str
 
 def test_a_checkpoint_may_be_resumed_with_another_schedule_and_other_labels():
     saved = checkpoint()
-    more = job(replicas=2, steps=99, evaluate_every=3, log_every=2, name="longer", labels={"a": "b"}, priority=3)
+    more = job(
+        replicas=2,
+        steps=99,
+        evaluate_every=3,
+        log_every=2,
+        keep_checkpoints=3,
+        name="longer",
+        labels={"a": "b"},
+        priority=3,
+    )
     weights, state = restore(more, saved.weights, saved.state)
     assert state.step == 2
     assert weights.replicas == 2

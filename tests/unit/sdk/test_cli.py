@@ -55,7 +55,7 @@ FLAGS = ["--task", "integrate_noise", "--hidden", "10", "--steps", "100"]
 def test_flags_make_a_job_and_its_end_is_shown(server: ScriptedServer) -> None:
     server.script = Service(DONE)
     more = ["-p", "length=30", "--lr", "0.01", "--replicas", "8", "--seed", "3", "--label", "lab=noise", "--clip", "1"]
-    more += ["--patience", "5", "--stop-at-skill", "0.9"]
+    more += ["--patience", "5", "--stop-at-skill", "0.9", "--keep-checkpoints", "5"]
     ended = unroll(server, "train", *FLAGS, *more, "--name", "sum", "-o", "json")
     assert ended.returncode == 0, ended.stderr
     assert json.loads(ended.stdout)["status"] == "succeeded"
@@ -71,6 +71,7 @@ def test_flags_make_a_job_and_its_end_is_shown(server: ScriptedServer) -> None:
             "clip": {"type": "global_norm", "max_norm": 1.0},
             "early_stopping": {"patience": 5},
             "stop_at_skill": 0.9,
+            "keep_checkpoints": 5,
         },
         "replicas": 8,
         "seed": 3,
