@@ -52,6 +52,7 @@ constraints: $(VENV)/.dev ## write the versions installed in .venv to constraint
 
 bench: $(VENV)/.dev ## measure the promises, side by side with their peers; prints ratios
 	@set -e; for script in $(BENCHES:%=bench/%.py); do echo "== $$script"; $(BIN)/python "$$script"; done
+	@echo "== bench/gpu.py"; $(BIN)/python bench/gpu.py || [ $$? -eq 3 ] # 3: there is no GPU, and it said so
 
 clean: ## remove caches and build outputs; .venv and data stay
 	rm -rf build dist sdk/dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

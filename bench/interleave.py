@@ -85,15 +85,20 @@ def seconds(step: Step, repeats: int = 1) -> float:
     return (clock() - started) / repeats
 
 
-def take_turns(methods: Mapping[str, Step], rounds: int, at_least: float = 0.1) -> dict[str, Times]:
+def take_turns(
+    methods: Mapping[str, Step],
+    rounds: int,
+    at_least: float = 0.1,
+    measure: Callable[[Step, int], float] = seconds,
+) -> dict[str, Times]:
     """Mean seconds of a call, [rounds]; a turn repeats its calls until they take `at_least` so many seconds."""
     for step in methods.values():
         step()
-    repeats = {name: max(1, int(at_least / min(seconds(step) for _ in range(2)))) for name, step in methods.items()}
+    repeats = {name: max(1, int(at_least / min(measure(step, 1) for _ in range(2)))) for name, step in methods.items()}
     times = {name: np.empty(rounds) for name in methods}
     for k in range(rounds):
         for name, step in methods.items():
-            times[name][k] = seconds(step, repeats[name])
+            times[name][k] = measure(step, repeats[name])
     return times
 
 
