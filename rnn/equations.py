@@ -181,13 +181,15 @@ def used(xp: ModuleType, network: Network, raw: dict[str, Any], replica: int = 0
     H, symmetry = network.cell.hidden_size, network.connectivity.symmetry
     sign_H, read_H = connectivity.signs(network), connectivity.read_units(network)
     tensors = dict(raw)
+    # Which connections exist is counted through, from an encoder's layers on to its decoder's.
+    recurrent = [full for full in raw if full.endswith(".W_hh")]
     for full, tensor in raw.items():
-        place, _, name = full.rpartition(".")
+        name = full.rpartition(".")[2]
         if name == "W_hh":
             V = tensor.reshape(-1, H, H)
             if symmetry != "none":
                 V = (V + V.swapaxes(1, 2)) / 2 if symmetry == "symmetric" else (V - V.swapaxes(1, 2)) / 2
-            allowed = connectivity.mask(network, int(place.rpartition(".")[2]), replica)
+            allowed = connectivity.mask(network, recurrent.index(full), replica)
             V = V if allowed is None else V * xp.asarray(allowed)
             if sign_H is not None:
                 V = V * xp.where(V.real < 0, -1, 1) * xp.asarray(sign_H)
