@@ -1,10 +1,10 @@
 """One training step on a GPU beside PyTorch's own: `python bench/gpu.py [--json FILE] [--markdown]`.
 
 Forward, MSE, backward and Adam. Every side takes turns within one process, timed by CUDA events; a figure is the median
-of the paired ratios peer / ours (above 1: ours is faster) with its quartiles. Ours: `cudnn` and `workspace`, both as CUDA
-graphs, and `eager`, the workspace without its graph. Ours also asks after every step whether a replica diverged, which
-waits for the GPU; the peers never wait. Peers: PyTorch's modules on cuDNN; the same recorded as one graph; and for what
-cuDNN cannot do (masks, leaks with noise, many networks at once) what people write instead.
+of the paired ratios peer / ours (above 1: ours is faster) with its quartiles. Ours: `cudnn` and `workspace`, both as
+CUDA graphs, and `eager`, the workspace without its graph. Ours also asks after every step whether a replica diverged,
+which waits for the GPU; the peers never wait. Peers: PyTorch's modules on cuDNN; the same recorded as one graph; and
+for what cuDNN cannot do (masks, leaks with noise, many networks at once) what people write instead.
 
 Without a GPU it says so and leaves with code 3. `--device cpu --small` runs all of it on a CPU in a few seconds, to see
 that the script works; those figures mean nothing.
