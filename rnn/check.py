@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from rnn import parameters, stopping, tasks
+from rnn.check_data import check_data
 from rnn.check_network import check_network
 from rnn.errors import ConfigurationError
-from unroll.contract import Network, TrainJob
+from unroll.contract import Network, Training, TrainJob
 from unroll.contract.limits import MAX_ACTIVATIONS, MAX_PARAMETERS
 
 
@@ -20,11 +21,7 @@ def check(job: TrainJob) -> None:
     network = job.model
     check_network(network)
     task = tasks.resolve(job.data)
-    for field, width in (("input_size", task.input_size), ("output_size", task.output_size)):
-        if getattr(network, field) != width:
-            detail = f"task {task.name} needs {field} {width}, not {getattr(network, field)}"
-            raise ConfigurationError(f"/model/{field}", "width_mismatch", detail)
-
+    check_data(network, job.training.loss, task)
     _check_training(job, task)
     total = job.replicas * parameters.count(network)
     if total > MAX_PARAMETERS:
@@ -37,17 +34,18 @@ def check(job: TrainJob) -> None:
     # What a step keeps for its backward pass, in each layer and gate; held-out sequences are evaluated a few at a time.
     hidden, data = network.cell.hidden_size, max(network.input_size, network.output_size)
     kept = hidden * network.num_layers * len(parameters.gates(network.cell))
-    window = job.training.bptt.window or task.time_steps
-    for pointer, size, steps, wide in (
+    steps = task.steps(network.architecture)
+    window = job.training.bptt.window or steps
+    for pointer, size, long, wide in (
         ("/training/batch_size", job.training.batch_size * job.replicas, window, kept),
-        ("/training/batch_size", job.training.batch_size * job.replicas, task.time_steps, data),
-        ("/training/held_out/size", job.training.held_out.size, task.time_steps, data),
-        ("/replicas", job.replicas, task.time_steps, kept),
+        ("/training/batch_size", job.training.batch_size * job.replicas, steps, data),
+        ("/training/held_out/size", job.training.held_out.size, steps, data),
+        ("/replicas", job.replicas, steps, kept),
     ):
-        values = size * steps * wide
+        values = size * long * wide
         if values > MAX_ACTIVATIONS:
             detail = (
-                f"{size:,} sequences of {steps:,} steps and width {wide:,} are {values:,} values, "
+                f"{size:,} sequences of {long:,} steps and width {wide:,} are {values:,} values, "
                 f"more than {MAX_ACTIVATIONS:,}"
             )
             raise ConfigurationError(pointer, "too_many_activations", detail)
@@ -56,20 +54,23 @@ def check(job: TrainJob) -> None:
 def _check_training(job: TrainJob, task: tasks.SequenceTask) -> None:
     stopping.check(job)
     training = job.training
-    window = training.bptt.window
-    if window is not None and window > task.time_steps:
-        detail = f"a window of {window} steps is longer than the sequences, {task.time_steps}"
+    network, window = job.model, training.bptt.window
+    assert isinstance(network, Network)  # noqa: S101 - checked before
+    steps = task.steps(network.architecture)
+    if window is not None and window > steps:
+        detail = f"a window of {window} steps is longer than the sequences, {steps}"
         raise ConfigurationError("/training/bptt/window", "contradiction", detail)
-    if training.regularisation.omega and isinstance(job.model, Network):
-        _check_omega(job.model)
-    if training.loss.type not in task.losses:
-        detail = f"targets of {task.name} are for {' or '.join(task.losses)}, not for {training.loss.type}"
-        raise ConfigurationError("/training/loss/type", "contradiction", detail)
-    if (
-        training.regularisation.orthogonality
-        and isinstance(job.model, Network)
-        and job.model.cell.type == "feedforward"
-    ):
+    if training.regularisation.omega:
+        _check_omega(network)
+    if network.architecture == "encoder_decoder":
+        _check_encoder_decoder(training)
+    elif training.teacher_forcing != 1:
+        detail = f"only the decoder of an encoder_decoder reads targets, not a {network.architecture} network"
+        raise ConfigurationError("/training/teacher_forcing", "contradiction", detail)
+    if training.regularisation.activity and task.shortest is not None:
+        detail = "the penalty on activity would count the padding of shorter sequences"
+        raise ConfigurationError("/training/regularisation/activity", "not_available", detail)
+    if training.regularisation.orthogonality and network.cell.type == "feedforward":
         detail = "a feed-forward cell has no recurrent weights"
         raise ConfigurationError("/training/regularisation/orthogonality", "contradiction", detail)
 
@@ -81,3 +82,13 @@ def _check_omega(network: Network) -> None:
     if cell in ("lstm", "gru"):
         detail = f"omega is about gradients that W_hh carries from step to step; those of {cell} also pass its gates"
         raise ConfigurationError(pointer, "contradiction", detail)
+
+
+def _check_encoder_decoder(training: Training) -> None:
+    if training.bptt.window is not None:
+        detail = "a window would cut the decoder off from what the encoder has read"
+        raise ConfigurationError("/training/bptt/window", "contradiction", detail)
+    for name in ("activity", "omega"):
+        if getattr(training.regularisation, name):
+            detail = f"{name} is not available for an encoder_decoder"
+            raise ConfigurationError(f"/training/regularisation/{name}", "not_available", detail)

@@ -21,6 +21,15 @@ def check_network(network: Network) -> None:
     if cell.type == "feedforward" and network.initialisation.type != "uniform":
         detail = "a feed-forward cell has no recurrent weights to initialise"
         raise ConfigurationError("/model/initialisation", "contradiction", detail)
+    if network.feedback != "identity" and network.architecture != "encoder_decoder":
+        detail = f"only the decoder of an encoder_decoder reads its outputs, not a {network.architecture} network"
+        raise ConfigurationError("/model/feedback", "contradiction", detail)
+    if network.vocabulary_size is not None and isinstance(cell, LeakyCell) and cell.noise.input:
+        detail = "inputs are tokens, which are whole numbers: there is nothing to add noise to"
+        raise ConfigurationError("/model/cell/noise/input", "contradiction", detail)
+    if cell.type == "feedforward" and network.architecture in {"one_to_many", "encoder_decoder"}:
+        detail = f"a feed-forward cell remembers nothing, and {network.architecture} needs what came before"
+        raise ConfigurationError("/model/architecture", "contradiction", detail)
     _check_connectivity(network)
     _check_initialisation(network)
 

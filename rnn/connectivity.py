@@ -99,8 +99,9 @@ def certificate(
     H = network.cell.hidden_size
     sign_H, read_H, frozen_HH = signs(network), read_units(network), frozen_weights(network)
     layers = []
-    for n in range(network.num_layers):
-        W_RGHH = tensors[f"layers.{n}.W_hh"]
+    names = [name for name in tensors if name.endswith(".W_hh")]
+    for n, name in enumerate(names):
+        W_RGHH = tensors[name]
         W_RGHH = W_RGHH.reshape(len(W_RGHH), -1, H, H).astype(np.float64)
         bad = np.zeros(W_RGHH.shape, bool)
         for r in range(len(W_RGHH)):
@@ -119,7 +120,7 @@ def certificate(
             rows = np.divide(W_RGHH.sum(3), total, out=np.zeros_like(total), where=total > 0)
             balance = rows.mean((1, 2)).tolist()
         violations = bad.sum((1, 2, 3))
-        if read_H is not None and n == network.num_layers - 1:
+        if read_H is not None and name == names[-1]:
             violations += (tensors["readout.W_hy"][:, :, ~read_H] != 0).sum((1, 2))
         radius = spectral_radius(W_RGHH).tolist() if W_RGHH.size * H <= _LARGEST else None
         layers.append(LayerCertificate(violations=violations.tolist(), spectral_radius=radius, balance=balance))

@@ -46,7 +46,7 @@ def memory_bytes(job: TrainJob) -> int:
     """
     network, training = _network(job), job.training
     task = tasks.resolve(job.data)
-    R, T, B, N = job.replicas, task.time_steps, training.batch_size, training.held_out.size
+    R, T, B, N = job.replicas, task.steps(network.architecture), training.batch_size, training.held_out.size
     I, H, O, L = network.input_size, network.cell.hidden_size, network.output_size, network.num_layers  # noqa: E741
     P = parameters.count(network)
     moments = len(moment_names(training.optimizer))
@@ -74,7 +74,7 @@ def seconds(job: TrainJob) -> float:
     """Training time on one CPU core, evaluations included; good to a factor of about three."""
     network, training = _network(job), job.training
     task = tasks.resolve(job.data)
-    R, T, B = job.replicas, task.time_steps, training.batch_size
+    R, T, B = job.replicas, task.steps(network.architecture), training.batch_size
     I, H, O, L = network.input_size, network.cell.hidden_size, network.output_size, network.num_layers  # noqa: E741
     gates = len(parameters.gates(network.cell))
     products = H * gates * (L * H + I + (L - 1) * H) + H * O

@@ -9,47 +9,63 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from rnn.bptt import BPTT
+from rnn import engine, tasks
 from rnn.chunks import chunk_size
 from rnn.graphs import Passes
-from unroll.contract import Loss, Network
+from unroll.contract import Network, Training
+
+Array = npt.NDArray[Any]
 
 
 class HeldOutLoss:
-    """The loss of R networks on inputs [T, N, I] and targets [T, N, O]."""
+    """The loss of R networks on a task's held-out sequences."""
 
-    def __init__(
-        self,
-        network: Network,
-        parameters_RP: Tensor,
-        x_TNI: npt.NDArray[Any],
-        target_TNO: npt.NDArray[Any],
-        loss: Loss | None = None,
-    ) -> None:
-        T, N, _ = x_TNI.shape
-        self._size = size = chunk_size(len(parameters_RP), T, N, network.cell.hidden_size)
-        self._engine = BPTT(network, parameters_RP, None, T, size, loss, weighted=N % size > 0)
+    def __init__(self, network: Network, training: Training, task: tasks.SequenceTask, parameters_RP: Tensor) -> None:
+        loss = training.loss
+        found = tasks.held_out(task, network, loss, training.held_out)
+        N = training.held_out.size
+        steps = task.steps(network.architecture)
+        self._size = size = chunk_size(len(parameters_RP), steps, N, network.cell.hidden_size)
+        counts = tasks.weighted(task, loss) or N % size > 0
+        self._engine = engine.for_evaluation(network, training, task, parameters_RP, size, counts=counts)
         self._forward = Passes(self._engine, parameters_RP.device, trains=False).forward
+        memory = self._engine.memory
+        weight_RTB = found.weight_RTB
+        if counts and weight_RTB is None:
+            weight_RTB = np.ones(found.target_RTBO.shape[:3], np.float32)
+            if network.architecture == "many_to_one":
+                weight_RTB[:, :-1] = 0.0
         # All chunks are of one size; the last one is filled up with sequences that do not count.
-        missing = -N % size
-        self._x_TNI, self._target_TNO = (
-            torch.from_numpy(np.pad(array, ((0, 0), (0, missing), (0, 0)))).to(parameters_RP)
-            for array in (x_TNI, target_TNO)
-        )
-        self._sequences = N
+        self._copies = [
+            (tensor, axis, torch.from_numpy(padded(array[0], -N % size, axis)).to(tensor))
+            for tensor, array, axis in (
+                (memory.x_RTBI, found.x_RTBI, 1),
+                (memory.target_RTBO, found.target_RTBO, 1),
+                (memory.weight_RTB, weight_RTB, 1),
+                (memory.length_RB, found.length_RB, 0),
+            )
+            if tensor is not None and array is not None
+        ]
+        self._chunks = -(-N // size)
 
     def __call__(self) -> npt.NDArray[np.float64]:
         """Losses [R] of the parameters as they are now."""
-        engine, N, size = self._engine, self._sequences, self._size
-        total_R = torch.zeros_like(engine.loss_R, dtype=torch.float64)
-        for start in range(0, N, size):
-            valid = min(size, N - start)
-            engine.x_RTBI.copy_(self._x_TNI[:, start : start + size])
-            engine.target_RTBO.copy_(self._target_TNO[:, start : start + size])
-            if engine.readout.weight_RTB is not None:
-                weight_RTB = torch.zeros_like(engine.readout.weight_RTB)
-                weight_RTB[:, :, :valid] = 1.0
-                engine.readout.weigh(weight_RTB)
+        loss_R = self._engine.loss_R
+        total_R = torch.zeros_like(loss_R, dtype=torch.float64)
+        counted_R = torch.zeros_like(total_R)
+        for chunk in range(self._chunks):
+            for memory, axis, every in self._copies:
+                memory.copy_(every.narrow(axis, chunk * self._size, self._size))
             self._forward()
-            total_R.add_(engine.loss_R, alpha=valid / N)
-        return total_R.cpu().numpy()
+            # A mean of means, each as heavy as what it is of.
+            elements_R = self._engine.scale_R.double().reciprocal()
+            total_R.addcmul_(loss_R.double(), elements_R)
+            counted_R.add_(elements_R)
+        return (total_R / counted_R).cpu().numpy()
+
+
+def padded(array: Array, missing: int, axis: int) -> Array:
+    """`array` with that many more along an axis: zeros, and of lengths ones."""
+    widths = [(0, 0)] * array.ndim
+    widths[axis] = (0, missing)
+    return np.pad(array, widths, constant_values=1 if array.dtype == np.int64 else 0)

@@ -44,6 +44,8 @@ class LayerSpec:
     """Whether `noise_RTBA` is added to the pre-activations."""
     profiled: bool = False
     """Whether `state_gradients` will be asked for."""
+    handed_on: bool = False
+    """Whether another layer goes on from `states`, and `d_states` gives their gradient."""
 
 
 class Transport(NamedTuple):
@@ -76,11 +78,19 @@ class Layer(ABC):
     """The state before the first step, each [R, B, H], zeros at first: h, and c of an LSTM."""
     d_initial: dict[str, Tensor]
     """The gradient with respect to it, after `backward`, where the spec says `carried`."""
+    d_states: dict[str, Tensor]
+    """The loss's gradient with respect to those of `states` that h_RTBH is not, each [R, T, B, H], to be filled before
+    `backward` where the spec says `handed_on`."""
 
     @property
     @abstractmethod
+    def states(self) -> dict[str, Tensor]:
+        """The state after each step, [R, T, B, H] each, after `forward` and before `backward`. May be strided."""
+
+    @property
     def final(self) -> dict[str, Tensor]:
         """The state after the last step, after `forward` and before `backward`."""
+        return {name: trajectory_RTBH[:, -1] for name, trajectory_RTBH in self.states.items()}
 
     @abstractmethod
     def forward(self) -> None:
@@ -131,6 +141,7 @@ class WorkspaceLayer(Layer):
         self.h_RTBH = self._h_RTBH[:, 1:]
         self.initial = {"h": self.h_TRBH[0]}
         self.d_initial = {}
+        self.d_states = {}
         self.noise_RTBA = zeros(R, T, B, A) if spec.noisy else None
         # Whether what recurs into the first step may be other than zeros; if not, that GEMM is left out.
         self.from_start = spec.carried

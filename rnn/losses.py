@@ -24,6 +24,48 @@ from unroll.contract import Loss
 Call = Callable[[Tensor, Tensor, Tensor], None]
 
 
+class MeanLoss:
+    """The loss of outputs [R, T, B, O], and its derivative with respect to them.
+
+    With `weighted` each step of each sequence counts as often as `weight_RTB` says (0 leaves it out, whatever its
+    output is), and the mean is over the sum of weights, or over the sequences that have any.
+    """
+
+    def __init__(self, loss: Loss, y_RTBO: Tensor, *, weighted: bool = False) -> None:
+        self._loss, self._derivative = loss, derivative_in_place(loss)
+        R, T, B, O = y_RTBO.shape  # noqa: E741
+        self.target_RTBO = torch.zeros_like(y_RTBO)
+        self.weight_RTB = y_RTBO.new_ones(R, T, B) if weighted else None
+        self.loss_R = y_RTBO.new_zeros(R)
+        self._elements = elements(loss, T, B, O)
+        self.scale_R = y_RTBO.new_full((R,), 1.0 / self._elements)
+        """One over the elements that a replica's loss is a mean of."""
+        self._cost_RTBO = torch.zeros_like(y_RTBO)
+
+    def weigh(self) -> None:
+        """Set `scale_R` from the weights."""
+        assert self.weight_RTB is not None  # noqa: S101 - made with `weighted`
+        torch.reciprocal(counted(self._loss, self.weight_RTB, self._elements), out=self.scale_R)
+
+    def derive_in_place(self, y_RTBO: Tensor) -> None:
+        """Turn y into the derivative of each element's cost (not yet times `scale_R`), and set `loss_R`."""
+        self._derivative(y_RTBO, self.target_RTBO, self._cost_RTBO)
+        if self.weight_RTB is not None:
+            weight = self.weight_RTB.unsqueeze(-1)
+            left_out = weight == 0
+            for tensor in (y_RTBO, self._cost_RTBO):
+                tensor.mul_(weight).masked_fill_(left_out, 0.0)
+        torch.sum(self._cost_RTBO.view(len(self.loss_R), -1), 1, out=self.loss_R)
+        self.loss_R.mul_(self.scale_R)
+
+
+def counted(loss: Loss, weight_RTB: Tensor, elements: int) -> Tensor:
+    """How many elements the mean is over, [R], where `elements` is their number if every weight is one."""
+    if loss.type == "mse" and loss.over == "sequences":
+        return (weight_RTB != 0).any(1).sum(1).to(weight_RTB)
+    return weight_RTB.flatten(1).mean(1).mul_(elements)
+
+
 def elements(loss: Loss, time_steps: int, sequences: int, outputs: int) -> int:
     """How many elements the mean is over, where all steps are valid."""
     if loss.type == "mse" and loss.over == "sequences":

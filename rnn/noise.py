@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rnn.memory import Memory
 from rnn.randomness import Purpose, Stream
 from unroll.contract import LeakyCell, Network, Noise
 
@@ -31,15 +32,16 @@ def none() -> Noise:
 class TrainingNoise:
     """Adds to the inputs, and overwrites the noise of pre-activations and outputs, all [R, T, B, …]."""
 
-    def __init__(self, network: Network, seed: int, inputs: Array, filled: list[Array]) -> None:
-        """`filled` has the memory for each layer's noise, and then the output's, where the network has such noise."""
+    def __init__(self, network: Network, seed: int, memory: Memory[Array]) -> None:
+        """`memory` has arrays for each layer's noise and the output's where the network has such noise."""
         cell, noise = network.cell, of(network)
-        self._streams = [Stream(seed, Purpose.NOISE, r) for r in range(len(inputs))] if noise != Noise() else []
-        self._x, self._input = inputs, noise.input
+        replicas = len(memory.x_RTBI)
+        self._streams = [Stream(seed, Purpose.NOISE, r) for r in range(replicas)] if noise != Noise() else []
+        self._x, self._input = memory.x_RTBI, noise.input
         scale = noise.recurrent * np.sqrt(2 * np.asarray(cell.tau) / cell.dt) if isinstance(cell, LeakyCell) else 0.0
-        layers = filled[: network.num_layers] if noise.recurrent else []
-        self._filled = [(array, scale) for array in layers]
-        self._filled += [(array, np.asarray(noise.output)) for array in filled[len(layers) :]]
+        self._filled = [(array, scale) for array in memory.noise_RTBH]
+        if memory.noise_RTBO is not None:
+            self._filled.append((memory.noise_RTBO, np.asarray(noise.output)))
 
     def draw(self, step: int) -> None:
         """For the batch of `step`, after it has been filled in."""

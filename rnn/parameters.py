@@ -7,7 +7,8 @@ tensors are views of it. Names and order are those of checkpoints:
     readout.W_hy [R,O,H]   readout.b_y [R,O]
 
 A is H for rate cells, 4H for an LSTM (gates i, f, g, o), 3H for a GRU (r, z, n). Layer n > 0 has I = H. A learned time
-constant is layers.0.tau, [R,1] or [R,H], a trainable initial state layers.0.h0 [R,H] (and c0).
+constant is layers.0.tau, [R,1] or [R,H], a trainable initial state layers.0.h0 [R,H] (and c0). With a vocabulary the
+first tensor is embedding.E [R,V,I]. After the layers of an encoder come those of its decoder, decoder.0.W_xh [R,A,O] ….
 """
 
 from __future__ import annotations
@@ -45,9 +46,13 @@ class Slot:
 def layout(network: Network) -> tuple[Slot, ...]:
     """The tensors of one replica, in the order of memory."""
     shapes: dict[str, tuple[int, ...]] = {}
-    for n in range(network.num_layers):
-        width = network.cell.hidden_size if n else network.input_size
-        shapes |= {f"layers.{n}.{name}": shape for name, shape in _layer_shapes(network, width).items()}
+    if network.vocabulary_size is not None:
+        shapes["embedding.E"] = (network.vocabulary_size, network.input_size)
+    for place in places(network):
+        width = network.cell.hidden_size
+        if place.endswith(".0"):
+            width = network.input_size if place.startswith("layers") else network.output_size
+        shapes |= {f"{place}.{name}": shape for name, shape in _layer_shapes(network, place, width).items()}
     shapes["readout.W_hy"] = (network.output_size, network.cell.hidden_size)
     shapes["readout.b_y"] = (network.output_size,)
     slots, start = [], 0
@@ -57,7 +62,13 @@ def layout(network: Network) -> tuple[Slot, ...]:
     return tuple(slots)
 
 
-def _layer_shapes(network: Network, width: int) -> dict[str, tuple[int, ...]]:
+def places(network: Network) -> tuple[str, ...]:
+    """Where recurrent layers are: layers.0 and so on, and of an encoder_decoder then decoder.0 and so on."""
+    stacks = ("layers", "decoder") if network.architecture == "encoder_decoder" else ("layers",)
+    return tuple(f"{stack}.{n}" for stack in stacks for n in range(network.num_layers))
+
+
+def _layer_shapes(network: Network, place: str, width: int) -> dict[str, tuple[int, ...]]:
     cell, h = network.cell, network.cell.hidden_size
     a = len(gates(cell)) * h
     shapes: dict[str, tuple[int, ...]] = {"W_xh": (a, width)}
@@ -69,7 +80,7 @@ def _layer_shapes(network: Network, width: int) -> dict[str, tuple[int, ...]]:
             shapes["b_h"] = (a,)
     if cell.type == "leaky" and cell.learn_tau != "no":
         shapes["tau"] = (h if cell.learn_tau == "per_unit" else 1,)
-    if network.h0 == "trainable":
+    if network.h0 == "trainable" and place.startswith("layers"):
         shapes |= {f"{name}0": (h,) for name in state_names(cell)}
     return shapes
 
@@ -98,7 +109,8 @@ def views(flat_RP: Array, network: Network) -> dict[str, Array]:
 def initialise(network: Network, seed: int, replicas: int, dtype: DType = "float32") -> npt.NDArray[Any]:
     """Parameters [R, P], constraints applied: W_hh as `network.initialisation` says, what else is drawn ±1/sqrt(H).
 
-    That is what PyTorch's nn.RNN and nn.Linear(H, O) start from. Trainable initial states start from zero, time
+    That is what PyTorch's nn.RNN and nn.Linear(H, O) start from; embeddings start from N(0, 1), as its nn.Embedding.
+    Trainable initial states start from zero, time
     constants from the configured ones, an LSTM's forget gate with its additional bias.
 
     Row r depends only on (network, seed, r). Drawn in float64 and rounded, so both dtypes start from the same point.
@@ -113,7 +125,9 @@ def initialise(network: Network, seed: int, replicas: int, dtype: DType = "float
             values = generator.uniform(-bound, bound, slot.shape)
             place, _, name = slot.name.rpartition(".")
             if name == "W_hh":
-                values = initial.recurrent(network, values, generator, int(place.removeprefix("layers.")), r)
+                values = initial.recurrent(network, values, generator, places(network).index(place), r)
+            elif name == "E":
+                values = generator.standard_normal(slot.shape)
             elif slot.name == "readout.W_hy" and read_H is not None:
                 values = values * read_H
             else:

@@ -30,6 +30,7 @@ class Purpose(IntEnum):
     HELD_OUT = 3
     NOISE = 4
     CONNECTIVITY = 5
+    TEACHER_FORCING = 6
 
 
 class Stream:

@@ -10,16 +10,15 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from rnn import losses
 from rnn.kernels.layer import NativeLayer
+from rnn.losses import MeanLoss
 from unroll.contract import Loss
 
 
 class Readout:
     """Reads h [R, T, B, H], a layer's memory, and fills dh, of the same shape.
 
-    With `last_only` (many_to_one) outputs and loss are of the last step alone. With `weighted` each step of each
-    sequence counts as often as `weigh` says; 0 leaves it out, whatever its output is.
+    With `last_only` (many_to_one) outputs and loss are of the last step alone.
     """
 
     def __init__(
@@ -43,43 +42,26 @@ class Readout:
             return tensor if stacked else tensor.squeeze(0)
 
         self._product = torch.bmm if stacked else torch.mm
-        self._loss, self._last_only = loss, last_only
+        self._last_only = last_only
         self._own = weights, gradients
         self._by_layer = False
         self._w = {name: matrices(w) for name, w in weights.items()}
         self._g = {name: matrices(g) for name, g in (gradients or {}).items()}
         first = T - 1 if last_only else 0
-        self.target_RTBO = zeros(R, T, B, O)
-        self.loss_R = zeros(R)
         self.y_RTBO = zeros(R, T - first, B, O)
         """After `forward` the derivative of the loss, not the output."""
-        self.weight_RTB = zeros(R, T, B).fill_(1.0) if weighted else None
+        self.mean = MeanLoss(loss, self.y_RTBO, weighted=weighted)
+        self.target_RTBO = zeros(R, T, B, O) if last_only else self.mean.target_RTBO
+        self.loss_R = self.mean.loss_R
         self.noise_RTBO = zeros(R, T, B, O) if noisy else None
-        self._derivative = losses.derivative_in_place(loss)
-        self._elements = losses.elements(loss, T - first, B, O)
-        self.scale_R = zeros(R).fill_(1.0 / self._elements)
-        """One over the elements that a replica's loss is a mean of."""
-        self._scale = matrices(self.scale_R.view(R, 1, 1))
+        self._scale = matrices(self.mean.scale_R.view(R, 1, 1))
         self._read = slice(first, T)
         self._h = matrices(h_RTBH[:, first:].flatten(1, 2))
-        self._target_RTBO = self.target_RTBO[:, first:]
-        self._cost_RTBO = zeros(R, T - first, B, O)
         self._y = matrices(self.y_RTBO.view(R, -1, O))
         self._dh_RTBH = dh_RTBH
         if gradients is not None and dh_RTBH is not None:
             self._dh = matrices(dh_RTBH[:, first:].flatten(1, 2))
             self._dW_hy = torch.zeros_like(self._w["W_hy"], memory_format=torch.contiguous_format)
-
-    def weigh(self, weight_RTB: Tensor) -> None:
-        """Set how much each step counts; the mean is then over the sum of weights (or the sequences that have any)."""
-        assert self.weight_RTB is not None  # noqa: S101 - made with `weighted`
-        self.weight_RTB.copy_(weight_RTB)
-        read_RTB = self.weight_RTB[:, self._read]
-        if self._loss.type == "mse" and self._loss.over == "sequences":
-            self.scale_R.copy_((read_RTB != 0).any(1).sum(1))
-        else:
-            torch.mean(read_RTB.flatten(1), 1, out=self.scale_R).mul_(self._elements)
-        self.scale_R.reciprocal_()
 
     def leave_to(self, layer: NativeLayer) -> None:
         """Have the layer read itself out and take dL/dy, while its states are in the cache; the loss stays here."""
@@ -98,14 +80,9 @@ class Readout:
     def forward(self) -> None:
         """Set `loss_R`."""
         y = self.outputs()
-        self._derivative(y, self._target_RTBO, self._cost_RTBO)
-        if self.weight_RTB is not None:
-            weight = self.weight_RTB[:, self._read].unsqueeze(-1)
-            left_out = weight == 0
-            for tensor in (y, self._cost_RTBO):
-                tensor.mul_(weight).masked_fill_(left_out, 0.0)
-        torch.sum(self._cost_RTBO.view(len(self.loss_R), -1), 1, out=self.loss_R)
-        self.loss_R.mul_(self.scale_R)
+        if self._last_only:
+            self.mean.target_RTBO.copy_(self.target_RTBO[:, self._read])
+        self.mean.derive_in_place(y)
 
     def leave_out(self) -> None:
         """Instead of `forward`: have `backward` pass on that the loss does not depend on these steps."""

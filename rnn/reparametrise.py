@@ -63,12 +63,12 @@ class Constraints:
         self._layers: list[tuple[str, Tensor | None]] = []
         self._direction: dict[str, Tensor] = {}
         self._raw_views, self._used_views = (parameters.views(flat, network) for flat in (raw_RP, self.used))
-        for n in range(network.num_layers if "layers.0.W_hh" in self._raw_views else 0):
+        for n, name in enumerate(name for name in self._raw_views if name.endswith(".W_hh")):
             masks = [connectivity.mask(network, n, r) for r in range(R)]
             allowed = None
             if masks[0] is not None:
                 allowed = torch.as_tensor(np.stack([m for m in masks if m is not None])).to(raw_RP).view(R, 1, H, H)
-            self._layers.append((f"layers.{n}.W_hh", allowed))
+            self._layers.append((name, allowed))
         if self._constrained:
             self.apply()
 

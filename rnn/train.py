@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
-from rnn import connectivity, cuda, environment, parameters, reparametrise, state, stopping, tasks
-from rnn.bptt import BPTT
+from rnn import connectivity, cuda, engine, environment, parameters, reparametrise, state, stopping, tasks
 from rnn.check import check
 from rnn.evaluate import HeldOutLoss
 from rnn.events import Checkpoint, Diverged, Done, Evaluation, Event, Metrics, Outcome, Reason, Stopped
@@ -26,7 +26,7 @@ from rnn.optimizers import Optimizer, clip
 from rnn.regularise import WeightPenalty
 from rnn.reparametrise import Constraints
 from rnn.schedule import learning_rate
-from rnn.truncated import TruncatedBPTT
+from rnn.teacher_forcing import TeacherForcing
 from unroll.contract import Adam, Network, Regularisation, TaskData, Training, TrainJob, VanillaCell
 
 
@@ -95,27 +95,19 @@ class _Run:
         self._penalty = None
         if training.regularisation != Regularisation():
             self._penalty = WeightPenalty(network, training.regularisation, parameters_RP, self._gradients_RP)
-        shape = task.time_steps, training.batch_size
-        flat, window = (parameters_RP, self._gradients_RP), training.bptt.window
-        activity, omega = training.regularisation.activity, training.regularisation.omega
-        self._bptt = (
-            BPTT(network, *flat, *shape, training.loss, noisy=True, activity=activity, omega=omega)
-            if window is None
-            else TruncatedBPTT(
-                network, *flat, *shape, training.loss, noisy=True, window=window, activity=activity, omega=omega
-            )
-        )
-        self._held_out_loss = HeldOutLoss(network, parameters_RP, *task.held_out(training.held_out), training.loss)
-        self._passes = Passes(self._bptt, device)
+        self._engine = engine.for_training(network, training, task, parameters_RP, self._gradients_RP)
+        self._held_out_loss = HeldOutLoss(network, training, task, parameters_RP)
+        self._passes = Passes(self._engine, device)
         if self._passes.failure is not None:
             self._environment |= {"engine": f"{self._environment['engine']}, without its graph"}
-        # On CPU these are the engine's own memory; on a GPU they are pinned and copied at every step.
-        self._host = self._bptt.filled
+        # On CPU this is the engine's own memory; on a GPU it is pinned and copied at every step.
+        self._host = memory = self._engine.memory
         if device.type != "cpu":
-            self._host = [torch.empty(i.shape, dtype=i.dtype, pin_memory=True) for i in self._host]
-        arrays = [h.numpy() for h in self._host]
-        self._batches = tasks.Batches(task, job.seed, *arrays[:2])
-        self._noise = TrainingNoise(network, job.seed, arrays[0], arrays[2:])
+            self._host = memory.map(lambda m: torch.empty(m.shape, dtype=m.dtype, pin_memory=True))
+        arrays = self._host.map(Tensor.numpy)
+        self._batches = tasks.Batches(task, network, training.loss, job.seed, arrays)
+        self._noise = TrainingNoise(network, job.seed, arrays)
+        self._forcing = TeacherForcing(training.teacher_forcing, job.seed, arrays)
 
     def events(self, preempt: Callable[[], bool]) -> Iterator[Event]:
         training, total = self._training, self._training.steps
@@ -129,7 +121,7 @@ class _Run:
         while True:
             self._step = step = self._step + 1
             resting = self._resting()
-            with self._bptt.threads():
+            with self._engine.threads():
                 metrics = self._gradients(step)
                 for value_R in metrics.values():
                     value_R[resting] = np.nan
@@ -172,11 +164,12 @@ class _Run:
 
     def _gradients(self, step: int) -> dict[str, npt.NDArray[np.float64]]:
         """Metrics [R] at batch `step`, loss and global gradient norm among them; the gradients are clipped after it."""
-        engine = self._bptt
+        engine = self._engine
         self._batches.fill(step)
         self._noise.draw(step)
+        self._forcing.draw(step)
         if engine.x_RTBI.is_cuda:
-            for memory, host in zip(engine.filled, self._host, strict=True):
+            for memory, host in zip(engine.memory.all(), self._host.all(), strict=True):
                 memory.copy_(host, non_blocking=True)
         self._passes.forward()
         rows = {"loss": engine.loss_R}

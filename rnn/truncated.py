@@ -16,11 +16,12 @@ from torch import Tensor
 from rnn import losses, noise
 from rnn.bptt import BPTT
 from rnn.kernels import Engine
+from rnn.memory import Memory
 from unroll.contract import MSE, Loss, Network
 
 
 class TruncatedBPTT:
-    """What `rnn.bptt.BPTT` is, with a window: fill `filled`, call `forward`, `backward`, read `loss_R` and gradients.
+    """What `rnn.bptt.BPTT` is, with a window: fill `memory`, call `forward`, `backward`, read `loss_R` and gradients.
 
     `forward` does all the work, as each window's gradients must be taken before its memory is used again.
     """
@@ -35,46 +36,56 @@ class TruncatedBPTT:
         loss: Loss | None = None,
         *,
         window: int,
+        weighted: bool = False,
         noisy: bool = False,
         activity: float = 0.0,
         omega: float = 0.0,
         engine: Engine = "auto",
     ) -> None:
-        loss = loss or MSE()
+        self._loss = loss = loss or MSE()
         R, T, B, O = len(parameters_RP), time_steps, batch_size, network.output_size  # noqa: E741
         zeros = partial(torch.zeros, dtype=parameters_RP.dtype, device=parameters_RP.device)
-        self.x_RTBI, self.target_RTBO = zeros(R, T, B, network.input_size), zeros(R, T, B, O)
         self.loss_R, self.penalty_R = zeros(R), zeros(R)
         self._penalised = activity > 0
         self._total_RP, self._gradients_RP = torch.zeros_like(gradients_RP), gradients_RP
-        self._last_only = network.architecture == "many_to_one"
+        self._last_only = network.architecture == "many_to_one" and not weighted
+        self._elements = losses.elements(loss, 1 if self._last_only else T, B, O)
         kinds = noise.of(network) if noisy else noise.none()
-        self.filled = [self.x_RTBI, self.target_RTBO]
-        if kinds.recurrent:
-            self.filled += [zeros(R, T, B, network.cell.hidden_size) for _ in range(network.num_layers)]
-        if kinds.output:
-            self.filled.append(zeros(R, T, B, O))
-        engines: dict[int, BPTT] = {}
+        input_steps = 1 if network.architecture == "one_to_many" else T
+        self.memory = Memory(
+            zeros(R, input_steps, B, 1 if network.vocabulary_size else network.input_size),
+            zeros(R, T, B, O),
+            zeros(R, T, B).fill_(1.0) if weighted else None,
+            noise_RTBH=tuple(
+                zeros(R, T, B, network.cell.hidden_size) for _ in range(network.num_layers if kinds.recurrent else 0)
+            ),
+            noise_RTBO=zeros(R, T, B, O) if kinds.output else None,
+        )
+        self.x_RTBI, self.target_RTBO = self.memory.x_RTBI, self.memory.target_RTBO
+        engines: dict[tuple[int, int], BPTT] = {}
         self._windows: list[tuple[BPTT, slice]] = []
         for start in range(0, T, window):
             steps = min(window, T - start)
-            if steps not in engines:
-                engines[steps] = BPTT(
+            inputs = max(0, min(steps, input_steps - start))
+            if (steps, inputs) not in engines:
+                engines[steps, inputs] = engine_of_window = BPTT(
                     network,
                     parameters_RP,
                     gradients_RP,
                     steps,
                     B,
                     loss,
+                    input_steps=inputs,
+                    weighted=weighted,
                     noisy=noisy,
                     carried=True,
                     activity=activity * steps / T,  # a window's share of the mean over all steps
                     omega=omega,
                     engine=engine,
                 )
-                elements = losses.elements(loss, 1 if self._last_only else T, B, O)
-                engines[steps].readout.scale_R.fill_(1.0 / elements)
-            self._windows.append((engines[steps], slice(start, start + steps)))
+                engine_of_window.weighs = False
+                engine_of_window.readout.mean.scale_R.fill_(1.0 / self._elements)
+            self._windows.append((engines[steps, inputs], slice(start, start + steps)))
         # A window's last state, kept while its memory is used again.
         self._state = [
             {name: torch.zeros_like(state) for name, state in layer.initial.items()}
@@ -86,10 +97,14 @@ class TruncatedBPTT:
         self.loss_R.zero_()
         self.penalty_R.zero_()
         self._total_RP.zero_()
+        weight_RTB = self.memory.weight_RTB
+        scale_R = None if weight_RTB is None else 1.0 / losses.counted(self._loss, weight_RTB, self._elements)
         for n, (engine, part) in enumerate(self._windows):
-            for whole, memory in zip(self.filled, engine.filled, strict=True):
+            for whole, memory in zip(self.memory.all(), engine.memory.all(), strict=True):
                 memory.copy_(whole[:, part])
-            engine.continuing = n > 0
+            if scale_R is not None:
+                engine.readout.mean.scale_R.copy_(scale_R)
+            engine.stack.continuing = n > 0
             if n > 0:
                 self._set_states(engine)
             unread = self._last_only and n < len(self._windows) - 1

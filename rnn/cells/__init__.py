@@ -30,6 +30,9 @@ def make_layer(cell: Cell, spec: LayerSpec, engine: Engine = "auto") -> Layer:
     dtype: DType = "float64" if W_xh.dtype == torch.float64 else "float32"
     if engine == "auto":
         engine = chosen(cell, dtype, W_xh.device.type, len(W_xh), noisy=spec.noisy)
+    if spec.handed_on and kernels.keeps_other_state(cell) and (spec.gradients is not None or engine == "cudnn"):
+        # The kernel takes gradients of h alone, not of a state that h is not; cuDNN does not even give that.
+        engine = "workspace"
     if engine == "native":
         return NativeLayer(spec, cell)
     if engine == "cudnn":

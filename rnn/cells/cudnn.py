@@ -58,13 +58,18 @@ class CuDNNLayer(Layer):
         names = ("h", "c") if cell.type == "lstm" else ("h",)
         self.initial = {name: zeros(1, B, H) for name in names}
         self._last = {name: zeros(1, B, H) for name in names}
-        self.d_initial = {}
+        self.d_initial, self.d_states = {}, {}
         # What autograd has to keep from `forward` to `backward`: the output, and what to differentiate it by.
         self._given: Tensor | None = None
         self._sources: dict[str, Tensor] = {}
         if self._trains:
             self.dh_RTBH = zeros(1, T, B, H)
             self.d_initial = {name: zeros(1, B, H) for name in names}
+
+    @property
+    def states(self) -> dict[str, Tensor]:
+        """Of h alone; an LSTM's c is known after the last step only."""
+        return {"h": self.h_RTBH}
 
     @property
     def final(self) -> dict[str, Tensor]:

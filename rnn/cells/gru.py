@@ -71,9 +71,9 @@ class GRULayer(WorkspaceLayer):
                 self._backward_steps.append(self.accumulate(before, d[..., : 3 * H], W))
 
     @property
-    def final(self) -> dict[str, Tensor]:
-        """h[T]."""
-        return {"h": self.h_TRBH[self.T]}
+    def states(self) -> dict[str, Tensor]:
+        """Of h alone."""
+        return {"h": self.h_RTBH}
 
     def set_bias(self, bias: Tensor) -> None:
         """b_x alone: b_h stands beside the recurrent product."""

@@ -75,6 +75,10 @@ class LeakyLayer(WorkspaceLayer):
         self._da_TRBH, self._da_RTBH = self.both_orders(T, H)
         dh = [self.matrices(self._dh_TRBH[t]) for t in range(T)]
         da = [self.matrices(self._da_TRBH[t]) for t in range(T)]
+        handed_on = spec.handed_on and not self._rates
+        d_states_TRBH = self.zeros(T if handed_on else 0, R, B, H)
+        if handed_on:
+            self.d_states = {"h": d_states_TRBH.transpose(0, 1)}
         self._backward_steps: list[Call] = []
         for t in range(T - 1, -1, -1):
             if t < T - 1:
@@ -87,13 +91,15 @@ class LeakyLayer(WorkspaceLayer):
                 self._backward_steps.append(partial(dh[t].mul_, da[t]))
                 if t < T - 1:
                     self._backward_steps.append(partial(dh[t].addcmul_, dh[t + 1], keep))
+                if handed_on:
+                    self._backward_steps.append(partial(dh[t].add_, self.matrices(d_states_TRBH[t])))
                 self._backward_steps.append(partial(torch.mul, dh[t], alpha, out=da[t]))
         self._to_initial = partial(self.product, da[0], self.w["W_hh"], out=self.matrices(self.d_initial["h"]))
 
     @property
-    def final(self) -> dict[str, Tensor]:
-        """h[T], or v[T]."""
-        return {"h": self._v_TRBH[self.T]}
+    def states(self) -> dict[str, Tensor]:
+        """Of h, or of v."""
+        return {"h": self.h_RTBH if self._rates else self._v_TRBH[1:].transpose(0, 1)}
 
     def forward(self) -> None:
         """See `Layer`."""

@@ -60,6 +60,9 @@ class LSTMLayer(WorkspaceLayer):
         self._to_cell_TRBH = self.zeros(T, R, B, H)
         self.d_initial["c"] = self.zeros(R, B, H)
         dc = self.matrices(self.d_initial["c"])
+        d_states_TRBH = self.zeros(T if spec.handed_on else 0, R, B, H)
+        if spec.handed_on:
+            self.d_states = {"c": d_states_TRBH.transpose(0, 1)}
         da = [self.matrices(self._da_TRBA[t]) for t in range(T)]
         self._backward_steps: list[Call] = [dc.zero_]
         for t in range(T - 1, -1, -1):
@@ -67,6 +70,8 @@ class LSTMLayer(WorkspaceLayer):
             gates = da[t][..., : 3 * H].view(*dc.shape[:-1], 3, H)
             if t < T - 1:
                 self._backward_steps.append(self.accumulate(dh, da[t + 1], self.w["W_hh"]))
+            if spec.handed_on:
+                self._backward_steps.append(partial(dc.add_, self.matrices(d_states_TRBH[t])))
             self._backward_steps += [
                 partial(dc.addcmul_, dh, to_cell),
                 partial(gates.mul_, dc.unsqueeze(-2)),
@@ -76,9 +81,9 @@ class LSTMLayer(WorkspaceLayer):
         self._to_initial = partial(self.product, da[0], self.w["W_hh"], out=self.matrices(self.d_initial["h"]))
 
     @property
-    def final(self) -> dict[str, Tensor]:
-        """h[T] and c[T]."""
-        return {"h": self.h_TRBH[self.T], "c": self._c_TRBH[self.T]}
+    def states(self) -> dict[str, Tensor]:
+        """Of h and c."""
+        return {"h": self.h_RTBH, "c": self._c_TRBH[1:].transpose(0, 1)}
 
     def forward(self) -> None:
         """See `Layer`."""

@@ -63,9 +63,9 @@ class VanillaLayer(WorkspaceLayer):
             self._to_initial = partial(self.product, da[0], self.w["W_hh"], out=self.matrices(self.d_initial["h"]))
 
     @property
-    def final(self) -> dict[str, Tensor]:
-        """h[T]."""
-        return {"h": self._h_RTBH[:, self.T]}
+    def states(self) -> dict[str, Tensor]:
+        """Of h alone."""
+        return {"h": self.h_RTBH}
 
     def forward(self) -> None:
         """See `Layer`."""

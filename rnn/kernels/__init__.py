@@ -48,6 +48,11 @@ def runs(cell: Cell) -> bool:
     return cell.type in ("linear", "lstm", "gru")
 
 
+def keeps_other_state(cell: Cell) -> bool:
+    """Whether the cell's state is more, or other, than the h that it gives."""
+    return cell.type == "lstm" or (cell.type == "leaky" and cell.leak == "potentials")
+
+
 def chosen(cell: Cell, dtype: DType, device: str) -> bool:
     """Whether `auto` is the kernel: on CPU in float32, for the cells that it has. Its float64 is for oracles."""
     return device == "cpu" and dtype == "float32" and runs(cell) and available()

@@ -76,7 +76,7 @@ class NativeLayer(Layer):
             memory["alpha"] = zeros(S)
             memory["alpha"][:H] = torch.as_tensor(cell.dt / torch.as_tensor(cell.tau, dtype=W_xh.dtype))  # type: ignore[index]
 
-        self.initial, self.d_initial = {}, {}
+        self.initial, self.d_initial, self.d_states = {}, {}, {}
         for name in ("h", "c") if kind == "lstm" else ("h",):
             first = zeros(R, B, S)
             self.initial[name] = first[..., :H]
@@ -121,13 +121,13 @@ class NativeLayer(Layer):
         return self._dh_RTBH
 
     @property
-    def final(self) -> dict[str, Tensor]:
-        """h[T], or v[T] of potentials; c[T] of an LSTM."""
-        last = {"h": self.h_RTBH[:, -1]}
+    def states(self) -> dict[str, Tensor]:
+        """Of h, or v of potentials; and c of an LSTM."""
+        states = {"h": self.h_RTBH}
         if "c" in self._memory:
-            c: Any = self._memory["c"]
-            last["h" if self._potentials else "c"] = c[:, -1, :, : self._H]
-        return last
+            c_RTBS: Any = self._memory["c"]
+            states["h" if self._potentials else "c"] = c_RTBS[..., : self._H]
+        return states
 
     def read_out(self, weights: dict[str, Tensor], gradients: dict[str, Tensor] | None, y_RTBO: Tensor) -> None:
         """Read h out as well: forward writes y, backward reads dL/dy from the same memory and writes the gradients.

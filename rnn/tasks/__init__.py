@@ -5,11 +5,12 @@ from __future__ import annotations
 from pydantic import ValidationError
 
 from rnn.errors import ConfigurationError
+from rnn.tasks.batches import Batches, held_out, weighted
 from rnn.tasks.integrate_noise import IntegrateNoise
-from rnn.tasks.sequences import Batches, SequenceTask
+from rnn.tasks.sequences import Batch, SequenceTask
 from unroll.contract import Architecture, Loss, Task, TaskData
 
-__all__ = ["Batches", "SequenceTask", "all", "baseline_loss", "get", "resolve"]
+__all__ = ["Batch", "Batches", "SequenceTask", "all", "baseline_loss", "get", "held_out", "resolve", "weighted"]
 
 TASKS: dict[str, type[SequenceTask]] = {task.name: task for task in (IntegrateNoise,)}
 
@@ -40,11 +41,7 @@ def resolve(data: TaskData) -> SequenceTask:
 
 def baseline_loss(data: TaskData, architecture: Architecture = "many_to_many", loss: Loss | None = None) -> float:
     """Exact expected loss of the task's trivial predictor, as the job counts it. Raises as `resolve`."""
-    task, last_only = resolve(data), architecture == "many_to_one"
-    mean = task.baseline_loss(last_only=last_only)
-    if loss is not None and loss.type == "mse" and loss.over == "sequences":
-        return mean * task.output_size * (1 if last_only else task.time_steps)
-    return mean
+    return resolve(data).baseline_loss(architecture, loss)
 
 
 def _find(name: str) -> type[SequenceTask]:

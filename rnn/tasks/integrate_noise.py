@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
-from rnn.tasks.sequences import SequenceTask
+from rnn.tasks.sequences import Batch, Generators, SequenceTask, at_most
 from unroll.contract.limits import MAX_LENGTH
 
 
@@ -21,27 +20,47 @@ class IntegrateNoise(SequenceTask):
 
     name: ClassVar[str] = "integrate_noise"
     description: ClassVar[str] = "Integrate white noise: x ~ N(0, 1), and the target is the running sum of x."
-    input_size: ClassVar[int] = 1
-    output_size: ClassVar[int] = 1
     predictor: ClassVar[str] = "zero"
     formula: ClassVar[str] = "(length + 1) / 2"
 
     length: Annotated[int, Field(ge=1, le=MAX_LENGTH)] = 20
-    """T, time steps in each sequence."""
+    """T, time steps in each sequence; with min_length in the longest."""
+    min_length: Annotated[int, Field(ge=1, le=MAX_LENGTH)] | None = None
+    """Time steps in the shortest sequence; null: all have `length`."""
+
+    @field_validator("min_length")
+    @classmethod
+    def _at_most_length(cls, value: int | None, info: ValidationInfo) -> int | None:
+        return at_most(value, info, "length")
 
     @property
-    def time_steps(self) -> int:
+    def input_steps(self) -> int:
         """T."""
         return self.length
 
-    def baseline_loss(self, *, last_only: bool = False) -> float:
-        """(T + 1) / 2, the mean of the variances 1 … T of the running sum; T at the last step."""
-        return float(self.length) if last_only else (self.length + 1) / 2
+    @property
+    def shortest(self) -> int | None:
+        """The least T."""
+        return self.min_length
 
-    def draw(
-        self, generators: Sequence[np.random.Generator], x_RTBI: npt.NDArray[Any], y_RTBO: npt.NDArray[Any]
-    ) -> None:
+    @property
+    def input_size(self) -> int:
+        """1."""
+        return 1
+
+    @property
+    def output_size(self) -> int:
+        """1."""
+        return 1
+
+    def costs(self, loss: str) -> npt.NDArray[np.float64]:
+        """t, the variance of the running sum."""
+        del loss
+        return np.arange(1.0, self.length + 1)
+
+    def draw(self, generators: Generators, batch: Batch) -> None:
         """White noise and its running sum."""
+        x_RTBI, y_RTBO = batch.x_RTBI, batch.target_RTBO
         for generator, x_TBI in zip(generators, x_RTBI, strict=True):
             if x_TBI.dtype == np.float32 and x_TBI.flags.c_contiguous:
                 generator.standard_normal(dtype=np.float32, out=x_TBI)

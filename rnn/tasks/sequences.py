@@ -1,18 +1,41 @@
-"""What every built-in task is: its parameters, and seeded sequences addressed by (seed, replica, step)."""
+"""What every built-in task is: its parameters, and seeded sequences addressed by (seed, replica, step).
+
+Sequences may differ in length: they lie at the beginning of their memory, and what comes after them is padding, whose
+values never matter. Lengths and weights become one number for each output step, how often it counts in the loss.
+"""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import ValidationInfo
 
 from rnn.randomness import Purpose, Stream
-from unroll.contract import Baseline, HeldOut, Request, Task
+from unroll.contract import Architecture, Baseline, HeldOut, Loss, Request, Task
 
-Float32 = npt.NDArray[np.float32]
+Array = npt.NDArray[Any]
+Generators = Sequence[np.random.Generator]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Memory for the sequences of R replicas. Input and output steps are as many as the longest sequence has."""
+
+    x_RTBI: Array
+    """Inputs. Tokens are numbers 0 … V-1, I = 1."""
+    target_RTBO: Array
+    """Targets: numbers, class probabilities, probabilities or counts, as the loss wants them."""
+    weight_RTB: Array | None = None
+    """How often each output step counts; None: each counts once."""
+    length_RB: npt.NDArray[np.int64] | None = None
+    """Valid input steps of each sequence; None: all."""
+    target_length_RB: npt.NDArray[np.int64] | None = None
+    """Valid output steps; None: as many as input steps, where both are equally many."""
 
 
 class SequenceTask(Request):
@@ -20,68 +43,157 @@ class SequenceTask(Request):
 
     name: ClassVar[str]
     description: ClassVar[str]
-    input_size: ClassVar[int]
-    output_size: ClassVar[int]
     predictor: ClassVar[str]
     """The trivial predictor of the baseline."""
-    losses: ClassVar[tuple[str, ...]] = ("mse",)
-    """The types of loss that its targets are for."""
     formula: ClassVar[str]
-    """Its expected loss as a function of the parameters."""
+    """Its expected loss as a function of the parameters, for the first architecture and loss."""
+    architectures: ClassVar[tuple[Architecture, ...]] = ("many_to_many", "many_to_one")
+    """The architectures that its sequences are for, the usual one first."""
+    losses: ClassVar[tuple[str, ...]] = ("mse",)
+    """The types of loss that its targets are for, the usual one first."""
+    weighted: ClassVar[bool] = False
+    """Whether `draw` writes how often each output step counts."""
 
     @property
     @abstractmethod
-    def time_steps(self) -> int:
-        """T, the length of every sequence."""
+    def input_steps(self) -> int:
+        """Input steps of the longest sequence."""
+
+    @property
+    def output_steps(self) -> int:
+        """Output steps of the longest sequence; here as many as input steps."""
+        return self.input_steps
+
+    def steps(self, architecture: Architecture) -> int:
+        """T, the time steps that a network runs for the longest sequence; an encoder's and then its decoder's."""
+        if architecture == "encoder_decoder":
+            return self.input_steps + self.output_steps
+        return max(self.input_steps, self.output_steps)
+
+    @property
+    def shortest(self) -> int | None:
+        """Input steps of the shortest sequence; None: all are equally long. Lengths between are equally likely."""
+        return None
+
+    @property
+    def vocabulary_size(self) -> int | None:
+        """V, where inputs are tokens."""
+        return None
+
+    @property
+    @abstractmethod
+    def input_size(self) -> int:
+        """I, what a network without a vocabulary reads; of tokens it is V, one of which is 1."""
+
+    @property
+    @abstractmethod
+    def output_size(self) -> int:
+        """O."""
 
     @abstractmethod
-    def baseline_loss(self, *, last_only: bool = False) -> float:
-        """Exact expected mean squared error of the trivial predictor, over all steps or at the last one alone."""
+    def costs(self, loss: str) -> npt.NDArray[np.float64]:
+        """Expected cost of the trivial predictor at each output step that is valid, [T].
 
-    @abstractmethod
-    def draw(
-        self, generators: Sequence[np.random.Generator], x_RTBI: npt.NDArray[Any], y_RTBO: npt.NDArray[Any]
-    ) -> None:
-        """Fill inputs and targets of R replicas, each from its own generator alone.
-
-        Inputs are drawn as float32 whatever the arrays' dtype, so both precisions see the same sequences.
+        It is the mean over outputs, but for cross_entropy, which has one cost a step.
         """
 
-    def batch(self, seed: int, replica: int, step: int, batch_size: int) -> tuple[Float32, Float32]:
-        """Inputs [T, B, I] and targets [T, B, O] of one step; they depend on nothing but the arguments."""
+    @abstractmethod
+    def draw(self, generators: Generators, batch: Batch) -> None:
+        """Fill inputs and targets of R replicas (and weights, if `weighted`), each from its own generator alone.
+
+        Inputs are drawn as float32 whatever the arrays' dtype, so both precisions see the same sequences. Lengths have
+        been drawn before, from the same generators.
+        """
+
+    def weights(self) -> npt.NDArray[np.float64]:
+        """Expected weight of each output step in a sequence of full length, [T]; here 1."""
+        return np.ones(self.output_steps)
+
+    def baseline_loss(self, architecture: Architecture | None = None, loss: Loss | None = None) -> float:
+        """Exact expected loss of the trivial predictor, as the job counts it.
+
+        Where sequences differ in length it is the ratio of expected cost and expected weight, which the loss of a large
+        batch tends to.
+        """
+        kind = loss.type if loss else self.losses[0]
+        architecture = architecture or self.architectures[0]
+        cost_T, weight_T = self.costs(kind), self.weights()
+        steps = np.arange(1, len(cost_T) + 1)
+        if self.shortest is not None and self.output_steps == self.input_steps:
+            lengths = np.arange(self.shortest, self.input_steps + 1)
+            if architecture == "many_to_one":
+                cost_T, weight_T = cost_T[lengths - 1], np.ones(len(lengths))
+            else:
+                weight_T = weight_T * (lengths >= steps[:, None]).mean(1)
+        elif architecture == "many_to_one":
+            cost_T, weight_T = cost_T[-1:], np.ones(1)
+        if loss is not None and loss.time_weights is not None:
+            weight_T = weight_T * np.asarray(loss.time_weights)
+        total = float(cost_T @ weight_T)
+        if loss is not None and loss.type == "mse" and loss.over == "sequences":
+            return total * self.output_size * (1 / len(cost_T) if architecture == "many_to_one" else 1)
+        return total / float(weight_T.sum())
+
+    def allocate(
+        self, replicas: int, sequences: int, *, dtype: npt.DTypeLike = np.float32, weighted: bool = False
+    ) -> Batch:
+        """Memory for `draw`: with weights where the task has them, where sequences differ in length, or if asked."""
+        lengths = self.shortest is not None
+        width = self.input_size if self.vocabulary_size is None else 1
+        return Batch(
+            np.zeros((replicas, self.input_steps, sequences, width), dtype),
+            np.zeros((replicas, self.output_steps, sequences, self.output_size), dtype),
+            np.ones((replicas, self.output_steps, sequences), dtype) if self.weighted or lengths or weighted else None,
+            np.full((replicas, sequences), self.input_steps, np.int64) if lengths else None,
+            np.full((replicas, sequences), self.output_steps, np.int64) if lengths else None,
+        )
+
+    def draw_all(self, generators: Generators, batch: Batch) -> None:
+        """Lengths, inputs, targets and weights; padded steps weigh nothing."""
+        if batch.length_RB is not None and self.shortest is not None:
+            for generator, length_B in zip(generators, batch.length_RB, strict=True):
+                length_B[...] = generator.integers(self.shortest, self.input_steps + 1, len(length_B))
+            if batch.target_length_RB is not None and self.output_steps == self.input_steps:
+                batch.target_length_RB[...] = batch.length_RB
+        if batch.weight_RTB is not None:
+            batch.weight_RTB.fill(1.0)
+        self.draw(generators, batch)
+        if batch.weight_RTB is not None and batch.target_length_RB is not None:
+            steps = np.arange(self.output_steps)[:, None]
+            batch.weight_RTB[steps >= batch.target_length_RB[:, None]] = 0.0
+
+    def batch(self, seed: int, replica: int, step: int, batch_size: int) -> Batch:
+        """The sequences of one step, R = 1; they depend on nothing but the arguments."""
         return self._one(Stream(seed, Purpose.BATCHES, replica).at(step), batch_size)
 
-    def held_out(self, held_out: HeldOut) -> tuple[Float32, Float32]:
-        """Inputs [T, N, I] and targets [T, N, O] for evaluation, from keys that no training stream has."""
+    def held_out(self, held_out: HeldOut) -> Batch:
+        """Sequences for evaluation, R = 1, from keys that no training stream has."""
         return self._one(Stream(held_out.seed, Purpose.HELD_OUT).at(0), held_out.size)
 
-    def _one(self, generator: np.random.Generator, size: int) -> tuple[Float32, Float32]:
-        x_RTBI = np.empty((1, self.time_steps, size, self.input_size), np.float32)
-        y_RTBO = np.empty((1, self.time_steps, size, self.output_size), np.float32)
-        self.draw([generator], x_RTBI, y_RTBO)
-        return x_RTBI[0], y_RTBO[0]
+    def _one(self, generator: np.random.Generator, size: int) -> Batch:
+        memory = self.allocate(1, size)
+        self.draw_all([generator], memory)
+        return memory
 
     @classmethod
     def describe(cls) -> Task:
         """The description that the API answers."""
+        task = cls()
         return Task(
             name=cls.name,
             description=cls.description,
-            input_size=cls.input_size,
-            output_size=cls.output_size,
+            input_size=task.input_size,
+            output_size=task.output_size,
+            architectures=list(cls.architectures),
+            losses=list(cls.losses),
+            vocabulary_size=task.vocabulary_size,
             parameters=cls.model_json_schema(),
-            baseline=Baseline(predictor=cls.predictor, loss=cls().baseline_loss(), formula=cls.formula),
+            baseline=Baseline(predictor=cls.predictor, loss=task.baseline_loss(), formula=cls.formula),
         )
 
 
-class Batches:
-    """The training batches of R replicas, drawn straight into the given arrays."""
-
-    def __init__(self, task: SequenceTask, seed: int, x_RTBI: npt.NDArray[Any], target_RTBO: npt.NDArray[Any]) -> None:
-        self._task = task
-        self._streams = [Stream(seed, Purpose.BATCHES, r) for r in range(len(x_RTBI))]
-        self._arrays = x_RTBI, target_RTBO
-
-    def fill(self, step: int) -> None:
-        """Overwrite the arrays with the batch of `step`: for each replica the same values as `SequenceTask.batch`."""
-        self._task.draw([stream.at(step) for stream in self._streams], *self._arrays)
+def at_most(value: int | None, info: ValidationInfo, most: str) -> int | None:
+    """`value`, for a validator of a field; raises ValueError if it is greater than the field `most` before it."""
+    if value is not None and value > info.data.get(most, value):
+        raise ValueError(f"{value} is greater than {most} {info.data[most]}")
+    return value

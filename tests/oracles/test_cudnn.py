@@ -74,7 +74,7 @@ def test_windows_carry_the_state_as_the_workspace_does(cell: Any, h0: Any):
     for engine in ("workspace", "cudnn"):
         gradients_RP = torch.zeros_like(flat_RP)
         bptt = TruncatedBPTT(net, flat_RP, gradients_RP, 7, 3, window=3, engine=engine)  # type: ignore[arg-type]
-        for tensor in bptt.filled:
+        for tensor in bptt.memory.all():
             tensor.copy_(torch.randn(tensor.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1)))
         bptt.forward()
         bptt.backward()

@@ -33,7 +33,7 @@ def test_padding_changes_neither_loss_nor_gradients(cell: Any, engine: Any, loss
         for b, length in enumerate(lengths):
             weight[:, :length, b] = 1.0
             long_x[:, :length, b], long_target[:, :length, b] = x[:, :length, b], target[:, :length, b]
-        bptt.readout.weigh(weight)
+        bptt.memory.weight_RTB.copy_(weight)
         return loss_and_gradients(bptt, long_x, long_target, gradients)
 
     loss_R, found = padded(7, 0.0)

@@ -133,7 +133,7 @@ def step(threads: int) -> list[bytes]:
     try:
         gradients_RP = torch.zeros_like(flat_RP)
         bptt = BPTT(network, flat_RP, gradients_RP, 12, 7, engine="native")
-        for tensor in bptt.filled:
+        for tensor in bptt.memory.all():
             tensor.copy_(torch.randn(tensor.shape, generator=torch.Generator().manual_seed(1)))
         bptt.forward()
         bptt.backward()

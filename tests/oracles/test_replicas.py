@@ -7,9 +7,10 @@ import pytest
 
 from rnn import parameters, tasks
 from rnn.events import Evaluation, Metrics
+from rnn.memory import Memory
 from rnn.state import load_weights
 from tests.unit.rnn.jobs import job, last_checkpoint, network, only, run
-from unroll.contract import SGD, Adam, ClipByGlobalNorm, DType
+from unroll.contract import MSE, SGD, Adam, ClipByGlobalNorm, DType
 
 
 def test_initial_parameters_of_a_replica_do_not_depend_on_how_many_there_are():
@@ -22,9 +23,10 @@ def test_initial_parameters_of_a_replica_do_not_depend_on_how_many_there_are():
 def test_training_batches_in_the_stack_are_those_of_each_replica_alone(dtype: DType):
     task = tasks.resolve(job(length=9).data)
     x, y = (np.empty((3, 9, 5, 1), dtype) for _ in range(2))
-    tasks.Batches(task, 4, x, y).fill(17)
+    tasks.Batches(task, network(), MSE(), 4, Memory(x, y)).fill(17)
     for r in range(3):
-        alone_x, alone_y = task.batch(seed=4, replica=r, step=17, batch_size=5)
+        alone = task.batch(seed=4, replica=r, step=17, batch_size=5)
+        alone_x, alone_y = alone.x_RTBI[0], alone.target_RTBO[0]
         assert np.array_equal(x[r], alone_x)
         np.testing.assert_allclose(y[r], alone_y, rtol=1e-5, atol=1e-6)
 

@@ -55,7 +55,7 @@ from unroll.contract.jobs import (
     StopReason,
     TrainJob,
 )
-from unroll.contract.network import Architecture, Network
+from unroll.contract.network import Architecture, Feedback, Network
 from unroll.contract.problems import RETRYABLE, STATUS, FieldError, Problem, ProblemCode
 from unroll.contract.training import (
     BCE,
@@ -120,6 +120,7 @@ __all__ = [
     "EventType",
     "ExponentialDecay",
     "FeedForwardCell",
+    "Feedback",
     "FieldError",
     "GRUCell",
     "Gaussian",

@@ -34,7 +34,15 @@ class Task(Response):
     name: str
     description: str
     input_size: int
+    """Width of the inputs, at the default parameters; of tokens, what a network without a vocabulary needs."""
     output_size: int
+    """Width of the targets, at the default parameters."""
+    architectures: list[str] = []
+    """The architectures that it can train."""
+    losses: list[str] = []
+    """The types of loss that its targets are for, the usual one first."""
+    vocabulary_size: int | None = None
+    """Inputs are tokens, of this many kinds; null: they are numbers."""
     parameters: dict[str, Any]
     """JSON Schema of the parameters, with defaults."""
     baseline: Baseline

@@ -3,6 +3,16 @@
 The course's equations, for one replica (source: the course notes, week 7):
 
     h[t] = f(W_xh x[t] + b_x + W_hh h[t-1] + b_h),   y[t] = W_hy h[t] + b_y
+
+Architectures, by the steps that have inputs and outputs:
+
+    one_to_one        one step with both: no recurrence is used
+    one_to_many       an input at the first step, zeros after it; outputs at every step
+    many_to_one       inputs at every step, one output at a sequence's last
+    many_to_many      both at every step
+    encoder_decoder   an encoder reads the inputs; from its last state (h, and c of an LSTM) a decoder of the same cell,
+                      with weights of its own, writes as many outputs as are wanted, reading its own last output
+                      (Sutskever, Vinyals & Le 2014)
 """
 
 from __future__ import annotations
@@ -16,7 +26,8 @@ from unroll.contract.cells import Cell
 from unroll.contract.connectivity import Connectivity, Initialisation, Uniform
 from unroll.contract.limits import MAX_WIDTH
 
-Architecture = Literal["many_to_many", "many_to_one"]
+Architecture = Literal["one_to_one", "one_to_many", "many_to_one", "many_to_many", "encoder_decoder"]
+Feedback = Literal["identity", "softmax", "sigmoid", "exp"]
 
 
 class Network(Request):
@@ -24,11 +35,17 @@ class Network(Request):
 
     cell: Cell
     input_size: Annotated[int, Field(ge=1, le=MAX_WIDTH)]
-    """I, the width of x[t]."""
+    """I, the width of x[t]; with a vocabulary the width of the embedding."""
     output_size: Annotated[int, Field(ge=1, le=MAX_WIDTH)]
     """O, the width of y[t]."""
     architecture: Architecture = "many_to_many"
-    """Which steps have inputs and outputs; many_to_many: every step has both; many_to_one: one output, at the end."""
+    """Which steps have inputs and outputs."""
+    vocabulary_size: Annotated[int, Field(ge=1, le=MAX_WIDTH)] | None = None
+    """V: inputs are tokens 0 to V-1, one number a step, and x[t] is the token's row of a learned table [V, I].
+    null: inputs are vectors."""
+    feedback: Feedback = "identity"
+    """What the decoder of an encoder_decoder reads of its last output y, in the units of the targets: identity (mse),
+    softmax (cross_entropy), sigmoid (bce), exp (poisson). Its first input is zero."""
     num_layers: Annotated[int, Field(ge=1, le=16)] = 1
     """Stacked recurrent layers, each of hidden_size; a layer's input is the h[t] of the layer below."""
     h0: Literal["zeros", "trainable"] = "zeros"

@@ -14,7 +14,12 @@ PositiveFloat = Annotated[float, Field(gt=0)]
 Every = Annotated[int, Field(ge=1, le=MAX_STEPS)]
 
 
-class MSE(Request):
+class _Loss(Request):
+    time_weights: Annotated[list[Penalty], Field(min_length=1, max_length=MAX_LENGTH)] | None = None
+    """How often each output step counts, one number a step; 0 leaves it out. null: each counts once."""
+
+
+class MSE(_Loss):
     """Mean squared error: the mean over valid batch x time x output elements."""
 
     type: Literal["mse"] = "mse"
@@ -23,19 +28,19 @@ class MSE(Request):
     and the mean of these over sequences."""
 
 
-class CrossEntropy(Request):
+class CrossEntropy(_Loss):
     """Cross-entropy of softmax(y) against class probabilities, the mean over valid steps and sequences."""
 
     type: Literal["cross_entropy"] = "cross_entropy"
 
 
-class BCE(Request):
+class BCE(_Loss):
     """Binary cross-entropy of sigmoid(y) against probabilities, the mean over valid batch x time x output elements."""
 
     type: Literal["bce"] = "bce"
 
 
-class PoissonNLL(Request):
+class PoissonNLL(_Loss):
     """Negative log likelihood of counts with rates exp(y), without the term that is constant in y; mean as in mse."""
 
     type: Literal["poisson"] = "poisson"
@@ -210,6 +215,9 @@ class Training(Request):
     """Steps over which the learning rate first rises from zero, linearly."""
     bptt: BPTT = BPTT()
     """How gradients flow back through time."""
+    teacher_forcing: Annotated[float, Field(ge=0, le=1, strict=False)] = 1.0
+    """Of an encoder_decoder: the probability, drawn for each step of each sequence, that the decoder reads the last
+    target rather than its own last output (Williams & Zipser 1989). Evaluations always run free."""
     held_out: HeldOut = HeldOut()
     """What evaluations are computed on."""
     evaluate_every: Every = 100

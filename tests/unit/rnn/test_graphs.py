@@ -17,10 +17,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from rnn import activations
-from rnn.bptt import BPTT
 from rnn.graphs import CaptureError, Passes
 from rnn.kernels import Engine
-from tests.unit.rnn.passes import CELLS, RUNS, B, T, made
+from tests.unit.rnn.passes import CELLS, RUNS, made
 
 CPU = torch.device("cpu")
 
@@ -98,16 +97,12 @@ def test_replayed_passes_give_the_bits_of_the_passes_themselves(
     random = torch.Generator().manual_seed(3)
     before = torch.zeros(replicas)
     for step in range(3):
-        drawn = [torch.rand(memory.shape, generator=random) for memory in runs[0][0].filled]
-        weight_RTB = torch.rand(replicas, T, B, generator=random)
+        drawn = [torch.rand(memory.shape, generator=random) for memory in runs[0][0].memory.all()]
         moved = torch.rand(runs[0][1].shape, generator=random) * 0.01
         for (bptt, flat_RP, gradients_RP), each in zip(runs, passes, strict=True):
             flat_RP.add_(moved)
-            for memory, values in zip(bptt.filled, drawn, strict=True):
+            for memory, values in zip(bptt.memory.all(), drawn, strict=True):
                 memory.copy_(values)
-            if "weighted" in kind:
-                assert isinstance(bptt, BPTT)
-                bptt.readout.weigh(weight_RTB)
             gradients_RP.fill_(torch.nan)
             each.forward()
             each.backward()

@@ -178,7 +178,8 @@ def test_the_predictions_of_a_trained_network_reach_its_held_out_loss():
     trained = job(steps=50, length=8, replicas=2, batch_size=32)
     events = run(trained)
     expected = next(e for e in reversed(events) if isinstance(e, Evaluation)).loss
-    x, target = tasks.resolve(trained.data).held_out(trained.training.held_out)
+    held_out = tasks.resolve(trained.data).held_out(trained.training.held_out)
+    x, target = held_out.x_RTBI[0], held_out.target_RTBO[0]
     served = Predictor(last_checkpoint(events).weights)
     for r in range(2):
         y = np.stack(served.predict(list(x.swapaxes(0, 1)), replica=r).outputs)

@@ -14,28 +14,33 @@ from rnn.randomness import Purpose, Stream
 from unroll.contract import HeldOut, TaskData
 
 
+def pair(batch: tasks.Batch):
+    """Inputs [T, B, I] and targets [T, B, O] of the first replica."""
+    return batch.x_RTBI[0], batch.target_RTBO[0]
+
+
 def integrate(length: int = 20):
     return tasks.resolve(TaskData(name="integrate_noise", parameters={"length": length}))
 
 
 def test_a_batch_depends_only_on_seed_replica_and_step():
     task = integrate()
-    reference = task.batch(3, 1, 8, 16)
+    reference = pair(task.batch(3, 1, 8, 16))
     for step in (1, 9, 8):
-        again = task.batch(3, 1, step, 16)
+        again = pair(task.batch(3, 1, step, 16))
     assert all(np.array_equal(a, b) for a, b in zip(reference, again, strict=True))
     for other in ((4, 1, 8), (3, 2, 8), (3, 1, 9)):
-        assert not np.array_equal(task.batch(*other, 16)[0], reference[0])
+        assert not np.array_equal(pair(task.batch(*other, 16))[0], reference[0])
 
 
 def test_the_target_is_the_running_sum_of_the_input():
-    x, y = integrate(50).batch(0, 0, 1, 8)
+    x, y = pair(integrate(50).batch(0, 0, 1, 8))
     assert x.shape == y.shape == (50, 8, 1)
     np.testing.assert_allclose(y, np.cumsum(x, axis=0, dtype=np.float64), atol=1e-4)
 
 
 def test_inputs_are_white_noise_of_unit_variance():
-    x, _ = integrate(20).batch(0, 0, 1, 20_000)
+    x, _ = pair(integrate(20).batch(0, 0, 1, 20_000))
     n = x.size
     assert abs(x.mean()) < 5 / np.sqrt(n)
     assert abs(x.var() - 1) < 5 * np.sqrt(2 / n)
@@ -45,20 +50,20 @@ def test_inputs_are_white_noise_of_unit_variance():
 @pytest.mark.parametrize("length", [1, 20, 77])
 def test_predicting_zero_costs_on_average_what_the_baseline_says(length: int):
     task = integrate(length)
-    _, y = task.batch(1, 0, 1, 40_000)
+    _, y = pair(task.batch(1, 0, 1, 40_000))
     assert task.baseline_loss() == (length + 1) / 2
     assert np.mean(y.astype(np.float64) ** 2) == pytest.approx((length + 1) / 2, rel=0.03)
 
 
 def test_the_held_out_set_depends_on_its_own_seed_and_is_no_training_batch():
     task = integrate()
-    x, y = task.held_out(HeldOut(size=16, seed=0))
-    again, _ = task.held_out(HeldOut(size=16, seed=0))
+    x, y = pair(task.held_out(HeldOut(size=16, seed=0)))
+    again, _ = pair(task.held_out(HeldOut(size=16, seed=0)))
     assert x.shape == y.shape == (20, 16, 1)
     assert np.array_equal(x, again)
-    assert not np.array_equal(x, task.held_out(HeldOut(size=16, seed=1))[0])
+    assert not np.array_equal(x, pair(task.held_out(HeldOut(size=16, seed=1)))[0])
     for step in (0, 1):
-        assert not np.array_equal(x, task.batch(0, 0, step, 16)[0])
+        assert not np.array_equal(x, pair(task.batch(0, 0, step, 16))[0])
 
 
 def test_no_two_streams_share_a_first_draw():
@@ -81,7 +86,7 @@ def test_repositioning_a_stream_forgets_what_was_drawn_before():
 
 def test_the_streams_are_the_ones_that_stored_results_were_made_from():
     """If this fails, NumPy has changed its streams: raise rnn.environment.ENGINE, old jobs cannot be reproduced."""
-    x, _ = integrate().batch(seed=0, replica=3, step=100, batch_size=64)
+    x, _ = pair(integrate().batch(seed=0, replica=3, step=100, batch_size=64))
     digest = hashlib.sha256(x.astype("<f4").tobytes()).hexdigest()
     assert digest == "a8bccef85b9ac6e2a5cdad9532ab4a830b01890647da65632b2998c558b240fa"
 

@@ -66,7 +66,8 @@ def test_metrics_of_a_step_are_of_the_parameters_before_its_update():
     metrics = only(Metrics, run(one))[0]
     start = parameters.views(parameters.initialise(one.model, one.seed, 2, "float64"), one.model)
     for r in range(2):
-        x, target = tasks.resolve(one.data).batch(one.seed, r, 1, one.training.batch_size)
+        batch = tasks.resolve(one.data).batch(one.seed, r, 1, one.training.batch_size)
+        x, target = batch.x_RTBI[0], batch.target_RTBO[0]
         h = np.zeros((4, 5))
         losses = []
         for x_t, target_t in zip(x.astype(float), target.astype(float), strict=True):
@@ -270,7 +271,8 @@ def test_the_held_out_loss_is_that_of_the_numpy_page_on_the_held_out_set():
     whole = job(steps=3, replicas=2, dtype="float64", activation="relu")
     events = run(whole)
     tensors = load_weights(last_checkpoint(events).weights).tensors
-    x, target = tasks.resolve(whole.data).held_out(whole.training.held_out)
+    held_out = tasks.resolve(whole.data).held_out(whole.training.held_out)
+    x, target = held_out.x_RTBI[0], held_out.target_RTBO[0]
     for r in range(2):
         w = page.Weights(**{name.split(".")[-1]: tensor[r] for name, tensor in tensors.items()})
         expected = page.loss(page.forward(w, x.astype(float), "relu")[1], target.astype(float))

@@ -1,0 +1,49 @@
+"""Whether a network and a loss fit the sequences of a task. NumPy only."""
+
+from __future__ import annotations
+
+from rnn.errors import ConfigurationError
+from rnn.tasks import SequenceTask
+from unroll.contract import Loss, Network
+
+FEEDBACK = {"mse": "identity", "cross_entropy": "softmax", "bce": "sigmoid", "poisson": "exp"}
+"""What puts an output in the units of the targets of each loss."""
+
+
+def check_data(network: Network, loss: Loss, task: SequenceTask) -> None:
+    """Raise ConfigurationError with a JSON Pointer relative to the job, and the reason."""
+    if network.architecture not in task.architectures:
+        detail = f"sequences of {task.name} are for {' or '.join(task.architectures)}, not {network.architecture}"
+        raise ConfigurationError("/model/architecture", "contradiction", detail)
+    _check_widths(network, task)
+    if loss.type not in task.losses:
+        detail = f"targets of {task.name} are for {' or '.join(task.losses)}, not for {loss.type}"
+        raise ConfigurationError("/training/loss/type", "contradiction", detail)
+    if network.architecture == "encoder_decoder" and network.feedback != FEEDBACK[loss.type]:
+        detail = f"targets of {loss.type} are in the units of {FEEDBACK[loss.type]}(y), not {network.feedback}(y)"
+        raise ConfigurationError("/model/feedback", "contradiction", detail)
+    if loss.time_weights is None:
+        return
+    if network.architecture in {"many_to_one", "one_to_one"}:
+        detail = f"a {network.architecture} network has one output, there is nothing to weigh"
+        raise ConfigurationError("/training/loss/time_weights", "contradiction", detail)
+    if len(loss.time_weights) != task.output_steps:
+        detail = f"{len(loss.time_weights)} weights for {task.output_steps} output steps"
+        raise ConfigurationError("/training/loss/time_weights", "wrong_length", detail)
+    shortest = task.output_steps if task.shortest is None else task.shortest
+    if not any(loss.time_weights[:shortest]):
+        detail = f"none of the first {shortest} weights is above 0: a batch could have nothing to learn from"
+        raise ConfigurationError("/training/loss/time_weights", "contradiction", detail)
+
+
+def _check_widths(network: Network, task: SequenceTask) -> None:
+    if network.vocabulary_size is not None and task.vocabulary_size != network.vocabulary_size:
+        has = "numbers, not tokens" if task.vocabulary_size is None else f"{task.vocabulary_size} kinds of tokens"
+        detail = f"inputs of {task.name} are {has}"
+        raise ConfigurationError("/model/vocabulary_size", "width_mismatch", detail)
+    if network.vocabulary_size is None and network.input_size != task.input_size:
+        detail = f"task {task.name} needs input_size {task.input_size}, not {network.input_size}"
+        raise ConfigurationError("/model/input_size", "width_mismatch", detail)
+    if network.output_size != task.output_size:
+        detail = f"task {task.name} needs output_size {task.output_size}, not {network.output_size}"
+        raise ConfigurationError("/model/output_size", "width_mismatch", detail)

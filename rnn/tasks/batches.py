@@ -1,0 +1,81 @@
+"""A task's sequences as a network reads them: its architecture, its vocabulary, its loss's weights in time."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rnn.memory import Memory
+from rnn.randomness import Purpose, Stream
+from rnn.tasks.sequences import Array, Batch, Generators, SequenceTask
+from unroll.contract import HeldOut, Loss, Network
+
+
+def weighted(task: SequenceTask, loss: Loss) -> bool:
+    """Whether steps or sequences do not all count alike in the loss."""
+    return task.weighted or task.shortest is not None or loss.time_weights is not None
+
+
+def input_width(task: SequenceTask, network: Network) -> int:
+    """Numbers a step: 1 where the network has a vocabulary of its own."""
+    return task.input_size if network.vocabulary_size is None else 1
+
+
+class Batches:
+    """The training batches of R replicas, drawn straight into the given memory."""
+
+    def __init__(self, task: SequenceTask, network: Network, loss: Loss, seed: int, memory: Memory[Array]) -> None:
+        """`memory` is the engine's, with weights where `weighted`."""
+        replicas, _, sequences, _ = memory.x_RTBI.shape
+        lengths = [memory.length_RB, None]
+        if task.shortest is not None:
+            own = [np.zeros((replicas, sequences), np.int64) for _ in lengths]
+            lengths = [lengths[0] if lengths[0] is not None else own[0], own[1]]
+        self._adapt = _Adapted(
+            task, network, loss, Batch(memory.x_RTBI, memory.target_RTBO, memory.weight_RTB, *lengths)
+        )
+        self._streams = [Stream(seed, Purpose.BATCHES, r) for r in range(len(memory.x_RTBI))]
+
+    def fill(self, step: int) -> None:
+        """Overwrite the memory with the batch of `step`: for each replica the same values as `SequenceTask.batch`."""
+        self._adapt.draw([stream.at(step) for stream in self._streams])
+
+
+def held_out(task: SequenceTask, network: Network, loss: Loss, config: HeldOut) -> Batch:
+    """The sequences that evaluations are computed on, R = 1."""
+    own = task.allocate(1, config.size, weighted=weighted(task, loss))
+    x_RTBI = np.zeros((*own.x_RTBI.shape[:3], input_width(task, network)), np.float32)
+    memory = Batch(x_RTBI, own.target_RTBO, own.weight_RTB, own.length_RB, own.target_length_RB)
+    _Adapted(task, network, loss, memory).draw([Stream(config.seed, Purpose.HELD_OUT).at(0)])
+    return memory
+
+
+class _Adapted:
+    def __init__(self, task: SequenceTask, network: Network, loss: Loss, memory: Batch) -> None:
+        self._task, self._memory = task, memory
+        self._last_only = network.architecture == "many_to_one"
+        self._own = memory
+        self._one_hot = task.vocabulary_size is not None and network.vocabulary_size is None
+        if self._one_hot:
+            tokens_RTB1 = np.zeros((*memory.x_RTBI.shape[:3], 1), np.float32)
+            self._own = Batch(
+                tokens_RTB1, memory.target_RTBO, memory.weight_RTB, memory.length_RB, memory.target_length_RB
+            )
+        self._time_weights = None if loss.time_weights is None else np.asarray(loss.time_weights)[:, None]
+
+    def draw(self, generators: Generators) -> None:
+        memory = self._memory
+        self._task.draw_all(generators, self._own)
+        if self._one_hot:
+            memory.x_RTBI.fill(0.0)
+            np.put_along_axis(memory.x_RTBI, self._own.x_RTBI.astype(np.int64), 1.0, axis=-1)
+        if memory.weight_RTB is None:
+            return
+        if self._last_only:
+            last = -1 if memory.target_length_RB is None else memory.target_length_RB[:, None] - 1
+            memory.weight_RTB.fill(0.0)
+            if isinstance(last, int):
+                memory.weight_RTB[:, last] = 1.0
+            else:
+                np.put_along_axis(memory.weight_RTB, last, 1.0, axis=1)
+        elif self._time_weights is not None:
+            np.multiply(memory.weight_RTB, self._time_weights, out=memory.weight_RTB, casting="unsafe")
