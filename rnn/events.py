@@ -41,6 +41,8 @@ class Diverged:
     replica: int
     loss: float
     gradient_norm: float
+    hint: str = ""
+    """What may help (see rnn.divergence)."""
 
 
 @dataclass(frozen=True, slots=True)

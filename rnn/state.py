@@ -5,9 +5,9 @@ key, `unroll`, that holds canonical JSON: format, contract version, dtype, netwo
 rows of a gated cell. Neither job nor step is in it, so equal networks have equal bytes and hashes.
 
 `state` is safetensors with the optimiser's moments [R, P], `frozen.step`, `frozen.loss` and `frozen.gradient_norm` [R]
-(step 0: the replica is alive), `stopping.*` [R] (see rnn.stopping), and metadata: the step, the best evaluation so far,
-the environment, the job, and the hash of the weights that it belongs to. There is no random state: data are addressed
-by (seed, replica, step).
+(step 0: the replica is alive), `stopping.*` [R] (see rnn.stopping), `usual_norm` [R] (see rnn.divergence), and
+metadata: the step, the best evaluation so far, the environment, the job, and the hash of the weights that it belongs
+to. There is no random state: data are addressed by (seed, replica, step).
 """
 
 from __future__ import annotations
@@ -90,6 +90,8 @@ class State:
     job: TrainJob
     weights_sha256: str
     stopping: Stopping
+    usual_norm: npt.NDArray[np.float64]
+    """Of the gradient, [R] (see rnn.divergence); NaN: not known."""
     raw: Array | None = None
     """What the optimiser moves, [R, P], where constraints make the weights of it (see rnn.reparametrise)."""
 
@@ -144,6 +146,7 @@ def dump_state(state: State) -> bytes:
         "frozen.step": frozen.step,
         "frozen.loss": frozen.loss,
         "frozen.gradient_norm": frozen.gradient_norm,
+        "usual_norm": state.usual_norm,
     }
     tensors |= {f"stopping.{name}": getattr(state.stopping, name) for name in _STOPPING}
     if state.raw is not None:
@@ -166,6 +169,7 @@ def load_state(content: bytes) -> State:
     try:
         frozen = Frozen(*(tensors.pop(f"frozen.{name}").copy() for name in ("step", "loss", "gradient_norm")))
         raw = tensors.pop("raw", None)
+        usual = tensors.pop("usual_norm", np.full(len(frozen.step), np.nan)).copy()
         # States of before there was stopping have none of it.
         stopping = Stopping.none(len(frozen.step))
         if "stopping.step" in tensors:
@@ -176,6 +180,7 @@ def load_state(content: bytes) -> State:
             moments=tensors,
             frozen=frozen,
             stopping=stopping,
+            usual_norm=usual,
             best=about["best"] and Best(**about["best"]),
             environment=about["environment"],
             job=TrainJob.model_validate_json(json.dumps(about["job"])),
@@ -206,9 +211,14 @@ def restore(job: TrainJob, weights: bytes, state: bytes) -> tuple[Weights, State
         raise CheckpointError("the optimiser's moments do not fit the network")
     if saved.raw is not None and saved.raw.shape != shape:
         raise CheckpointError("the raw parameters do not fit the network")
-    if any(len(row) != job.replicas for row in (saved.frozen.step, saved.frozen.loss, saved.stopping.step)):
+    if any(len(row) != job.replicas for row in _of_replicas(saved)):
         raise CheckpointError("the record of frozen and stopped replicas does not fit the job")
     return networks, saved
+
+
+def _of_replicas(saved: State) -> tuple[Array, ...]:
+    """What must have one entry a replica."""
+    return saved.frozen.step, saved.frozen.loss, saved.stopping.step, saved.usual_norm
 
 
 def _read(content: bytes) -> tuple[dict[str, Any], dict[str, Array]]:

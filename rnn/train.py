@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from rnn import connectivity, cuda, engine, environment, parameters, reparametrise, state, stopping, tasks
+from rnn import connectivity, cuda, divergence, engine, environment, parameters, reparametrise, state, stopping, tasks
 from rnn.check import check
 from rnn.evaluate import HeldOutLoss
 from rnn.events import Checkpoint, Diverged, Done, Evaluation, Event, Metrics, Outcome, Reason, Stopped
@@ -70,6 +70,7 @@ class _Run:
         self._step = 0
         self._best: state.Best | None = None
         self._frozen, self._stopping = state.Frozen.none(R), stopping.Stopping.none(R)
+        self._usual_norm = np.full(R, np.nan)
         if resume is None:
             start = parameters.initialise(network, job.seed, R, job.dtype)
             raw_RP = reparametrise.raw(network, start)
@@ -78,6 +79,7 @@ class _Run:
             weights, saved = state.restore(job, *resume)
             self._step, self._best = saved.step, saved.best
             self._frozen, self._stopping = saved.frozen, saved.stopping
+            self._usual_norm = saved.usual_norm
             self._optimizer = Optimizer(
                 training.optimizer,
                 weights.flat() if saved.raw is None else saved.raw,
@@ -127,6 +129,8 @@ class _Run:
                     value_R[resting] = np.nan
                 loss_R, norm_R = metrics["loss"], metrics["gradient_norm"]
                 self._update(loss_R, norm_R)
+            if step % divergence.SAMPLED_EVERY == 1:
+                self._usual_norm = divergence.usual_norm(self._usual_norm, norm_R)
 
             outcome: Outcome | None = None
             if step == total:
@@ -136,7 +140,7 @@ class _Run:
             if outcome or step % training.log_every == 0:
                 yield Metrics(step, metrics | self._rate(step))
             for r in np.flatnonzero(self._frozen.step == step):
-                yield Diverged(step, int(r), float(loss_R[r]), float(norm_R[r]))
+                yield Diverged(step, int(r), float(loss_R[r]), float(norm_R[r]), self._hint(int(r)))
             if np.all(self._frozen.step > 0):
                 # The last good checkpoint stays the last: another would hold nothing new.
                 yield Done(step, "all_diverged")
@@ -204,6 +208,13 @@ class _Run:
         self._frozen.loss[new] = loss_R[new]
         self._frozen.gradient_norm[new] = norm_R[new]
 
+    def _hint(self, r: int) -> str:
+        """Of a replica that has just diverged."""
+        used_P = self._constraints.used[r : r + 1].cpu().numpy()
+        radius = divergence.radius(self._network, parameters.views(used_P, self._network))
+        finite = bool(np.isfinite(self._frozen.loss[r]) and np.isfinite(self._frozen.gradient_norm[r]))
+        return divergence.hint(self._job, self._step, finite=finite, usual=float(self._usual_norm[r]), radius=radius)
+
     def _resting(self) -> npt.NDArray[np.bool_]:
         """Which replicas are not trained any more, [R]: frozen or stopped."""
         return (self._frozen.step > 0) | (self._stopping.step > 0)
@@ -237,6 +248,7 @@ class _Run:
             raw=optimizer.parameters.cpu().numpy() if connectivity.is_constrained(self._network) else None,
             frozen=self._frozen,
             stopping=self._stopping,
+            usual_norm=self._usual_norm,
             best=self._best,
             environment=self._environment,
             job=self._job,

@@ -44,6 +44,8 @@ class Recorder:
         """`step` is the one that the attempt goes on from."""
         self.step = step
         self.done: Done | None = None
+        self.hint = ""
+        """What may help the replica that diverged last."""
         self._lease = lease
         self._total = lease.config.training.steps
         self._clock = clock
@@ -85,7 +87,9 @@ class Recorder:
                         step=item.step,
                         loss=finite(item.loss),
                         gradient_norm=finite(item.gradient_norm),
+                        hint=item.hint or None,
                     )
+                    self.hint = item.hint
                     self._diverged.append(one)
                     self._entries.append(("replica_diverged", one.model_dump(mode="json")))
                 case Stopped():

@@ -29,7 +29,6 @@ log = logging.getLogger(__name__)
 
 RETRY_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.0)
 OLD_LOG_SECONDS = 7 * 86_400.0
-DIVERGED_HINT = "A smaller learning rate, gradient clipping or another initialisation usually helps."
 Answer = TypeVar("Answer")
 
 
@@ -237,7 +236,7 @@ class Attempt:
 
     def _all_diverged(self) -> None:
         step = self._recorder.step
-        message = f"All {self._lease.config.replicas} replicas diverged, the last at step {step}. {DIVERGED_HINT}"
+        message = f"All {self._lease.config.replicas} replicas diverged, the last at step {step}. {self._recorder.hint}"
         self._fail(JobError(code="all_replicas_diverged", message=message, step=step))
 
     def _failed(self, failed: Failed) -> None:

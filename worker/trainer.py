@@ -119,7 +119,7 @@ def _line(event: Diverged | Stopped | Done | Evaluation) -> str:
     match event:
         case Diverged():
             cause = f"loss {event.loss:.6g}, gradient norm {event.gradient_norm:.6g}"
-            return f"step {event.step}: replica {event.replica} diverged ({cause})"
+            return f"step {event.step}: replica {event.replica} diverged ({cause}). {event.hint}"
         case Stopped():
             cause = f"{event.reason}, held-out loss {event.loss:.6g}"
             return f"step {event.step}: replica {event.replica} stopped ({cause})"

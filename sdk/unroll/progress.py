@@ -106,6 +106,8 @@ class _Notes:
         for one in job.diverged[self._diverged :]:
             norm = "not finite" if one.gradient_norm is None else f"{one.gradient_norm:.3g}"
             yield f"replica {one.replica} diverged at step {one.step} (gradient norm {norm}); the others train on"
+            if one.hint:
+                yield f"  {one.hint}"
         self._diverged = len(job.diverged)
         for stop in job.stopped_replicas[self._stopped :]:
             loss = "not finite" if stop.loss is None else f"{stop.loss:.4g}"

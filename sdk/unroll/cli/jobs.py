@@ -131,6 +131,7 @@ def show_job(job: Job, output: Format) -> None:
             "best network": job.best and f"replica {job.best.replica} of {job.best.checkpoint}",
             "last checkpoint": job.last_checkpoint,
             "diverged replicas": ", ".join(str(one.replica) for one in job.diverged) or None,
+            "hint": next((one.hint for one in reversed(job.diverged) if one.hint), None),
             "stopped by": job.stopped,
             "stopped replicas": ", ".join(f"{one.replica} at {one.step}" for one in job.stopped_replicas) or None,
             "error": job.error and f"{job.error.message} ({job.error.code})",

@@ -98,6 +98,8 @@ class Divergence(Response):
     loss: float | None
     gradient_norm: float | None
     """Null where it is not finite."""
+    hint: str | None = None
+    """What may help, guessed from the configuration and the moment."""
 
 
 class Stop(Response):

@@ -45,7 +45,9 @@ def test_what_a_child_says_becomes_metrics_events_progress_and_checkpoints(db: D
     lease = claimed(db)
     recorder = Recorder(lease, 0)
     evaluation = Evaluation(10, np.array([0.5, np.nan]), 0, improved=True)
-    recorder.add(Batch(10, (steps(1, 10), Diverged(8, 1, np.inf, np.nan), evaluation, checkpoint(10, 0.5, None))))
+    recorder.add(
+        Batch(10, (steps(1, 10), Diverged(8, 1, np.inf, np.nan, "Clip."), evaluation, checkpoint(10, 0.5, None)))
+    )
     recorder.add(Batch(13, (steps(11, 12), Stopped(12, 0, "skill_reached", 0.25))))
     assert recorder.write() is None
     now = jobs.get(db, TENANT, lease.job_id)
@@ -63,6 +65,7 @@ def test_what_a_child_says_becomes_metrics_events_progress_and_checkpoints(db: D
     ]
     assert now.stopped_replicas == [Stop(replica=0, step=12, reason="skill_reached", loss=0.25)]
     assert [(one.replica, one.step, one.loss, one.gradient_norm) for one in now.diverged] == [(1, 8, None, None)]
+    assert now.diverged[0].hint == recorder.hint == "Clip."
     assert now.best is not None
     assert (now.best.replica, now.best.loss) == (0, 0.5)
     jobs.cancel(db, TENANT, lease.job_id)

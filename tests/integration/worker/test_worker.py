@@ -104,7 +104,8 @@ def test_a_job_whose_replicas_all_diverge_fails_and_names_the_last_good_checkpoi
     error = ended.error
     assert error is not None
     assert error.code == "all_replicas_diverged"
-    assert "learning rate" in error.message
+    assert "clip them by global norm" in error.message
+    assert ended.diverged[-1].hint in error.message
     made = checkpoints.list_of_job(worked.db, TENANT, job_id).data
     assert error.checkpoint == made[0].id == ended.last_checkpoint
     assert made[0].step < (error.step or 0)

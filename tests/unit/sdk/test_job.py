@@ -108,7 +108,7 @@ def test_progress_goes_to_stderr_with_loss_and_time_left(
     server: ScriptedServer, client: Client, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    diverged = [{"replica": 1, "step": 40, "loss": None, "gradient_norm": 1e9}]
+    diverged = [{"replica": 1, "step": 40, "loss": None, "gradient_norm": 1e9, "hint": "Clip at 3."}]
     stops = {"stopped_replicas": [{"replica": 0, "step": 50, "reason": "skill_reached", "loss": 0.125}]}
     states = [
         progress(1),
@@ -122,6 +122,7 @@ def test_progress_goes_to_stderr_with_loss_and_time_left(
     assert "step 100 of 100" in captured.err
     assert "loss 0.0099" in captured.err
     assert captured.err.count("replica 1 diverged at step 40") == 1
+    assert captured.err.count("Clip at 3.") == 1
     assert captured.err.count("attempt 2") == 1
     assert captured.err.count("replica 0 stopped at step 50: the skill was reached (held-out loss 0.125)") == 1
 

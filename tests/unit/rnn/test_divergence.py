@@ -1,0 +1,90 @@
+"""A replica that diverges says what may help, from its configuration and the moment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rnn import parameters
+from rnn.divergence import hint, usual_norm
+from rnn.events import Checkpoint, Diverged, Metrics
+from rnn.state import load_state
+from tests.unit.rnn.jobs import bits, job, only, run
+from unroll.contract import SGD, ClipByGlobalNorm, ClipByValue, Network
+
+RATE = SGD(lr=0.02)
+
+
+def of(step: int = 500, *, finite: bool = False, usual: float = 3.14159, radius: float | None = None, **fields: Any):
+    return hint(job(optimizer=RATE, **fields), step, finite=finite, usual=usual, radius=radius)
+
+
+def test_without_clipping_it_names_a_norm_to_clip_at_and_with_it_the_learning_rate():
+    assert "max_norm of about 3.1" in of()
+    assert "max_norm of 1," in of(usual=np.nan)
+    for clip, limit in ((ClipByGlobalNorm(max_norm=5.0), "5"), (ClipByValue(max_value=0.25), "0.25")):
+        said = of(clip=clip)
+        assert f"clipped already, at {limit}: lower the learning rate (now 0.02)" in said
+        assert "not clipped" not in said
+
+
+def test_at_the_start_it_names_initialisation_and_learning_rate_and_later_neither_start():
+    assert "before the first update: the initialisation (uniform) is too large" in of(1)
+    assert "right at the start, at step 1:" in of(1, finite=True)  # then it was the update
+    assert "warmup" in of(7)
+    assert "warmup" not in of(7, warmup=100)
+    assert "right at the start" not in of(500)
+
+
+def test_a_radius_above_one_is_named_where_units_are_unbounded():
+    assert "relu units and a spectral radius of W_hh of 1.25" in of(activation="relu", radius=1.25)
+    assert "radius" not in of(activation="relu", radius=0.9)
+
+
+def test_the_usual_norm_follows_slowly_and_leaves_out_what_is_not_finite():
+    usual = np.array([np.nan, 1.0, 1.0, 1.0])
+    after = usual_norm(usual, np.array([2.0, 32.0, np.inf, np.nan]))
+    np.testing.assert_allclose(after, [2.0, 2.0, 1.0, 1.0])
+
+
+def diverging(**fields: Any):
+    defaults = {"steps": 60, "replicas": 6, "length": 12, "hidden": 3, "activation": "identity", "optimizer": RATE}
+    return job(**(defaults | {"evaluate_every": 20, "checkpoint_every": 5} | fields))
+
+
+def test_a_run_names_the_norms_that_its_replica_really_had():
+    events = run(diverging())
+    for d in only(Diverged, events):
+        norms = {m.step: m.values["gradient_norm"][d.replica] for m in only(Metrics, events) if m.step < d.step}
+        suggested = float(d.hint.split("max_norm of about ")[1].split(",")[0])
+        assert min(norms.values()) <= suggested * 1.05
+        assert suggested <= max(norms.values()) * 1.05
+
+
+def test_hints_after_a_resume_are_those_that_would_have_been():
+    whole = diverging()
+    reference = run(whole)
+    first = only(Diverged, reference)[0]
+    before = [c for c in only(Checkpoint, reference) if c.step < first.step]
+    assert before
+    assert np.isfinite(load_state(before[-1].state).usual_norm).all()
+    for checkpoint in before:
+        resumed = run(whole, resume=(checkpoint.weights, checkpoint.state))
+        assert [bits(e) for e in only(Diverged, resumed)] == [bits(e) for e in only(Diverged, reference)]
+
+
+def test_a_start_that_overflows_is_blamed_and_its_radius_named(monkeypatch: pytest.MonkeyPatch):
+    honest = parameters.initialise
+
+    def huge(network: Network, *arguments: Any):
+        start = honest(network, *arguments)
+        return start * 1e12
+
+    monkeypatch.setattr(parameters, "initialise", huge)
+    (diverged,) = only(Diverged, run(diverging(replicas=1)))
+    assert diverged.step == 1
+    assert "before the first update" in diverged.hint
+    assert "learning rate" not in diverged.hint
+    assert "identity units and a spectral radius" in diverged.hint
