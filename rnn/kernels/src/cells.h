@@ -4,6 +4,9 @@
 // block h_block(g). `forward` finds pre-activations in `a` and leaves there what `backward` needs; `backward` turns
 // dL/dh[t] into dL/da[t]. `carry` is the part of dL/dh[t-1] that does not pass through W_hh. n counts numbers, all
 // memory is contiguous and a multiple of a vector long.
+//
+// An INTERLEAVED cell keeps its gates as [vectors of units, sequences, BLOCKS, a vector] instead, and its `forward`
+// follows each tile of the product, whose results are then still in the nearest cache.
 #pragma once
 #include "kernel.h"
 #include "vector.h"
@@ -13,7 +16,8 @@ namespace VARIANT {
 
 // One time step of one piece. Pointers to blocks are `block` numbers apart in forward, da's `da_block` in backward.
 template <class T> struct Step {
-    int64_t n, width, block, da_block;
+    int64_t n, width, columns;        // numbers in all, in a row, and in the vectors of a row that hold units
+    int64_t block, da_block;          // of an INTERLEAVED cell `block` times a unit's index is where its vector begins
     int64_t activation;
     const T *alpha;                   // leaky: [width]
     T *a, *h, *c;                     // blocks, h[t], c[t]
@@ -79,7 +83,7 @@ template <class T> void times_slope(int64_t f, const T *h, int64_t n, T *d) {
 
 template <class T> struct VanillaCell {
     static constexpr int GATES = 1, BLOCKS = 1;
-    static constexpr bool CARRIES = false, KEEPS_BLOCKS = false, IN_PLACE = true, POTENTIALS = false;
+    static constexpr bool CARRIES = false, KEEPS_BLOCKS = false, IN_PLACE = true, POTENTIALS = false, INTERLEAVED = false;
     static int x_block(int g) { return g; }
     static int h_block(int g) { return g; }
 
@@ -90,7 +94,7 @@ template <class T> struct VanillaCell {
 
 template <class T> struct LeakyRatesCell {
     static constexpr int GATES = 1, BLOCKS = 1;
-    static constexpr bool CARRIES = true, KEEPS_BLOCKS = true, IN_PLACE = false, POTENTIALS = false;
+    static constexpr bool CARRIES = true, KEEPS_BLOCKS = true, IN_PLACE = false, POTENTIALS = false, INTERLEAVED = false;
     static int x_block(int g) { return g; }
     static int h_block(int g) { return g; }
 
@@ -118,7 +122,7 @@ template <class T> struct LeakyRatesCell {
 
 template <class T> struct LeakyPotentialsCell {
     static constexpr int GATES = 1, BLOCKS = 1;
-    static constexpr bool CARRIES = false, KEEPS_BLOCKS = false, IN_PLACE = true, POTENTIALS = true;
+    static constexpr bool CARRIES = false, KEEPS_BLOCKS = false, IN_PLACE = true, POTENTIALS = true, INTERLEAVED = false;
     static int x_block(int g) { return g; }
     static int h_block(int g) { return g; }
 
@@ -146,38 +150,43 @@ template <class T> struct LeakyPotentialsCell {
 
 template <class T> struct LSTMCell {
     static constexpr int GATES = 4, BLOCKS = 4;
-    static constexpr bool CARRIES = false, KEEPS_BLOCKS = true, IN_PLACE = false, POTENTIALS = false;
+    static constexpr bool CARRIES = false, KEEPS_BLOCKS = true, IN_PLACE = false, POTENTIALS = false, INTERLEAVED = true;
     static int x_block(int g) { return g; }
     static int h_block(int g) { return g; }
 
     // i, f, o = σ(a), g = tanh(a), in this order i f g o;  c = f c[t-1] + i g;  h = o tanh(c)
-    static void forward(const Step<T> &s) {
-        T *i = s.a, *f = s.a + s.block, *g = s.a + 2 * s.block, *o = s.a + 3 * s.block;
-        for (int64_t k = 0; k < s.n; k += lanes<T>) {
-            const Vec<T> in = sigmoid(load(i + k)), forget = sigmoid(load(f + k));
-            const Vec<T> gate = tanh(load(g + k)), out = sigmoid(load(o + k));
-            const Vec<T> c = forget * load(s.c_before + k) + in * gate;
-            store(i + k, in);
-            store(f + k, forget);
-            store(g + k, gate);
-            store(o + k, out);
-            store(s.c + k, c);
-            store(s.h + k, out * tanh(c));
+    //
+    // One vector of units of `rows` sequences: their gates one after another in `a`, the rest `width` apart.
+    static void forward(int64_t rows, int64_t width, T *a, const T *c_before, T *c, T *h) {
+        constexpr int W = lanes<T>;
+        for (int64_t row = 0; row < rows; ++row, a += BLOCKS * W, c_before += width, c += width, h += width) {
+            const Vec<T> in = sigmoid(load(a)), forget = sigmoid(load(a + W));
+            const Vec<T> gate = tanh(load(a + 2 * W)), out = sigmoid(load(a + 3 * W));
+            const Vec<T> cell = forget * load(c_before) + in * gate;
+            store(a, in);
+            store(a + W, forget);
+            store(a + 2 * W, gate);
+            store(a + 3 * W, out);
+            store(c, cell);
+            store(h, out * tanh(cell));
         }
     }
 
     // dc += dh o (1 - tanh²c);  then each gate's own slope, and dc f goes on to t-1
     static void backward(const Step<T> &s) {
-        const T *i = s.a, *f = s.a + s.block, *g = s.a + 2 * s.block, *o = s.a + 3 * s.block;
-        for (int64_t k = 0; k < s.n; k += lanes<T>) {
-            const Vec<T> in = load(i + k), forget = load(f + k), gate = load(g + k), out = load(o + k);
-            const Vec<T> dh = load(s.dh + k), t = tanh(load(s.c + k));
-            const Vec<T> dc = load(s.dc + k) + dh * out * (1 - t * t);
-            store(s.da + k, dc * gate * in * (1 - in));
-            store(s.da + s.da_block + k, dc * load(s.c_before + k) * forget * (1 - forget));
-            store(s.da + 2 * s.da_block + k, dc * in * (1 - gate * gate));
-            store(s.da + 3 * s.da_block + k, dh * t * out * (1 - out));
-            store(s.dc + k, dc * forget);
+        constexpr int W = lanes<T>;
+        for (int64_t unit = 0; unit < s.columns; unit += W) {
+            const T *a = s.a + unit * s.block;
+            for (int64_t k = unit; k < s.n; k += s.width, a += BLOCKS * W) {
+                const Vec<T> in = load(a), forget = load(a + W), gate = load(a + 2 * W), out = load(a + 3 * W);
+                const Vec<T> dh = load(s.dh + k), t = tanh(load(s.c + k));
+                const Vec<T> dc = load(s.dc + k) + dh * out * (1 - t * t);
+                store(s.da + k, dc * gate * in * (1 - in));
+                store(s.da + s.da_block + k, dc * load(s.c_before + k) * forget * (1 - forget));
+                store(s.da + 2 * s.da_block + k, dc * in * (1 - gate * gate));
+                store(s.da + 3 * s.da_block + k, dh * t * out * (1 - out));
+                store(s.dc + k, dc * forget);
+            }
         }
     }
 };
@@ -185,7 +194,7 @@ template <class T> struct LSTMCell {
 template <class T> struct GRUCell {
     // Gates r z n; n's part from x and its part from h are blocks of their own, as r stands between them.
     static constexpr int GATES = 3, BLOCKS = 4;
-    static constexpr bool CARRIES = true, KEEPS_BLOCKS = true, IN_PLACE = false, POTENTIALS = false;
+    static constexpr bool CARRIES = true, KEEPS_BLOCKS = true, IN_PLACE = false, POTENTIALS = false, INTERLEAVED = false;
     static int x_block(int g) { return g; }
     static int h_block(int g) { return g == 2 ? 3 : g; }
 

@@ -8,15 +8,32 @@ namespace VARIANT {
 template <class T, class Cell>
 inline void Sequence<T, Cell>::forward(const Piece &piece) {
     const int64_t r = piece.r;
+    pack_weights(r);
+    for (int64_t i = 0; i < MOST_ROWS; ++i) ones[i] = 1;
+    for (int64_t b = piece.b0; b < piece.b1; b += rows) {
+        const int64_t n = piece.b1 - b < rows ? piece.b1 - b : rows;
+        start_from(r, b, n);
+        for (int64_t t = 0; t < T_; ++t) forward_step(r, t, b, n);
+    }
+}
+
+template <class T, class Cell>
+inline void Sequence<T, Cell>::pack_weights(int64_t r) {
     const T *W_xh = of<T>(p.weights.W_xh, r), *W_hh = of<T>(p.weights.W_hh, r);
     const T *b_x = of<T>(p.weights.b_x, r), *b_h = of<T>(p.weights.b_h, r);
+    if (Cell::INTERLEAVED) {
+        pack_gates<Cell::GATES>(W_xh, H * I, 1, I, I, H, W_x);
+        pack_gates<Cell::GATES>(W_hh, H * H, 1, H, H, H, W_h);
+    }
     clear(bias, Cell::BLOCKS * S);
     for (int g = 0; g < Cell::GATES; ++g) {
-        pack(hidden, W_xh + g * H * I, 1, I, I, H, W_x + g * I * S);
-        pack(hidden, W_hh + g * H * H, 1, H, H, H, W_h + g * H * S);
+        if (!Cell::INTERLEAVED) {
+            pack(hidden, W_xh + g * H * I, 1, I, I, H, W_x + g * I * S);
+            pack(hidden, W_hh + g * H * H, 1, H, H, H, W_h + g * H * S);
+        }
         for (int64_t i = 0; i < H; ++i) {
-            if (b_x) bias[Cell::x_block(g) * S + i] += b_x[g * H + i];
-            if (b_h) bias[Cell::h_block(g) * S + i] += b_h[g * H + i];
+            if (b_x) bias[bias_at(Cell::x_block(g), i)] += b_x[g * H + i];
+            if (b_h) bias[bias_at(Cell::h_block(g), i)] += b_h[g * H + i];
         }
     }
     if (O) {
@@ -30,17 +47,23 @@ inline void Sequence<T, Cell>::forward(const Piece &piece) {
             pack(outputs, W_hy, 1, H, H, O, W_y);
         }
     }
-    for (int64_t i = 0; i < MOST_ROWS; ++i) ones[i] = 1;
-    for (int64_t b = piece.b0; b < piece.b1; b += rows) {
-        const int64_t n = piece.b1 - b < rows ? piece.b1 - b : rows;
-        start_from(r, b, n);
-        for (int64_t t = 0; t < T_; ++t) forward_step(r, t, b, n);
-    }
 }
 
 template <class T, class Cell>
 inline void Sequence<T, Cell>::forward_step(int64_t r, int64_t t, int64_t b, int64_t n) {
     const Step<T> s = step(r, t, b, n);
+    if constexpr (Cell::INTERLEAVED) {
+        interleaved_gates(s, r, t, b, n);
+    } else {
+        pre_activations(s, r, t, b, n);
+        Cell::forward(s);
+    }
+    if (reads(t)) read_out(s.h, output(p.y, r, t, b), n);
+}
+
+// Block by block.
+template <class T, class Cell>
+inline void Sequence<T, Cell>::pre_activations(const Step<T> &s, int64_t r, int64_t t, int64_t b, int64_t n) {
     const T *noise = p.noise ? row(p.noise, r, t, b, S) : nullptr;
     for (int block = 0; block < Cell::BLOCKS; ++block) {
         Segment<T> parts[3];
@@ -54,8 +77,24 @@ inline void Sequence<T, Cell>::forward_step(int64_t r, int64_t t, int64_t b, int
         if (noise) parts[count++] = {ones, 0, bias + block * S, 0, 1};
         multiply(hidden, parts, count, n, noise ? noise : bias + block * S, noise ? S : 0, s.a + block * s.block, S);
     }
-    Cell::forward(s);
-    if (reads(t)) read_out(s.h, output(p.y, r, t, b), n);
+}
+
+// A vector of units at a time, and each tile's nonlinearities while it is in the cache.
+template <class T, class Cell>
+inline void Sequence<T, Cell>::interleaved_gates(const Step<T> &s, int64_t r, int64_t t, int64_t b, int64_t n) {
+    constexpr int64_t WIDE = Cell::BLOCKS * lanes<T>, MOST = rows_of(Cell::BLOCKS);
+    const int64_t tiles = (n + MOST - 1) / MOST;
+    for (int64_t unit = 0; unit < s.columns; unit += lanes<T>)
+        for (int64_t i = 0; i < tiles; ++i) {
+            const int64_t m = share(n, tiles, i), count = share(n, tiles, i + 1) - m, at = m * S + unit;
+            const Segment<T> parts[2] = {
+                {row(p.x, r, t, b + m, p.x_row), p.x_row, W_x + unit * Cell::BLOCKS * I, WIDE, I},
+                {s.h_before + m * S, S, W_h + unit * Cell::BLOCKS * H, WIDE, H},
+            };
+            T *a = s.a + unit * s.block + m * WIDE;
+            tile_of<T, Cell::BLOCKS, false>(count)(parts, t || starts ? 2 : 1, bias + unit * Cell::BLOCKS, 0, a, WIDE);
+            Cell::forward(count, S, a, s.c_before + at, s.c + at, s.h + at);
+        }
 }
 
 template <class T, class Cell>

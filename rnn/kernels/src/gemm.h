@@ -15,7 +15,7 @@ constexpr int WIDTH = 4;
 constexpr int rows_of(int width) { return width == 4 ? 6 : 8; }
 #else  // 16 registers
 constexpr int WIDTH = 2;
-constexpr int rows_of(int width) { return width == 2 ? 5 : 8; }
+constexpr int rows_of(int width) { return width == 4 ? 3 : width == 2 ? 5 : 8; }
 #endif
 constexpr int ROWS = 8;
 constexpr int MOST_SEGMENTS = 64;
@@ -107,6 +107,17 @@ void pack(const Panels<T> &panels, const T *w, int64_t k_stride, int64_t n_strid
             for (int64_t n = real < 0 ? 0 : real; n < wide; ++n) to[n] = 0;
         }
     }
+}
+
+// The same of gates that stand one after another in w, K × columns each, `gate` numbers apart: for each vector of columns
+// its row k holds that vector of every gate, so that one tile has all that a unit's nonlinearities need.
+template <int GATES, class T>
+void pack_gates(const T *w, int64_t gate, int64_t k_stride, int64_t n_stride, int64_t K, int64_t columns, T *to) {
+    for (int64_t first = 0; first < columns; first += lanes<T>)
+        for (int64_t k = 0; k < K; ++k)
+            for (int g = 0; g < GATES; ++g)
+                for (int64_t n = first; n < first + lanes<T>; ++n)
+                    *to++ = n < columns ? w[g * gate + k * k_stride + n * n_stride] : 0;
 }
 
 // C [M, panels.columns()] from packed B: segment s's B starts at segments[s].b; b_row is not read.

@@ -30,7 +30,8 @@ struct Problem {
     void *x;         // [R,T,B,I]
     void *h;         // [R,T,B,S], written by forward, read by backward
     void *c;         // LSTM: cell states; leaky potentials: potentials; [R,T,B,S]
-    void *gates;     // what backward needs of the pre-activations' blocks [R,T,blocks,B,S]; vanilla and potentials: none
+    void *gates;     // what backward needs of the pre-activations' blocks [R,T,blocks,B,S]; vanilla and potentials: none;
+                     // LSTM [R,T,S/V,B,4,V], V numbers being a vector of the instruction set
     void *y;         // [R,T - first_output,B,O], written by forward
     void *dy;        // the same of dL/dy, read by backward
     void *dh;        // [R,T,B,H] or nullptr: what else reaches h, added to what comes through the readout

@@ -99,7 +99,9 @@ template <class T, class Cell> struct Sequence {
     }
     T *h(int64_t r, int64_t t, int64_t b) const { return row(p.h, r, t, b, S); }
     T *blocks(int64_t r, int64_t t, int64_t b) const {
-        return Cell::KEEPS_BLOCKS ? static_cast<T *>(p.gates) + ((r * T_ + t) * Cell::BLOCKS * B + b) * S : h(r, t, b);
+        if (!Cell::KEEPS_BLOCKS) return h(r, t, b);
+        T *step = static_cast<T *>(p.gates) + (r * T_ + t) * Cell::BLOCKS * B * S;
+        return step + b * (Cell::INTERLEAVED ? Cell::BLOCKS * lanes<T> : S);
     }
 
     // The state before the first step, of n sequences from b. Whether W_hh acts on it at all: zeros are left out.
@@ -119,7 +121,8 @@ template <class T, class Cell> struct Sequence {
     Step<T> step(int64_t r, int64_t t, int64_t b, int64_t n) const {
         Step<T> s{};
         s.n = n * S;
-        s.block = B * S;
+        s.columns = hidden.columns();
+        s.block = Cell::INTERLEAVED ? B * Cell::BLOCKS : B * S;
         s.da_block = rows * S;
         s.activation = p.activation;
         s.alpha = static_cast<const T *>(p.alpha);
@@ -135,8 +138,14 @@ template <class T, class Cell> struct Sequence {
     }
 
     // forward.h
+    int64_t bias_at(int64_t block, int64_t i) const {
+        return Cell::INTERLEAVED ? (i / lanes<T> * Cell::BLOCKS + block) * lanes<T> + i % lanes<T> : block * S + i;
+    }
     void forward(const Piece &piece);
+    void pack_weights(int64_t r);
     void forward_step(int64_t r, int64_t t, int64_t b, int64_t n);
+    void pre_activations(const Step<T> &s, int64_t r, int64_t t, int64_t b, int64_t n);
+    void interleaved_gates(const Step<T> &s, int64_t r, int64_t t, int64_t b, int64_t n);
     void read_out(const T *h, T *y, int64_t n);
 
     // backward.h; da is the ring's place for dL/da[t]
