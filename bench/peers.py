@@ -138,8 +138,8 @@ def leaky(s: Shape, engine: Engine) -> Step:
     bptt = BPTT(network, constraints.used, gradients_RP, s.T, s.B, noisy=True, engine=engine)
     bptt.x_RTBI.normal_()
     bptt.target_RTBO.normal_()
-    arrays = [filled.numpy() for filled in bptt.filled]
-    noise, frozen_R, at = TrainingNoise(network, 0, arrays[0], arrays[2:]), np.zeros(s.R, bool), [0]
+    noise = TrainingNoise(network, 0, bptt.memory.map(torch.Tensor.numpy))
+    frozen_R, at = np.zeros(s.R, bool), [0]
 
     def step() -> float:
         at[0] += 1
