@@ -81,7 +81,7 @@ def ours(case: Case, engine: Engine, device: torch.device, *, graph: bool) -> St
     constraints = Constraints(network, optimizer.parameters)
     gradients_RP = torch.zeros_like(optimizer.parameters)
     bptt = BPTT(network, constraints.used, gradients_RP, s.T, s.B, noisy=True, engine=engine)
-    for memory in bptt.filled:
+    for memory in bptt.memory.all():
         memory.normal_()
     passes = Passes(bptt, device) if graph else bptt
     if isinstance(passes, Passes) and passes.failure:

@@ -33,6 +33,9 @@ def make_layer(cell: Cell, spec: LayerSpec, engine: Engine = "auto") -> Layer:
     if spec.handed_on and kernels.keeps_other_state(cell) and (spec.gradients is not None or engine == "cudnn"):
         # The kernel takes gradients of h alone, not of a state that h is not; cuDNN does not even give that.
         engine = "workspace"
+    if spec.handed_on and spec.time_steps == 1 and engine == "cudnn":
+        # A decoder that runs step by step would have a cuDNN network, and a copy of the weights, for each step.
+        engine = "workspace"
     if engine == "native":
         return NativeLayer(spec, cell)
     if engine == "cudnn":

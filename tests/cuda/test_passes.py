@@ -10,7 +10,7 @@ import torch
 from rnn.graphs import Passes
 from rnn.kernels import Engine
 from tests.cuda.gpu import GPU, relative
-from tests.unit.rnn.passes import RUNS, B, T, made
+from tests.unit.rnn.passes import RUNS, drawn, made
 from unroll.contract import DType
 
 pytestmark = pytest.mark.cuda
@@ -18,11 +18,8 @@ pytestmark = pytest.mark.cuda
 
 def fill(bptt: Any, kind: dict[str, Any], seed: int = 3) -> None:
     """With the same numbers on every device."""
-    random = torch.Generator().manual_seed(seed)
-    for memory in bptt.filled:
-        memory.copy_(torch.rand(memory.shape, generator=random))
-    if "weighted" in kind:
-        bptt.readout.weigh(torch.rand(len(bptt.loss_R), T, B, generator=random).to(bptt.loss_R))
+    for memory, values in zip(bptt.memory.all(), drawn(bptt, kind, seed), strict=True):
+        memory.copy_(values)
 
 
 @pytest.mark.parametrize(("dtype", "most"), [("float64", 1e-10), ("float32", 5e-5)])

@@ -10,6 +10,8 @@ import torch
 from rnn import parameters
 from rnn.bptt import BPTT
 from rnn.cells import cudnn
+from rnn.encoder_decoder import EncoderDecoder
+from rnn.engine import AnyEngine
 from rnn.kernels import Engine
 from rnn.truncated import TruncatedBPTT
 from unroll.contract import (
@@ -28,7 +30,8 @@ from unroll.contract import (
     VanillaCell,
 )
 
-H, T, B = 4, 7, 3
+H, T, B, VOCABULARY = 4, 7, 3, 5
+OF_NETWORK = ("architecture", "h0", "vocabulary_size")
 CELLS: list[Any] = [
     *(
         VanillaCell(hidden_size=H, activation=f)
@@ -47,6 +50,10 @@ CELLS: list[Any] = [
 KINDS: list[dict[str, Any]] = [
     {},
     {"architecture": "many_to_one"},
+    {"architecture": "one_to_many"},
+    {"architecture": "encoder_decoder"},
+    {"architecture": "encoder_decoder", "mixed": True, "ragged": True},
+    {"vocabulary_size": VOCABULARY},
     {"h0": "trainable"},
     {"window": 3},
     {"window": 3, "architecture": "many_to_one"},
@@ -60,7 +67,7 @@ KINDS: list[dict[str, Any]] = [
 
 def runs(cell: Any, engine: Engine, kind: dict[str, Any]) -> bool:
     """Whether there is such a network, and such an engine for it."""
-    if cell.type == "feedforward" and "h0" in kind:
+    if cell.type == "feedforward" and ("h0" in kind or kind.get("architecture") == "encoder_decoder"):
         return False
     if "omega" in kind and (engine == "cudnn" or cell.type not in ("vanilla", "leaky", "linear")):
         return False
@@ -79,13 +86,36 @@ RUNS: list[Any] = [
 
 def made(
     cell: Any, engine: Engine, replicas: int, kind: dict[str, Any], device: str = "cpu", dtype: DType = "float32"
-) -> tuple[BPTT | TruncatedBPTT, torch.Tensor, torch.Tensor]:
-    fields = {name: kind[name] for name in ("architecture", "h0") if name in kind}
+) -> tuple[AnyEngine, torch.Tensor, torch.Tensor]:
+    """The engine, its parameters and its gradients."""
+    fields = {name: kind[name] for name in OF_NETWORK if name in kind}
     net = Network(cell=cell, input_size=2, output_size=3, num_layers=2, **fields)
     flat_RP = torch.from_numpy(parameters.initialise(net, 1, replicas, dtype)).to(device)
     gradients_RP = torch.zeros_like(flat_RP)
-    rest = {name: value for name, value in kind.items() if name not in ("architecture", "h0", "loss")}
-    noisy = isinstance(cell, LeakyCell)
-    kind_of = TruncatedBPTT if "window" in kind else BPTT
-    bptt = kind_of(net, flat_RP, gradients_RP, T, B, kind.get("loss", MSE()), noisy=noisy, engine=engine, **rest)
+    rest: dict[str, Any] = {name: value for name, value in kind.items() if name not in (*OF_NETWORK, "loss")}
+    rest |= {"noisy": isinstance(cell, LeakyCell), "engine": engine}
+    flat, loss = (flat_RP, gradients_RP), kind.get("loss", MSE())
+    bptt: AnyEngine
+    if net.architecture == "encoder_decoder":
+        bptt = EncoderDecoder(net, *flat, T, T - 2, B, loss, **rest)
+    elif "window" in kind:
+        bptt = TruncatedBPTT(net, *flat, T, B, loss, **rest)
+    else:
+        bptt = BPTT(net, *flat, T, B, loss, **rest)
     return bptt, flat_RP, gradients_RP
+
+
+def drawn(bptt: AnyEngine, kind: dict[str, Any], seed: int) -> list[torch.Tensor]:
+    """Something to fill the engine's memory with, on the CPU."""
+    random = torch.Generator().manual_seed(seed)
+    memory, values = bptt.memory, []
+    for tensor in memory.all():
+        numbers = torch.rand(tensor.shape, generator=random)
+        if tensor is memory.length_RB:
+            numbers = 1 + (numbers * T).floor()
+        elif tensor is memory.forced_RTB:
+            numbers = numbers.round()
+        elif tensor is memory.x_RTBI and "vocabulary_size" in kind:
+            numbers = (numbers * VOCABULARY).floor()
+        values.append(numbers)
+    return values

@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_leaves
 from rnn import activations
 from rnn.graphs import CaptureError, Passes
 from rnn.kernels import Engine
-from tests.unit.rnn.passes import CELLS, RUNS, made
+from tests.unit.rnn.passes import CELLS, RUNS, drawn, made
 
 CPU = torch.device("cpu")
 
@@ -97,12 +97,12 @@ def test_replayed_passes_give_the_bits_of_the_passes_themselves(
     random = torch.Generator().manual_seed(3)
     before = torch.zeros(replicas)
     for step in range(3):
-        drawn = [torch.rand(memory.shape, generator=random) for memory in runs[0][0].memory.all()]
+        values = drawn(runs[0][0], kind, step)
         moved = torch.rand(runs[0][1].shape, generator=random) * 0.01
         for (bptt, flat_RP, gradients_RP), each in zip(runs, passes, strict=True):
             flat_RP.add_(moved)
-            for memory, values in zip(bptt.memory.all(), drawn, strict=True):
-                memory.copy_(values)
+            for memory, numbers in zip(bptt.memory.all(), values, strict=True):
+                memory.copy_(numbers)
             gradients_RP.fill_(torch.nan)
             each.forward()
             each.backward()
