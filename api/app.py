@@ -17,7 +17,21 @@ from api import document, errors, logs
 from api.inference import Predictors
 from api.limits import BodyLimit
 from api.observe import Observe
-from api.routes import checkpoints, docs, events, fleet, health, jobs, keys, me, metrics, models, tasks
+from api.routes import (
+    checkpoints,
+    checks,
+    docs,
+    events,
+    fleet,
+    health,
+    jobs,
+    keys,
+    me,
+    metrics,
+    models,
+    schemas,
+    tasks,
+)
 from api.routes.parameters import only_known
 from api.service import Service
 from api.telemetry import Telemetry
@@ -70,7 +84,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     errors.install(app)
     document.install(app)
-    for noun in (jobs, events, metrics, models, checkpoints, tasks, keys, me, fleet, health, docs):
+    for noun in (jobs, events, metrics, models, checkpoints, tasks, checks, schemas, keys, me, fleet, health, docs):
         app.include_router(noun.router)
     app.mount(docs.ASSETS, docs.Assets())
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import rnn.check
 import rnn.check_network
 import rnn.estimate
+import rnn.gradient_check.bounds
 import rnn.parameters
 import rnn.tasks
 from api.errors import Refused, invalid
 from rnn.errors import ConfigurationError
-from unroll.contract import DryRun, Network, Task, TrainJob
+from unroll.contract import CheckRequest, DryRun, Network, Task, TrainJob
 from unroll.contract.limits import MAX_PARAMETERS
 
 
@@ -60,6 +61,15 @@ def check(job: TrainJob, *, named: bool) -> Checked:
             rnn.parameters.count(job.model),
             rnn.tasks.baseline_loss(job.data, job.model.architecture, job.training.loss),
         )
+    except ConfigurationError as error:
+        inside = named and error.pointer.startswith("/model/")
+        raise invalid("/model" if inside else error.pointer, error.code, error.detail) from None
+
+
+def require_checkable(request: CheckRequest, *, named: bool) -> None:
+    """Refuses validation_failed for a gradient check that is wrong or too large; of a named model, at /model."""
+    try:
+        rnn.gradient_check.bounds.require_feasible(request)
     except ConfigurationError as error:
         inside = named and error.pointer.startswith("/model/")
         raise invalid("/model" if inside else error.pointer, error.code, error.detail) from None

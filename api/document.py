@@ -12,6 +12,8 @@ from pydantic.json_schema import models_json_schema
 from api.operations import NULL, REFERENCE
 from unroll.contract import (
     ChangeKey,
+    Check,
+    CheckRequest,
     DryRun,
     NewKey,
     NewModel,
@@ -24,6 +26,8 @@ from unroll.contract import (
 
 REFERRED: tuple[type[BaseModel], ...] = (
     ChangeKey,
+    Check,
+    CheckRequest,
     DryRun,
     NewKey,
     NewModel,
@@ -48,6 +52,8 @@ TAGS = [
     {"name": "models", "description": "Named configurations, and predictions with the best trained one."},
     {"name": "checkpoints", "description": "Trained weights, and predictions with them."},
     {"name": "tasks", "description": "What networks can be trained on."},
+    {"name": "checks", "description": "Gradients by hand against autograd and finite differences."},
+    {"name": "schemas", "description": "JSON Schema of what can be sent."},
     {"name": "keys", "description": "Who may do what."},
     {"name": "fleet", "description": "Workers and queues."},
     {"name": "health", "description": "For supervisors and Prometheus."},

@@ -22,8 +22,9 @@ from unroll.contract import RETRYABLE, STATUS, FieldError, Problem, ProblemCode
 logger = logging.getLogger("unroll.api")
 
 MEDIA_TYPE = "application/problem+json"
-RETRY_AFTER: dict[ProblemCode, int] = {"quota_exceeded": 10, "database_unavailable": 2}
-"""Seconds: a quota is freed when a job ends, a database comes back when it was restarted."""
+RETRY_AFTER: dict[ProblemCode, int] = {"quota_exceeded": 10, "database_unavailable": 2, "busy": 5}
+"""Seconds: a quota is freed when a job ends, a database comes back when it was restarted,
+a check is done within seconds."""
 
 TITLES: dict[ProblemCode, str] = {
     "malformed_request": "The request cannot be read",
@@ -45,6 +46,8 @@ TITLES: dict[ProblemCode, str] = {
     "quota_exceeded": "The quota is used up",
     "internal_error": "The server failed",
     "database_unavailable": "The database is not available",
+    "busy": "The server has too much of this to do",
+    "time_limit_exceeded": "It took too long",
 }
 
 _HTTP: dict[int, ProblemCode] = {

@@ -11,12 +11,18 @@ from unroll.contract import (
     Adam,
     Baseline,
     Best,
+    BiasCheck,
     ChangeKey,
+    Check,
     Checkpoint,
+    CheckRequest,
     CreatedKey,
+    Distances,
     DryRun,
+    EngineCheck,
     Environment,
     Event,
+    Formula,
     Job,
     Key,
     LayerState,
@@ -32,12 +38,14 @@ from unroll.contract import (
     Progress,
     Queue,
     Readiness,
+    SchemaKinds,
     Series,
     Served,
     Serving,
     State,
     Task,
     TaskData,
+    Tolerances,
     Training,
     TrainJob,
     VanillaCell,
@@ -184,3 +192,37 @@ WORKER = Worker(
 WORKERS = Page[Worker](data=[WORKER], next=None)
 QUEUES = Page[Queue](data=[Queue(device="auto", queued=2, running=1, workers=1)], next=None)
 READY = Readiness(status="ready", database="ok", broker="ok")
+CHECK_REQUEST = CheckRequest(model=Network(cell=VanillaCell(hidden_size=5), input_size=2, output_size=1), time_steps=8)
+CHECK = Check(
+    passed=True,
+    parameters=51,
+    loss=[1.056],
+    engines=[
+        EngineCheck(
+            engine="workspace",
+            loss=[1.056],
+            tensors=[
+                Distances(
+                    name="layers.0.W_hh",
+                    shape=[5, 5],
+                    norm=0.048,
+                    autograd=9.0e-16,
+                    float32=4.3e-07,
+                    complex_step=8.9e-16,
+                    finite_differences=1.0e-11,
+                    entries=24,
+                    near_kinks=0,
+                    passed=True,
+                )
+            ],
+            passed=True,
+        )
+    ],
+    tolerances=Tolerances(),
+    lag_profile=[[0.087, 0.076, 0.073, 0.083, 0.054, 0.065, 0.050, 0.045]],
+    biases=[BiasCheck(layer="layers.0", distance=0.0, distance_by_gate={}, identifiable=False)],
+    formulas=[Formula(name="dL/dW_hh", formula="Σ_k dL/da[k] h[k-1]ᵀ")],
+    notes=["Noise is off."],
+    config=CHECK_REQUEST,
+)
+SCHEMA_KINDS = SchemaKinds(kinds={"network": "The configuration of one recurrent network."})

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from api.errors import MEDIA_TYPE, TITLES
+from api.errors import MEDIA_TYPE, RETRY_AFTER, TITLES
 from api.examples import shown
 from unroll.contract import RETRYABLE, STATUS, FieldError, Problem, ProblemCode
 
@@ -94,7 +94,7 @@ def _refusals(codes: Sequence[ProblemCode]) -> dict[int | str, dict[str, Any]]:
         )
         response["description"] = "; ".join(filter(None, [response["description"], f"`{code}`: {TITLES[code]}"]))
         response["content"][MEDIA_TYPE]["examples"][code] = {"value": _example(_problem(code))}
-        if code in {"quota_exceeded", "database_unavailable"}:
+        if code in RETRY_AFTER:
             response["headers"] = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
     return dict(sorted(found.items(), key=lambda item: str(item[0])))
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from api.checks import Checks
 from api.inference import Predictors
 from api.telemetry import Telemetry
 from store.db import Database
@@ -27,6 +28,7 @@ class Service:
     wakeups: Wakeups
     predictors: Predictors
     telemetry: Telemetry
+    checks: Checks = field(default_factory=Checks)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the process was told to stop: requests that wait answer what they have."""
 

@@ -9,9 +9,10 @@ from typing import Any, Self
 from unroll._settings import discover
 from unroll._transport import Retries, Transport
 from unroll._wire import decode
-from unroll.contract import Device, DType, Me, Network, Queue, TaskData, Training, Worker
+from unroll.contract import BPTT, Check, Device, DType, Loss, Me, Network, Queue, TaskData, Training, Worker
 from unroll.job import JobHandle
-from unroll.resources import Checkpoints, Jobs, Keys, Models
+from unroll.resources import Checkpoints, Jobs, Keys, Models, Schemas
+from unroll.resources.checks import check
 from unroll.resources.models import Tasks
 from unroll.resources.paging import Listing, path
 
@@ -52,6 +53,7 @@ class Client:
         self.jobs = Jobs(self._transport)
         self.checkpoints = Checkpoints(self._transport)
         self.keys = Keys(self._transport)
+        self.schemas = Schemas(self._transport)
 
     @property
     def outage(self) -> float:
@@ -111,6 +113,35 @@ class Client:
         config: dict[str, Any] = {"kind": "train", "model": model, "data": data, "training": training}
         config |= {field: value for field, value in optional.items() if value is not None}
         return JobHandle(self, self.jobs.submit(config, idempotency_key=idempotency_key))
+
+    def check(
+        self,
+        model: str | Network | Mapping[str, Any],
+        *,
+        time_steps: int | None = None,
+        batch_size: int | None = None,
+        replicas: int | None = None,
+        seed: int | None = None,
+        loss: Loss | Mapping[str, Any] | None = None,
+        bptt: BPTT | Mapping[str, Any] | None = None,
+        entries: int | None = None,
+    ) -> Check:
+        """Hold a network's gradients by hand against autograd, complex steps and finite differences.
+
+        `model` is a registered name or a configuration; what is None is the server's default. Fields as in
+        unroll.contract.CheckRequest. Raises InvalidRequestError where it is wrong or would take too long.
+        """
+        optional = {
+            "time_steps": time_steps,
+            "batch_size": batch_size,
+            "replicas": replicas,
+            "seed": seed,
+            "loss": loss,
+            "bptt": bptt,
+            "entries": entries,
+        }
+        body = {"model": model} | {field: value for field, value in optional.items() if value is not None}
+        return check(self._transport, body)
 
     def job(self, job_id: str) -> JobHandle:
         """The handle of a job that was submitted before, by whichever process."""

@@ -130,6 +130,8 @@ BY_CODE: dict[str, type[APIError]] = {
     "quota_exceeded": QuotaError,
     "internal_error": ServerError,
     "database_unavailable": ServerError,
+    "busy": ServerError,
+    "time_limit_exceeded": ServerError,
 }
 BY_STATUS: dict[int, type[APIError]] = {
     401: AuthenticationError,

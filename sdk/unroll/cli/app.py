@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from unroll import __version__
-from unroll.cli import catalogue, jobs, predict, train
+from unroll.cli import catalogue, check, jobs, predict, train
 from unroll.cli.exits import TABLE, exit_code
 from unroll.cli.output import say
 from unroll.client import Client
@@ -32,6 +32,8 @@ app.command("retry")(jobs.retry)
 app.command("predict")(predict.predict)
 app.command("models")(catalogue.models)
 app.command("tasks")(catalogue.tasks)
+app.command("check")(check.check)
+app.command("schema")(catalogue.schema)
 
 
 def _version(value: bool) -> None:  # noqa: FBT001 - a callback of typer

@@ -1,4 +1,4 @@
-"""Commands that look something up: models, tasks."""
+"""Commands that look something up: models, tasks, schema."""
 
 from __future__ import annotations
 
@@ -73,3 +73,20 @@ def tasks(
             },
         }
     )
+
+
+def schema(
+    context: typer.Context,
+    kind: Annotated[str | None, typer.Argument(help="Show the JSON Schema of this kind.", metavar="[KIND]")] = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """List what can be sent, or show the JSON Schema of one kind, with defaults and descriptions."""
+    client: Client = context.obj
+    if kind is not None:
+        show_json(client.schemas.get(kind))
+        return
+    kinds = client.schemas.list()
+    if output is Format.JSON:
+        show_json(kinds)
+    else:
+        show_table(("kind", "description"), list(kinds.items()))

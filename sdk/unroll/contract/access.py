@@ -17,7 +17,9 @@ class NewKey(Request):
     """A key for this tenant."""
 
     name: Name
+    """A name for people."""
     scopes: Annotated[list[Scope], Field(min_length=1)] = ["read", "write", "predict"]
+    """What the key may do."""
     expires_at: datetime | None = None
     """With a time zone; null: never."""
     max_active_jobs: Annotated[int, Field(ge=1, le=1_000_000)] | None = None

@@ -12,6 +12,13 @@ CONTRACT_VERSION = 1
 """Stored beside every configuration; raised only when the meaning of a field changes."""
 
 
+def _describe_tags(schema: dict[str, Any]) -> None:
+    """A field with one possible value only says which kind of thing this is."""
+    for name, field in schema.get("properties", {}).items():
+        if "const" in field:
+            field.setdefault("description", f"Which {name} this is.")
+
+
 class Request(BaseModel):
     """Something a user sends: unknown fields, wrong types and non-finite numbers are refused."""
 
@@ -25,6 +32,7 @@ class Request(BaseModel):
         validate_by_alias=True,
         validate_by_name=True,
         protected_namespaces=(),
+        json_schema_extra=_describe_tags,
     )
 
 

@@ -40,14 +40,18 @@ class Serving(Request):
     """Pin what a model's predict uses."""
 
     checkpoint: str
+    """The checkpoint's id."""
     replica: Annotated[int, Field(ge=0)] | Literal["best"] = "best"
+    """Which of its replicas: an index, or the best by held-out loss."""
 
 
 class NewModel(Request):
     """Register a network configuration under a name."""
 
     name: Name
+    """What the model is called from now on."""
     config: Network
+    """The network."""
 
 
 class Served(Response):

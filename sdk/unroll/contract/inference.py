@@ -29,6 +29,7 @@ class State(Request):
     """The hidden state of one sequence, layer by layer; what predict returned can be posted back."""
 
     layers: Annotated[list[LayerState], Field(min_length=1, max_length=MAX_LAYERS, fail_fast=True)]
+    """The state of each layer, the lowest first."""
 
 
 class PredictRequest(Request):

@@ -24,3 +24,13 @@ MAX_PREDICT_ACTIVATIONS = 20_000_000
 """R * T * max(I, H, O) of one predict request, T over all sequences: what is computed, of which little is held."""
 MAX_LAYERS = 64
 MAX_LABELS = 32
+MAX_CHECK_STEPS = 200
+MAX_CHECK_BATCH = 64
+MAX_CHECK_REPLICAS = 8
+MAX_CHECK_ENTRIES = 1_000
+MAX_CHECK_PARAMETERS = 1_000_000
+"""Parameters of all replicas of a gradient check."""
+MAX_CHECK_LAYER_STEPS = 1_000_000
+"""Steps of single layers that a gradient check computes in plain NumPy: about half a minute."""
+MAX_CHECK_MULTIPLICATIONS = 20_000_000_000
+"""Multiplications of a gradient check: entries moved x parameters x time steps x sequences."""

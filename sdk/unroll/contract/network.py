@@ -34,6 +34,7 @@ class Network(Request):
     """The configuration of one recurrent network."""
 
     cell: Cell
+    """What one layer does in one time step."""
     input_size: Annotated[int, Field(ge=1, le=MAX_WIDTH)]
     """I, the width of x[t]; with a vocabulary the width of the embedding."""
     output_size: Annotated[int, Field(ge=1, le=MAX_WIDTH)]

@@ -26,6 +26,8 @@ ProblemCode = Literal[
     "quota_exceeded",
     "internal_error",
     "database_unavailable",
+    "busy",
+    "time_limit_exceeded",
 ]
 
 STATUS: dict[ProblemCode, int] = {
@@ -48,9 +50,11 @@ STATUS: dict[ProblemCode, int] = {
     "quota_exceeded": 429,
     "internal_error": 500,
     "database_unavailable": 503,
+    "busy": 503,
+    "time_limit_exceeded": 503,
 }
 
-RETRYABLE: frozenset[ProblemCode] = frozenset({"quota_exceeded", "database_unavailable", "internal_error"})
+RETRYABLE: frozenset[ProblemCode] = frozenset({"quota_exceeded", "database_unavailable", "internal_error", "busy"})
 """Codes after which the same request may succeed later."""
 
 

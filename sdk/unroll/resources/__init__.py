@@ -1,8 +1,9 @@
 """The operations of the API, one file a noun, one method an operation. Answers are the contract's own types."""
 
 from unroll.resources.checkpoints import Checkpoints
+from unroll.resources.checks import Schemas
 from unroll.resources.jobs import Jobs
 from unroll.resources.keys import Keys
 from unroll.resources.models import Models
 
-__all__ = ["Checkpoints", "Jobs", "Keys", "Models"]
+__all__ = ["Checkpoints", "Jobs", "Keys", "Models", "Schemas"]

@@ -22,6 +22,18 @@ MODEL = {"name": "m", "config": examples.NETWORK, "parameters": 19, "serving": N
 PREDICTION = {"outputs": [[[0.5]]], "model": None, "checkpoint": "ckpt_1", "replica": 0}
 DRY_RUN = {"config": examples.CONFIG, "parameters": 1, "memory_bytes": 1, "seconds": 1.0, "baseline_loss": 10.5}
 ME = {"key": examples.key(), "active_jobs": 0}
+CHECK = {
+    "passed": True,
+    "parameters": 19,
+    "loss": [1.0],
+    "engines": [],
+    "tolerances": {},
+    "lag_profile": [],
+    "biases": [],
+    "formulas": [],
+    "notes": [],
+    "config": {"model": examples.NETWORK},
+}
 
 OPERATIONS: dict[str, tuple[Callable[[Client], Any], Any]] = {
     "GET /v1/tasks": (lambda c: list(c.tasks.list()), {"data": [TASK], "next": None}),
@@ -58,6 +70,9 @@ OPERATIONS: dict[str, tuple[Callable[[Client], Any], Any]] = {
     "GET /v1/keys/key_1": (lambda c: c.keys.get("key_1"), examples.key()),
     "PATCH /v1/keys/key_1": (lambda c: c.keys.update("key_1", ChangeKey(name="b")), examples.key()),
     "DELETE /v1/keys/key_1": (lambda c: c.keys.delete("key_1"), None),
+    "POST /v1/checks": (lambda c: c.check("net", time_steps=3), CHECK),
+    "GET /v1/schema": (lambda c: c.schemas.list(), {"kinds": {"network": ""}}),
+    "GET /v1/schema/network": (lambda c: c.schemas.get("network"), {"title": "Network"}),
     "GET /v1/me": (lambda c: c.me(), ME),
     "GET /v1/workers": (lambda c: list(c.workers()), {"data": [], "next": None}),
     "GET /v1/queues": (lambda c: list(c.queues()), {"data": [], "next": None}),

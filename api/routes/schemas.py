@@ -1,0 +1,87 @@
+"""/v1/schema: JSON Schema of what can be sent, with defaults and descriptions."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import TypeAdapter
+
+from api import examples
+from api.auth import Reader
+from api.errors import Refused
+from api.negotiation import JSON, offers
+from api.operations import operation
+from unroll import contract
+from unroll.contract import SchemaKinds
+
+router = APIRouter(prefix="/v1/schema", tags=["schemas"], dependencies=[offers(JSON)])
+
+KINDS: dict[str, tuple[Any, str]] = {
+    "network": (contract.Network, ""),
+    "training": (contract.Training, ""),
+    "train": (contract.TrainJob, ""),
+    "predict": (contract.PredictRequest, ""),
+    "check": (contract.CheckRequest, ""),
+    "model": (contract.NewModel, ""),
+    "serving": (contract.Serving, ""),
+    "key": (contract.NewKey, ""),
+    "connectivity": (contract.Connectivity, ""),
+    "initialisation": (contract.Initialisation, "How W_hh starts."),
+    "loss": (contract.Loss, "What is minimised."),
+    "optimizer": (contract.Optimizer, "How parameters follow the gradient."),
+    "cell": (contract.Cell, "Any of the recurrent cells, told apart by `type`."),
+    "vanilla": (contract.VanillaCell, ""),
+    "leaky": (contract.LeakyCell, ""),
+    "linear": (contract.LinearCell, ""),
+    "feedforward": (contract.FeedForwardCell, ""),
+    "lstm": (contract.LSTMCell, ""),
+    "gru": (contract.GRUCell, ""),
+}
+"""Each kind's type and, of a union, which has no docstring, what it is. The parameters of tasks are at /v1/tasks."""
+
+
+@router.get(
+    "",
+    **operation(
+        "list_schemas",
+        "The kinds that have a JSON Schema",
+        gives=(200, "All of them.", examples.SCHEMA_KINDS),
+        problems=["missing_scope"],
+    ),
+)
+def list_schemas(_asker: Reader) -> SchemaKinds:
+    """What each describes. The parameters of tasks are at /v1/tasks."""
+    # the first paragraph of a class's docstring is one sentence about it
+    described = {kind: text or _first(type_.__doc__ or "") for kind, (type_, text) in KINDS.items()}
+    return SchemaKinds(kinds=described)
+
+
+@router.get(
+    "/{kind}",
+    **operation(
+        "get_schema",
+        "The JSON Schema of one kind",
+        gives=(200, "A JSON Schema (2020-12).", None),
+        problems=["missing_scope", "not_found"],
+    ),
+)
+def get_schema(kind: str, _asker: Reader) -> dict[str, Any]:
+    """With ranges, defaults and descriptions, as the server checks it."""
+    if kind not in KINDS:
+        raise Refused("not_found", f"There is no schema {kind}; there are {', '.join(KINDS)}.")
+    return _schema(kind)
+
+
+@cache
+def _schema(kind: str) -> dict[str, Any]:
+    type_, text = KINDS[kind]
+    made = TypeAdapter(type_).json_schema()
+    if text:
+        made["description"] = text
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made}
+
+
+def _first(docstring: str) -> str:
+    return " ".join(docstring.partition("\n\n")[0].split())

@@ -1,0 +1,47 @@
+"""One check in a process of its own: a line of JSON in, a line of JSON out.
+
+    {…CheckRequest…}  →  {"check": {…Check…}}  or  {"refused": {"pointer", "code", "detail"}}
+
+The process ends when its stdin closes, so it does not outlive whoever started it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from contextlib import suppress
+
+import torch
+
+from rnn.errors import ConfigurationError
+from rnn.gradient_check.bounds import require_feasible
+from rnn.gradient_check.compare import check
+from unroll.contract import CheckRequest
+
+
+def main() -> None:
+    """Read, check, write."""
+    line = sys.stdin.readline()
+    threading.Thread(target=_end_with_stdin, daemon=True).start()
+    with suppress(OSError):
+        os.nice(5)  # whoever asked serves others meanwhile
+    torch.set_num_threads(1)
+    try:
+        request = CheckRequest.model_validate_json(line)
+        require_feasible(request)
+        answer = {"check": check(request).model_dump(mode="json")}
+    except ConfigurationError as error:
+        answer = {"refused": {"pointer": error.pointer, "code": error.code, "detail": error.detail}}
+    sys.stdout.write(json.dumps(answer, allow_nan=False) + "\n")
+    sys.stdout.flush()
+
+
+def _end_with_stdin() -> None:
+    sys.stdin.read()
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

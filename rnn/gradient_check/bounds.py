@@ -1,0 +1,53 @@
+"""What a gradient check may cost, from its sizes alone. No tensor is made, and torch is not needed."""
+
+from __future__ import annotations
+
+from math import prod
+
+from rnn import parameters
+from rnn.check_network import check_network
+from rnn.errors import ConfigurationError
+from unroll.contract import CheckRequest, Network
+from unroll.contract.limits import MAX_CHECK_LAYER_STEPS, MAX_CHECK_MULTIPLICATIONS, MAX_CHECK_PARAMETERS
+
+EVALUATIONS = 8
+"""Of the loss at most, for each entry that is moved: one for the complex step and up to seven for the difference."""
+
+
+def require_feasible(request: CheckRequest) -> None:
+    """Raise ConfigurationError, with a JSON Pointer into the request, for a network or sizes that cannot be checked.
+
+    Codes: those of `check_network`, contradiction, not_available, too_many_parameters, too_slow, unresolved_model.
+    """
+    if not isinstance(request.model, Network):
+        raise ConfigurationError("/model", "unresolved_model", f"model {request.model!r} has no configuration here")
+    network = request.model
+    check_network(network)
+    _check_window(request, network)
+    R, T, B, P = request.replicas, request.time_steps, request.batch_size, parameters.count(network)
+    if R * P > MAX_CHECK_PARAMETERS:
+        detail = f"{R} replicas of {P:,} parameters are {R * P:,}, more than {MAX_CHECK_PARAMETERS:,}"
+        raise ConfigurationError("/model/cell/hidden_size", "too_many_parameters", detail)
+    moved = R * sum(min(prod(slot.shape), request.entries) for slot in parameters.layout(network))
+    for each, most, what in (
+        (T * network.num_layers, MAX_CHECK_LAYER_STEPS, "steps of layers"),
+        (T * B * P, MAX_CHECK_MULTIPLICATIONS, "multiplications"),
+    ):
+        if moved * EVALUATIONS * each > most:
+            detail = (
+                f"{moved:,} entries moved, the loss computed {EVALUATIONS} times for each: "
+                f"{moved * EVALUATIONS * each:,} {what}, more than {most:,}; take fewer entries, steps or sequences"
+            )
+            raise ConfigurationError("/entries", "too_slow", detail)
+
+
+def _check_window(request: CheckRequest, network: Network) -> None:
+    window = request.bptt.window
+    if window is None:
+        return
+    if window > request.time_steps:
+        detail = f"a window of {window} steps is longer than the sequences, {request.time_steps}"
+        raise ConfigurationError("/bptt/window", "contradiction", detail)
+    if network.architecture not in {"many_to_many", "many_to_one"}:
+        detail = f"a truncation window is not available for {network.architecture}"
+        raise ConfigurationError("/bptt/window", "not_available", detail)

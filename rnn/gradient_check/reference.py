@@ -1,0 +1,139 @@
+"""The same gradients without a derivation by hand, over `rnn.equations` in float64.
+
+Of a truncated gradient the loss is meant in which each window's first state is a constant: the one that the unmoved
+weights give. That is what truncation is, and it makes a function of which differences can be taken.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+
+from rnn import equations, parameters, reparametrise
+from rnn.gradient_check.batch import Array, Batch
+
+KINKED = frozenset({"relu", "leaky_relu", "saturated_relu"})
+_SMOOTH_STEP, _KINKED_STEP = 1e-3, 1e-5
+"""Fourth-order differences where all is smooth; where there are kinks a step short enough to meet few of them."""
+_KINK = 1e-8
+"""A fraction of the gradient's norm: see `central_difference`."""
+
+
+@dataclass(frozen=True)
+class Autograd:
+    """Of each replica: loss [R], gradients [R, P], and dL/dh[t] of the last layer, as norms [R, T]."""
+
+    loss_R: Array
+    gradients_RP: Array
+    profile_RT: Array
+    unfrozen_RP: Array
+    """The gradients before those of frozen weights are set to zero."""
+
+
+class Reference:
+    """The loss of one replica as a function of its raw weights."""
+
+    def __init__(self, batch: Batch, replica: int) -> None:
+        self.batch, self._r = batch, replica
+        self.point_P: Array = batch.raw_RP[replica]
+        self._held: list[list[dict[str, Any]]] = [[] for _ in self._windows()]
+        if len(self._held) > 1:
+            self._held = self._states()
+
+    def loss(self, xp: ModuleType, raw_P: Any, push: Any = None) -> Any:
+        """The loss. `push` [T, B, H] is added to the last layer's h."""
+        batch, r = self.batch, self._r
+        tensors = self._tensors(xp, raw_P)
+        x, target = xp.asarray(batch.x_RTBI[r]), xp.asarray(batch.target_RTBO[r])[batch.read]
+        if len(self._held) == 1:
+            y = equations.outputs(xp, batch.network, tensors, x, steps=len(x), push=push)
+        else:
+            h = []
+            for part, held in zip(self._windows(), self._held, strict=True):
+                states = [{name: xp.asarray(state) for name, state in one.items()} for one in held]
+                h.append(self._window(xp, tensors, x[part], states, None if push is None else push[part])[0])
+            y = (xp.concatenate(h) @ tensors["readout.W_hy"].T + tensors["readout.b_y"])[batch.read]
+        return equations.cost(xp, batch.request.loss, y, target)
+
+    def _tensors(self, xp: ModuleType, raw_P: Any) -> dict[str, Any]:
+        raw = {name: tensor[0] for name, tensor in parameters.views(raw_P[None], self.batch.network).items()}
+        return equations.used(xp, self.batch.network, raw, self._r)
+
+    def _windows(self) -> list[slice]:
+        T = self.batch.request.time_steps
+        window = self.batch.request.bptt.window or T
+        return [slice(start, min(start + window, T)) for start in range(0, T, window)]
+
+    def _window(
+        self, xp: ModuleType, tensors: dict[str, Any], x: Any, states: list[dict[str, Any]], push: Any
+    ) -> tuple[Any, list[dict[str, Any]]]:
+        """The last layer's h, and all layers' states after the window. No `states`: the network's own first ones."""
+        network, after = self.batch.network, []
+        for n in range(network.num_layers):
+            prefix = f"layers.{n}."
+            w = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+            last = n == network.num_layers - 1
+            x, state = equations.layer_from(xp, network.cell, w, x, states[n] if states else {}, push if last else None)
+            after.append(state)
+        return x, after
+
+    def _states(self) -> list[list[dict[str, Any]]]:
+        """Each window's first states, of the unmoved weights."""
+        tensors, x = self._tensors(np, self.point_P), self.batch.x_RTBI[self._r]
+        found: list[list[dict[str, Any]]] = [[]]
+        for part in self._windows()[:-1]:
+            found.append(self._window(np, tensors, x[part], found[-1], None)[1])
+        return found
+
+
+def by_autograd(batch: Batch) -> Autograd:
+    """Replica by replica, so that one graph is held at a time."""
+    R, T, B = batch.request.replicas, batch.request.time_steps, batch.request.batch_size
+    loss_R, gradients_RP, profile_RT = np.zeros(R), np.zeros_like(batch.raw_RP), np.zeros((R, T))
+    for r in range(R):
+        leaf = torch.from_numpy(batch.raw_RP[r].copy()).requires_grad_()
+        push = torch.zeros(T, B, batch.network.cell.hidden_size, dtype=torch.float64, requires_grad=True)
+        loss = Reference(batch, r).loss(torch, leaf, push)
+        loss.backward()
+        assert leaf.grad is not None and push.grad is not None  # noqa: S101, PT018 - both are leaves of the loss
+        loss_R[r], gradients_RP[r], profile_RT[r] = loss.item(), leaf.grad.numpy(), push.grad.norm(dim=(1, 2)).numpy()
+    free_RP = gradients_RP.copy()
+    for part in reparametrise.frozen(batch.network):
+        free_RP[:, part] = 0.0
+    return Autograd(loss_R, free_RP, profile_RT, gradients_RP)
+
+
+def complex_step(reference: Reference, entry: int) -> float:
+    """dL/dw by a complex step of w (Squire & Trapp 1998): no difference is taken, so no digit is lost."""
+    moved = reference.point_P.astype(np.complex128)
+    moved[entry] += 1e-30j
+    return float(reference.loss(np, moved).imag / 1e-30)
+
+
+def central_difference(reference: Reference, entry: int, scale: float) -> float | None:
+    """dL/dw by central differences; None where a unit's kink lies within the step. `scale`: the gradient's norm."""
+    network = reference.batch.network
+
+    def at(distance: float) -> float:
+        moved = reference.point_P.copy()
+        moved[entry] += distance
+        return float(reference.loss(np, moved))
+
+    # |.| of Dale's law has a kink too
+    if getattr(network.cell, "activation", "tanh") not in KINKED and network.connectivity.dale is None:
+        s = _SMOOTH_STEP
+        return (8 * (at(s) - at(-s)) - (at(2 * s) - at(-2 * s))) / (12 * s)
+    s = _KINKED_STEP
+    right, centre, left = at(s), at(0.0), at(-s)
+    # By how much one-sided slopes differ. Where all is smooth, half the step halves it; with a kink, at most one of
+    # the two halvings below does so by chance (if it lies a third of the way, of s or of s/2).
+    bends = [(at(d) + at(-d) - 2 * centre) / d for d in (s / 2, s / 4)]
+    bends.insert(0, (right + left - 2 * centre) / s)
+    if max(abs(wide - 2 * narrow) for wide, narrow in pairwise(bends)) > _KINK * scale:
+        return None
+    return (right - left) / (2 * s)

@@ -1,0 +1,118 @@
+"""The command check."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from unroll.cli.exits import REFUSED
+from unroll.cli.output import Format, Output, say, show_json, show_table
+from unroll.cli.values import read_json
+from unroll.client import Client
+from unroll.contract import Check, CheckRequest
+
+
+def check(  # one argument a flag
+    context: typer.Context,
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            help="What to check, as JSON: a network, or an object with a model in it; - for stdin. Flags go before it.",
+            metavar="[FILE]",
+        ),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="A registered model, instead of --hidden-size and --cell.")] = None,
+    hidden_size: Annotated[int | None, typer.Option("--hidden-size", "--hidden", help="Hidden units.")] = None,
+    cell: Annotated[str | None, typer.Option(help="The cell (vanilla).")] = None,
+    activation: Annotated[str | None, typer.Option(help="The cell's nonlinearity.")] = None,
+    layers: Annotated[int | None, typer.Option(help="Stacked layers.")] = None,
+    architecture: Annotated[str | None, typer.Option(help="many_to_many, many_to_one, …")] = None,
+    input_size: Annotated[int | None, typer.Option(help="Inputs (1).")] = None,
+    output_size: Annotated[int | None, typer.Option(help="Outputs (1).")] = None,
+    time_steps: Annotated[int | None, typer.Option(help="Time steps of the batch.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Sequences in the batch.")] = None,
+    replicas: Annotated[int | None, typer.Option(help="Networks to check at once.")] = None,
+    loss: Annotated[str | None, typer.Option(help="mse, cross_entropy, bce or poisson.")] = None,
+    window: Annotated[int | None, typer.Option(help="Truncation window in time steps.")] = None,
+    entries: Annotated[int | None, typer.Option(help="Entries of each tensor to take differences of.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of weights and batch.")] = None,
+    *,
+    formulas: Annotated[bool, typer.Option("--formulas", help="Show the gradients' formulas too.")] = False,
+    output: Output = Format.TABLE,
+) -> None:
+    """Hold gradients by hand against autograd and finite differences. Exit code 1 where a distance is too large."""
+    client: Client = context.obj
+    config = read_json(file, "FILE") if file else {}
+    if not isinstance(config, dict):
+        raise typer.BadParameter("the file must hold one JSON object", param_hint="FILE")
+    if "cell" in config:
+        config = {"model": config}
+    if model is not None:
+        config["model"] = model
+    elif hidden_size is not None:
+        config["model"] = {
+            "cell": {"type": cell or "vanilla", "hidden_size": hidden_size},
+            "input_size": 1,
+            "output_size": 1,
+        }
+    if "model" not in config:
+        raise typer.BadParameter("there is no network: give --hidden-size, --model or a file", param_hint="FILE")
+    of_network = {
+        "num_layers": layers,
+        "architecture": architecture,
+        "input_size": input_size,
+        "output_size": output_size,
+    }
+    if isinstance(config["model"], dict):
+        config["model"] |= _given(of_network)
+        config["model"].setdefault("cell", {}).update(_given({"activation": activation}))
+    options = {"time_steps": time_steps, "batch_size": batch_size, "replicas": replicas, "entries": entries}
+    config |= _given(options | {"seed": seed})
+    config |= _given({"loss": loss and {"type": loss}, "bptt": window and {"window": window}})
+    if unknown := set(config) - set(CheckRequest.model_fields):
+        raise typer.BadParameter(f"a check has no {', '.join(sorted(unknown))}", param_hint="FILE")
+    found = client.check(**config)
+    _show(found, output, formulas=formulas)
+    if not found.passed:
+        raise typer.Exit(REFUSED)
+
+
+def _given(flags: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in flags.items() if value is not None}
+
+
+def _show(found: Check, output: Format, *, formulas: bool) -> None:
+    if output is Format.JSON:
+        show_json(found)
+        return
+    header = ("engine", "tensor", "norm", "autograd", "float32", "complex step", "differences", "entries", "passed")
+    rows = [
+        (
+            engine.engine,
+            one.name,
+            one.norm,
+            *(_short(each) for each in (one.autograd, one.float32, one.complex_step, one.finite_differences)),
+            one.entries,
+            "yes" if one.passed else "NO",
+        )
+        for engine in found.engines
+        for one in engine.tensors
+    ]
+    limits = found.tolerances
+    allowed = (limits.autograd, limits.float32, limits.complex_step, limits.finite_differences)
+    rows.append(("allowed", "", "", *(_short(each) for each in allowed), "", ""))
+    show_table(header, rows)
+    if formulas:
+        show_table(("gradient", "formula"), [(one.name, one.formula) for one in found.formulas])
+    for bias in found.biases:
+        apart = "differ" if bias.identifiable else "are equal: only b_x + b_h is identifiable"
+        say(f"{bias.layer}: dL/db_x and dL/db_h {apart} (distance {bias.distance:.1e})")
+    for note in [*found.notes, *(one.note for one in found.formulas if one.note and formulas)]:
+        say(note)
+    say("passed" if found.passed else "FAILED: gradients by hand are not those of the equations")
+
+
+def _short(value: float | None) -> str | None:
+    return None if value is None else f"{value:.1e}"

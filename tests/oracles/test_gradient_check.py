@@ -1,0 +1,236 @@
+"""The check that users run: every cell passes it, and a wrong gradient does not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from rnn import kernels
+from rnn.bptt import BPTT
+from rnn.errors import ConfigurationError
+from rnn.gradient_check import compare
+from rnn.gradient_check.batch import draw
+from rnn.gradient_check.bounds import require_feasible
+from rnn.gradient_check.compare import check
+from rnn.gradient_check.reference import Reference, by_autograd, central_difference
+from unroll.contract import (
+    Check,
+    CheckRequest,
+    FeedForwardCell,
+    GRUCell,
+    LeakyCell,
+    LinearCell,
+    LSTMCell,
+    Network,
+    VanillaCell,
+)
+
+H = 4
+CELLS: dict[str, Any] = {
+    "tanh": VanillaCell(hidden_size=H),
+    "relu": VanillaCell(hidden_size=H, activation="relu"),
+    "saturated": VanillaCell(hidden_size=H, activation="saturated_relu"),
+    "linear": LinearCell(hidden_size=H),
+    "feedforward": FeedForwardCell(hidden_size=H),
+    "rates": LeakyCell(hidden_size=H, learn_tau="per_unit"),
+    "potentials": LeakyCell(hidden_size=H, leak="potentials", activation="softplus", tau=3.0),
+    "lstm": LSTMCell(hidden_size=H),
+    "gru": GRUCell(hidden_size=H),
+}
+
+
+def request(cell: Any, network: dict[str, Any] | None = None, **fields: Any) -> CheckRequest:
+    given = {"input_size": 2, "output_size": 3, **(network or {})}
+    return CheckRequest(**({"model": Network(cell=cell, **given), "time_steps": 5, "entries": 8} | fields))
+
+
+def run(one: CheckRequest) -> Check:
+    require_feasible(one)
+    return check(one)
+
+
+def failed(found: Check) -> str:
+    return "\n".join(tensor.model_dump_json() for e in found.engines for tensor in e.tensors if not tensor.passed)
+
+
+@pytest.mark.parametrize("architecture", ["many_to_many", "many_to_one"])
+@pytest.mark.parametrize("cell", CELLS.values(), ids=list(CELLS))
+def test_every_cell_passes_on_every_engine_that_has_it(cell: Any, architecture: str):
+    h0 = "zeros" if cell.type == "feedforward" else "trainable"
+    fields = {"architecture": architecture, "num_layers": 2, "h0": h0}
+    found = run(request(cell, fields, replicas=2))
+    assert found.passed, failed(found)
+    native = kernels.available() and kernels.runs(cell)
+    assert [one.engine for one in found.engines] == (["workspace", "native"] if native else ["workspace"])
+    for one in found.engines:
+        assert one.loss == pytest.approx(found.loss, rel=1e-12)
+        assert all(tensor.autograd < 1e-12 for tensor in one.tensors)
+        assert any(tensor.norm > 0 for tensor in one.tensors)
+
+
+@pytest.mark.parametrize(
+    "connectivity",
+    [
+        {"dale": {}},
+        {"density": 0.5, "autapses": False},
+        {"symmetry": "antisymmetric"},
+        {"frozen": ["W_xh", "b_h"]},
+        {"frozen_weights": [[1, 0, 0, 1]] * H},
+    ],
+    ids=str,
+)
+def test_constraints_and_frozen_weights_are_part_of_what_is_differentiated(connectivity: Any):
+    found = run(request(VanillaCell(hidden_size=H), {"connectivity": connectivity}, entries=16))
+    assert found.passed, failed(found)
+
+
+@pytest.mark.parametrize("loss", ["mse", "cross_entropy", "bce", "poisson"])
+@pytest.mark.parametrize("window", [None, 2, 5])
+@pytest.mark.parametrize("architecture", ["many_to_many", "many_to_one"])
+def test_every_loss_passes_with_and_without_a_window(loss: str, window: int | None, architecture: str):
+    fields = {"architecture": architecture, "h0": "trainable", "num_layers": 2}
+    found = run(request(LSTMCell(hidden_size=H), fields, loss={"type": loss}, bptt={"window": window}))
+    assert found.passed, failed(found)
+
+
+@pytest.mark.parametrize("reference", ["autograd", "complex_step", "finite_differences"])
+def test_a_missing_term_of_the_recursion_is_found_by_each_reference(monkeypatch: pytest.MonkeyPatch, reference: str):
+    backward = BPTT.backward
+
+    def without_one_time_step(engine: BPTT) -> None:
+        backward(engine)
+        layer: Any = engine.layers[0]
+        layer.spec.gradients["W_hh"].mul_(1 - 1e-4)
+
+    monkeypatch.setattr(BPTT, "backward", without_one_time_step)
+    found = run(request(VanillaCell(hidden_size=H)))
+    assert not found.passed
+    for engine in found.engines:
+        wrong = {tensor.name for tensor in engine.tensors if not tensor.passed}
+        assert wrong == {"layers.0.W_hh"}
+        tensor = next(one for one in engine.tensors if one.name == "layers.0.W_hh")
+        assert getattr(tensor, reference) == pytest.approx(1e-4, rel=0.3)
+
+
+def test_a_gradient_that_is_not_a_number_fails(monkeypatch: pytest.MonkeyPatch):
+    backward = BPTT.backward
+
+    def broken(engine: BPTT) -> None:
+        backward(engine)
+        layer: Any = engine.layers[0]
+        layer.spec.gradients["W_hh"].fill_(torch.nan)
+
+    monkeypatch.setattr(BPTT, "backward", broken)
+    found = run(request(VanillaCell(hidden_size=H)))
+    assert not found.passed
+    Check.model_validate_json(found.model_dump_json())
+
+
+def test_only_the_reset_gates_candidate_tells_the_two_biases_apart():
+    for cell in (CELLS["tanh"], CELLS["lstm"], CELLS["rates"]):
+        (bias,) = run(request(cell)).biases
+        assert not bias.identifiable
+        assert bias.distance < 1e-12
+    (bias,) = run(request(CELLS["gru"])).biases
+    assert bias.identifiable
+    assert bias.distance_by_gate["n"] > 0.01
+    assert bias.distance_by_gate["r"] < 1e-12
+    assert bias.distance_by_gate["z"] < 1e-12
+    assert run(request(CELLS["linear"])).biases == []
+
+
+def test_a_difference_across_a_kink_is_not_taken_and_the_answer_says_so():
+    one = request(VanillaCell(hidden_size=H, activation="relu"))
+    batch = draw(one)
+    entry = 2 * H  # the first bias: b_x of unit 0, right after W_xh [H, 2]
+    reference, unit = Reference(batch, 0), 0
+    W_xh, b = batch.raw_RP[0, : 2 * H].reshape(H, 2), batch.raw_RP[0, entry + unit]
+    b_h = batch.raw_RP[0, 2 * H + H + H * H + unit]
+    scale = float(np.linalg.norm(by_autograd(batch).gradients_RP))
+    assert central_difference(reference, entry, scale) is not None
+    for distance in (0.0, 1e-6, 1e-5 / 3, -5e-6):
+        # the first sequence's first pre-activation of that unit, so far above zero
+        batch.x_RTBI[0, 0, 0] = 0.0
+        batch.x_RTBI[0, 0, 0, 0] = (distance - b - b_h) / W_xh[unit, 0]
+        assert central_difference(reference, entry, scale) is None
+    batch.x_RTBI[0, 0, 0, 0] = (1e-3 - b - b_h) / W_xh[unit, 0]
+    assert central_difference(reference, entry, scale) is not None
+
+
+def test_the_lag_profile_is_that_of_the_engine():
+    one = request(VanillaCell(hidden_size=H), {"architecture": "many_to_one"}, replicas=2)
+    batch = draw(one)
+    flat_RP = torch.from_numpy(batch.raw_RP)
+    engine = BPTT(batch.network, flat_RP, torch.zeros_like(flat_RP), 5, 3, one.loss, profiled=True)
+    engine.x_RTBI.copy_(torch.from_numpy(batch.x_RTBI))
+    engine.target_RTBO.copy_(torch.from_numpy(batch.target_RTBO))
+    engine.forward()
+    engine.backward()
+    np.testing.assert_allclose(run(one).lag_profile, engine.lag_profile(), rtol=1e-10)
+
+
+def test_the_vanilla_formulas_have_all_six_parameters_and_the_product_of_jacobians_whole():
+    formulas = {one.name: one for one in run(request(VanillaCell(hidden_size=H))).formulas}
+    assert {f"dL/d{name}" for name in ("W_xh", "b_x", "W_hh", "b_h", "W_hy", "b_y")} <= set(formulas)
+    for name in ("W_xh", "b_x", "W_hh", "b_h"):
+        assert "∏_{s=k+1..t} D[s] W_hh" in formulas[f"dL/d{name}"].formula
+    assert "leaves out the product of Jacobians" in formulas["dL/dW_xh"].note
+
+
+def test_the_written_formula_is_the_gradient():
+    """The double sum over products of Jacobians, evaluated term by term as it is written."""
+    one = request(VanillaCell(hidden_size=H), batch_size=1)
+    batch = draw(one)
+    w = {s: t[0] for s, t in compare.parameters.views(batch.raw_RP, batch.network).items()}
+    x, target, T = batch.x_RTBI[0, :, 0], batch.target_RTBO[0, :, 0], 5
+    W_hh, W_hy = w["layers.0.W_hh"], w["readout.W_hy"]
+    h, D = [np.zeros(H)], [np.zeros((H, H))]
+    for t in range(1, T + 1):
+        h.append(np.tanh(w["layers.0.W_xh"] @ x[t - 1] + w["layers.0.b_x"] + W_hh @ h[-1] + w["layers.0.b_h"]))
+        D.append(np.diag(1 - h[-1] ** 2))
+    total = np.zeros((H, 2))
+    for k in range(1, T + 1):
+        for t in range(k, T + 1):
+            product = np.eye(H)
+            for s in range(k + 1, t + 1):
+                product = D[s] @ W_hh @ product
+            dy = 2 * (W_hy @ h[t] + w["readout.b_y"] - target[t - 1]) / (T * 3)
+            total += np.outer(D[k] @ product.T @ W_hy.T @ dy, x[k - 1])
+    expected = compare.parameters.views(by_autograd(batch).gradients_RP, batch.network)["layers.0.W_xh"][0]
+    np.testing.assert_allclose(total, expected, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("fields", "pointer"),
+    [
+        ({"model": "net"}, "/model"),
+        ({"bptt": {"window": 6}}, "/bptt/window"),
+        (
+            {
+                "entries": 1000,
+                "time_steps": 200,
+                "model": Network(cell=LSTMCell(hidden_size=64), input_size=1, output_size=1),
+            },
+            "/entries",
+        ),
+        (
+            {"model": Network(cell=VanillaCell(hidden_size=1024), input_size=1, output_size=1)},
+            "/model/cell/hidden_size",
+        ),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_checked_in_time_is_refused_with_a_pointer(fields: Any, pointer: str):
+    with pytest.raises(ConfigurationError) as refused:
+        require_feasible(request(VanillaCell(hidden_size=H), **fields))
+    assert refused.value.pointer == pointer
+
+
+def test_a_network_whose_loss_overflows_is_refused():
+    loud = {"initialisation": {"type": "gaussian", "gain": 100.0}}
+    with pytest.raises(ConfigurationError) as refused, np.errstate(all="ignore"):
+        run(request(LinearCell(hidden_size=H), loud, time_steps=200, entries=1))
+    assert refused.value.code == "not_finite"
