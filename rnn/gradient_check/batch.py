@@ -23,28 +23,58 @@ class Batch:
     raw_RP: Array
     """Raw weights: see `rnn.reparametrise`."""
     x_RTBI: Array
+    """Or tokens, as numbers; of a one_to_many network of the first step alone."""
     target_RTBO: Array
+    length_RB: Array | None
+    """Valid steps of each sequence: of its inputs, and but for an encoder_decoder of its outputs."""
+    forced_RTB: Array | None
+    """Where a decoder reads the target of the step before."""
 
-    @property
-    def read(self) -> slice:
-        """The time steps that have outputs."""
-        return slice(-1, None) if self.network.architecture == "many_to_one" else slice(None)
+    def weights(self) -> Array | None:
+        """How often the engine is to count each step, [R, T, B]: of a many_to_one network the last valid one alone."""
+        if self.length_RB is None or self.network.architecture == "encoder_decoder":
+            return None
+        left_RTB = self.length_RB[:, None, :] - np.arange(self.target_RTBO.shape[1])[:, None]
+        counts = left_RTB == 1 if self.network.architecture == "many_to_one" else left_RTB > 0
+        return counts.astype(np.float64)
+
+    def read(self, r: int) -> tuple[Array, Array | None]:
+        """Targets and weights of replica r at the steps that the equations have outputs for."""
+        target, weight_RTB = self.target_RTBO[r], self.weights()
+        if self.network.architecture != "many_to_one":
+            return target, None if weight_RTB is None else weight_RTB[r]
+        if self.length_RB is None:
+            return target[-1:], None
+        return target[self.length_RB[r] - 1, np.arange(target.shape[1])][None], None
 
 
 def draw(request: CheckRequest) -> Batch:
     """Weights as a training job of this seed starts from, initial states moved off zero; x normal, targets to match."""
     network = request.model
     assert isinstance(network, Network)  # noqa: S101 - see bounds.require_feasible
-    R, T, B = request.replicas, request.time_steps, request.batch_size
+    R, B, architecture = request.replicas, request.batch_size, network.architecture
+    T = 1 if architecture == "one_to_one" else request.time_steps
+    inputs = 1 if architecture == "one_to_many" else T
+    outputs = (request.output_steps or T) if architecture == "encoder_decoder" else T
     raw_RP = reparametrise.raw(network, parameters.initialise(network, request.seed, R, "float64"))
     generators = [np.random.default_rng([request.seed, r]) for r in range(R)]
     for r, generator in enumerate(generators):
         for name, tensor in parameters.views(raw_RP[r : r + 1], network).items():
             if name.endswith(("h0", "c0")):
                 tensor[...] = generator.standard_normal(tensor.shape) / 2
-    x = np.stack([generator.standard_normal((T, B, network.input_size)) for generator in generators])
-    target = np.stack([_targets(request.loss.type, g, (T, B, network.output_size)) for g in generators])
-    return Batch(request, network, raw_RP, x, target)
+    x = np.stack([_inputs(network, generator, (inputs, B)) for generator in generators])
+    target = np.stack([_targets(request.loss.type, g, (outputs, B, network.output_size)) for g in generators])
+    length = np.stack([g.integers(1, T + 1, B) for g in generators]) if request.variable_lengths else None
+    forced = None
+    if architecture == "encoder_decoder":
+        forced = np.stack([g.random((outputs, B)) < request.teacher_forcing for g in generators])
+    return Batch(request, network, raw_RP, x, target, length, forced)
+
+
+def _inputs(network: Network, generator: np.random.Generator, shape: tuple[int, int]) -> Array:
+    if network.vocabulary_size is None:
+        return generator.standard_normal((*shape, network.input_size))
+    return generator.integers(0, network.vocabulary_size, (*shape, 1)).astype(np.float64)
 
 
 def _targets(loss: str, generator: np.random.Generator, shape: tuple[int, ...]) -> Array:

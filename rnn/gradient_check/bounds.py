@@ -24,7 +24,14 @@ def require_feasible(request: CheckRequest) -> None:
     network = request.model
     check_network(network)
     _check_window(request, network)
-    R, T, B, P = request.replicas, request.time_steps, request.batch_size, parameters.count(network)
+    if request.loss.time_weights is not None:
+        raise ConfigurationError("/loss/time_weights", "not_available", "a check counts every step alike")
+    decodes = network.architecture == "encoder_decoder"
+    if request.output_steps is not None and not decodes:
+        detail = f"a {network.architecture} network has no decoder"
+        raise ConfigurationError("/output_steps", "contradiction", detail)
+    T = request.time_steps + (request.output_steps or request.time_steps if decodes else 0)
+    R, B, P = request.replicas, request.batch_size, parameters.count(network)
     if R * P > MAX_CHECK_PARAMETERS:
         detail = f"{R} replicas of {P:,} parameters are {R * P:,}, more than {MAX_CHECK_PARAMETERS:,}"
         raise ConfigurationError("/model/cell/hidden_size", "too_many_parameters", detail)

@@ -6,9 +6,11 @@ from typing import Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from rnn import kernels
 from rnn.bptt import BPTT
+from rnn.encoder_decoder import EncoderDecoder
 from rnn.gradient_check.batch import Array, Batch
 from rnn.reparametrise import Constraints
 from rnn.truncated import TruncatedBPTT
@@ -24,21 +26,48 @@ def available(batch: Batch) -> list[Engine]:
 
 def by_hand(batch: Batch, engine: Engine, dtype: Literal["float32", "float64"]) -> tuple[Array, Array]:
     """Losses [R] and gradients [R, P] of the raw weights, as float64."""
-    request, network = batch.request, batch.network
+    network = batch.network
     raw_RP = torch.from_numpy(batch.raw_RP).to(getattr(torch, dtype), copy=True)
     constraints, gradients_RP = Constraints(network, raw_RP), torch.zeros_like(raw_RP)
-    sizes = request.time_steps, request.batch_size
-    bptt: BPTT | TruncatedBPTT
-    if request.bptt.window is None:
-        bptt = BPTT(network, constraints.used, gradients_RP, *sizes, request.loss, engine=engine)
-    else:
-        window = request.bptt.window
-        bptt = TruncatedBPTT(
-            network, constraints.used, gradients_RP, *sizes, request.loss, window=window, engine=engine
-        )
-    bptt.x_RTBI.copy_(torch.from_numpy(batch.x_RTBI))
-    bptt.target_RTBO.copy_(torch.from_numpy(batch.target_RTBO))
+    bptt = _engine(batch, constraints.used, gradients_RP, engine)
+    memory = bptt.memory
+    for tensor, array in (
+        (memory.x_RTBI, batch.x_RTBI),
+        (memory.target_RTBO, batch.target_RTBO),
+        (memory.weight_RTB, batch.weights()),
+        (memory.length_RB, batch.length_RB),
+        (memory.forced_RTB, batch.forced_RTB),
+    ):
+        if tensor is not None and array is not None:
+            tensor.copy_(torch.from_numpy(array))
     bptt.forward()
     bptt.backward()
     constraints.pull_back(gradients_RP)
     return bptt.loss_R.double().numpy().copy(), gradients_RP.double().numpy().astype(np.float64)
+
+
+def _engine(
+    batch: Batch, used_RP: Tensor, gradients_RP: Tensor, engine: Engine
+) -> BPTT | TruncatedBPTT | EncoderDecoder:
+    request, network = batch.request, batch.network
+    steps, B = batch.target_RTBO.shape[1], request.batch_size
+    weighted = batch.weights() is not None
+    if network.architecture == "encoder_decoder":
+        return EncoderDecoder(
+            network,
+            used_RP,
+            gradients_RP,
+            batch.x_RTBI.shape[1],
+            steps,
+            B,
+            request.loss,
+            forced=request.teacher_forcing == 1,
+            mixed=0 < request.teacher_forcing < 1,
+            ragged=batch.length_RB is not None,
+            engine=engine,
+        )
+    sizes = steps, B, request.loss
+    if request.bptt.window is None:
+        return BPTT(network, used_RP, gradients_RP, *sizes, weighted=weighted, engine=engine)
+    window = request.bptt.window
+    return TruncatedBPTT(network, used_RP, gradients_RP, *sizes, window=window, weighted=weighted, engine=engine)

@@ -42,6 +42,19 @@ def of(network: Network, loss: Loss) -> list[Formula]:
     if network.num_layers > 1:
         formula = "x of layer n is h of layer n-1, and dL/dh[t] of layer n-1 gains W_xhᵀ dL/da[t] of layer n"
         found.append(Formula(name="stacked layers", formula=formula))
+    if network.vocabulary_size is not None:
+        found.append(
+            Formula(name="dL/dE", formula="row v: Σ dL/dx[t] over the steps whose token is v", note="x[t] = E[token]")
+        )
+    if network.architecture == "encoder_decoder":
+        decoder = "h'[0] = h[T], u[1] = 0, u[t] = target[t-1] where forced, g(y[t-1]) where it runs free"
+        found += [
+            Formula(
+                name="decoder", formula=decoder, note="The same cell with weights of its own; u takes the place of x."
+            ),
+            Formula(name="dL/dy[t] of a free decoder", formula="the loss's own + g'(y[t])ᵀ dL/du[t+1]"),
+            Formula(name="dL/dh[T] of the encoder", formula="dL/dh'[0]", note="and so for c, or the potential"),
+        ]
     if network.h0 == "trainable":
         found.append(Formula(name="dL/dh0", formula="dL/dh[0], summed over sequences", note="and c0 of an LSTM"))
     return found

@@ -48,37 +48,62 @@ class Reference:
     def loss(self, xp: ModuleType, raw_P: Any, push: Any = None) -> Any:
         """The loss. `push` [T, B, H] is added to the last layer's h."""
         batch, r = self.batch, self._r
-        tensors = self._tensors(xp, raw_P)
-        x, target = xp.asarray(batch.x_RTBI[r]), xp.asarray(batch.target_RTBO[r])[batch.read]
+        tensors, x = self._tensors(xp, raw_P), xp.asarray(batch.x_RTBI[r])
+        target, weight = (None if array is None else xp.asarray(array) for array in batch.read(r))
         if len(self._held) == 1:
-            y = equations.outputs(xp, batch.network, tensors, x, steps=len(x), push=push)
+            y = equations.outputs(
+                xp,
+                batch.network,
+                tensors,
+                x,
+                lengths=None if batch.network.architecture == "one_to_many" else self._lengths(xp, 0),
+                steps=batch.target_RTBO.shape[1],
+                target=target,
+                forced=None if batch.forced_RTB is None else xp.asarray(batch.forced_RTB[r]),
+                feedback=batch.network.feedback,
+                push=push,
+            )
         else:
             h = []
             for part, held in zip(self._windows(), self._held, strict=True):
                 states = [{name: xp.asarray(state) for name, state in one.items()} for one in held]
-                h.append(self._window(xp, tensors, x[part], states, None if push is None else push[part])[0])
-            y = (xp.concatenate(h) @ tensors["readout.W_hy"].T + tensors["readout.b_y"])[batch.read]
-        return equations.cost(xp, batch.request.loss, y, target)
+                h.append(self._window(xp, tensors, x, part, states, None if push is None else push[part])[0])
+            y = xp.concatenate(h) @ tensors["readout.W_hy"].T + tensors["readout.b_y"]
+            if batch.network.architecture == "many_to_one":
+                # in the window where the sequence ends: in later ones its state is held, and no gradient leaves them
+                B = y.shape[1]
+                last_B = np.full(B, len(y)) if batch.length_RB is None else batch.length_RB[r]
+                y = y[last_B - 1, np.arange(B)][None]
+        return equations.cost(xp, batch.request.loss, y, target, weight)
+
+    def _lengths(self, xp: ModuleType, start: int) -> Any:
+        """Valid steps from `start` on."""
+        length_RB = self.batch.length_RB
+        return None if length_RB is None else xp.asarray(length_RB[self._r] - start)
 
     def _tensors(self, xp: ModuleType, raw_P: Any) -> dict[str, Any]:
         raw = {name: tensor[0] for name, tensor in parameters.views(raw_P[None], self.batch.network).items()}
         return equations.used(xp, self.batch.network, raw, self._r)
 
     def _windows(self) -> list[slice]:
-        T = self.batch.request.time_steps
+        T = self.batch.target_RTBO.shape[1]
         window = self.batch.request.bptt.window or T
         return [slice(start, min(start + window, T)) for start in range(0, T, window)]
 
     def _window(
-        self, xp: ModuleType, tensors: dict[str, Any], x: Any, states: list[dict[str, Any]], push: Any
+        self, xp: ModuleType, tensors: dict[str, Any], x: Any, part: slice, states: list[dict[str, Any]], push: Any
     ) -> tuple[Any, list[dict[str, Any]]]:
         """The last layer's h, and all layers' states after the window. No `states`: the network's own first ones."""
-        network, after = self.batch.network, []
+        network, after, lengths = self.batch.network, [], self._lengths(xp, part.start)
+        if "embedding.E" in tensors:
+            x = tensors["embedding.E"][xp.asarray(x[..., 0], dtype=xp.int64)]
+        x = x[part]
         for n in range(network.num_layers):
             prefix = f"layers.{n}."
             w = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
             last = n == network.num_layers - 1
-            x, state = equations.layer_from(xp, network.cell, w, x, states[n] if states else {}, push if last else None)
+            state = states[n] if states else {}
+            x, state = equations.layer_from(xp, network.cell, w, x, state, push if last else None, lengths)
             after.append(state)
         return x, after
 
@@ -87,13 +112,13 @@ class Reference:
         tensors, x = self._tensors(np, self.point_P), self.batch.x_RTBI[self._r]
         found: list[list[dict[str, Any]]] = [[]]
         for part in self._windows()[:-1]:
-            found.append(self._window(np, tensors, x[part], found[-1], None)[1])
+            found.append(self._window(np, tensors, x, part, found[-1], None)[1])
         return found
 
 
 def by_autograd(batch: Batch) -> Autograd:
     """Replica by replica, so that one graph is held at a time."""
-    R, T, B = batch.request.replicas, batch.request.time_steps, batch.request.batch_size
+    R, T, B, _ = batch.target_RTBO.shape
     loss_R, gradients_RP, profile_RT = np.zeros(R), np.zeros_like(batch.raw_RP), np.zeros((R, T))
     for r in range(R):
         leaf = torch.from_numpy(batch.raw_RP[r].copy()).requires_grad_()

@@ -124,6 +124,9 @@ class Client:
         seed: int | None = None,
         loss: Loss | Mapping[str, Any] | None = None,
         bptt: BPTT | Mapping[str, Any] | None = None,
+        output_steps: int | None = None,
+        teacher_forcing: float | None = None,
+        variable_lengths: bool | None = None,
         entries: int | None = None,
     ) -> Check:
         """Hold a network's gradients by hand against autograd, complex steps and finite differences.
@@ -138,6 +141,9 @@ class Client:
             "seed": seed,
             "loss": loss,
             "bptt": bptt,
+            "output_steps": output_steps,
+            "teacher_forcing": teacher_forcing,
+            "variable_lengths": variable_lengths,
             "entries": entries,
         }
         body = {"model": model} | {field: value for field, value in optional.items() if value is not None}

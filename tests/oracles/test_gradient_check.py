@@ -208,6 +208,8 @@ def test_the_written_formula_is_the_gradient():
     [
         ({"model": "net"}, "/model"),
         ({"bptt": {"window": 6}}, "/bptt/window"),
+        ({"output_steps": 6}, "/output_steps"),
+        ({"loss": {"type": "mse", "time_weights": [1.0] * 5}}, "/loss/time_weights"),
         (
             {
                 "entries": 1000,
@@ -234,3 +236,32 @@ def test_a_network_whose_loss_overflows_is_refused():
     with pytest.raises(ConfigurationError) as refused, np.errstate(all="ignore"):
         run(request(LinearCell(hidden_size=H), loud, time_steps=200, entries=1))
     assert refused.value.code == "not_finite"
+
+
+@pytest.mark.parametrize("lengths", [False, True], ids=["equal", "ragged"])
+@pytest.mark.parametrize("vocabulary", [None, 4], ids=["vectors", "tokens"])
+@pytest.mark.parametrize("architecture", ["one_to_one", "one_to_many", "many_to_one", "many_to_many"])
+@pytest.mark.parametrize("cell", [CELLS["tanh"], CELLS["lstm"]], ids=["tanh", "lstm"])
+def test_every_architecture_passes_with_tokens_and_lengths(cell: Any, architecture: str, vocabulary: Any, lengths: Any):
+    fields = {"architecture": architecture, "vocabulary_size": vocabulary, "num_layers": 2}
+    found = run(request(cell, fields, variable_lengths=lengths, entries=4))
+    assert found.passed, failed(found)
+
+
+@pytest.mark.parametrize("lengths", [False, True], ids=["equal", "ragged"])
+@pytest.mark.parametrize("forcing", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("cell", [CELLS[name] for name in ("tanh", "rates", "potentials", "lstm", "gru")])
+def test_an_encoder_and_its_decoder_pass_forced_free_and_mixed(cell: Any, forcing: float, lengths: Any):
+    fields = {"architecture": "encoder_decoder", "num_layers": 2, "h0": "trainable", "feedback": "softmax"}
+    options = {"teacher_forcing": forcing, "variable_lengths": lengths, "output_steps": 4, "entries": 4}
+    found = run(request(cell, fields, loss={"type": "cross_entropy"}, **options))
+    assert found.passed, failed(found)
+    assert len(found.lag_profile[0]) == 4
+
+
+@pytest.mark.parametrize("architecture", ["many_to_one", "many_to_many"])
+@pytest.mark.parametrize("vocabulary", [None, 4], ids=["vectors", "tokens"])
+def test_windows_go_together_with_lengths(architecture: str, vocabulary: Any):
+    fields = {"architecture": architecture, "vocabulary_size": vocabulary, "num_layers": 2}
+    found = run(request(CELLS["lstm"], fields, variable_lengths=True, bptt={"window": 2}, entries=4))
+    assert found.passed, failed(found)

@@ -36,6 +36,7 @@ def check(  # one argument a flag
     replicas: Annotated[int | None, typer.Option(help="Networks to check at once.")] = None,
     loss: Annotated[str | None, typer.Option(help="mse, cross_entropy, bce or poisson.")] = None,
     window: Annotated[int | None, typer.Option(help="Truncation window in time steps.")] = None,
+    teacher_forcing: Annotated[float | None, typer.Option(help="Probability that a decoder reads targets.")] = None,
     entries: Annotated[int | None, typer.Option(help="Entries of each tensor to take differences of.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights and batch.")] = None,
     *,
@@ -69,7 +70,7 @@ def check(  # one argument a flag
         config["model"] |= _given(of_network)
         config["model"].setdefault("cell", {}).update(_given({"activation": activation}))
     options = {"time_steps": time_steps, "batch_size": batch_size, "replicas": replicas, "entries": entries}
-    config |= _given(options | {"seed": seed})
+    config |= _given(options | {"seed": seed, "teacher_forcing": teacher_forcing})
     config |= _given({"loss": loss and {"type": loss}, "bptt": window and {"window": window}})
     if unknown := set(config) - set(CheckRequest.model_fields):
         raise typer.BadParameter(f"a check has no {', '.join(sorted(unknown))}", param_hint="FILE")

@@ -18,7 +18,13 @@ class CheckRequest(Request):
     model: Name | Network
     """A registered model's name, or a network."""
     time_steps: Annotated[int, Field(ge=1, le=MAX_CHECK_STEPS)] = 8
-    """T, time steps of the batch."""
+    """T, time steps of the batch; 1 of a one_to_one network."""
+    output_steps: Annotated[int, Field(ge=1, le=MAX_CHECK_STEPS)] | None = None
+    """Steps that the decoder of an encoder_decoder writes; null: as many as the encoder reads."""
+    teacher_forcing: Annotated[float, Field(ge=0, le=1, strict=False)] = 1.0
+    """Probability with which that decoder reads the target of the step before instead of its own output."""
+    variable_lengths: bool = False
+    """Whether sequences differ in length, padded at the end and the padding left out of the loss."""
     batch_size: Annotated[int, Field(ge=1, le=MAX_CHECK_BATCH)] = 3
     """B, sequences in the batch."""
     replicas: Annotated[int, Field(ge=1, le=MAX_CHECK_REPLICAS)] = 1
