@@ -50,6 +50,8 @@ def _layers(kind: str, network: Network | None, dtype: DType, replicas: int) -> 
     engine = "workspace"
     if network is not None:
         engine = chosen(network.cell, dtype, kind, replicas, noisy=noise.of(network).recurrent > 0)
+        if network.architecture == "encoder_decoder" and kernels.keeps_other_state(network.cell):
+            engine = "workspace"  # see `rnn.cells.make_layer`
     if engine == "native":
         return f"{kernels.VERSION}-{kernels.instruction_set()}"
     if engine == "cudnn":

@@ -156,6 +156,8 @@ def test_the_environment_names_the_engine_of_a_gpu(monkeypatch: pytest.MonkeyPat
     assert str(one["engine"]).startswith("cudnn-91002, cuda graph+")
     many = environment.describe("cuda", net, replicas=8)
     assert str(many["engine"]).startswith(f"{environment.ENGINE}, cuda graph+")
+    handed_on = net.model_copy(update={"architecture": "encoder_decoder"})
+    assert str(environment.describe("cuda", handed_on)["engine"]).startswith(f"{environment.ENGINE}, cuda graph+")
     noisy = net.model_copy(update={"cell": LeakyCell(hidden_size=H, noise=Noise(recurrent=0.1))})
     assert str(environment.describe("cuda", noisy, tf32=True)["engine"]).startswith(
         f"{environment.ENGINE}, cuda graph, tf32+"
