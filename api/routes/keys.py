@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
@@ -10,7 +11,7 @@ from fastapi import APIRouter, Depends, Response
 from api import examples
 from api.auth import Admin
 from api.bodies import json_body
-from api.errors import Refused
+from api.errors import Refused, invalid
 from api.negotiation import JSON, offers
 from api.operations import operation
 from api.routes.parameters import Cursor, Limit
@@ -37,6 +38,9 @@ def create_key(
 ) -> CreatedKey:
     """For the asking key's tenant, and with no scope that the asking key does not have."""
     _within(asker, new.scopes)
+    # a time without a zone is refused by the store
+    if new.expires_at is not None and new.expires_at.tzinfo is not None and new.expires_at <= datetime.now(UTC):
+        raise invalid("/expires_at", "expired", "A key that has expired already could never be used.")
     created = keys.create(service.db, service.settings.hash_secret, asker.tenant, new)
     response.headers["Location"] = f"/v1/keys/{created.id}"
     return created

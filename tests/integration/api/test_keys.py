@@ -128,6 +128,7 @@ def test_changing_a_key_changes_what_was_sent_and_nothing_else(client: httpx2.Cl
         ({"name": "k", "scopes": ["root"]}, "/scopes/0"),
         ({"name": "k", "expires_at": "tomorrow"}, "/expires_at"),
         ({"name": "k", "expires_at": 0}, "/expires_at"),
+        ({"name": "k", "expires_at": "2020-01-01T00:00:00Z"}, "/expires_at"),
         ({"name": "k", "expires_at": "2100-01-01T00:00:00"}, "/expires_at"),
         ({"name": "k", "max_active_jobs": 0}, "/max_active_jobs"),
         ({"name": "k", "tenant": "theirs"}, "/tenant"),
