@@ -74,7 +74,7 @@ def predict(
     if request.state is not None:
         states = [[layer.model_dump(exclude_none=True) for layer in state.layers] for state in request.state]
     try:
-        found = predictor.predict(request.inputs, states, replica, frozenset(request.returns))
+        found = predictor.predict(request.inputs, states, replica, frozenset(request.returns), request.steps)
     except InputError as error:
         raise invalid(error.pointer, error.code, error.detail) from None
     pieces = [to_json({"model": model, "checkpoint": checkpoint, "replica": replica})[:-1]]

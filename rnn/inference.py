@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from rnn import parameters
 from rnn.errors import InputError
-from rnn.numpy_cells import NumPyLayer
+from rnn.numpy_architectures import Posted, check_request, decode, numpy_layers
 from rnn.state import load_weights
 from unroll.contract import Returnable
 from unroll.contract.limits import MAX_PREDICT_ACTIVATIONS, MAX_PREDICT_VALUES
@@ -37,7 +37,7 @@ class Prediction:
     """One entry a sequence; None where it was not asked for. With replica `all` there is an axis R before T."""
 
     outputs: list[Array] | None
-    """[T_i, O] or [R, T_i, O]; of a many_to_one network [O] or [R, O]."""
+    """[T_i, O] or [R, T_i, O]; of a network with one output [O] or [R, O]."""
     state: list[LayerStates] | None
     """After the last step."""
     hidden: list[Array] | None
@@ -68,16 +68,11 @@ class Predictor:
         self._b_y_RO = loaded.tensors["readout.b_y"]
         self._W_hy_RHO = np.ascontiguousarray(loaded.tensors["readout.W_hy"].swapaxes(1, 2))
         self._state_names = parameters.state_names(self.network.cell)
-        self._last_only = self.network.architecture == "many_to_one"
-        self._layers = [self._replica(loaded.tensors, r) for r in range(self.replicas)]
-
-    def _replica(self, tensors: dict[str, Array], r: int) -> list[NumPyLayer]:
-        layers = []
-        for n in range(self.network.num_layers):
-            prefix = f"layers.{n}."
-            w = {name.removeprefix(prefix): tensor[r] for name, tensor in tensors.items() if name.startswith(prefix)}
-            layers.append(NumPyLayer(self.network.cell, w))
-        return layers
+        self._layers, self._decoders = (
+            [numpy_layers(self.network, loaded.tensors, prefix, r) for r in range(self.replicas)]
+            for prefix in ("layers.", "decoder.")
+        )
+        self._posted = Posted(self.network, loaded.tensors, self.dtype)
 
     def predict(
         self,
@@ -85,17 +80,24 @@ class Predictor:
         states: Sequence[LayerStates] | None = None,
         replica: int | Literal["all"] = 0,
         want: Collection[Returnable] = frozenset({"outputs"}),
+        steps: int | None = None,
     ) -> Prediction:
         """Run each sequence, an array [T_i, I] or nested lists, from its state (the network's h0 if None).
+
+        `steps` is how many outputs a one_to_many or encoder_decoder network writes.
 
         Numbers may overflow to infinity in an unstable network; they are returned as they are.
 
         Raises InputError: `wrong_width` at /inputs/i/t, `empty_sequence` at /inputs/i, `not_finite` at /inputs/i/t/j,
-        `not_numbers`, `wrong_shape` below /state/i, `out_of_range` at /replica, `too_many_values` at /inputs.
+        `not_numbers`, `not_a_token` likewise, `wrong_length` at /inputs/i, `wrong_shape` below /state/i,
+        `out_of_range` at /replica, `too_many_values` at /inputs, `missing` and `contradiction` at /steps and /state.
         """
         which = self._which(replica)
-        self._check_size(inputs, len(which), want)
-        sequences = [self._sequence(i, sequence) for i, sequence in enumerate(inputs)]
+        check_request(self.network, inputs, steps, stateful=states is not None)
+        self._check_size(inputs, len(which), want, steps or 0)
+        sequences = [self._posted.sequence(i, sequence) for i, sequence in enumerate(inputs)]
+        if self.network.architecture == "one_to_many":
+            sequences = [self._posted.extended(sequence, steps or 0) for sequence in sequences]
         start = self._start(states, len(sequences), which, stacked=replica == "all")
         outputs, hidden, last = [], [], []  # in the order of rows, [R, T_i, O], [R, T_i, H], layers of states [R, H]
         order = sorted(range(len(sequences)), key=lambda i: -len(sequences[i]))
@@ -103,10 +105,11 @@ class Predictor:
             for rows in self._groups(order, sequences):
                 x_TNI, lengths = _pad([sequences[i] for i in rows], self.dtype)
                 runs = [
-                    self._run(r, x_TNI, lengths, start(k, rows, x_TNI.shape[1]) if start else None, want)
+                    self._answered(r, x_TNI, lengths, start(k, rows, x_TNI.shape[1]) if start else None, want, steps)
                     for k, r in enumerate(which)
                 ]
-                for row, length in enumerate(lengths):
+                for row, read in enumerate(lengths):
+                    length = read if self.network.architecture != "encoder_decoder" else steps
                     if "outputs" in want:
                         outputs.append(np.stack([run.outputs[:length, row] for run in runs]))
                     if "hidden" in want:
@@ -123,7 +126,7 @@ class Predictor:
         def answer(per_row: list[Array]) -> list[Array]:
             return [per_row[row] if replica == "all" else per_row[row][0] for row in came]
 
-        if self._last_only:
+        if self.network.architecture in {"many_to_one", "one_to_one"}:
             outputs = [y[:, -1] for y in outputs]
         return Prediction(
             outputs=answer(outputs) if "outputs" in want else None,
@@ -145,6 +148,24 @@ class Predictor:
             groups.append(order[: tiles * _TILE])
             order = order[tiles * _TILE :]
         return groups
+
+    def _answered(
+        self,
+        r: int,
+        x_TNI: Array,
+        lengths: list[int],
+        start: list[dict[str, Array]] | None,
+        want: Collection[Returnable],
+        steps: int | None,
+    ) -> _Run:
+        """What replica r answers; an encoder_decoder's decoder runs on from what its encoder has read."""
+        x = self._posted.looked_up(r, x_TNI)
+        if self.network.architecture != "encoder_decoder":
+            return self._run(r, x, lengths, start, want)
+        read = self._run(r, x, lengths, None, frozenset({"state"}))
+        begin = [{name: s.reshape(-1, _TILE, s.shape[-1]) for name, s in layer.items()} for layer in read.last]
+        found = decode(self._decoders[r], self._W_hy_RHO[r], self._b_y_RO[r], self.network.feedback, begin, steps or 0)
+        return _Run(*found)
 
     def _run(
         self,
@@ -191,8 +212,8 @@ class Predictor:
             raise InputError("/replica", "out_of_range", f"there are {self.replicas} replicas, counted from 0")
         return range(replica, replica + 1)
 
-    def _check_size(self, inputs: Sequence[Any], replicas: int, want: Collection[Returnable]) -> None:
-        steps = sum(len(sequence) for sequence in inputs)
+    def _check_size(self, inputs: Sequence[Any], replicas: int, want: Collection[Returnable], written: int) -> None:
+        steps = sum(len(sequence) for sequence in inputs) + written * len(inputs)
         I, H, O = self.network.input_size, self.network.cell.hidden_size, self.network.output_size  # noqa: E741
         states = H * self.network.num_layers * len(self._state_names)
         answer = steps * (O * ("outputs" in want) + H * ("hidden" in want)) + len(inputs) * states * ("state" in want)
@@ -205,27 +226,6 @@ class Predictor:
             if values > most:
                 detail = f"{steps:,} time steps are {values:,} values {what}, more than {most:,}"
                 raise InputError("/inputs", "too_many_values", detail)
-
-    def _sequence(self, i: int, sequence: Any) -> Array:
-        if len(sequence) == 0:
-            raise InputError(f"/inputs/{i}", "empty_sequence", "a sequence needs at least one time step")
-        width = self.network.input_size
-        try:
-            with np.errstate(over="ignore"):
-                array = np.asarray(sequence, self.dtype)
-        except (TypeError, ValueError):
-            array = np.empty(0)
-        if array.shape != (len(sequence), width):
-            for t, row in enumerate(sequence):
-                if hasattr(row, "__len__") and len(row) != width:
-                    detail = f"this step has {len(row)} inputs, the network takes {width}"
-                    raise InputError(f"/inputs/{i}/{t}", "wrong_width", detail)
-            raise InputError(f"/inputs/{i}", "not_numbers", "a sequence is a list of lists of numbers")
-        finite = np.isfinite(array)
-        if not finite.all():
-            t, j = np.argwhere(~finite)[0]
-            raise InputError(f"/inputs/{i}/{t}/{j}", "not_finite", f"not a finite number in {self.dtype}")
-        return array
 
     def _start(
         self, states: Sequence[LayerStates] | None, sequences: int, which: range, *, stacked: bool

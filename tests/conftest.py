@@ -18,6 +18,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from store import schema
@@ -28,6 +29,10 @@ from tests.servers.postgresql import PostgreSQL
 from tests.servers.postgresql import postgresql as start_postgresql
 from tests.servers.redis import Redis
 from tests.servers.redis import redis_server as start_redis
+
+# How long an example takes says how busy the machine is, not whether the code is right.
+hypothesis.settings.register_profile("unroll", deadline=None)
+hypothesis.settings.load_profile("unroll")
 
 SECRET = "the tests' secret"
 

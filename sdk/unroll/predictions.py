@@ -42,13 +42,19 @@ class Prediction:
 
 
 def predict_body(
-    inputs: ArrayLike | Sequence[ArrayLike], state: StateLike | None, returns: Sequence[Returnable], replica: Replica
+    inputs: ArrayLike | Sequence[ArrayLike],
+    state: StateLike | None,
+    returns: Sequence[Returnable],
+    replica: Replica,
+    steps: int | None = None,
 ) -> dict[str, object]:
     """The request's body. Raises ValueError for inputs that are no sequences of finite numbers."""
     body: dict[str, object] = {"inputs": [_sequence(one, place) for place, one in enumerate(_batch(inputs))]}
     body |= {"return": list(returns), "replica": replica}
     if state is not None:
         body["state"] = [_state(one) for one in state]
+    if steps is not None:
+        body["steps"] = steps
     return body
 
 

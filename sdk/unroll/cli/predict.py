@@ -32,6 +32,9 @@ def predict(
         list[str] | None, typer.Option("--return", help="outputs, state or hidden; repeatable.", show_default="outputs")
     ] = None,
     replica: Annotated[str, typer.Option(help="An index, best, or all.")] = "best",
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Outputs to write, of one_to_many and encoder_decoder networks.")
+    ] = None,
     save: Annotated[Path | None, typer.Option(help="Also write the arrays to this .npz file.")] = None,
     output: Output = Format.TABLE,
 ) -> None:
@@ -40,7 +43,7 @@ def predict(
     inputs, state = _read(file)
     wanted = cast("list[Returnable]", returns or ["outputs"])  # the server knows which there are
     which = cast("Replica", int(replica) if replica.isdecimal() else replica)
-    answer = _ask(client, target, inputs, state=state, returns=wanted, replica=which)
+    answer = _ask(client, target, inputs, state=state, returns=wanted, replica=which, steps=steps)
     if save is not None:
         np.savez(save, allow_pickle=False, **_arrays(answer))
     if output is Format.JSON:

@@ -40,9 +40,10 @@ class Checkpoints:
         state: StateLike | None = None,
         returns: Sequence[Returnable] = ("outputs",),
         replica: Replica = "best",
+        steps: int | None = None,
     ) -> Prediction:
         """Run sequences through the networks of this checkpoint; arguments as for a model's predict."""
-        body = predict_body(inputs, state, returns, replica)
+        body = predict_body(inputs, state, returns, replica, steps)
         where = path("checkpoints", checkpoint_id, "predict")
         response = self._transport.request("POST", where, body=body, repeatable=True)
         return prediction(decode(PredictResponse, response.content), stacked=is_stacked(inputs))

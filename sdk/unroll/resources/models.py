@@ -50,13 +50,15 @@ class Models:
         state: StateLike | None = None,
         returns: Sequence[Returnable] = ("outputs",),
         replica: Replica = "best",
+        steps: int | None = None,
     ) -> Prediction:
         """Run sequences through the network that the model serves.
 
         `inputs` is a list of arrays [T_i, I] or one array [B, T, I]; `state` is an earlier prediction's, to go on from;
-        `returns` may name "outputs", "state" and "hidden". Raises ConflictError where nothing is trained yet.
+        `returns` may name "outputs", "state" and "hidden"; `steps` is how many outputs a one_to_many or encoder_decoder
+        network is to write. Raises ConflictError where nothing is trained yet.
         """
-        body = predict_body(inputs, state, returns, replica)
+        body = predict_body(inputs, state, returns, replica, steps)
         response = self._transport.request("POST", path("models", name, "predict"), body=body, repeatable=True)
         return prediction(decode(PredictResponse, response.content), stacked=is_stacked(inputs))
 

@@ -243,7 +243,8 @@ def test_tasks_and_models_are_shown_as_table_and_as_json(server: ScriptedServer)
     server.script = Service()
     assert "integrate_noise\t1\t1\t10.5\tsum white noise\n" in unroll(server, "tasks").stdout
     assert "-p length=\ttime steps (default 20)\n" in unroll(server, "tasks", "integrate_noise").stdout
-    assert json.loads(unroll(server, "tasks", "-o", "json").stdout) == [TASK]
+    (task,) = json.loads(unroll(server, "tasks", "-o", "json").stdout)
+    assert {name: task[name] for name in TASK} == TASK
     server.script = lambda _: Answer(body={"data": [model], "next": None})
     assert "m\t19\t-\t-\t-\t2026-01-01T00:00:00+00:00\n" in unroll(server, "models").stdout
     assert json.loads(unroll(server, "models", "-o", "json").stdout)[0]["name"] == "m"
