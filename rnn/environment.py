@@ -8,7 +8,7 @@ from rnn import kernels, noise
 from rnn.events import Environment
 from unroll.contract import DType, Network
 
-ENGINE = "workspace-2"
+ENGINE = "workspace-3"
 """The BPTT engine; the number is raised when its arithmetic changes, that is when the same job gives other bits."""
 
 

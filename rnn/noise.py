@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rnn.memory import Memory
-from rnn.randomness import Purpose, Stream
+from rnn.randomness import Draws, Purpose
 from unroll.contract import LeakyCell, Network, Noise
 
 Array = npt.NDArray[Any]
@@ -36,7 +36,7 @@ class TrainingNoise:
         """`memory` has arrays for each layer's noise and the output's where the network has such noise."""
         cell, noise = network.cell, of(network)
         replicas = len(memory.x_RTBI)
-        self._streams = [Stream(seed, Purpose.NOISE, r) for r in range(replicas)] if noise != Noise() else []
+        self._draws = [Draws(seed, Purpose.NOISE, [r]) for r in range(replicas)] if noise != Noise() else []
         self._x, self._input = memory.x_RTBI, noise.input
         scale = noise.recurrent * np.sqrt(2 * np.asarray(cell.tau) / cell.dt) if isinstance(cell, LeakyCell) else 0.0
         self._filled = [(array, scale) for array in memory.noise_RTBH]
@@ -45,13 +45,15 @@ class TrainingNoise:
 
     def draw(self, step: int) -> None:
         """For the batch of `step`, after it has been filled in."""
-        for r, stream in enumerate(self._streams):
-            generator = stream.at(step)
+        for r, draws in enumerate(self._draws):
+            draws.at(step)
             if self._input:
-                self._x[r] += _normal(generator, self._x[r].shape) * np.float32(self._input)
+                self._x[r] += _normal(draws, self._x[r].shape) * np.float32(self._input)
             for array, scale in self._filled:
-                np.multiply(_normal(generator, array[r].shape), scale, out=array[r], casting="unsafe")
+                np.multiply(_normal(draws, array[r].shape), scale, out=array[r], casting="unsafe")
 
 
-def _normal(generator: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
-    return generator.standard_normal(shape, np.float32)
+def _normal(draws: Draws, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    drawn = np.empty(shape, np.float32)
+    draws.normals(drawn[np.newaxis])
+    return drawn

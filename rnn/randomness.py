@@ -8,18 +8,25 @@ NumPy implements it:
 
 NumPy counts in the lowest word, so each step owns 2**192 blocks of 256 bits and streams of different (seed, purpose,
 replica, step) share none. Nothing is hashed. There is no generator state to save: a stream is resumed by its address.
+The n-th array of normals (`Draws.normals`) of a step, n = 0, 1, …, has blocks of its own, from
 
-Stability: the bits of Philox are fixed by its definition. Normal and uniform variates come from `numpy.random.
-Generator`, which has drawn them the same way since NumPy 1.17 but does not promise to; tests hold digests of them.
-Normals use the ziggurat, whose common path is exact in IEEE arithmetic on every platform; about one draw in 3,000 is
-from the tail and goes through the platform's logarithm, where the last bit may differ.
+    counter  = (0, n, 1, step)
+
+Stability: the bits of Philox are fixed by its definition, those of `Draws.normals` by `rnn.normals`: the same on every
+processor, with the native kernel or without. What else is drawn comes from `numpy.random.Generator`, which has drawn it
+the same way since NumPy 1.17 but does not promise to. Tests hold digests of both.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+
+from rnn import normals
 
 
 class Purpose(IntEnum):
@@ -40,7 +47,8 @@ class Stream:
         """Seed in [0, 2**64), replica in [0, 2**32)."""
         if not (0 <= seed < 2**64 and 0 <= replica < 2**32):
             raise ValueError(f"seed {seed} or replica {replica} is out of range")
-        self._bits = np.random.Philox(key=np.array([seed, (purpose << 32) + replica], dtype=np.uint64))
+        self.key = np.array([seed, (purpose << 32) + replica], dtype=np.uint64)
+        self._bits = np.random.Philox(key=self.key)
         self._generator = np.random.Generator(self._bits)
         # A fresh state, empty buffers included: writing it back also forgets half-used words of an earlier step.
         self._fresh = self._bits.state
@@ -50,3 +58,45 @@ class Stream:
         self._fresh["state"]["counter"][3] = step
         self._bits.state = self._fresh
         return self._generator
+
+
+class Draws:
+    """What is drawn for R replicas at one step: normals for all of them at once, anything else from each one's generator.
+
+    Iterating gives the replicas' NumPy generators. They are positioned when first asked for at a step, and go on from
+    where they are when asked again.
+    """
+
+    def __init__(self, seed: int, purpose: Purpose, replicas: Iterable[int] = (0,)) -> None:
+        """Seed in [0, 2**64), replicas in [0, 2**32). At step 0."""
+        self._streams = [Stream(seed, purpose, replica) for replica in replicas]
+        self._keys = np.stack([stream.key for stream in self._streams])
+        self.at(0)
+
+    def at(self, step: int) -> Draws:
+        """Itself, at the start of `step`, whatever has been drawn before."""
+        self._step, self._arrays = step, 0
+        self._generators: list[np.random.Generator] = []
+        return self
+
+    def __iter__(self) -> Iterator[np.random.Generator]:
+        """Of each replica."""
+        if not self._generators:
+            self._generators = [stream.at(self._step) for stream in self._streams]
+        return iter(self._generators)
+
+    def normals(self, out: npt.NDArray[Any]) -> None:
+        """Fill `out` [R, …] with independent standard normals, drawn as float32 whatever its dtype.
+
+        A replica's are the same for every R, and of a longer array the first ones are those of a shorter one.
+        """
+        array, self._arrays = self._arrays, self._arrays + 1
+        direct = out.dtype == np.float32 and out.flags.c_contiguous
+        drawn = out if direct else np.empty(out.shape, np.float32)
+        if not normals.native(self._keys, array, self._step, drawn):
+            for key, row in zip(self._keys, drawn, strict=True):
+                counter = np.array([0, array, 1, self._step], dtype=np.uint64)
+                bits = np.random.Philox(key=key, counter=counter)
+                normals.of_words(bits.random_raw(-(-row.size // 2)), row.reshape(-1))
+        if not direct:
+            out[...] = drawn

@@ -4,6 +4,7 @@
     src/sequence.h   a thread's sequences: sizes, scratch, addresses; the passes over time are in forward.h, backward.h
                      and gradients.h, and cells.h, gemm.h and vector.h are what they are made of
     src/variant.cpp  compiled once for each instruction set; abi.cpp chooses among them at run time; threads.cpp
+    src/normals.cpp  standard normals and running sums for tasks and noise; bits as in rnn/normals.py
     build.py         compiles it; without a C++ compiler the package works all the same, on the workspace engine
     abi.py           loads it                        layer.py  the `Layer` that runs on it
 
@@ -22,7 +23,7 @@ from unroll.contract import Cell, DType
 Engine = Literal["auto", "workspace", "native", "cudnn"]
 """Which implementation of a layer runs; auto: the kernel, on a GPU cuDNN, where it has the cell and there is one."""
 
-VERSION = "native-1"
+VERSION = "native-2"
 """The number is raised when the kernel's arithmetic changes, that is when the same job gives other bits."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import c_char_p, c_int64, c_void_p
+from ctypes import c_bool, c_char_p, c_int64, c_uint64, c_void_p
 from functools import cache
 from pathlib import Path
 
@@ -86,7 +86,12 @@ def library() -> ctypes.CDLL | None:
         function = getattr(found, name)
         function.argtypes, function.restype = [c_void_p], None
     # A library left by an older version of the source must not be believed.
-    return found if found.unroll_problem_bytes() == ctypes.sizeof(CProblem) else None
+    if found.unroll_problem_bytes() != ctypes.sizeof(CProblem) or not hasattr(found, "unroll_normals"):
+        return None
+    found.unroll_normals.argtypes = [c_void_p, c_int64, c_uint64, c_uint64, c_int64, c_void_p, c_char_p]
+    found.unroll_normals.restype = c_bool
+    found.unroll_running_sum.argtypes, found.unroll_running_sum.restype = [c_void_p] * 2 + [c_int64] * 3, None
+    return found
 
 
 class Plan:

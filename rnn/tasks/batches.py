@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from rnn.memory import Memory
-from rnn.randomness import Purpose, Stream
-from rnn.tasks.sequences import Array, Batch, Generators, SequenceTask
+from rnn.randomness import Draws, Purpose
+from rnn.tasks.sequences import Array, Batch, SequenceTask
 from unroll.contract import HeldOut, Loss, Network
 
 
@@ -33,11 +33,11 @@ class Batches:
         self._adapt = _Adapted(
             task, network, loss, Batch(memory.x_RTBI, memory.target_RTBO, memory.weight_RTB, *lengths)
         )
-        self._streams = [Stream(seed, Purpose.BATCHES, r) for r in range(len(memory.x_RTBI))]
+        self._draws = Draws(seed, Purpose.BATCHES, range(len(memory.x_RTBI)))
 
     def fill(self, step: int) -> None:
         """Overwrite the memory with the batch of `step`: for each replica the same values as `SequenceTask.batch`."""
-        self._adapt.draw([stream.at(step) for stream in self._streams])
+        self._adapt.draw(self._draws.at(step))
 
 
 def held_out(task: SequenceTask, network: Network, loss: Loss, config: HeldOut) -> Batch:
@@ -45,7 +45,7 @@ def held_out(task: SequenceTask, network: Network, loss: Loss, config: HeldOut) 
     own = task.allocate(1, config.size, weighted=weighted(task, loss))
     x_RTBI = np.zeros((*own.x_RTBI.shape[:3], input_width(task, network)), np.float32)
     memory = Batch(x_RTBI, own.target_RTBO, own.weight_RTB, own.length_RB, own.target_length_RB)
-    _Adapted(task, network, loss, memory).draw([Stream(config.seed, Purpose.HELD_OUT).at(0)])
+    _Adapted(task, network, loss, memory).draw(Draws(config.seed, Purpose.HELD_OUT))
     return memory
 
 
@@ -62,9 +62,9 @@ class _Adapted:
             )
         self._time_weights = None if loss.time_weights is None else np.asarray(loss.time_weights)[:, None]
 
-    def draw(self, generators: Generators) -> None:
+    def draw(self, draws: Draws) -> None:
         memory = self._memory
-        self._task.draw_all(generators, self._own)
+        self._task.draw_all(draws, self._own)
         if self._one_hot:
             memory.x_RTBI.fill(0.0)
             np.put_along_axis(memory.x_RTBI, self._own.x_RTBI.astype(np.int64), 1.0, axis=-1)

@@ -7,7 +7,6 @@ values never matter. Lengths and weights become one number for each output step,
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -15,11 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationInfo
 
-from rnn.randomness import Purpose, Stream
+from rnn.randomness import Draws, Purpose
 from unroll.contract import Architecture, Baseline, HeldOut, Loss, Request, Task
 
 Array = npt.NDArray[Any]
-Generators = Sequence[np.random.Generator]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +96,11 @@ class SequenceTask(Request):
         """
 
     @abstractmethod
-    def draw(self, generators: Generators, batch: Batch) -> None:
-        """Fill inputs and targets of R replicas (and weights, if `weighted`), each from its own generator alone.
+    def draw(self, draws: Draws, batch: Batch) -> None:
+        """Fill inputs and targets of R replicas (and weights, if `weighted`), each from its own draws alone.
 
         Inputs are drawn as float32 whatever the arrays' dtype, so both precisions see the same sequences. Lengths have
-        been drawn before, from the same generators.
+        been drawn before, from the same draws.
         """
 
     def weights(self) -> npt.NDArray[np.float64]:
@@ -148,31 +146,31 @@ class SequenceTask(Request):
             np.full((replicas, sequences), self.output_steps, np.int64) if lengths else None,
         )
 
-    def draw_all(self, generators: Generators, batch: Batch) -> None:
+    def draw_all(self, draws: Draws, batch: Batch) -> None:
         """Lengths, inputs, targets and weights; padded steps weigh nothing."""
         if batch.length_RB is not None and self.shortest is not None:
-            for generator, length_B in zip(generators, batch.length_RB, strict=True):
+            for generator, length_B in zip(draws, batch.length_RB, strict=True):
                 length_B[...] = generator.integers(self.shortest, self.input_steps + 1, len(length_B))
             if batch.target_length_RB is not None and self.output_steps == self.input_steps:
                 batch.target_length_RB[...] = batch.length_RB
         if batch.weight_RTB is not None:
             batch.weight_RTB.fill(1.0)
-        self.draw(generators, batch)
+        self.draw(draws, batch)
         if batch.weight_RTB is not None and batch.target_length_RB is not None:
             steps = np.arange(self.output_steps)[:, None]
             batch.weight_RTB[steps >= batch.target_length_RB[:, None]] = 0.0
 
     def batch(self, seed: int, replica: int, step: int, batch_size: int) -> Batch:
         """The sequences of one step, R = 1; they depend on nothing but the arguments."""
-        return self._one(Stream(seed, Purpose.BATCHES, replica).at(step), batch_size)
+        return self._one(Draws(seed, Purpose.BATCHES, [replica]).at(step), batch_size)
 
     def held_out(self, held_out: HeldOut) -> Batch:
         """Sequences for evaluation, R = 1, from keys that no training stream has."""
-        return self._one(Stream(held_out.seed, Purpose.HELD_OUT).at(0), held_out.size)
+        return self._one(Draws(held_out.seed, Purpose.HELD_OUT), held_out.size)
 
-    def _one(self, generator: np.random.Generator, size: int) -> Batch:
+    def _one(self, draws: Draws, size: int) -> Batch:
         memory = self.allocate(1, size)
-        self.draw_all([generator], memory)
+        self.draw_all(draws, memory)
         return memory
 
     @classmethod

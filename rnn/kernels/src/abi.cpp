@@ -16,9 +16,10 @@ static const InstructionSet *best() {
 #if defined(__x86_64__)
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512bw"))
+        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("bmi2"))
         return &avx512::code;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return &avx2::code;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2"))
+        return &avx2::code;
 #endif
     return &portable::code;
 }
@@ -102,6 +103,20 @@ EXPORT void unroll_free(void *plan) {
     if (!plan) return;
     for (void *p : static_cast<Plan *>(plan)->memory) std::free(p);
     delete static_cast<Plan *>(plan);
+}
+
+// R arrays of n standard normals (normals.cpp), one after another; false: no such instruction set ("" is the best one).
+EXPORT bool unroll_normals(const uint64_t *keys, int64_t R, uint64_t array, uint64_t step, int64_t n, float *out,
+                           const char *instruction_set) {
+    const InstructionSet *set = *instruction_set ? named(instruction_set) : best();
+    if (!set) return false;
+    for (int64_t r = 0; r < R; ++r) set->normals(keys + 2 * r, array, step, n, out + r * n);
+    return true;
+}
+
+// Of R arrays of T rows of n numbers.
+EXPORT void unroll_running_sum(const float *x, float *sum, int64_t R, int64_t T, int64_t n) {
+    for (int64_t r = 0; r < R; ++r) best()->running_sum(x + r * T * n, sum + r * T * n, T, n);
 }
 
 // nullptr: no memory, or the processor lacks the instruction set that was asked for ("" is the best one).

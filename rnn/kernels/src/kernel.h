@@ -57,6 +57,8 @@ struct InstructionSet {
     int64_t (*scratch_bytes)(const Problem &, int64_t rows);
     void (*forward)(const Problem &, const Piece &, void *scratch);
     void (*backward)(const Problem &, const Piece &, void *scratch, const Tensors &to);
+    void (*normals)(const uint64_t *key, uint64_t array, uint64_t step, int64_t n, float *out);
+    void (*running_sum)(const float *x, float *sum, int64_t T, int64_t n);
 };
 
 namespace portable { extern const InstructionSet code; }

@@ -43,9 +43,13 @@ static void backward(const Problem &p, const Piece &piece, void *scratch, const 
     });
 }
 
+// In normals.cpp, which is compiled without contraction.
+void normals(const uint64_t *key, uint64_t array, uint64_t step, int64_t n, float *out);
+void running_sum(const float *x, float *sum, int64_t T, int64_t n);
+
 #define TEXT(name) #name
 #define NAME_OF(name) TEXT(name)
-const InstructionSet code = {NAME_OF(VARIANT), scratch_bytes, forward, backward};
+const InstructionSet code = {NAME_OF(VARIANT), scratch_bytes, forward, backward, normals, running_sum};
 
 }  // namespace VARIANT
 }  // namespace unroll

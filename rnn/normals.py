@@ -1,0 +1,105 @@
+"""Standard normals whose bits are fixed by what is written here, with the native kernel or without. NumPy only.
+
+Box & Muller 1958 on the 64-bit words of Philox, one word for two normals:
+
+    u = (⌊low half / 2⌋ + 1/2) 2^-31      θ = 2π 2^-32 (high half, as a signed number)
+    z = sqrt(-2 log u) (cos θ, sin θ)
+
+all in float32; |z| reaches 6.6. The logarithm, sine and cosine are polynomials (least maximum error, below 2e-7, fitted
+to the ranges that they are used on), so that everything is made of sums, products, square roots and conversions, which
+IEEE 754 rounds in one way. `rnn/kernels/src/normals.cpp` does the same operations in the same order.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rnn.kernels.abi import library
+
+Float32 = npt.NDArray[np.float32]
+Words = npt.NDArray[np.uint64]
+
+_CHUNK = 1 << 14
+"""Words transformed at a time, so that what lies between two operations stays in the cache."""
+# Of -2 log(1 + f)/f, highest power first; of (sin x/x - 1)/x² and (cos x - 1)/x² in x².
+_LOG = (
+    0.20213785767555237,
+    -0.32445159554481506,
+    0.34501659870147705,
+    -0.39800330996513367,
+    0.4993981719017029,
+    -0.6667011976242065,
+    1.0000072717666626,
+    -1.9999998807907104,
+)
+_SINE = (-0.0001951729936990887, 0.008332177996635437, -0.16666655242443085)
+_COSINE = (-0.0013591853203251958, 0.041655778884887695, -0.4999988377094269)
+_MINUS_2_LOG_2 = np.float32(-1.3862943649291992)
+_ANGLE = np.float32(1.4629180651604429e-09)
+"""π/2 for 2^30."""
+_ROOT_HALF = 0x3F3504F3
+"""The bits of sqrt(1/2)."""
+
+
+def of_words(words: Words, out: Float32) -> None:
+    """Fill `out`, one-dimensional, from half as many words, rounded up."""
+    for start in range(0, len(words), _CHUNK):
+        pairs = _transformed(words[start : start + _CHUNK])
+        part = out[2 * start : 2 * (start + _CHUNK)]
+        part[...] = pairs.ravel()[: len(part)]
+
+
+def native(keys: Words, array: int, step: int, out: Float32, instruction_set: str = "") -> bool:
+    """Fill `out` [R, …], contiguous, for keys [R, 2] and the counters of `rnn.randomness`, with the kernel.
+
+    False: there is none, or not for this instruction set.
+    """
+    kernel = library()
+    if kernel is None:
+        return False
+    assert out.flags.c_contiguous and out.dtype == np.float32  # noqa: S101, PT018 - the kernel computes addresses
+    n = out.size // len(keys)
+    name = instruction_set.encode()
+    return bool(kernel.unroll_normals(keys.ctypes.data, len(keys), array, step, n, out.ctypes.data, name))
+
+
+def running_sum(x_RTBI: npt.NDArray[Any], sum_RTBI: npt.NDArray[Any]) -> None:
+    """sum[t] = x[1] + … + x[t], added in this order, in the dtype of the arrays."""
+    kernel = library()
+    R, T, B, I = x_RTBI.shape  # noqa: E741
+    arrays = (x_RTBI, sum_RTBI)
+    if kernel is not None and all(a.dtype == np.float32 and a.flags.c_contiguous for a in arrays):
+        kernel.unroll_running_sum(x_RTBI.ctypes.data, sum_RTBI.ctypes.data, R, T, B * I)
+        return
+    # Step by step over all replicas at once: twice as fast as np.cumsum, which walks along the strided axis.
+    sum_RTBI[:, 0] = x_RTBI[:, 0]
+    for t in range(1, T):
+        np.add(sum_RTBI[:, t - 1], x_RTBI[:, t], out=sum_RTBI[:, t])
+
+
+def _transformed(words: Words) -> Float32:
+    halves = words.astype("<u8", copy=False).view("<u4").reshape(-1, 2)
+    u = ((halves[:, 0] >> 1).astype(np.int32).astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-31)
+    bits = u.view(np.int32) - np.int32(_ROOT_HALF)
+    f = ((bits & 0x7FFFFF) + np.int32(_ROOT_HALF)).view(np.float32) - np.float32(1)
+    radius = np.sqrt(_polynomial(_LOG, f) * f + (bits >> 23).astype(np.float32) * _MINUS_2_LOG_2)
+    quadrant = (halves[:, 1] + np.uint32(1 << 29)) >> 30
+    x = (halves[:, 1] - (quadrant << 30)).view(np.int32).astype(np.float32) * _ANGLE
+    z = x * x
+    sine = _polynomial(_SINE, z) * z * x + x
+    cosine = _polynomial((*_COSINE, 1.0), z)
+    odd = quadrant & 1 == 1
+    pairs = np.empty((len(words), 2), np.float32)
+    pairs[:, 0] = np.where(odd, sine, cosine) * np.where((quadrant + 1) & 2, -radius, radius)
+    pairs[:, 1] = np.where(odd, cosine, sine) * np.where(quadrant & 2, -radius, radius)
+    return pairs
+
+
+def _polynomial(coefficients: tuple[float, ...], x: Float32) -> Float32:
+    value = x * np.float32(coefficients[0]) + np.float32(coefficients[1])
+    for coefficient in coefficients[2:]:
+        value = value * x + np.float32(coefficient)
+    return value
