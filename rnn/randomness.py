@@ -49,19 +49,29 @@ class Stream:
             raise ValueError(f"seed {seed} or replica {replica} is out of range")
         self.key = np.array([seed, (purpose << 32) + replica], dtype=np.uint64)
         self._bits = np.random.Philox(key=self.key)
+        self._word_bits = np.random.Philox(key=self.key)
         self._generator = np.random.Generator(self._bits)
         # A fresh state, empty buffers included: writing it back also forgets half-used words of an earlier step.
         self._fresh = self._bits.state
 
     def at(self, step: int) -> np.random.Generator:
         """The generator at the start of `step`. It is the same object each time: use it before the next call."""
-        self._fresh["state"]["counter"][3] = step
-        self._bits.state = self._fresh
+        self._move(self._bits, 0, 0, step)
         return self._generator
+
+    def words(self, array: int, step: int, n: int) -> npt.NDArray[np.uint64]:
+        """The first n 64-bit words of an array of normals. The generator stays where it is."""
+        self._move(self._word_bits, array, 1, step)
+        words: npt.NDArray[np.uint64] = self._word_bits.random_raw(n)
+        return words
+
+    def _move(self, bits: np.random.Philox, *counter: int) -> None:
+        self._fresh["state"]["counter"][1:] = counter
+        bits.state = self._fresh
 
 
 class Draws:
-    """What is drawn for R replicas at one step: normals for all of them at once, anything else from each one's generator.
+    """What is drawn for R replicas at one step: normals for all at once, anything else from each one's generator.
 
     Iterating gives the replicas' NumPy generators. They are positioned when first asked for at a step, and go on from
     where they are when asked again.
@@ -94,9 +104,8 @@ class Draws:
         direct = out.dtype == np.float32 and out.flags.c_contiguous
         drawn = out if direct else np.empty(out.shape, np.float32)
         if not normals.native(self._keys, array, self._step, drawn):
-            for key, row in zip(self._keys, drawn, strict=True):
-                counter = np.array([0, array, 1, self._step], dtype=np.uint64)
-                bits = np.random.Philox(key=key, counter=counter)
-                normals.of_words(bits.random_raw(-(-row.size // 2)), row.reshape(-1))
+            rows = drawn.reshape(len(drawn), -1)
+            half = -(-rows.shape[1] // 2)
+            normals.of_words(np.stack([stream.words(array, self._step, half) for stream in self._streams]), rows)
         if not direct:
             out[...] = drawn

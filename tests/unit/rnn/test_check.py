@@ -101,7 +101,7 @@ list(train(big)); print((peak() - before) / estimate.memory_bytes(big))
 def test_what_servers_import_loads_no_torch():
     modules = (
         "tasks parameters estimate check check_network connectivity initialise chunks events errors state inference "
-        "divergence stopping numpy_cells numpy_page noise schedule randomness"
+        "divergence stopping numpy_cells numpy_page noise schedule randomness normals"
     )
     imports = "import rnn; " + "; ".join(f"import rnn.{name}" for name in modules.split())
     script = f"{imports}; import sys; assert 'torch' not in sys.modules"
