@@ -10,7 +10,6 @@ every step would show as 8 bytes or more; caches and tables that fill up show as
 from __future__ import annotations
 
 import argparse
-import gc
 import os
 import sys
 import time
@@ -32,6 +31,7 @@ from unroll.contract import TrainJob  # noqa: E402
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 SAMPLES = 400
+ROLES = {"api.cli up": "up", "api.cli api": "API", "-m worker": "worker", "forkserver": "forkserver"}
 ENDED = ("succeeded", "failed", "cancelled")
 
 
@@ -56,7 +56,6 @@ def trained(steps: int) -> dict[str, Any]:
     every, started = max(1, steps // SAMPLES), time.perf_counter()
     for event in train(TrainJob.model_validate(job(steps))):
         if isinstance(event, Metrics) and event.step % every == 0:
-            gc.collect()
             samples.append((event.step, resident(os.getpid())))
     return grown("rnn.train", samples) | {"seconds": round(time.perf_counter() - started, 1)}
 
@@ -65,7 +64,6 @@ def served(steps: int) -> list[dict[str, Any]]:
     """Growth of the service's processes over one job."""
     samples: dict[str, list[tuple[int, int]]] = {}
     with service.embedded() as client:
-        client.train(**(job(10))).wait()
         handle = client.train(**job(steps))
         while (now := client.jobs.get(handle.id)).status not in ENDED:
             if now.progress.step:
@@ -95,7 +93,10 @@ def family(root: int) -> dict[str, int]:
         if at != root or not line:
             continue
         same_as_parent = len(line) > 1 and commands[line[1]] == command
-        role = "trainer" if same_as_parent and "forkserver" in command else command.rpartition("/")[2][-40:]
+        named = next((role for word, role in ROLES.items() if word in command), None)
+        role = "trainer" if same_as_parent and named == "forkserver" else named
+        if role is None:
+            continue
         try:
             found[role] = max(found.get(role, 0), resident(pid))
         except OSError:
