@@ -52,11 +52,10 @@ def resident(pid: int) -> int:
 def trained(steps: int) -> dict[str, Any]:
     """Growth of this process while it consumes the events of so many steps."""
     torch.set_num_threads(1)
-    samples: list[tuple[int, int]] = []
     every, started = max(1, steps // SAMPLES), time.perf_counter()
-    for event in train(TrainJob.model_validate(job(steps))):
-        if isinstance(event, Metrics) and event.step % every == 0:
-            samples.append((event.step, resident(os.getpid())))
+    events = train(TrainJob.model_validate(job(steps)))
+    logged = (event.step for event in events if isinstance(event, Metrics))
+    samples = [(step, resident(os.getpid())) for step in logged if step % every == 0]
     return grown("rnn.train", samples) | {"seconds": round(time.perf_counter() - started, 1)}
 
 
