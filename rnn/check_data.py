@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from rnn.errors import ConfigurationError
 from rnn.tasks import SequenceTask
 from unroll.contract import Loss, Network
-
-FEEDBACK = {"mse": "identity", "cross_entropy": "softmax", "bce": "sigmoid", "poisson": "exp"}
-"""What puts an output in the units of the targets of each loss."""
+from unroll.contract.network import FEEDBACK
 
 
 def check_data(network: Network, loss: Loss, task: SequenceTask) -> None:
@@ -31,8 +31,10 @@ def check_data(network: Network, loss: Loss, task: SequenceTask) -> None:
         detail = f"{len(loss.time_weights)} weights for {task.output_steps} output steps"
         raise ConfigurationError("/training/loss/time_weights", "wrong_length", detail)
     shortest = task.output_steps if task.shortest is None else task.shortest
-    if not any(loss.time_weights[:shortest]):
-        detail = f"none of the first {shortest} weights is above 0: a batch could have nothing to learn from"
+    counts = np.asarray(loss.time_weights) * task.weights()
+    if not counts[:shortest].any():
+        which = "weights of steps that count" if task.weighted else f"first {shortest} weights"
+        detail = f"none of the {which} is above 0: a batch could have nothing to learn from"
         raise ConfigurationError("/training/loss/time_weights", "contradiction", detail)
 
 

@@ -5,14 +5,23 @@ from __future__ import annotations
 from pydantic import ValidationError
 
 from rnn.errors import ConfigurationError
+from rnn.tasks.adding import Adding
 from rnn.tasks.batches import Batches, held_out, weighted
 from rnn.tasks.integrate_noise import IntegrateNoise
+from rnn.tasks.parity import Parity
+from rnn.tasks.poisson_counts import PoissonCounts
+from rnn.tasks.recall import Recall
+from rnn.tasks.reverse import Reverse
 from rnn.tasks.sequences import Batch, SequenceTask
+from rnn.tasks.sine import Sine
+from rnn.tasks.xor import Xor
 from unroll.contract import Architecture, Loss, Task, TaskData
 
 __all__ = ["Batch", "Batches", "SequenceTask", "all", "baseline_loss", "get", "held_out", "resolve", "weighted"]
 
-TASKS: dict[str, type[SequenceTask]] = {task.name: task for task in (IntegrateNoise,)}
+TASKS: dict[str, type[SequenceTask]] = {
+    task.name: task for task in (IntegrateNoise, Adding, Parity, Recall, Reverse, Sine, Xor, PoissonCounts)
+}
 
 
 def all() -> list[Task]:  # noqa: A001 - read as rnn.tasks.all()
@@ -39,7 +48,7 @@ def resolve(data: TaskData) -> SequenceTask:
         raise ConfigurationError(f"/data/parameters/{pointer}", first["type"], first["msg"]) from None
 
 
-def baseline_loss(data: TaskData, architecture: Architecture = "many_to_many", loss: Loss | None = None) -> float:
+def baseline_loss(data: TaskData, architecture: Architecture | None = None, loss: Loss | None = None) -> float:
     """Exact expected loss of the task's trivial predictor, as the job counts it. Raises as `resolve`."""
     return resolve(data).baseline_loss(architecture, loss)
 

@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import ValidationInfo
 
 from rnn.randomness import Draws, Purpose
 from unroll.contract import Architecture, Baseline, HeldOut, Loss, Request, Task
@@ -188,10 +187,3 @@ class SequenceTask(Request):
             parameters=cls.model_json_schema(),
             baseline=Baseline(predictor=cls.predictor, loss=task.baseline_loss(), formula=cls.formula),
         )
-
-
-def at_most(value: int | None, info: ValidationInfo, most: str) -> int | None:
-    """`value`, for a validator of a field; raises ValueError if it is greater than the field `most` before it."""
-    if value is not None and value > info.data.get(most, value):
-        raise ValueError(f"{value} is greater than {most} {info.data[most]}")
-    return value

@@ -28,6 +28,8 @@ from unroll.contract.limits import MAX_WIDTH
 
 Architecture = Literal["one_to_one", "one_to_many", "many_to_one", "many_to_many", "encoder_decoder"]
 Feedback = Literal["identity", "softmax", "sigmoid", "exp"]
+FEEDBACK: dict[str, Feedback] = {"mse": "identity", "cross_entropy": "softmax", "bce": "sigmoid", "poisson": "exp"}
+"""What puts an output in the units of the targets of each loss."""
 
 
 class Network(Request):

@@ -1,0 +1,230 @@
+"""Every built-in task: exact baselines, targets recomputed, draws that depend on (seed, replica, step) alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rnn import tasks
+from rnn.errors import ConfigurationError
+from rnn.randomness import Draws, Purpose
+from unroll.contract import BCE, MSE, TaskData
+
+CASES: list[tuple[str, dict[str, Any]]] = [
+    ("integrate_noise", {"length": 7, "min_length": 3}),
+    ("adding", {"length": 2}),
+    ("adding", {"length": 9}),
+    ("adding", {"length": 9, "min_length": 2}),
+    ("parity", {"length": 6}),
+    ("parity", {"length": 6, "min_length": 1}),
+    ("recall", {"symbols": 3, "items": 2, "delay": 0}),
+    ("recall", {"symbols": 5, "items": 3, "delay": 4}),
+    ("reverse", {"symbols": 4, "length": 5}),
+    ("reverse", {"symbols": 4, "length": 5, "min_length": 2}),
+    ("reverse", {"symbols": 4, "length": 5, "min_length": 1, "order": "same"}),
+    ("sine", {"length": 12}),
+    ("sine", {"length": 12, "shortest_period": 2.0, "longest_period": 30.0}),
+    ("sine", {"length": 5, "shortest_period": 7.0, "longest_period": 7.0}),
+    ("xor", {}),
+    ("xor", {"noise": 0.5}),
+    ("poisson_counts", {"length": 8}),
+    ("poisson_counts", {"length": 8, "min_length": 4, "rate": 0.3, "gain": 0.5, "tau": 6.0}),
+]
+every_case = pytest.mark.parametrize(("name", "given"), CASES, ids=str)
+
+
+def task_of(name: str, given: dict[str, Any]) -> tasks.SequenceTask:
+    return tasks.resolve(TaskData(name=name, parameters=given))
+
+
+def drawn(name: str, given: dict[str, Any], size: int = 50, step: int = 1) -> tasks.Batch:
+    return task_of(name, given).batch(3, 0, step, size)
+
+
+def valid(batch: tasks.Batch) -> np.ndarray:
+    """[T, B], true where an output step counts."""
+    shape = batch.target_RTBO.shape[1:3]
+    return np.ones(shape, bool) if batch.weight_RTB is None else batch.weight_RTB[0] > 0
+
+
+def cost_of_the_trivial_predictor(task: tasks.SequenceTask, y_TBO: np.ndarray, loss: str) -> np.ndarray:
+    """Costs [T, B] written down by hand: of the predictor that each task names."""
+    y = y_TBO.astype(np.float64)
+    T = np.arange(1, len(y) + 1)
+    if loss == "cross_entropy":
+        return -(y * np.log(np.full(y.shape[-1], 1 / y.shape[-1]))).sum(-1)
+    if loss == "bce":
+        return -(y * np.log(0.5) + (1 - y) * np.log(0.5)).mean(-1)
+    if loss == "poisson":
+        z_variance = 1 - np.exp(-2 * T / task.tau)
+        rate = (task.rate * np.exp(task.gain**2 * z_variance / 2))[:, None]
+        return rate - y[..., 0] * np.log(rate)
+    guess = {"adding": 1.0, "xor": 0.5}.get(task.name, 0.0)
+    return ((y - guess) ** 2).mean(-1)
+
+
+@every_case
+@pytest.mark.parametrize("kind", [0, 1])
+def test_the_baseline_is_what_the_trivial_predictor_costs_on_average(name: str, given: dict[str, Any], kind: int):
+    task = task_of(name, given)
+    losses = [{"bce": BCE(), "mse": MSE()}.get(loss) for loss in task.losses]
+    loss = losses[min(kind, len(losses) - 1)]
+    architecture = task.architectures[min(kind, len(task.architectures) - 1)]
+    batch = task.batch(5, 0, 1, 20_000)
+    counts = valid(batch)
+    if architecture == "many_to_one":
+        last = counts.sum(0) - 1
+        counts = np.arange(len(counts))[:, None] == last
+    cost_TB = cost_of_the_trivial_predictor(task, batch.target_RTBO[0], loss.type if loss else task.losses[0])
+    baseline = task.baseline_loss(architecture, loss)
+    # The standard error of a ratio of two means over sequences.
+    per_sequence, weight = (cost_TB * counts).sum(0), counts.sum(0)
+    error = (per_sequence - baseline * weight).std() / np.sqrt(len(weight)) / weight.mean()
+    assert abs(per_sequence.sum() / weight.sum() - baseline) <= 5 * error + 1e-6
+    assert np.isfinite(baseline)
+
+
+@every_case
+def test_every_draw_depends_on_seed_replica_and_step_alone(name: str, given: dict[str, Any]):
+    task = task_of(name, given)
+    draws = Draws(8, Purpose.BATCHES, range(3)).at(4)
+    together = task.allocate(3, 17)
+    for array in (together.x_RTBI, together.target_RTBO):
+        array.fill(0.5)  # whatever lay there before
+    task.draw_all(draws, together)
+    for replica in range(3):
+        alone = task.batch(8, replica, 4, 17)
+        for field in alone.__slots__:
+            one, all_three = getattr(alone, field), getattr(together, field)
+            assert (one is None) == (all_three is None)
+            if one is not None:
+                assert np.array_equal(one[0], all_three[replica]), field
+    for other in ((9, 0, 4), (8, 1, 4), (8, 0, 5)):
+        assert not np.array_equal(task.batch(*other, 17).x_RTBI[0], together.x_RTBI[0])
+
+
+@every_case
+def test_shapes_are_what_the_task_says_and_lengths_run_from_the_shortest_to_the_longest(
+    name: str, given: dict[str, Any]
+):
+    task, batch = task_of(name, given), drawn(name, given, 400)
+    width = 1 if task.vocabulary_size else task.input_size
+    assert batch.x_RTBI.shape == (1, task.input_steps, 400, width)
+    assert batch.target_RTBO.shape == (1, task.output_steps, 400, task.output_size)
+    if task.vocabulary_size:
+        assert set(np.unique(batch.x_RTBI)) == set(range(task.vocabulary_size))
+    if task.shortest is None:
+        assert batch.length_RB is None
+    else:
+        assert batch.length_RB is not None
+        assert set(batch.length_RB[0].tolist()) == set(range(task.shortest, task.input_steps + 1))
+        assert (valid(batch).sum(0) == batch.length_RB[0]).all()
+
+
+@pytest.mark.parametrize("given", [{"length": 2}, {"length": 9}, {"length": 9, "min_length": 2}])
+def test_adding_marks_two_numbers_of_each_sequence_and_asks_for_their_sum(given: dict[str, Any]):
+    batch = drawn("adding", given, 300)
+    numbers, marks = batch.x_RTBI[0, ..., 0], batch.x_RTBI[0, ..., 1]
+    for b in range(300):
+        length = given["length"] if batch.length_RB is None else batch.length_RB[0, b]
+        marked = np.flatnonzero(marks[:, b])
+        assert len(marked) == 2
+        assert marked.max() < length
+        assert (marks[marked, b] == 1).all()
+        np.testing.assert_allclose(batch.target_RTBO[0, :, b, 0], numbers[marked, b].sum(), rtol=1e-6)
+
+
+def test_adding_marks_every_pair_of_steps_alike():
+    marks = drawn("adding", {"length": 4}, 60_000).x_RTBI[0, ..., 1].astype(int)
+    counts = np.bincount(marks.T @ [1, 2, 4, 8], minlength=16)
+    pairs = [3, 5, 9, 6, 10, 12]
+    assert counts[pairs].sum() == 60_000
+    assert np.abs(counts[pairs] - 10_000).max() < 5 * np.sqrt(60_000 * (1 / 6) * (5 / 6))
+
+
+def test_parity_is_whether_the_sum_so_far_is_odd():
+    batch = drawn("parity", {"length": 9})
+    assert set(np.unique(batch.x_RTBI)) == {0.0, 1.0}
+    assert np.array_equal(batch.target_RTBO, batch.x_RTBI.cumsum(1) % 2)
+
+
+@pytest.mark.parametrize("delay", [0, 4])
+def test_recall_asks_for_the_symbols_after_the_cue_and_counts_no_other_step(delay: int):
+    batch = drawn("recall", {"symbols": 5, "items": 3, "delay": delay})
+    tokens_TB, target_TBO = batch.x_RTBI[0, ..., 0], batch.target_RTBO[0]
+    assert batch.weight_RTB is not None
+    for b in range(tokens_TB.shape[1]):
+        read = [int(token) for token in tokens_TB[:, b]]
+        assert all(symbol < 5 for symbol in read[:3])
+        assert read[3:] == [5] * delay + [6, 5, 5]
+        assert target_TBO[-3:, b].argmax(-1).tolist() == read[:3]
+        assert target_TBO[:, b].sum(-1).tolist() == [0] * (3 + delay) + [1] * 3
+        assert batch.weight_RTB[0, :, b].tolist() == [0] * (3 + delay) + [1] * 3
+
+
+@pytest.mark.parametrize("order", ["backwards", "same"])
+@pytest.mark.parametrize("shortest", [None, 1])
+def test_reverse_asks_for_each_sequence_in_the_order_wanted(order: str, shortest: int | None):
+    batch = drawn("reverse", {"symbols": 6, "length": 5, "min_length": shortest, "order": order})
+    for b in range(50):
+        length = 5 if batch.length_RB is None else int(batch.length_RB[0, b])
+        read = batch.x_RTBI[0, :length, b, 0].astype(int).tolist()
+        written = batch.target_RTBO[0, :length, b]
+        assert (written.sum(-1) == 1).all()
+        assert written.argmax(-1).tolist() == (read[::-1] if order == "backwards" else read)
+        if batch.target_length_RB is not None:
+            assert batch.target_length_RB[0, b] == length
+
+
+def test_the_input_of_sine_sets_the_period_of_its_wave():
+    batch = drawn("sine", {"length": 16, "shortest_period": 4.0, "longest_period": 12.0})
+    u_B = batch.x_RTBI[0, 0, :, 0].astype(np.float64)
+    assert np.abs(u_B).max() <= 1
+    frequency_B = 1 / 12 + (u_B + 1) / 2 * (1 / 4 - 1 / 12)
+    for t in range(16):
+        expected = np.sin(2 * np.pi * frequency_B * (t + 1))
+        np.testing.assert_allclose(batch.target_RTBO[0, t, :, 0], expected, atol=1e-6)
+
+
+def test_xor_is_of_the_bits_that_lie_under_the_noise():
+    clean, noisy = drawn("xor", {}, 4_000), drawn("xor", {"noise": 0.25}, 4_000)
+    x, y = clean.x_RTBI[0, 0], clean.target_RTBO[0, 0, :, 0]
+    assert set(np.unique(x)) == {0.0, 1.0}
+    assert np.array_equal(y, x[:, 0] != x[:, 1])
+    assert np.array_equal(noisy.target_RTBO, clean.target_RTBO)
+    noise = noisy.x_RTBI - clean.x_RTBI
+    assert abs(noise.std() - 0.25) < 5 * 0.25 / np.sqrt(2 * noise.size)
+
+
+def test_poisson_counts_have_the_mean_and_variance_of_their_rates():
+    batch = drawn("poisson_counts", {"length": 5, "rate": 2.0, "gain": 0.7, "tau": 2.0}, 40_000)
+    decay, z = np.exp(-0.5), np.zeros(40_000)
+    for t in range(5):
+        z = decay * z + np.sqrt(1 - decay**2) * batch.x_RTBI[0, t, :, 0].astype(np.float64)
+        rate = 2.0 * np.exp(0.7 * z)
+        surprise = (batch.target_RTBO[0, t, :, 0] - rate) / np.sqrt(rate)
+        assert abs(surprise.mean()) < 5 / np.sqrt(40_000)
+        assert abs(surprise.var() - 1) < 5 * np.sqrt((2 + (1 / rate).mean()) / 40_000)
+        assert np.array_equal(batch.target_RTBO, np.floor(batch.target_RTBO))
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "pointer", "code"),
+    [
+        ("adding", {"length": 1}, "/data/parameters/length", "greater_than_equal"),
+        ("adding", {"length": 5, "min_length": 1}, "/data/parameters/min_length", "greater_than_equal"),
+        ("adding", {"length": 5, "min_length": 6}, "/data/parameters/min_length", "value_error"),
+        ("reverse", {"order": "sideways"}, "/data/parameters/order", "literal_error"),
+        ("reverse", {"symbols": 1}, "/data/parameters/symbols", "greater_than_equal"),
+        ("recall", {"delay": -1}, "/data/parameters/delay", "greater_than_equal"),
+        ("sine", {"longest_period": 3.0}, "/data/parameters/longest_period", "value_error"),
+        ("xor", {"noise": -1.0}, "/data/parameters/noise", "greater_than_equal"),
+        ("poisson_counts", {"tau": 0.0}, "/data/parameters/tau", "greater_than_equal"),
+    ],
+)
+def test_parameters_out_of_range_are_refused_by_name(name: str, given: dict[str, Any], pointer: str, code: str):
+    with pytest.raises(ConfigurationError) as error:
+        task_of(name, given)
+    assert (error.value.pointer, error.value.code) == (pointer, code)
