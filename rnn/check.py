@@ -7,7 +7,7 @@ from rnn.check_data import check_data
 from rnn.check_network import check_network
 from rnn.errors import ConfigurationError
 from unroll.contract import Network, Training, TrainJob
-from unroll.contract.limits import MAX_ACTIVATIONS, MAX_PARAMETERS
+from unroll.contract.limits import MAX_ACTIVATIONS, MAX_PARAMETERS, MAX_PROFILED
 
 
 def check(job: TrainJob) -> None:
@@ -60,6 +60,8 @@ def _check_training(job: TrainJob, task: tasks.SequenceTask) -> None:
     if window is not None and window > steps:
         detail = f"a window of {window} steps is longer than the sequences, {steps}"
         raise ConfigurationError("/training/bptt/window", "contradiction", detail)
+    if training.profile_every is not None:
+        _check_profile(job, task)
     if training.regularisation.omega:
         _check_omega(network)
     if network.architecture == "encoder_decoder":
@@ -92,3 +94,16 @@ def _check_encoder_decoder(training: Training) -> None:
         if getattr(training.regularisation, name):
             detail = f"{name} is not available for an encoder_decoder"
             raise ConfigurationError(f"/training/regularisation/{name}", "not_available", detail)
+
+
+def _check_profile(job: TrainJob, task: tasks.SequenceTask) -> None:
+    pointer, network = "/training/profile_every", job.model
+    assert isinstance(network, Network)  # noqa: S101 - checked before
+    if job.training.bptt.window is not None or network.architecture == "encoder_decoder":
+        detail = "there is a profile of one stack over whole sequences, not of windows or of an encoder_decoder"
+        raise ConfigurationError(pointer, "not_available", detail)
+    told = min(task.steps(network.architecture), 128) * job.replicas
+    profiles = job.training.steps // (job.training.profile_every or 1)
+    if told * profiles > MAX_PROFILED:
+        detail = f"{profiles:,} profiles of {told:,} numbers are more than {MAX_PROFILED:,}: ask for fewer"
+        raise ConfigurationError(pointer, "too_many_values", detail)

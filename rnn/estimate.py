@@ -59,6 +59,10 @@ def memory_bytes(job: TrainJob) -> int:
     trajectories = L * R * K * B * H * numbers[1 if R > 1 else 0]
     if training.regularisation.omega:
         trajectories += L * R * K * B * H * _OMEGA
+    if training.profile_every is not None:  # an engine of its own, in the workspace
+        trajectories *= 2
+        batch *= 2
+        learned += R * P
     # The inputs of upper layers are copies of what is below, and noise is as wide as pre-activations.
     between = R * K * B * H * (L - 1 + (L if of(network).recurrent else 0))
     chunk = chunk_size(R, T, N, H)

@@ -1,7 +1,7 @@
 """What training says, in order. NumPy only: the process that records these never loads torch.
 
-Within a step: Metrics, Diverged for each replica that froze, Evaluation, Stopped for each replica that it stops,
-Checkpoint; Done is the last.
+Within a step: Metrics, LagProfile, Diverged for each replica that froze, Evaluation, Stopped for each replica that it
+stops, Checkpoint; Done is the last.
 """
 
 from __future__ import annotations
@@ -69,6 +69,17 @@ class Stopped:
 
 
 @dataclass(frozen=True, slots=True)
+class LagProfile:
+    """How far back gradients reach at this step, before its update."""
+
+    step: int
+    lag: npt.NDArray[np.int64]
+    """Time steps before the last one, [K], rising from 0."""
+    norm: npt.NDArray[np.float64]
+    """‖dL/dh[T - lag]‖ over batch and units of the last layer, [R, K]; NaN for a replica that is not trained."""
+
+
+@dataclass(frozen=True, slots=True)
 class Checkpoint:
     """All replicas after this step's update: `weights` to use (see rnn.state), `state` only to resume."""
 
@@ -91,6 +102,6 @@ class Done:
     outcome: Outcome
 
 
-Event = Metrics | Diverged | Evaluation | Stopped | Checkpoint | Done
+Event = Metrics | LagProfile | Diverged | Evaluation | Stopped | Checkpoint | Done
 Environment = dict[str, Any]
 """device, engine, torch, threads, instruction_set: what a run's bits depend on besides its configuration."""

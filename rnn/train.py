@@ -19,10 +19,11 @@ from torch import Tensor
 from rnn import connectivity, cuda, divergence, engine, environment, parameters, reparametrise, state, stopping, tasks
 from rnn.check import check
 from rnn.evaluate import HeldOutLoss
-from rnn.events import Checkpoint, Diverged, Done, Evaluation, Event, Metrics, Outcome, Reason, Stopped
+from rnn.events import Checkpoint, Diverged, Done, Evaluation, Event, LagProfile, Metrics, Outcome, Reason, Stopped
 from rnn.graphs import Passes
 from rnn.noise import TrainingNoise
 from rnn.optimizers import Optimizer, clip
+from rnn.profile import Profiler
 from rnn.regularise import WeightPenalty
 from rnn.reparametrise import Constraints
 from rnn.schedule import learning_rate
@@ -110,6 +111,7 @@ class _Run:
         self._batches = tasks.Batches(task, network, training.loss, job.seed, arrays)
         self._noise = TrainingNoise(network, job.seed, arrays)
         self._forcing = TeacherForcing(training.teacher_forcing, job.seed, arrays)
+        self._profiler = Profiler(network, training, task, parameters_RP) if training.profile_every else None
 
     def events(self, preempt: Callable[[], bool]) -> Iterator[Event]:
         training, total = self._training, self._training.steps
@@ -125,6 +127,7 @@ class _Run:
             resting = self._resting()
             with self._engine.threads():
                 metrics = self._gradients(step)
+                profile = self._profile(step, resting)
                 for value_R in metrics.values():
                     value_R[resting] = np.nan
                 loss_R, norm_R = metrics["loss"], metrics["gradient_norm"]
@@ -139,6 +142,8 @@ class _Run:
                 outcome = "max_seconds"
             if outcome or step % training.log_every == 0:
                 yield Metrics(step, metrics | self._rate(step))
+            if profile:
+                yield profile
             for r in np.flatnonzero(self._frozen.step == step):
                 yield Diverged(step, int(r), float(loss_R[r]), float(norm_R[r]), self._hint(int(r)))
             if np.all(self._frozen.step > 0):
@@ -188,6 +193,14 @@ class _Run:
         # One transfer for all; it also waits until the batch has been read, so the host may overwrite it.
         values = torch.stack(tuple(rows.values())).cpu().numpy().astype(np.float64)
         return dict(zip(rows, values, strict=True))
+
+    def _profile(self, step: int, resting: npt.NDArray[np.bool_]) -> LagProfile | None:
+        """Of the batch that `_gradients` has just seen, where this step has one."""
+        if self._profiler is None or step % (self._training.profile_every or 1):
+            return None
+        profile = self._profiler(step, self._engine.memory)
+        profile.norm[resting] = np.nan
+        return profile
 
     def _rate(self, step: int) -> dict[str, npt.NDArray[np.float64]]:
         """The learning rate [R], where it changes."""

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from rnn.events import Checkpoint, Diverged, Done, Environment, Evaluation, Stopped
+from rnn.events import Checkpoint, Diverged, Done, Environment, Evaluation, LagProfile, Stopped
 from unroll.contract import TrainJob
 
 
@@ -45,7 +45,7 @@ class Steps:
     values: npt.NDArray[np.float64]
 
 
-Item = Steps | Diverged | Evaluation | Stopped | Checkpoint | Done
+Item = Steps | LagProfile | Diverged | Evaluation | Stopped | Checkpoint | Done
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from rnn.events import Checkpoint, Diverged, Done, Evaluation, Stopped
+from rnn.events import Checkpoint, Diverged, Done, Evaluation, LagProfile, Stopped
 from store import leases
 from store.checkpoints import NewCheckpoint
 from store.errors import DatabaseUnavailable
@@ -92,6 +92,10 @@ class Recorder:
                     self.hint = item.hint
                     self._diverged.append(one)
                     self._entries.append(("replica_diverged", one.model_dump(mode="json")))
+                case LagProfile():
+                    norms = [[finite(value) for value in row] for row in item.norm.tolist()]
+                    data = {"step": item.step, "lag": item.lag.tolist(), "norm": norms}
+                    self._entries.append(("lag_profile", data))
                 case Stopped():
                     loss = finite(item.loss)
                     stop = Stop(replica=item.replica, step=item.step, reason=item.reason, loss=loss)

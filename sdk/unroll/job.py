@@ -6,7 +6,8 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from numpy.typing import ArrayLike
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from unroll.contract import ENDED, Best, Checkpoint, Event, Job, JobStatus, Network, Replica, Returnable
 from unroll.curves import Curves
@@ -104,6 +105,21 @@ class JobHandle:
         """Learning curves, all of them or those named: `job.metrics()["loss"]` is an array [steps, R]."""
         return self._client.jobs.metrics(self.id, names=names, from_step=from_step, max_points=max_points)
 
+    def lag_profiles(self) -> dict[int, tuple[NDArray[np.int64], NDArray[np.float64]]]:
+        """The per-lag profiles so far, of a job with `profile_every`: (lags [K], norms of dL/dh [R, K]) by step.
+
+        A takeover after a crash computes the steps after its checkpoint once more: the later one stands.
+        """
+        found: dict[int, tuple[NDArray[np.int64], NDArray[np.float64]]] = {}
+        after = 0
+        while page := self._client.jobs.events(self.id, after=after).data:
+            after = page[-1].seq
+            for event in page:
+                if event.type == "lag_profile":
+                    lag, norm = np.array(event.data["lag"], np.int64), np.array(event.data["norm"], np.float64)
+                    found[event.data["step"]] = lag, norm
+        return found
+
     def events(self, *, after: int = 0) -> Iterator[Event]:
         """The job's events as they happen, until it has ended: each once, in order, without gaps."""
         return self._client.jobs.stream(self.id, after=after)
@@ -150,9 +166,10 @@ class JobHandle:
         state: StateLike | None = None,
         returns: Sequence[Returnable] = ("outputs",),
         replica: Replica | None = None,
+        steps: int | None = None,
     ) -> Prediction:
         """Run sequences through the best checkpoint; by default its best replica. Arguments as for `models.predict`."""
-        return self.best().predict(inputs, state=state, returns=returns, replica=replica)
+        return self.best().predict(inputs, state=state, returns=returns, replica=replica, steps=steps)
 
 
 class BestNetwork:
@@ -192,9 +209,10 @@ class BestNetwork:
         state: StateLike | None = None,
         returns: Sequence[Returnable] = ("outputs",),
         replica: Replica | None = None,
+        steps: int | None = None,
     ) -> Prediction:
         """Run sequences through this network, or another replica of its checkpoint. Arguments as `models.predict`."""
         chosen: Replica = self.replica if replica is None or replica == "best" else replica
         return self._client.checkpoints.predict(
-            self.checkpoint_id, inputs, state=state, returns=returns, replica=chosen
+            self.checkpoint_id, inputs, state=state, returns=returns, replica=chosen, steps=steps
         )

@@ -17,6 +17,8 @@ MAX_PARAMETERS = 500_000_000
 """Parameters of all replicas together."""
 MAX_ACTIVATIONS = 2_000_000_000
 """R * T * B * H: hidden states that one training step stores for the backward pass."""
+MAX_PROFILED = 10_000_000
+"""Numbers in all per-lag profiles of a job, which its journal keeps."""
 MAX_PREDICT_VALUES = 1_000_000
 """Numbers in the inputs, in the states, or in the whole answer of one predict request: about 200 MB in the server."""
 MAX_PREDICT_SEQUENCES = 65_536

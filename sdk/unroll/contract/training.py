@@ -228,6 +228,8 @@ class Training(Request):
     """So many of the newest checkpoints are kept, besides the best one and those that a model serves; null: all."""
     log_every: Every = 1
     """Steps between logged metrics."""
+    profile_every: Every | None = None
+    """Steps between per-lag profiles, the norms of dL/dh[t] of a training batch; null: none. Each costs a step."""
     early_stopping: EarlyStopping | None = None
     """When a replica stops for want of improvement, keeping its weights from then on; null: never. The job ends early
     when every replica has stopped or diverged."""

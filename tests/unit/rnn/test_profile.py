@@ -1,0 +1,51 @@
+"""Per-lag profiles on request."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rnn.check import check
+from rnn.errors import ConfigurationError
+from rnn.events import LagProfile
+from rnn.profile import lags
+from tests.unit.rnn.jobs import bits, job, only, run
+from unroll.contract import BPTT
+
+
+def test_a_profile_tells_how_gradients_shrink_on_their_way_back():
+    profiles = only(LagProfile, run(job(length=30, steps=6, profile_every=3, replicas=2)))
+    assert [profile.step for profile in profiles] == [3, 6]
+    for profile in profiles:
+        assert profile.lag.tolist() == list(range(30))
+        assert profile.norm.shape == (2, 30)
+        assert np.isfinite(profile.norm).all()
+        assert (profile.norm > 0).all()
+
+
+def test_profiles_change_no_bit_of_the_training():
+    with_profiles, without = (run(job(steps=8, replicas=2, profile_every=every)) for every in (2, None))
+    others = [event for event in with_profiles if not isinstance(event, LagProfile)]
+    assert len(others) == len(with_profiles) - 4
+    # Checkpoints name the job, which differs; all else is the same.
+    assert [bits(one) for one in others if hasattr(one, "values")] == [
+        bits(one) for one in without if hasattr(one, "values")
+    ]
+
+
+@pytest.mark.parametrize("steps", [1, 64, 65, 200, 5000])
+def test_lags_are_few_and_reach_from_the_last_step_to_the_first(steps: int):
+    found = lags(steps)
+    assert found[0] == 0
+    assert found[-1] == steps - 1
+    assert (np.diff(found) > 0).all()
+    assert len(found) <= 128
+
+
+def test_what_has_no_profile_is_refused():
+    with pytest.raises(ConfigurationError) as error:
+        check(job(profile_every=1, bptt=BPTT(window=3)))
+    assert error.value.pointer == "/training/profile_every"
+    with pytest.raises(ConfigurationError) as error:
+        check(job(profile_every=1, steps=10_000_000))
+    assert error.value.code == "too_many_values"
