@@ -157,6 +157,8 @@ TASK = Task(
     description="Integrate white noise.",
     input_size=1,
     output_size=1,
+    architectures=["many_to_many", "many_to_one"],
+    losses=["mse"],
     parameters={"type": "object", "properties": {"length": {"type": "integer", "default": 20}}},
     baseline=Baseline(predictor="zero", loss=10.5, formula="(length + 1) / 2"),
 )

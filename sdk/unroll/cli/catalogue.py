@@ -66,6 +66,9 @@ def tasks(
             "description": task.description,
             "inputs": task.input_size,
             "outputs": task.output_size,
+            "tokens": task.vocabulary_size,
+            "architectures": ", ".join(task.architectures),
+            "losses": ", ".join(task.losses),
             "baseline": f"{task.baseline.predictor}: {task.baseline.loss:g} = {task.baseline.formula}",
             **{
                 f"-p {key}=": f"{schema.get('description', '')} (default {schema.get('default')})".strip()

@@ -12,6 +12,7 @@ from unroll.cli.jobs import follow, show_job
 from unroll.cli.output import Format, Output, say, show_fields, show_json
 from unroll.cli.values import pairs, parameters, read_json
 from unroll.client import Client
+from unroll.contract.network import FEEDBACK
 from unroll.job import JobHandle
 from unroll.progress import clock
 
@@ -30,6 +31,9 @@ def train(  # one argument a flag
     ] = None,
     model: Annotated[str | None, typer.Option(help="A registered model, instead of --hidden and --cell.")] = None,
     hidden: Annotated[int | None, typer.Option(help="Hidden units.")] = None,
+    embedding: Annotated[
+        int | None, typer.Option(help="Width of a learned embedding of the task's tokens; without it they are one-hot.")
+    ] = None,
     cell: Annotated[str | None, typer.Option(help="The cell (vanilla).")] = None,
     activation: Annotated[str | None, typer.Option(help="The cell's nonlinearity: tanh, relu, identity.")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
@@ -72,12 +76,6 @@ def train(  # one argument a flag
     if task is not None:
         config["data"] = {"type": "task", "name": task, "parameters": {}}
     _set(config, {"data.parameters": parameters(parameter, "--parameter") if parameter else None}, merge=True)
-    if model is not None:
-        config["model"] = model
-    elif hidden is not None or cell is not None:
-        config["model"] = _network(client, config, hidden, cell or "vanilla")
-    if model is None and isinstance(config.get("model"), dict):
-        _set(config, {"model.cell.activation": activation})
     if lr is not None or optimizer is not None:
         _set(config, {"training.optimizer.type": optimizer or _kept(config) or "adam"})
     flags = {
@@ -100,6 +98,14 @@ def train(  # one argument a flag
     _set(config, flags)
     _set(config, {"training.early_stopping": None if patience is None else {"patience": patience}}, merge=True)
     _set(config, {"labels": pairs(label, "--label") if label else None}, merge=True)
+    if model is not None:
+        config["model"] = model
+    elif hidden is not None or cell is not None:
+        config["model"] = _network(client, config, hidden, cell or "vanilla", embedding)
+    if embedding is not None and (model is not None or hidden is None):
+        raise typer.BadParameter("only an inline network can be given one: --hidden", param_hint="--embedding")
+    if model is None and isinstance(config.get("model"), dict):
+        _set(config, {"model.cell.activation": activation})
     for field, flag in {"data": "--task", "model": "--hidden or --model", "training": "--steps"}.items():
         if field not in config:
             raise typer.BadParameter(f"the job has no {field!r}: give {flag}, or a file", param_hint=flag)
@@ -114,17 +120,38 @@ def train(  # one argument a flag
         follow(JobHandle(client, job), output)
 
 
-def _network(client: Client, config: dict[str, Any], hidden: int | None, cell: str) -> dict[str, Any]:
-    """An inline network that fits the task's inputs and outputs."""
+def _network(
+    client: Client, config: dict[str, Any], hidden: int | None, cell: str, embedding: int | None
+) -> dict[str, Any]:
+    """An inline network that fits the task; in `config` the loss becomes the task's usual one, if there is none."""
     data = config.get("data")
     if hidden is None or not isinstance(data, dict) or "name" not in data:
         raise typer.BadParameter("an inline network needs --hidden and --task", param_hint="--hidden")
     task = client.tasks.get(str(data["name"]))
-    return {
+    network: dict[str, Any] = {
         "cell": {"type": cell, "hidden_size": hidden},
         "input_size": task.input_size,
         "output_size": task.output_size,
     }
+    if embedding is not None:
+        if task.vocabulary_size is None:
+            raise typer.BadParameter(f"inputs of {task.name} are numbers, not tokens", param_hint="--embedding")
+        network |= {"input_size": embedding, "vocabulary_size": task.vocabulary_size}
+    if task.architectures and task.architectures[0] != "many_to_many":
+        network["architecture"] = task.architectures[0]
+    loss = _loss(config)
+    if loss is None and "training" in config and task.losses and task.losses[0] != "mse":
+        loss = task.losses[0]
+        _set(config, {"training.loss": {"type": loss}}, merge=True)
+    if network.get("architecture") == "encoder_decoder" and loss in FEEDBACK:
+        network["feedback"] = FEEDBACK[loss]
+    return network
+
+
+def _loss(config: dict[str, Any]) -> str | None:
+    training = config.get("training")
+    loss = training.get("loss") if isinstance(training, dict) else None
+    return loss.get("type", "mse") if isinstance(loss, dict) else None
 
 
 def _kept(config: dict[str, Any]) -> str | None:

@@ -79,6 +79,48 @@ def test_flags_make_a_job_and_its_end_is_shown(server: ScriptedServer) -> None:
     }
 
 
+REVERSE = {
+    **TASK,
+    "name": "reverse",
+    "input_size": 8,
+    "output_size": 8,
+    "vocabulary_size": 8,
+    "architectures": ["encoder_decoder"],
+    "losses": ["cross_entropy"],
+}
+
+
+def test_flags_fit_network_and_loss_to_the_task(server: ScriptedServer, tmp_path: Path) -> None:
+    service = Service(DONE)
+    server.script = lambda seen: Answer(body=REVERSE) if "/tasks/" in seen.path else service(seen)
+    flags = ["--task", "reverse", "--hidden", "10", "--steps", "100", "--detach"]
+    file = tmp_path / "job.json"
+    file.write_text(json.dumps({"training": {"loss": {"type": "bce"}}}))
+    for more in ([], ["--embedding", "4"], ["-f", str(file)]):
+        ended = unroll(server, "train", *flags, *more)
+        assert ended.returncode == 0, ended.stderr
+    one_hot, embedded, told = (seen.json for seen in server.seen if seen.method == "POST")
+    assert one_hot["model"] == {
+        "cell": {"type": "vanilla", "hidden_size": 10},
+        "input_size": 8,
+        "output_size": 8,
+        "architecture": "encoder_decoder",
+        "feedback": "softmax",
+    }
+    assert one_hot["training"] == {"loss": {"type": "cross_entropy"}, "steps": 100}
+    assert embedded["model"] == {**one_hot["model"], "input_size": 4, "vocabulary_size": 8}
+    assert (told["training"]["loss"], told["model"]["feedback"]) == ({"type": "bce"}, "sigmoid")
+
+
+def test_an_embedding_is_for_tasks_of_tokens_and_for_inline_networks(server: ScriptedServer) -> None:
+    server.script = Service(DONE)
+    for flags in (FLAGS, ["--task", "integrate_noise", "--model", "m", "--steps", "100"]):
+        ended = unroll(server, "train", *flags, "--embedding", "4")
+        assert ended.returncode == 2
+        assert "--embedding" in ended.stderr
+    assert all(seen.method == "GET" for seen in server.seen)
+
+
 def test_where_stderr_is_no_terminal_only_the_id_is_said(server: ScriptedServer) -> None:
     server.script = Service(DONE)
     ended = unroll(server, "train", *FLAGS)
