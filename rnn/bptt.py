@@ -19,7 +19,7 @@ from rnn.kernels.layer import NativeLayer, torch_alone
 from rnn.layer import WorkspaceLayer
 from rnn.memory import Memory
 from rnn.readout import Readout
-from rnn.regularise import StatePenalty
+from rnn.regularise import StatePenalty, shares
 from rnn.stack import Stack, StackSpec, below_prefix
 from unroll.contract import MSE, Loss, Network
 
@@ -102,9 +102,9 @@ class BPTT:
         self.x_RTBI, self.target_RTBO = self.memory.x_RTBI, self.memory.target_RTBO
         self.loss_R, self.scale_R = self.readout.loss_R, self.readout.mean.scale_R
         self.weighs = weighted
-        """Whether `forward` takes the mean over the sum of this batch's weights; else `readout.mean.scale_R` stays."""
-        self._penalty = StatePenalty(self.layers, activity, omega)
-        self.penalty_R = self._penalty.penalty_R
+        """Whether `forward` takes means over this batch's weights; else `scale_R` and `penalty.share_RTB` stay."""
+        self.penalty = StatePenalty(self.layers, activity, omega, weighted=weighted)
+        self.penalty_R = self.penalty.penalty_R
         """The penalties on states, after `backward`."""
 
     def forward(self) -> None:
@@ -113,6 +113,8 @@ class BPTT:
             self.run()
             if self.weighs:
                 self.readout.mean.weigh()
+                if self.penalty.share_RTB is not None and self.memory.weight_RTB is not None:
+                    self.penalty.share_RTB.copy_(shares(self.memory.weight_RTB))
             self.readout.forward()
 
     def run(self) -> None:
@@ -132,10 +134,10 @@ class BPTT:
         Once after each `forward`.
         """
         with self.threads():
-            self._penalty.start()
+            self.penalty.start()
             self.readout.backward()
-            self.stack.backward(reach=self._penalty.reach)
-            self._penalty.finish()
+            self.stack.backward(reach=self.penalty.reach)
+            self.penalty.finish()
             if self._embedding is not None:
                 self._embedding.backward()
 

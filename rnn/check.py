@@ -69,9 +69,6 @@ def _check_training(job: TrainJob, task: tasks.SequenceTask) -> None:
     elif training.teacher_forcing != 1:
         detail = f"only the decoder of an encoder_decoder reads targets, not a {network.architecture} network"
         raise ConfigurationError("/training/teacher_forcing", "contradiction", detail)
-    if training.regularisation.activity and task.shortest is not None:
-        detail = "the penalty on activity would count the padding of shorter sequences"
-        raise ConfigurationError("/training/regularisation/activity", "not_available", detail)
     if training.regularisation.orthogonality and network.cell.type == "feedforward":
         detail = "a feed-forward cell has no recurrent weights"
         raise ConfigurationError("/training/regularisation/orthogonality", "contradiction", detail)

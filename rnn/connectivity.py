@@ -112,7 +112,7 @@ def certificate(
             mirrored = W_RGHH.swapaxes(2, 3)
             bad |= (mirrored if network.connectivity.symmetry == "symmetric" else -mirrored) != W_RGHH
         if start is not None and frozen_HH is not None:
-            bad |= (start[f"layers.{n}.W_hh"].reshape(W_RGHH.shape) != W_RGHH) & frozen_HH
+            bad |= (start[name].reshape(W_RGHH.shape) != W_RGHH) & frozen_HH
         balance = None
         if sign_H is not None:
             bad |= W_RGHH * sign_H < 0

@@ -1,10 +1,12 @@
 """Penalties and their gradients, of each replica's own weights, as used (constraints applied), and states.
 
-l1              λ Σ |w|                      λ sign(w)
-l2              λ/2 Σ w²                     λ w                      over W_xh, W_hh, W_hy
-orthogonality   λ ‖WᵀW - I‖²_F               4 λ W (WᵀW - I)          for each W_hh and gate
-activity        λ mean h²                    2 λ h / (T B H)          for each layer
-omega           see `rnn.omega`                                       for each layer
+    l1              λ Σ |w|                      λ sign(w)
+    l2              λ/2 Σ w²                     λ w                      over W_xh, W_hh, W_hy
+    orthogonality   λ ‖WᵀW - I‖²_F               4 λ W (WᵀW - I)          for each W_hh and gate
+    activity        λ mean h²                    2 λ h / (T B H)          for each layer, over valid steps
+    omega           see `rnn.omega`                                       for each layer
+
+Those on states are added while a network's layers run backward.
 """
 
 from __future__ import annotations
@@ -59,11 +61,16 @@ class StatePenalty:
     `start`, for each layer `reach` before its `backward`, then `finish`; `penalty_R` is complete after that.
     """
 
-    def __init__(self, layers: list[Layer], activity: float, omega: float) -> None:
-        """The factors are those of `Regularisation`. With `omega` the layers are the workspace's."""
+    def __init__(self, layers: list[Layer], activity: float, omega: float, *, weighted: bool = False) -> None:
+        """The factors are those of `Regularisation`. With `omega` the layers are the workspace's.
+
+        `weighted`: steps do not all count alike; then `share_RTB` is to be filled.
+        """
         self._last, self._activity = layers[-1], activity
         self._omega = [Omega(layer, omega) for layer in layers if omega and isinstance(layer, WorkspaceLayer)]
         self.penalty_R = layers[0].x_RTBI.new_zeros(len(layers[0].x_RTBI))
+        self.share_RTB = layers[0].x_RTBI.new_zeros(layers[0].x_RTBI.shape[:3]) if weighted and activity else None
+        """What each step is of the mean over steps and sequences; None: all steps alike."""
 
     def start(self) -> None:
         """Forget the last batch."""
@@ -76,10 +83,21 @@ class StatePenalty:
         h_RTBH, dh_RTBH = layer.h_RTBH, layer.dh_RTBH
         if isinstance(layer, NativeLayer) and layer is self._last:
             dh_RTBH.zero_()  # it reads itself out: nothing else comes from above
-        self.penalty_R.add_(h_RTBH.square().mean((1, 2, 3)), alpha=self._activity)
-        dh_RTBH.add_(h_RTBH, alpha=2 * self._activity / h_RTBH[0].numel())
+        if self.share_RTB is None:
+            self.penalty_R.add_(h_RTBH.square().mean((1, 2, 3)), alpha=self._activity)
+            dh_RTBH.add_(h_RTBH, alpha=2 * self._activity / h_RTBH[0].numel())
+            return
+        shared_RTBH = h_RTBH * self.share_RTB.unsqueeze(-1)
+        self.penalty_R.add_((shared_RTBH * h_RTBH).mean(3).sum((1, 2)), alpha=self._activity)
+        dh_RTBH.add_(shared_RTBH, alpha=2 * self._activity / h_RTBH.shape[-1])
 
     def finish(self) -> None:
         """Add the gradients with respect to W_hh."""
         for penalty in self._omega:
             self.penalty_R.add_(penalty.add())
+
+
+def shares(weight_RTB: Tensor) -> Tensor:
+    """One over their number for valid steps, those up to a sequence's last that the loss counts; 0 for padding."""
+    counted_RTB = (weight_RTB.abs().flip(1).cummax(1).values.flip(1) > 0).to(weight_RTB)
+    return counted_RTB / counted_RTB.sum((1, 2), keepdim=True).clamp_(min=1)

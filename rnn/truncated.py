@@ -17,6 +17,7 @@ from rnn import losses, noise
 from rnn.bptt import BPTT
 from rnn.kernels import Engine
 from rnn.memory import Memory
+from rnn.regularise import shares
 from unroll.contract import MSE, Loss, Network
 
 
@@ -79,7 +80,8 @@ class TruncatedBPTT:
                     weighted=weighted,
                     noisy=noisy,
                     carried=True,
-                    activity=activity * steps / T,  # a window's share of the mean over all steps
+                    # A window's share of the mean over all steps; with weights each step has its own.
+                    activity=activity if weighted else activity * steps / T,
                     omega=omega,
                     engine=engine,
                 )
@@ -99,11 +101,14 @@ class TruncatedBPTT:
         self._total_RP.zero_()
         weight_RTB = self.memory.weight_RTB
         scale_R = None if weight_RTB is None else 1.0 / losses.counted(self._loss, weight_RTB, self._elements)
+        share_RTB = None if weight_RTB is None else shares(weight_RTB)
         for n, (engine, part) in enumerate(self._windows):
             for whole, memory in zip(self.memory.all(), engine.memory.all(), strict=True):
                 memory.copy_(whole[:, part])
             if scale_R is not None:
                 engine.readout.mean.scale_R.copy_(scale_R)
+            if share_RTB is not None and engine.penalty.share_RTB is not None:
+                engine.penalty.share_RTB.copy_(share_RTB[:, part])
             engine.stack.continuing = n > 0
             if n > 0:
                 self._set_states(engine)

@@ -163,7 +163,7 @@ class Regularisation(Request):
     l2: Penalty = 0.0
     """Times half the sum of w^2 over W_xh, W_hh and W_hy."""
     activity: Penalty = 0.0
-    """Times the mean of h^2 over units, steps and sequences, summed over layers."""
+    """Times the mean of h^2 over units, sequences and their steps up to the last that counts, summed over layers."""
     orthogonality: Penalty = 0.0
     """Times the sum of the squared entries of W'W - I, for each W_hh (and gate)."""
     omega: Penalty = 0.0

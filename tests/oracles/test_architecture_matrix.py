@@ -1,0 +1,234 @@
+"""Every architecture with every cell and engine, free and under constraints, against the equations."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from rnn import equations, kernels, parameters, reparametrise
+from rnn.bptt import BPTT
+from rnn.encoder_decoder import EncoderDecoder
+from rnn.reparametrise import Constraints
+from tests.oracles.cases import distance
+from unroll.contract import (
+    BCE,
+    MSE,
+    Connectivity,
+    CrossEntropy,
+    Dale,
+    FeedForwardCell,
+    GRUCell,
+    LeakyCell,
+    LinearCell,
+    LSTMCell,
+    Network,
+    PoissonNLL,
+    VanillaCell,
+)
+
+H, B, IN, V, OUT = 3, 3, 2, 4, 2
+LENGTHS = [4, 1, 3]
+
+
+SQUARES = MSE()
+
+
+@dataclass(frozen=True)
+class Case:
+    """Steps of inputs and outputs, and how a decoder is fed."""
+
+    architecture: str
+    inputs: int
+    outputs: int
+    loss: Any = SQUARES
+    feedback: str = "identity"
+    forced: str = "always"
+    ragged: bool = False
+    tokens: bool = False
+
+
+CASES: dict[str, Case] = {
+    "one-to-one": Case("one_to_one", 1, 1),
+    "one-to-many": Case("one_to_many", 1, 4),
+    "one-to-many-tokens": Case("one_to_many", 1, 4, tokens=True),
+    "many-to-one-tokens": Case("many_to_one", 4, 4, tokens=True),
+    "many-to-one-ragged": Case("many_to_one", 4, 4, ragged=True),
+    "many-to-many-ragged-tokens": Case("many_to_many", 4, 4, ragged=True, tokens=True),
+    "encoder-decoder-forced": Case("encoder_decoder", 3, 4),
+    "encoder-decoder-free": Case("encoder_decoder", 3, 4, forced="never"),
+    "encoder-decoder-mixed": Case("encoder_decoder", 3, 4, forced="some"),
+    "encoder-decoder-ragged-tokens": Case("encoder_decoder", 4, 3, forced="some", ragged=True, tokens=True),
+    "encoder-decoder-softmax": Case("encoder_decoder", 2, 3, CrossEntropy(), "softmax", "some"),
+    "encoder-decoder-sigmoid": Case("encoder_decoder", 2, 3, BCE(), "sigmoid", "never"),
+    "encoder-decoder-exp": Case("encoder_decoder", 2, 3, PoissonNLL(), "exp", "never"),
+}
+CELLS: dict[str, Any] = {
+    "vanilla": VanillaCell(hidden_size=H),
+    "linear": LinearCell(hidden_size=H),
+    "rates": LeakyCell(hidden_size=H, leak="rates", tau=3.0),
+    "potentials": LeakyCell(hidden_size=H, leak="potentials", activation="sigmoid", tau=3.0),
+    "lstm": LSTMCell(hidden_size=H),
+    "gru": GRUCell(hidden_size=H),
+}
+CONSTRAINTS: dict[str, Connectivity] = {
+    "free": Connectivity(),
+    "dale-sparse": Connectivity(dale=Dale(excitatory=0.5, readout="excitatory"), density=0.7),
+}
+ENGINES = ("workspace", "native")
+RUNS = list(itertools.product(CELLS, CONSTRAINTS, ENGINES, CASES))
+
+
+def network(cell: str, constraint: str, case: Case, **fields: Any) -> Network:
+    return Network.model_validate(
+        {
+            "cell": CELLS[cell],
+            "input_size": IN,
+            "output_size": OUT,
+            "num_layers": 2,
+            "h0": "trainable",
+            "architecture": case.architecture,
+            "feedback": case.feedback,
+            "vocabulary_size": V if case.tokens else None,
+            "connectivity": CONSTRAINTS[constraint],
+        }
+        | fields
+    )
+
+
+def point(net: Network, replicas: int) -> torch.Tensor:
+    """Raw parameters where no constraint has been applied, and initial states that matter; exact in both precisions."""
+    raw_RP = torch.from_numpy(reparametrise.raw(net, parameters.initialise(net, 2, replicas, "float64")))
+    raw_RP += torch.randn(raw_RP.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64) / 10
+    return raw_RP.float().double()
+
+
+@cache
+def batch(name: str, replicas: int) -> dict[str, torch.Tensor]:
+    """Inputs, targets in the units of the loss, lengths, weights, and where the decoder is forced."""
+    case, generator = CASES[name], torch.Generator().manual_seed(1)
+    x = torch.randn(replicas, case.inputs, B, IN, generator=generator, dtype=torch.float64)
+    if case.tokens:
+        x = torch.randint(V, (replicas, case.inputs, B, 1), generator=generator).double()
+    target = torch.randn(replicas, case.outputs, B, OUT, generator=generator, dtype=torch.float64)
+    if case.loss.type != "mse":
+        target = target.softmax(-1)
+    weight = torch.ones(replicas, case.outputs, B, dtype=torch.float64)
+    if case.ragged and case.architecture != "encoder_decoder":
+        for b, length in enumerate(LENGTHS):
+            weight[:, length:, b] = 0.0
+            if case.architecture == "many_to_one":
+                weight[:, : length - 1, b] = 0.0
+    forced = torch.rand(replicas, case.outputs, B, generator=generator) < 0.5
+    if case.forced != "some":
+        forced.fill_(case.forced == "always")
+    return {"x": x, "target": target, "weight": weight, "forced": forced}
+
+
+def cost(xp: Any, net: Network, name: str, flat: Any, r: int, given: dict[str, Any]) -> Any:
+    """Replica r's loss, from its row of raw parameters."""
+    case = CASES[name]
+    raw = {key: tensor[0] for key, tensor in parameters.views(flat[None], net).items()}
+    x, target, weight, forced = (given[key][r] for key in ("x", "target", "weight", "forced"))
+    lengths = xp.asarray(LENGTHS) if case.ragged else None
+    more = {"target": target, "forced": forced, "feedback": case.feedback} if "decoder" in case.architecture else {}
+    tensors = equations.used(xp, net, raw, r)
+    y = equations.outputs(xp, net, tensors, x, lengths=lengths, steps=case.outputs, **more)
+    if case.architecture == "many_to_one":
+        if case.ragged:
+            target = xp.stack([target[length - 1, b] for b, length in enumerate(LENGTHS)])[None]
+        return equations.cost(xp, case.loss, y, target[-1:])
+    return equations.cost(xp, case.loss, y, target, weight)
+
+
+def computed(net: Network, name: str, raw_RP: torch.Tensor, engine: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Losses and raw gradients after one batch; a batch before it must not matter."""
+    case, given = CASES[name], batch(name, 3)
+    constraints, gradients_RP = Constraints(net, raw_RP), torch.full_like(raw_RP, 99.0)
+    flat = constraints.used, gradients_RP
+    made: Any
+    if case.architecture == "encoder_decoder":
+        how = {"forced": case.forced == "always", "mixed": case.forced == "some", "ragged": case.ragged}
+        made = EncoderDecoder(net, *flat, case.inputs, case.outputs, B, case.loss, **how, engine=engine)
+    else:
+        made = BPTT(net, *flat, case.outputs, B, case.loss, weighted=case.ragged, engine=engine)
+    memory = made.memory
+    for shift in (1, 0):
+        memory.x_RTBI.copy_(given["x"][: len(raw_RP)].roll(shift, 2))
+        memory.target_RTBO.copy_(given["target"][: len(raw_RP)].roll(shift, 2))
+        if memory.weight_RTB is not None:
+            memory.weight_RTB.copy_(given["weight"][: len(raw_RP)])
+        if memory.length_RB is not None:
+            memory.length_RB.copy_(torch.tensor(LENGTHS))
+        if memory.forced_RTB is not None:
+            memory.forced_RTB.copy_(given["forced"][: len(raw_RP)])
+        made.forward()
+        made.backward()
+    constraints.pull_back(gradients_RP)
+    return made.loss_R, gradients_RP
+
+
+@pytest.mark.parametrize(("cell", "constraint", "engine", "name"), RUNS)
+def test_losses_and_gradients_are_those_of_autograd_in_both_precisions(
+    cell: str, constraint: str, engine: str, name: str
+):
+    """And the first replica of two has those of the network alone."""
+    net = network(cell, constraint, CASES[name])
+    raw_RP = point(net, 2)
+    leaf = raw_RP.clone().requires_grad_()
+    losses = [cost(torch, net, name, leaf[r], r, batch(name, 3)) for r in range(2)]
+    torch.stack(losses).sum().backward()
+    assert leaf.grad is not None
+    for given_RP, close, most in ((raw_RP.float(), 2e-5, 2e-5), (raw_RP, 1e-12, 1e-9)):
+        loss_R, gradients_RP = computed(net, name, given_RP, engine)
+        assert loss_R.tolist() == pytest.approx([loss.item() for loss in losses], rel=close)
+        assert distance(gradients_RP.double(), leaf.grad) < most
+    loss_R, alone_1P = computed(net, name, raw_RP[:1].clone(), engine)
+    assert loss_R[0].item() == pytest.approx(losses[0].item(), rel=1e-12)
+    assert distance(alone_1P, gradients_RP[:1]) < 1e-12
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(("cell", "constraint"), [*((cell, "free") for cell in CELLS), ("vanilla", "dale-sparse")])
+def test_losses_are_those_of_numpy_and_gradients_those_of_complex_steps_and_differences(
+    cell: str, constraint: str, name: str
+):
+    net = network(cell, constraint, CASES[name], num_layers=1)
+    raw_RP = point(net, 1)
+    given = {key: tensor.numpy() for key, tensor in batch(name, 3).items()}
+    place = raw_RP[0].numpy()
+    units = np.eye(len(place))
+    value = cost(np, net, name, place, 0, given)
+    complex_steps = [cost(np, net, name, place + 1e-30j * unit, 0, given).imag / 1e-30 for unit in units]
+    differences = [
+        (cost(np, net, name, place + 1e-6 * unit, 0, given) - cost(np, net, name, place - 1e-6 * unit, 0, given)) / 2e-6
+        for unit in units
+    ]
+    for engine in ENGINES[: 1 + kernels.runs(CELLS[cell])]:
+        loss_R, gradients_RP = computed(net, name, raw_RP, engine)
+        assert loss_R[0].item() == pytest.approx(value, rel=1e-12)
+        assert distance(gradients_RP[0], torch.tensor(complex_steps, dtype=torch.float64)) < 1e-9
+        assert distance(gradients_RP[0], torch.tensor(differences, dtype=torch.float64)) < 1e-6
+
+
+def test_a_feed_forward_network_has_every_architecture_that_needs_no_memory():
+    for name in ("one-to-one", "many-to-one-ragged", "many-to-many-ragged-tokens"):
+        net = Network.model_validate(
+            {
+                "cell": FeedForwardCell(hidden_size=H),
+                "input_size": IN,
+                "output_size": OUT,
+                "architecture": CASES[name].architecture,
+                "vocabulary_size": V if CASES[name].tokens else None,
+            }
+        )
+        raw_RP = point(net, 1)
+        leaf = raw_RP.clone().requires_grad_()
+        cost(torch, net, name, leaf[0], 0, batch(name, 3)).backward()
+        assert leaf.grad is not None
+        assert distance(computed(net, name, raw_RP, "workspace")[1], leaf.grad) < 1e-9
