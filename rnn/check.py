@@ -67,7 +67,7 @@ def _check_training(job: TrainJob, task: tasks.SequenceTask) -> None:
     if network.architecture == "encoder_decoder":
         _check_encoder_decoder(training)
     elif training.teacher_forcing != 1:
-        detail = f"only the decoder of an encoder_decoder reads targets, not a {network.architecture} network"
+        detail = f"only the decoder of an encoder_decoder reads targets; this network is {network.architecture}"
         raise ConfigurationError("/training/teacher_forcing", "contradiction", detail)
     if training.regularisation.orthogonality and network.cell.type == "feedforward":
         detail = "a feed-forward cell has no recurrent weights"

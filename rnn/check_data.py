@@ -25,7 +25,7 @@ def check_data(network: Network, loss: Loss, task: SequenceTask) -> None:
     if loss.time_weights is None:
         return
     if network.architecture in {"many_to_one", "one_to_one"}:
-        detail = f"a {network.architecture} network has one output, there is nothing to weigh"
+        detail = f"{network.architecture} networks have one output, there is nothing to weigh"
         raise ConfigurationError("/training/loss/time_weights", "contradiction", detail)
     if len(loss.time_weights) != task.output_steps:
         detail = f"{len(loss.time_weights)} weights for {task.output_steps} output steps"

@@ -22,7 +22,7 @@ def check_network(network: Network) -> None:
         detail = "a feed-forward cell has no recurrent weights to initialise"
         raise ConfigurationError("/model/initialisation", "contradiction", detail)
     if network.feedback != "identity" and network.architecture != "encoder_decoder":
-        detail = f"only the decoder of an encoder_decoder reads its outputs, not a {network.architecture} network"
+        detail = f"only the decoder of an encoder_decoder reads its outputs; this network is {network.architecture}"
         raise ConfigurationError("/model/feedback", "contradiction", detail)
     if network.vocabulary_size is not None and isinstance(cell, LeakyCell) and cell.noise.input:
         detail = "inputs are tokens, which are whole numbers: there is nothing to add noise to"

@@ -21,16 +21,16 @@ def check_request(network: Network, inputs: Sequence[Any], steps: int | None, *,
     architecture = network.architecture
     writes = architecture in {"one_to_many", "encoder_decoder"}
     if writes and steps is None:
-        detail = f"a {architecture} network writes as many outputs as it is asked for: how many?"
+        detail = f"{architecture} networks write as many outputs as they are asked for: how many?"
         raise InputError("/steps", "missing", detail)
     if steps is not None and not writes:
-        raise InputError("/steps", "contradiction", f"a {architecture} network has no choice of outputs")
+        raise InputError("/steps", "contradiction", f"{architecture} networks have no choice of how many outputs")
     if stateful and architecture == "encoder_decoder":
         raise InputError("/state", "contradiction", "an encoder_decoder starts from what its encoder reads")
     if architecture in {"one_to_one", "one_to_many"}:
         for i, sequence in enumerate(inputs):
             if len(sequence) != 1:
-                detail = f"a {architecture} network reads one step, here are {len(sequence)}"
+                detail = f"{architecture} networks read one step, here are {len(sequence)}"
                 raise InputError(f"/inputs/{i}", "wrong_length", detail)
 
 
