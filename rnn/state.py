@@ -255,7 +255,7 @@ def _numbers(job: TrainJob) -> dict[str, Any]:
 
 
 _STOPPING = ("step", "reason", "lowest", "waited")
-_SCHEDULE = ("steps", "evaluate_every", "checkpoint_every", "keep_checkpoints", "log_every")
+_SCHEDULE = ("steps", "evaluate_every", "checkpoint_every", "keep_checkpoints", "log_every", "profile_every")
 
 
 def _canonical(about: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from rnn.check import check
 from rnn.errors import ConfigurationError
 from rnn.events import LagProfile
 from rnn.profile import lags
-from tests.unit.rnn.jobs import bits, job, only, run
+from tests.unit.rnn.jobs import bits, job, last_checkpoint, only, run
 from unroll.contract import BPTT
 
 
@@ -49,3 +49,10 @@ def test_what_has_no_profile_is_refused():
     with pytest.raises(ConfigurationError) as error:
         check(job(profile_every=1, steps=10_000_000))
     assert error.value.code == "too_many_values"
+
+
+def test_a_run_goes_on_whatever_profiles_it_is_asked_for():
+    first = job(steps=4, checkpoint_every=4, profile_every=2)
+    saved = last_checkpoint(run(first))
+    more = job(steps=8, checkpoint_every=4, profile_every=4)
+    assert [one.step for one in only(LagProfile, run(more, resume=(saved.weights, saved.state)))] == [8]
