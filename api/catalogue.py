@@ -75,6 +75,19 @@ def require_checkable(request: CheckRequest, *, named: bool) -> None:
         raise invalid("/model" if inside else error.pointer, error.code, error.detail) from None
 
 
+def require_fits(job: TrainJob, most: int | None, *, named: bool) -> None:
+    """Refuse validation_failed for a checked job that needs more than `most` bytes of memory, before any is taken."""
+    needed = rnn.estimate.memory_bytes(job)
+    if most is None or needed <= most:
+        return
+    single = job.model_copy(update={"training": job.training.model_copy(update={"batch_size": 1})})
+    pointer = "/model" if named else "/model/cell/hidden_size"
+    if rnn.estimate.memory_bytes(single) <= most:
+        pointer = "/training/batch_size"
+    detail = f"the job needs about {needed / 1e9:,.1f} GB of memory, more than the {most / 1e9:,.1f} GB there are"
+    raise invalid(pointer, "too_much_memory", detail)
+
+
 def estimate(job: TrainJob, checked: Checked) -> DryRun:
     """What a checked job would cost."""
     return DryRun(

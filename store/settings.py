@@ -60,6 +60,8 @@ class Settings(BaseSettings):
     """Grace time after SIGTERM: the trainer checkpoints, the lease is given back."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 32 * 1024 * 1024
     """Largest request body."""
+    max_job_bytes: Annotated[int, Field(ge=0)] = 0
+    """Most memory that a job may be estimated to need. 0: embedded, this machine's memory; else no limit."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least important lines to log; at `info` every request has one."""
 
@@ -92,6 +94,13 @@ class Settings(BaseSettings):
     def embedded(self) -> bool:
         """Whether the database is a file on this machine."""
         return self.database.startswith("sqlite")
+
+    @cached_property
+    def job_bytes(self) -> int | None:
+        """The most memory that a job may need; None: no limit."""
+        if self.max_job_bytes or not self.embedded:
+            return self.max_job_bytes or None
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
     @cached_property
     def hash_secret(self) -> bytes:

@@ -63,6 +63,7 @@ def submit_job(
         model_id, network = models.resolve(service.db, asker.tenant, name)
         config = body.model_copy(update={"model": network})
     checked = catalogue.check(config, named=name is not None)
+    catalogue.require_fits(config, service.settings.job_bytes, named=name is not None)
     if dry_run:
         return Response(catalogue.estimate(config, checked).model_dump_json(), media_type=JSON)
     new = jobs.NewJob(config, model_id, name, checked.parameters, checked.baseline_loss)
