@@ -15,8 +15,6 @@ import pytest
 ROOT = Path(__file__).parents[2]
 # reads the names of what is installed, whatever can be imported by accident from elsewhere
 INSTALLED = "import importlib.metadata as m, json; print(json.dumps([d.name.lower() for d in m.distributions()]))"
-# processor time, not the clock: it is what the import costs, however busy the machine is with other tests
-TIMED = "import time; t = time.process_time(); import unroll; print(time.process_time() - t)"
 
 
 @pytest.fixture(scope="module")
@@ -61,12 +59,6 @@ def test_the_sdk_alone_brings_neither_torch_nor_a_web_framework_nor_a_database(p
     installed = set(json.loads(run(python, INSTALLED)))
     assert {"unroll-sdk", "pydantic", "httpx2", "numpy"} <= installed
     assert not installed & {"torch", "fastapi", "starlette", "sqlalchemy", "celery", "redis", "pandas", "typer", "rich"}
-
-
-@pytest.mark.timeout(400)
-def test_the_sdk_alone_is_imported_in_less_than_half_a_second(python: Path) -> None:
-    # the best of some tries: the first one compiles
-    assert min(float(run(python, TIMED)) for _ in range(6)) < 0.5
 
 
 @pytest.mark.timeout(400)

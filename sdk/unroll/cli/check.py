@@ -28,7 +28,7 @@ def check(  # one argument a flag
     cell: Annotated[str | None, typer.Option(help="The cell (vanilla).")] = None,
     activation: Annotated[str | None, typer.Option(help="The cell's nonlinearity.")] = None,
     layers: Annotated[int | None, typer.Option(help="Stacked layers.")] = None,
-    architecture: Annotated[str | None, typer.Option(help="many_to_many, many_to_one, …")] = None,
+    architecture: Annotated[str | None, typer.Option(help="many_to_many, many_to_one, ...")] = None,
     input_size: Annotated[int | None, typer.Option(help="Inputs (1).")] = None,
     output_size: Annotated[int | None, typer.Option(help="Outputs (1).")] = None,
     time_steps: Annotated[int | None, typer.Option(help="Time steps of the batch.")] = None,

@@ -4,8 +4,6 @@ import subprocess
 import sys
 
 HEAVY = ("torch", "pandas", "rich", "typer", "safetensors", "fastapi", "sqlalchemy", "api", "store", "rnn", "worker")
-# processor time, not the clock: it is what the import costs, however busy the machine is with other tests
-TIMED = "import time; t = time.process_time(); import unroll; print(time.process_time() - t)"
 
 
 def run(code: str) -> str:
@@ -15,11 +13,6 @@ def run(code: str) -> str:
 def test_importing_the_package_brings_no_heavy_library() -> None:
     found = run(f"import unroll, sys; print(*[name for name in {HEAVY} if name in sys.modules])")
     assert found == ""
-
-
-def test_importing_the_package_is_quick() -> None:
-    # the best of some tries: the first one may have to compile
-    assert min(float(run(TIMED)) for _ in range(5)) < 0.5
 
 
 def test_without_its_extra_the_command_says_what_to_install() -> None:
