@@ -13,8 +13,9 @@ from unroll.contract.limits import MAX_ACTIVATIONS, MAX_PARAMETERS, MAX_PROFILED
 def check(job: TrainJob) -> None:
     """Raise ConfigurationError if this job cannot be run, with a JSON Pointer relative to the job.
 
-    Codes: unknown_task, pydantic's codes below /data/parameters, width_mismatch, too_many_parameters,
-    too_many_activations, unresolved_model (a name where `rnn` needs the configuration).
+    Codes: unknown_task, pydantic's codes below /data/parameters, width_mismatch, wrong_length, contradiction,
+    not_available, too_many_parameters, too_many_activations, too_many_values, those of `rnn.check_network`, and
+    unresolved_model (a name where `rnn` needs the configuration).
     """
     if not isinstance(job.model, Network):
         raise ConfigurationError("/model", "unresolved_model", f"model {job.model!r} has no configuration here")

@@ -29,11 +29,11 @@ class Embedding:
         """Set the table's gradient."""
         assert self._gradient_RVI is not None  # noqa: S101 - made with gradients
         assert self._dx_RTBI is not None  # noqa: S101 - likewise
-        vocabulary = torch.arange(self._table_RVI.shape[1], device=self._ids_RN.device)
         for gradient_VI, ids_N, dx_TBI in zip(self._gradient_RVI, self._ids_RN, self._dx_RTBI, strict=True):
             dx_NI = dx_TBI.flatten(0, 1)
             if dx_NI.is_cuda:
                 # Additions by index come in no order there; a product with one-hot rows does.
+                vocabulary = torch.arange(len(gradient_VI), device=dx_NI.device)
                 torch.mm((ids_N == vocabulary[:, None]).to(dx_NI), dx_NI, out=gradient_VI)
             else:
                 gradient_VI.zero_().index_add_(0, ids_N, dx_NI)

@@ -22,7 +22,6 @@ class HeldOutLoss:
 
     def __init__(self, network: Network, training: Training, task: tasks.SequenceTask, parameters_RP: Tensor) -> None:
         loss = training.loss
-        found = tasks.held_out(task, network, loss, training.held_out)
         N = training.held_out.size
         steps = task.steps(network.architecture)
         self._size = size = chunk_size(len(parameters_RP), steps, N, network.cell.hidden_size)
@@ -30,18 +29,14 @@ class HeldOutLoss:
         self._engine = engine.for_evaluation(network, training, task, parameters_RP, size, counts=counts)
         self._forward = Passes(self._engine, parameters_RP.device, trains=False).forward
         memory = self._engine.memory
-        weight_RTB = found.weight_RTB
-        if counts and weight_RTB is None:
-            weight_RTB = np.ones(found.target_RTBO.shape[:3], np.float32)
-            if network.architecture == "many_to_one":
-                weight_RTB[:, :-1] = 0.0
+        found = tasks.held_out(task, network, loss, training.held_out, counts=counts)
         # All chunks are of one size; the last one is filled up with sequences that do not count.
         self._copies = [
             (tensor, axis, torch.from_numpy(padded(array[0], -N % size, axis)).to(tensor))
             for tensor, array, axis in (
                 (memory.x_RTBI, found.x_RTBI, 1),
                 (memory.target_RTBO, found.target_RTBO, 1),
-                (memory.weight_RTB, weight_RTB, 1),
+                (memory.weight_RTB, found.weight_RTB, 1),
                 (memory.length_RB, found.length_RB, 0),
             )
             if tensor is not None and array is not None

@@ -26,13 +26,12 @@ class Batches:
     def __init__(self, task: SequenceTask, network: Network, loss: Loss, seed: int, memory: Memory[Array]) -> None:
         """`memory` is the engine's, with weights where `weighted`."""
         replicas, _, sequences, _ = memory.x_RTBI.shape
-        lengths = [memory.length_RB, None]
+        length_RB, target_length_RB = memory.length_RB, None
         if task.shortest is not None:
-            own = [np.zeros((replicas, sequences), np.int64) for _ in lengths]
-            lengths = [lengths[0] if lengths[0] is not None else own[0], own[1]]
-        self._adapt = _Adapted(
-            task, network, loss, Batch(memory.x_RTBI, memory.target_RTBO, memory.weight_RTB, *lengths)
-        )
+            target_length_RB = np.full((replicas, sequences), task.output_steps, np.int64)
+            length_RB = np.empty_like(target_length_RB) if length_RB is None else length_RB
+        batch = Batch(memory.x_RTBI, memory.target_RTBO, memory.weight_RTB, length_RB, target_length_RB)
+        self._adapt = _Adapted(task, network, loss, batch)
         self._draws = Draws(seed, Purpose.BATCHES, range(len(memory.x_RTBI)))
 
     def fill(self, step: int) -> None:
@@ -40,9 +39,9 @@ class Batches:
         self._adapt.draw(self._draws.at(step))
 
 
-def held_out(task: SequenceTask, network: Network, loss: Loss, config: HeldOut) -> Batch:
-    """The sequences that evaluations are computed on, R = 1."""
-    own = task.allocate(1, config.size, weighted=weighted(task, loss))
+def held_out(task: SequenceTask, network: Network, loss: Loss, config: HeldOut, *, counts: bool) -> Batch:
+    """The sequences that evaluations are computed on, R = 1; with weights where `counts`."""
+    own = task.allocate(1, config.size, weighted=counts)
     x_RTBI = np.zeros((*own.x_RTBI.shape[:3], input_width(task, network)), np.float32)
     memory = Batch(x_RTBI, own.target_RTBO, own.weight_RTB, own.length_RB, own.target_length_RB)
     _Adapted(task, network, loss, memory).draw(Draws(config.seed, Purpose.HELD_OUT))
@@ -71,11 +70,10 @@ class _Adapted:
         if memory.weight_RTB is None:
             return
         if self._last_only:
-            last = -1 if memory.target_length_RB is None else memory.target_length_RB[:, None] - 1
             memory.weight_RTB.fill(0.0)
-            if isinstance(last, int):
-                memory.weight_RTB[:, last] = 1.0
+            if memory.target_length_RB is None:
+                memory.weight_RTB[:, -1] = 1.0
             else:
-                np.put_along_axis(memory.weight_RTB, last, 1.0, axis=1)
+                np.put_along_axis(memory.weight_RTB, memory.target_length_RB[:, None] - 1, 1.0, axis=1)
         elif self._time_weights is not None:
             np.multiply(memory.weight_RTB, self._time_weights, out=memory.weight_RTB, casting="unsafe")
