@@ -28,6 +28,7 @@ MALLOC = {
     "MALLOC_TRIM_THRESHOLD_": str(1 << 32),
     "MALLOC_TOP_PAD_": str(1 << 28),
 }
+SETTLING = 0.05
 Step = Callable[[], object]
 Times = npt.NDArray[np.float64]
 
@@ -91,13 +92,20 @@ def take_turns(
     at_least: float = 0.1,
     measure: Callable[[Step, int], float] = seconds,
 ) -> dict[str, Times]:
-    """Mean seconds of a call, [rounds]; a turn repeats its calls until they take `at_least` so many seconds."""
+    """Mean seconds of a call, [rounds]; a turn repeats its calls until they take `at_least` so many seconds.
+
+    Every turn begins with calls that are not counted, for `SETTLING` seconds: an OpenMP team goes on spinning for a
+    while after its last operation, on cores that the next side needs.
+    """
     for step in methods.values():
         step()
     repeats = {name: max(1, int(at_least / min(measure(step, 1) for _ in range(2)))) for name, step in methods.items()}
     times = {name: np.empty(rounds) for name in methods}
     for k in range(rounds):
         for name, step in methods.items():
+            settled = time.perf_counter() + SETTLING
+            while time.perf_counter() < settled:
+                step()
             times[name][k] = measure(step, repeats[name])
     return times
 

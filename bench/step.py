@@ -73,7 +73,8 @@ SHAPES = [
 def ours(s: Shape, engine: Engine) -> Step:
     """A step of the engine with the fused Adam; returns the first replica's loss."""
     network = Network(cell=CELLS[s.cell][0](hidden_size=s.H), input_size=s.I, output_size=s.O)
-    optimizer = Optimizer(Adam(lr=1e-3), parameters.initialise(network, 0, s.R), torch.device("cpu"))
+    start_RP = parameters.initialise(network, 0, s.R)
+    optimizer = Optimizer(Adam(lr=1e-3), start_RP, torch.device("cpu"), native=engine == "native")
     gradients_RP = torch.zeros_like(optimizer.parameters)
     bptt = BPTT(network, optimizer.parameters, gradients_RP, s.T, s.B, engine=engine)
     bptt.x_RTBI.normal_()

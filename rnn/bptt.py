@@ -82,14 +82,11 @@ class BPTT:
             loss or MSE(),
             below_prefix("readout.", weights),
             None if gradients is None else below_prefix("readout.", gradients),
-            last.h_RTBH,
-            None if gradients is None or isinstance(last, NativeLayer) else last.dh_RTBH,
+            last,
             last_only=network.architecture == "many_to_one" and not weighted,
             weighted=weighted,
             noisy=noisy and noise.of(network).output > 0,
         )
-        if isinstance(last, NativeLayer):
-            self.readout.leave_to(last)
         self._embedding = embedding_of(network, weights, gradients, self.stack, input_steps)
         self.memory = Memory(
             self._embedding.tokens_RTB1 if self._embedding else self.stack.x_RTBI[:, :input_steps],

@@ -153,13 +153,10 @@ class Forced:
             loss,
             below_prefix("readout.", weights),
             None if gradients is None else below_prefix("readout.", gradients),
-            last.h_RTBH,
-            None if gradients is None or isinstance(last, NativeLayer) else last.dh_RTBH,
+            last,
             weighted=weighted,
             noisy=spec.noisy and noise.of(network).output > 0,
         )
-        if isinstance(last, NativeLayer):
-            self._readout.leave_to(last)
         self.mean = self._readout.mean
         self.noise_RTBH, self.noise_RTBO = self._stack.noise_RTBH, self._readout.noise_RTBO
 

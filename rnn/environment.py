@@ -6,6 +6,7 @@ import numpy as np
 
 from rnn import kernels, noise
 from rnn.events import Environment
+from rnn.kernels import Engine
 from unroll.contract import DType, Network
 
 ENGINE = "workspace-3"
@@ -18,6 +19,7 @@ def describe(
     dtype: DType = "float32",
     replicas: int = 1,
     *,
+    omega: float = 0.0,
     tf32: bool = False,
 ) -> Environment:
     """engine, torch, threads, instruction_set and device, as this process would train `network` on `device`.
@@ -30,7 +32,7 @@ def describe(
     import torch
 
     kind = torch.device(device).type
-    layers = _layers(kind, network, dtype, replicas)
+    layers = _names(runs_on(network, dtype, kind, replicas, omega=omega))
     if kind == "cuda":
         layers += f", cuda graph{', tf32' if tf32 else ''}+cuda-{torch.version.cuda}"
     return {
@@ -42,18 +44,25 @@ def describe(
     }
 
 
-def _layers(kind: str, network: Network | None, dtype: DType, replicas: int) -> str:
-    from torch.backends import cudnn
+def runs_on(network: Network | None, dtype: DType, device: str, replicas: int, *, omega: float = 0.0) -> Engine:
+    """What this process would train `network` on: native, cudnn or the workspace; None: a network unknown.
 
+    With `omega`, that of `Regularisation`, gradients of states are needed, which only the workspace keeps.
+    """
     from rnn.cells import chosen
 
-    engine = "workspace"
-    if network is not None:
-        engine = chosen(network.cell, dtype, kind, replicas, noisy=noise.of(network).recurrent > 0)
-        if network.architecture == "encoder_decoder" and kernels.keeps_other_state(network.cell):
-            engine = "workspace"  # see `rnn.cells.make_layer`
+    if network is None or omega:
+        return "workspace"
+    if network.architecture == "encoder_decoder" and kernels.keeps_other_state(network.cell):
+        return "workspace"  # see `rnn.cells.make_layer`
+    return chosen(network.cell, dtype, device, replicas, noisy=noise.of(network).recurrent > 0)
+
+
+def _names(engine: Engine) -> str:
     if engine == "native":
         return f"{kernels.VERSION}-{kernels.instruction_set()}"
     if engine == "cudnn":
+        from torch.backends import cudnn
+
         return f"cudnn-{cudnn.version()}"  # type: ignore[no-untyped-call]
     return ENGINE

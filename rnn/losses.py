@@ -19,6 +19,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from rnn.kernels.updates import SquaredError
 from unroll.contract import Loss
 
 Call = Callable[[Tensor, Tensor, Tensor], None]
@@ -28,10 +29,11 @@ class MeanLoss:
     """The loss of outputs [R, T, B, O], and its derivative with respect to them.
 
     With `weighted` each step of each sequence counts as often as `weight_RTB` says (0 leaves it out, whatever its
-    output is), and the mean is over the sum of weights, or over the sequences that have any.
+    output is), and the mean is over the sum of weights, or over the sequences that have any. With `native` the squared
+    error is the kernel's, where it is the loss.
     """
 
-    def __init__(self, loss: Loss, y_RTBO: Tensor, *, weighted: bool = False) -> None:
+    def __init__(self, loss: Loss, y_RTBO: Tensor, *, weighted: bool = False, native: bool = False) -> None:
         self._loss, self._derivative = loss, derivative_in_place(loss)
         R, T, B, O = y_RTBO.shape  # noqa: E741
         self.target_RTBO = torch.zeros_like(y_RTBO)
@@ -40,6 +42,10 @@ class MeanLoss:
         self._elements = elements(loss, T, B, O)
         self.scale_R = y_RTBO.new_full((R,), 1.0 / self._elements)
         """One over the elements that a replica's loss is a mean of."""
+        self._squared_error = None
+        if native and loss.type == "mse":
+            self._squared_error = SquaredError(self.target_RTBO, self.weight_RTB, self.scale_R, self.loss_R)
+            return
         self._cost_RTBO = torch.zeros_like(y_RTBO)
 
     def weigh(self) -> None:
@@ -49,6 +55,9 @@ class MeanLoss:
 
     def derive_in_place(self, y_RTBO: Tensor) -> None:
         """Turn y into the derivative of each element's cost (not yet times `scale_R`), and set `loss_R`."""
+        if self._squared_error is not None:
+            self._squared_error(y_RTBO)
+            return
         self._derivative(y_RTBO, self.target_RTBO, self._cost_RTBO)
         if self.weight_RTB is not None:
             weight = self.weight_RTB.unsqueeze(-1)

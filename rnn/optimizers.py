@@ -1,8 +1,9 @@
-"""Optimisers on all replicas at once, through torch's own fused updates, and what a diverged replica needs.
+"""Optimisers on all replicas at once, and what a diverged replica needs: the rules of torch.optim.
 
 Parameters and moments are one tensor [K, R, P] (K = 1 + number of moments), so that copying or freezing a replica is
-one operation. The functional forms of torch.optim are used rather than its classes: the moments stay ours to save and
-restore, a step costs half, and none of the classes' lazy imports (a second) stands before the first one.
+one operation. Where the native kernel trains, it updates too (`rnn.kernels.updates`), in one sweep. Elsewhere it is
+torch's own fused updates, in the functional forms rather than the classes: the moments stay ours to save and restore, a
+step costs half, and none of the classes' lazy imports (a second) stands before the first one.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from torch.optim.adamw import adamw
 from torch.optim.rmsprop import rmsprop
 from torch.optim.sgd import sgd
 
+from rnn.kernels.updates import Update
 from rnn.state import moment_names
 from unroll.contract import Adam, AdamW, Clip, ClipByValue, RMSprop
 from unroll.contract import Optimizer as Config
@@ -39,14 +41,20 @@ class Optimizer:
         moments: dict[str, npt.NDArray[Any]] | None = None,
         steps_taken: int = 0,
         kept: Sequence[slice | Tensor] = (),
+        *,
+        native: bool = False,
     ) -> None:
-        """`kept` are columns that never change (frozen weights, which weight decay would shrink and momentum move)."""
+        """`kept` are columns that never change (frozen weights, which weight decay would shrink and momentum move).
+
+        `native`: by the kernel, which must have been built; float32 on the CPU.
+        """
         names = moment_names(config)
         rows = [parameters_RP] + [np.zeros_like(parameters_RP) if moments is None else moments[name] for name in names]
         self._config = config
         self._kept = [part if isinstance(part, slice) else part.to(device) for part in kept]
         self._memory_KRP = torch.from_numpy(np.stack(rows)).to(device)
-        self._before_KRP = torch.empty_like(self._memory_KRP)
+        self._native = Update(config, self._memory_KRP, steps_taken) if native else None
+        self._before_KRP = torch.empty_like(self._memory_KRP[:0] if native else self._memory_KRP)
         self._count = torch.tensor(float(steps_taken), device=device)
         self.parameters = self._memory_KRP[0]
         self.moments = {name: self._memory_KRP[1 + k] for k, name in enumerate(names)}
@@ -58,10 +66,20 @@ class Optimizer:
 
         Returns which replicas it would have left with a number that is not finite; those are as they were before.
         """
+        lr = self._config.lr if lr is None else lr
+        kept = [(part, self.parameters[:, part].clone()) for part in self._kept]
+        if self._native is not None:
+            broken_R = self._native(gradients_RP, lr, frozen_R)
+        else:
+            broken_R = self._step(gradients_RP, lr, frozen_R)
+        for part, values in kept:
+            self.parameters[:, part] = values
+        return broken_R
+
+    def _step(self, gradients_RP: Tensor, lr: float, frozen_R: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """By torch, which updates every row: those that should not have been get their numbers back."""
         self._before_KRP.copy_(self._memory_KRP)
-        self._update(gradients_RP, self._config.lr if lr is None else lr)
-        for part in self._kept:
-            self.parameters[:, part] = self._before_KRP[0][:, part]
+        self._update(gradients_RP, lr)
         if frozen_R.any():
             self._restore(frozen_R)
         # A sum is not finite if any number is not; it may also overflow, hence the exact look at each replica.

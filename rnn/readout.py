@@ -11,14 +11,16 @@ import torch
 from torch import Tensor
 
 from rnn.kernels.layer import NativeLayer
+from rnn.layer import Layer
 from rnn.losses import MeanLoss
 from unroll.contract import Loss
 
 
 class Readout:
-    """Reads h [R, T, B, H], a layer's memory, and fills dh, of the same shape.
+    """Reads the h [R, T, B, H] of a layer, and fills its dh.
 
-    With `last_only` (many_to_one) outputs and loss are of the last step alone.
+    A layer on the native kernel reads itself out and takes dL/dy, while its states are in the cache; the loss stays
+    here. With `last_only` (many_to_one) outputs and loss are of the last step alone.
     """
 
     def __init__(
@@ -26,13 +28,13 @@ class Readout:
         loss: Loss,
         weights: dict[str, Tensor],
         gradients: dict[str, Tensor] | None,
-        h_RTBH: Tensor,
-        dh_RTBH: Tensor | None,
+        layer: Layer,
         *,
         last_only: bool = False,
         weighted: bool = False,
         noisy: bool = False,
     ) -> None:
+        h_RTBH, native = layer.h_RTBH, isinstance(layer, NativeLayer)
         R, T, B, _ = h_RTBH.shape
         O = weights["W_hy"].shape[1]  # noqa: E741
         zeros = partial(torch.zeros, dtype=h_RTBH.dtype, device=h_RTBH.device)
@@ -43,14 +45,13 @@ class Readout:
 
         self._product = torch.bmm if stacked else torch.mm
         self._last_only = last_only
-        self._own = weights, gradients
-        self._by_layer = False
+        self._by_layer = native
         self._w = {name: matrices(w) for name, w in weights.items()}
         self._g = {name: matrices(g) for name, g in (gradients or {}).items()}
         first = T - 1 if last_only else 0
         self.y_RTBO = zeros(R, T - first, B, O)
         """After `forward` the derivative of the loss, not the output."""
-        self.mean = MeanLoss(loss, self.y_RTBO, weighted=weighted)
+        self.mean = MeanLoss(loss, self.y_RTBO, weighted=weighted, native=native)
         self.target_RTBO = zeros(R, T, B, O) if last_only else self.mean.target_RTBO
         self.loss_R = self.mean.loss_R
         self.noise_RTBO = zeros(R, T, B, O) if noisy else None
@@ -58,15 +59,12 @@ class Readout:
         self._read = slice(first, T)
         self._h = matrices(h_RTBH[:, first:].flatten(1, 2))
         self._y = matrices(self.y_RTBO.view(R, -1, O))
-        self._dh_RTBH = dh_RTBH
-        if gradients is not None and dh_RTBH is not None:
-            self._dh = matrices(dh_RTBH[:, first:].flatten(1, 2))
+        if isinstance(layer, NativeLayer):
+            layer.read_out(weights, gradients, self.y_RTBO)
+        elif gradients is not None:
+            self._dh_RTBH = layer.dh_RTBH
+            self._dh = matrices(self._dh_RTBH[:, first:].flatten(1, 2))
             self._dW_hy = torch.zeros_like(self._w["W_hy"], memory_format=torch.contiguous_format)
-
-    def leave_to(self, layer: NativeLayer) -> None:
-        """Have the layer read itself out and take dL/dy, while its states are in the cache; the loss stays here."""
-        layer.read_out(*self._own, self.y_RTBO)
-        self._by_layer = True
 
     def outputs(self) -> Tensor:
         """Y [R, T, B, O], or [R, 1, B, O] with `last_only`; the memory is used again by `forward`."""
@@ -94,7 +92,7 @@ class Readout:
         dy = self._y.mul_(self._scale)
         if self._by_layer:
             return
-        if self._last_only and self._dh_RTBH is not None:
+        if self._last_only:
             self._dh_RTBH.zero_()
         self._product(dy, self._w["W_hy"], out=self._dh)
         self._product(dy.mT, self._h, out=self._dW_hy)

@@ -21,6 +21,7 @@ from rnn.check import check
 from rnn.evaluate import HeldOutLoss
 from rnn.events import Checkpoint, Diverged, Done, Evaluation, Event, LagProfile, Metrics, Outcome, Reason, Stopped
 from rnn.graphs import Passes
+from rnn.kernels.updates import Norms
 from rnn.noise import TrainingNoise
 from rnn.optimizers import Optimizer, clip
 from rnn.profile import Profiler
@@ -29,6 +30,8 @@ from rnn.reparametrise import Constraints
 from rnn.schedule import learning_rate
 from rnn.teacher_forcing import TeacherForcing
 from unroll.contract import Adam, Network, Regularisation, TaskData, Training, TrainJob, VanillaCell
+
+Row = Tensor | npt.NDArray[np.float64]
 
 
 def _never() -> bool:
@@ -65,9 +68,9 @@ class _Run:
         assert isinstance(job.model, Network)  # noqa: S101 - rnn.check has refused anything else
         network, training, R = job.model, job.training, job.replicas
         self._job, self._network, self._training = job, network, training
-        # Omega needs gradients of states, which the kernel does not keep.
-        on_kernel = network if not training.regularisation.omega else None
-        self._environment = environment.describe(str(device), on_kernel, job.dtype, R, tf32=tf32)
+        omega = training.regularisation.omega
+        self._environment = environment.describe(str(device), network, job.dtype, R, omega=omega, tf32=tf32)
+        native = environment.runs_on(network, job.dtype, device.type, R, omega=omega) == "native"
         self._step = 0
         self._best: state.Best | None = None
         self._frozen, self._stopping = state.Frozen.none(R), stopping.Stopping.none(R)
@@ -75,25 +78,22 @@ class _Run:
         if resume is None:
             start = parameters.initialise(network, job.seed, R, job.dtype)
             raw_RP = reparametrise.raw(network, start)
-            self._optimizer = Optimizer(training.optimizer, raw_RP, device, kept=reparametrise.frozen(network))
+            moments, taken = None, 0
         else:
             weights, saved = state.restore(job, *resume)
             self._step, self._best = saved.step, saved.best
             self._frozen, self._stopping = saved.frozen, saved.stopping
             self._usual_norm = saved.usual_norm
-            self._optimizer = Optimizer(
-                training.optimizer,
-                weights.flat() if saved.raw is None else saved.raw,
-                device,
-                saved.moments,
-                saved.step,
-                kept=reparametrise.frozen(network),
-            )
-
+            raw_RP = weights.flat() if saved.raw is None else saved.raw
+            moments, taken = saved.moments, saved.step
+        kept = reparametrise.frozen(network)
+        self._optimizer = Optimizer(training.optimizer, raw_RP, device, moments, taken, kept, native=native)
+        self._rest()
         task = tasks.resolve(job.data)
         self._constraints = Constraints(network, self._optimizer.parameters)
         parameters_RP = self._constraints.used
         self._gradients_RP = torch.zeros_like(parameters_RP)
+        self._norms = Norms(self._gradients_RP) if native else None
         self._start_RP = None if connectivity.frozen_weights(network) is None else parameters_RP.cpu().numpy().copy()
         self._penalty = None
         if training.regularisation != Regularisation():
@@ -119,19 +119,19 @@ class _Run:
         if self._step >= total:
             yield Done(self._step, "completed")
             return
-        if np.all(self._resting()):  # resumed from the checkpoint that the last stop made
+        if self._resting == self._job.replicas:  # resumed from the checkpoint that the last stop made
             yield Done(self._step, self._stopping.last_reason())
             return
         while True:
             self._step = step = self._step + 1
-            resting = self._resting()
             with self._engine.threads():
                 metrics = self._gradients(step)
-                profile = self._profile(step, resting)
-                for value_R in metrics.values():
-                    value_R[resting] = np.nan
+                profile = self._profile(step)
+                if self._resting:
+                    for value_R in metrics.values():
+                        value_R[self._resting_R] = np.nan
                 loss_R, norm_R = metrics["loss"], metrics["gradient_norm"]
-                self._update(loss_R, norm_R)
+                new = self._update(loss_R, norm_R)
             if step % divergence.SAMPLED_EVERY == 1:
                 self._usual_norm = divergence.usual_norm(self._usual_norm, norm_R)
 
@@ -144,13 +144,13 @@ class _Run:
                 yield Metrics(step, metrics | self._rate(step))
             if profile:
                 yield profile
-            for r in np.flatnonzero(self._frozen.step == step):
-                yield Diverged(step, int(r), float(loss_R[r]), float(norm_R[r]), self._hint(int(r)))
-            if np.all(self._frozen.step > 0):
+            for r in new:
+                yield Diverged(step, r, float(loss_R[r]), float(norm_R[r]), self._hint(r))
+            if new and np.all(self._frozen.step > 0):
                 # The last good checkpoint stays the last: another would hold nothing new.
                 yield Done(step, "all_diverged")
                 return
-            if outcome is None and np.all(self._resting()):
+            if outcome is None and self._resting == self._job.replicas:
                 outcome = self._stopping.last_reason()
 
             evaluation = self._evaluate() if outcome or step % training.evaluate_every == 0 else None
@@ -160,7 +160,8 @@ class _Run:
                 frozen_R = self._frozen.step > 0
                 for r in stopping.judge(self._job, self._stopping, step, evaluation.loss, frozen_R):
                     yield Stopped(step, int(r), self._stopping.why(r), float(evaluation.loss[r]))
-                if np.all(self._resting()):
+                self._rest()
+                if self._resting == self._job.replicas:
                     outcome = self._stopping.last_reason()
             if outcome is None and preempt():
                 outcome = "preempted"
@@ -181,25 +182,28 @@ class _Run:
             for memory, host in zip(engine.memory.all(), self._host.all(), strict=True):
                 memory.copy_(host, non_blocking=True)
         self._passes.forward()
-        rows = {"loss": engine.loss_R}
         self._passes.backward()
+        rows: dict[str, Row] = {"loss": engine.loss_R}
         if self._penalty is not None:
             rows["penalty"] = self._penalty.add() + engine.penalty_R
         self._constraints.pull_back(self._gradients_RP)
-        rows["gradient_norm"] = norm_R = torch.linalg.vector_norm(self._gradients_RP, dim=1)
+        rows["gradient_norm"] = self._norm()
         if self._training.clip is not None:
+            norm_R = torch.as_tensor(rows["gradient_norm"], dtype=self._gradients_RP.dtype)
             rows["clipped_fraction"] = clip(self._training.clip, self._gradients_RP, norm_R)
-            rows["clipped_norm"] = torch.linalg.vector_norm(self._gradients_RP, dim=1)
-        # One transfer for all; it also waits until the batch has been read, so the host may overwrite it.
-        values = torch.stack(tuple(rows.values())).cpu().numpy().astype(np.float64)
-        return dict(zip(rows, values, strict=True))
+            rows["clipped_norm"] = self._norm()
+        return on_host(rows)
 
-    def _profile(self, step: int, resting: npt.NDArray[np.bool_]) -> LagProfile | None:
+    def _norm(self) -> Row:
+        """Of each replica's gradient."""
+        return torch.linalg.vector_norm(self._gradients_RP, dim=1) if self._norms is None else self._norms()
+
+    def _profile(self, step: int) -> LagProfile | None:
         """Of the batch that `_gradients` has just seen, where this step has one."""
         if self._profiler is None or step % (self._training.profile_every or 1):
             return None
         profile = self._profiler(step, self._engine.memory)
-        profile.norm[resting] = np.nan
+        profile.norm[self._resting_R] = np.nan
         return profile
 
     def _rate(self, step: int) -> dict[str, npt.NDArray[np.float64]]:
@@ -207,19 +211,22 @@ class _Run:
         if self._training.schedule is None and not self._training.warmup:
             return {}
         rate_R = np.full(self._job.replicas, learning_rate(self._training, step))
-        rate_R[self._resting()] = np.nan
+        rate_R[self._resting_R] = np.nan
         return {"learning_rate": rate_R}
 
-    def _update(self, loss_R: npt.NDArray[np.float64], norm_R: npt.NDArray[np.float64]) -> None:
-        """Update the replicas that train; freeze those whose loss, norm or update is not finite."""
-        resting = self._resting()  # of these loss and norm are NaN
-        kept = ~(np.isfinite(loss_R) & np.isfinite(norm_R))
+    def _update(self, loss_R: npt.NDArray[np.float64], norm_R: npt.NDArray[np.float64]) -> list[int]:
+        """Update the replicas that train; freeze, and return, those whose loss, norm or update is not finite."""
+        kept = ~(np.isfinite(loss_R) & np.isfinite(norm_R))  # of those that rest both are NaN
         kept |= self._optimizer.step(self._gradients_RP, kept, learning_rate(self._training, self._step))
         self._constraints.apply()
-        new = kept & ~resting
+        new = kept & ~self._resting_R
+        if not new.any():
+            return []
         self._frozen.step[new] = self._step
         self._frozen.loss[new] = loss_R[new]
         self._frozen.gradient_norm[new] = norm_R[new]
+        self._rest()
+        return np.flatnonzero(new).tolist()
 
     def _hint(self, r: int) -> str:
         """Of a replica that has just diverged."""
@@ -228,9 +235,10 @@ class _Run:
         finite = bool(np.isfinite(self._frozen.loss[r]) and np.isfinite(self._frozen.gradient_norm[r]))
         return divergence.hint(self._job, self._step, finite=finite, usual=float(self._usual_norm[r]), radius=radius)
 
-    def _resting(self) -> npt.NDArray[np.bool_]:
-        """Which replicas are not trained any more, [R]: frozen or stopped."""
-        return (self._frozen.step > 0) | (self._stopping.step > 0)
+    def _rest(self) -> None:
+        """Note which replicas are not trained any more, [R]: frozen or stopped."""
+        self._resting_R = (self._frozen.step > 0) | (self._stopping.step > 0)
+        self._resting = int(self._resting_R.sum())
 
     def _evaluate(self) -> Evaluation:
         loss_R = self._held_out_loss()
@@ -274,6 +282,15 @@ class _Run:
         start = None if self._start_RP is None else parameters.views(self._start_RP, self._network)
         certificate = connectivity.certificate(self._network, parameters.views(used_RP, self._network), start)
         return Checkpoint(self._step, reason, weights, state.dump_state(saved), losses, best_replica, certificate)
+
+
+def on_host(rows: dict[str, Row]) -> dict[str, npt.NDArray[np.float64]]:
+    """Rows [R] of any device, copied to arrays of their own."""
+    tensors = [row for row in rows.values() if isinstance(row, Tensor)]
+    if tensors and tensors[0].is_cuda:  # then all are
+        # One transfer; it also waits until the batch has been read, so the host may overwrite it.
+        rows = dict(zip(rows, torch.stack(tensors).cpu(), strict=True))
+    return {name: np.array(row.numpy() if isinstance(row, Tensor) else row, np.float64) for name, row in rows.items()}
 
 
 def warm_up() -> None:

@@ -91,7 +91,8 @@ def _train(assignment: Assignment, outbox: Outbox, events: Connection, stop: thr
     if device == "cuda":
         cuda.prepare(tf32=tf32)  # before anything starts CUDA, as `describe` does
     network = job.model if isinstance(job.model, Network) else None  # rnn.train refuses anything else
-    environment = describe(device, network, job.dtype, job.replicas, tf32=tf32)
+    omega = job.training.regularisation.omega
+    environment = describe(device, network, job.dtype, job.replicas, omega=omega, tf32=tf32)
     _log(f"{assignment.job_id}, attempt {assignment.attempt}, from step {assignment.step}: {environment}")
     events.send(Started(environment))
     fault = failpoints.armed(job.name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import c_bool, c_char_p, c_int64, c_uint64, c_void_p
+from ctypes import c_bool, c_char_p, c_double, c_int64, c_uint64, c_void_p
 from functools import cache
 from pathlib import Path
 
@@ -72,6 +72,16 @@ class CProblem(ctypes.Structure):
     ]
 
 
+class CUpdate(ctypes.Structure):
+    """One update of R rows of parameters; see `src/kernel.h`."""
+
+    _fields_ = [
+        *((name, c_int64) for name in ("rule", "moments", "R", "P", "step")),
+        *((name, c_double) for name in ("lr", "beta1", "beta2", "eps", "weight_decay")),
+        *((name, c_void_p) for name in ("memory", "gradients", "skipped", "broken")),
+    ]
+
+
 @cache
 def library() -> ctypes.CDLL | None:
     """The kernel, or None where the package was built without a C++ compiler."""
@@ -86,10 +96,18 @@ def library() -> ctypes.CDLL | None:
         function = getattr(found, name)
         function.argtypes, function.restype = [c_void_p], None
     # A library left by an older version of the source must not be believed.
-    if found.unroll_problem_bytes() != ctypes.sizeof(CProblem) or not hasattr(found, "unroll_normals"):
+    if found.unroll_problem_bytes() != ctypes.sizeof(CProblem) or not hasattr(found, "unroll_update_bytes"):
+        return None
+    found.unroll_update_bytes.restype = c_int64
+    if found.unroll_update_bytes() != ctypes.sizeof(CUpdate):
         return None
     found.unroll_normals.argtypes = [c_void_p, c_int64, c_uint64, c_uint64, c_int64, c_void_p, c_char_p]
     found.unroll_normals.restype = c_bool
+    found.unroll_squared_error.argtypes = [c_bool, *[c_void_p] * 5, *[c_int64] * 3, c_char_p]
+    found.unroll_norms.argtypes = [c_bool, c_void_p, c_int64, c_int64, c_void_p, c_char_p]
+    found.unroll_update.argtypes = [ctypes.POINTER(CUpdate), c_char_p]
+    for name in ("unroll_squared_error", "unroll_norms", "unroll_update"):
+        getattr(found, name).restype = c_bool
     found.unroll_running_sum.argtypes, found.unroll_running_sum.restype = [c_void_p] * 2 + [c_int64] * 3, None
     return found
 

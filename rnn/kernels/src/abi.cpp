@@ -3,6 +3,7 @@
 //
 // Who gets what depends on the sizes and the number of threads alone, so the same call gives the same bits however busy
 // the machine is.
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <vector>
@@ -37,6 +38,9 @@ static const InstructionSet *named(const char *name) {
     }
     return nullptr;
 }
+
+// "" is the best one; nullptr: not on this processor.
+static const InstructionSet *chosen(const char *name) { return *name ? named(name) : best(); }
 
 namespace {
 
@@ -108,7 +112,7 @@ EXPORT void unroll_free(void *plan) {
 // R arrays of n standard normals (normals.cpp), one after another; false: no such instruction set ("" is the best one).
 EXPORT bool unroll_normals(const uint64_t *keys, int64_t R, uint64_t array, uint64_t step, int64_t n, float *out,
                            const char *instruction_set) {
-    const InstructionSet *set = *instruction_set ? named(instruction_set) : best();
+    const InstructionSet *set = chosen(instruction_set);
     if (!set) return false;
     for (int64_t r = 0; r < R; ++r) set->normals(keys + 2 * r, array, step, n, out + r * n);
     return true;
@@ -119,9 +123,46 @@ EXPORT void unroll_running_sum(const float *x, float *sum, int64_t R, int64_t T,
     for (int64_t r = 0; r < R; ++r) best()->running_sum(x + r * T * n, sum + r * T * n, T, n);
 }
 
+EXPORT int64_t unroll_update_bytes() { return sizeof(Update); }
+
+// What follows is false where there is no such instruction set ("" is the best one), and then does nothing.
+
+// Of R replicas of n rows of O outputs: y becomes the derivative, loss [R] is scale [R] times Σ w (y - target)².
+EXPORT bool unroll_squared_error(bool is_double, void *y, const void *target, const void *weight, const void *scale,
+                                 void *loss, int64_t R, int64_t n, int64_t O, const char *instruction_set) {
+    const InstructionSet *set = chosen(instruction_set);
+    if (!set) return false;
+    const int64_t size = is_double ? 8 : 4;
+    const auto at = [size](const void *p, int64_t i) { return p ? static_cast<const char *>(p) + i * size : nullptr; };
+    for (int64_t r = 0; r < R; ++r) {
+        const double sum = set->squared_error(is_double, const_cast<char *>(at(y, r * n * O)), at(target, r * n * O),
+                                              at(weight, r * n), n, O);
+        if (is_double)
+            static_cast<double *>(loss)[r] = sum * static_cast<const double *>(scale)[r];
+        else
+            static_cast<float *>(loss)[r] = float(sum * static_cast<const float *>(scale)[r]);
+    }
+    return true;
+}
+
+// norm [R]: the root of the sum of squares of each row of P numbers.
+EXPORT bool unroll_norms(bool is_double, const void *x, int64_t R, int64_t P, double *norm, const char *instruction_set) {
+    const InstructionSet *set = chosen(instruction_set);
+    if (!set) return false;
+    for (int64_t r = 0; r < R; ++r)
+        norm[r] = std::sqrt(set->squares(is_double, static_cast<const char *>(x) + r * P * (is_double ? 8 : 4), P));
+    return true;
+}
+
+EXPORT bool unroll_update(const Update *update, const char *instruction_set) {
+    const InstructionSet *set = chosen(instruction_set);
+    if (set) set->update(*update);
+    return set;
+}
+
 // nullptr: no memory, or the processor lacks the instruction set that was asked for ("" is the best one).
 EXPORT void *unroll_plan(const Problem *problem, int64_t threads, const char *instruction_set) {
-    const InstructionSet *set = *instruction_set ? named(instruction_set) : best();
+    const InstructionSet *set = chosen(instruction_set);
     if (!set) return nullptr;
     Plan *plan = new Plan{*problem, set, threads, {}, {}, {}, {}};
     const Problem &p = plan->problem;

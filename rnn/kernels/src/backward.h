@@ -14,6 +14,8 @@ inline void Sequence<T, Cell>::backward(const Piece &piece, const Tensors &to) {
         if (p.dx) pack(inputs, W_xh + g * H * I, I, 1, H, I, W_x_back + g * H * inputs.columns());
     }
     if (O) pack(hidden, of<T>(p.weights.W_hy, r), H, 1, O, H, W_y_back);
+    clear(ring, (steps + 1) * Cell::BLOCKS * rows * S);
+    clear(dh, rows * S);
     clear(dW_h, Cell::GATES * H * S);
     clear(dW_x, Cell::GATES * I * S);
     clear(db, Cell::BLOCKS * S);

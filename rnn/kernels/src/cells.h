@@ -156,13 +156,13 @@ template <class T> struct LSTMCell {
 
     // i, f, o = σ(a), g = tanh(a), in this order i f g o;  c = f c[t-1] + i g;  h = o tanh(c)
     //
-    // One vector of units of `rows` sequences: their gates one after another in `a`, the rest `width` apart.
-    static void forward(int64_t rows, int64_t width, T *a, const T *c_before, T *c, T *h) {
+    // One vector V of units of `rows` sequences: their gates one after another in `a`, the rest `width` apart.
+    template <class V> static void forward(int64_t rows, int64_t width, T *a, const T *c_before, T *c, T *h) {
         constexpr int W = lanes<T>;
         for (int64_t row = 0; row < rows; ++row, a += BLOCKS * W, c_before += width, c += width, h += width) {
-            const Vec<T> in = sigmoid(load(a)), forget = sigmoid(load(a + W));
-            const Vec<T> gate = tanh(load(a + 2 * W)), out = sigmoid(load(a + 3 * W));
-            const Vec<T> cell = forget * load(c_before) + in * gate;
+            const V in = sigmoid(load_as<V>(a)), forget = sigmoid(load_as<V>(a + W));
+            const V gate = tanh(load_as<V>(a + 2 * W)), out = sigmoid(load_as<V>(a + 3 * W));
+            const V cell = forget * load_as<V>(c_before) + in * gate;
             store(a, in);
             store(a + W, forget);
             store(a + 2 * W, gate);

@@ -79,22 +79,32 @@ inline void Sequence<T, Cell>::pre_activations(const Step<T> &s, int64_t r, int6
     }
 }
 
-// A vector of units at a time, and each tile's nonlinearities while it is in the cache.
+// A vector of units at a time.
 template <class T, class Cell>
 inline void Sequence<T, Cell>::interleaved_gates(const Step<T> &s, int64_t r, int64_t t, int64_t b, int64_t n) {
+    const int64_t whole = hidden.whole * lanes<T>;
+    for (int64_t unit = 0; unit < whole; unit += lanes<T>) units<Vec<T>>(s, r, t, b, n, unit);
+#if VECTOR_BYTES == 64
+    if (hidden.half) units<Half<T>>(s, r, t, b, n, whole);
+#endif
+}
+
+// Those of one vector V, and each tile's nonlinearities while it is in the cache.
+template <class T, class Cell>
+template <class V>
+inline void Sequence<T, Cell>::units(const Step<T> &s, int64_t r, int64_t t, int64_t b, int64_t n, int64_t unit) {
     constexpr int64_t WIDE = Cell::BLOCKS * lanes<T>, MOST = rows_of(Cell::BLOCKS);
     const int64_t tiles = (n + MOST - 1) / MOST;
-    for (int64_t unit = 0; unit < s.columns; unit += lanes<T>)
-        for (int64_t i = 0; i < tiles; ++i) {
-            const int64_t m = share(n, tiles, i), count = share(n, tiles, i + 1) - m, at = m * S + unit;
-            const Segment<T> parts[2] = {
-                {row(p.x, r, t, b + m, p.x_row), p.x_row, W_x + unit * Cell::BLOCKS * I, WIDE, I},
-                {s.h_before + m * S, S, W_h + unit * Cell::BLOCKS * H, WIDE, H},
-            };
-            T *a = s.a + unit * s.block + m * WIDE;
-            tile_of<T, Cell::BLOCKS, false>(count)(parts, t || starts ? 2 : 1, bias + unit * Cell::BLOCKS, 0, a, WIDE);
-            Cell::forward(count, S, a, s.c_before + at, s.c + at, s.h + at);
-        }
+    for (int64_t i = 0; i < tiles; ++i) {
+        const int64_t m = share(n, tiles, i), count = share(n, tiles, i + 1) - m, at = m * S + unit;
+        const Segment<T> parts[2] = {
+            {row(p.x, r, t, b + m, p.x_row), p.x_row, W_x + unit * Cell::BLOCKS * I, WIDE, I},
+            {s.h_before + m * S, S, W_h + unit * Cell::BLOCKS * H, WIDE, H},
+        };
+        T *a = s.a + unit * s.block + m * WIDE;
+        tile_of<T, V, Cell::BLOCKS, false>(count)(parts, t || starts ? 2 : 1, bias + unit * Cell::BLOCKS, 0, a, WIDE);
+        Cell::template forward<V>(count, S, a, s.c_before + at, s.c + at, s.h + at);
+    }
 }
 
 template <class T, class Cell>

@@ -40,9 +40,12 @@ inline void Sequence<T, Cell>::accumulate(int64_t r, int64_t t0, int64_t t1, int
 template <class T, class Cell>
 inline void Sequence<T, Cell>::add_rows(const T *from, int64_t n, T *to) const {
     for (int64_t k = 0; k < hidden.columns(); k += lanes<T>) {
-        Vec<T> total = load(to + k);
-        for (int64_t i = 0; i < n; ++i) total += load(from + i * S + k);
-        store(to + k, total);
+        Vec<T> part[4] = {load(to + k)};  // four, as each addition waits for the one before it
+        int64_t i = 0;
+        for (; i + 4 <= n; i += 4)
+            for (int j = 0; j < 4; ++j) part[j] += load(from + (i + j) * S + k);
+        for (; i < n; ++i) part[0] += load(from + i * S + k);
+        store(to + k, (part[0] + part[1]) + (part[2] + part[3]));
     }
 }
 

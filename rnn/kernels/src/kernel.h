@@ -51,6 +51,18 @@ struct Piece {
     int64_t r, b0, b1;
 };
 
+// One update of R rows of P parameters; see rnn/optimizers.py. Parameters and their moments are [1 + moments, R, P].
+enum Rule : int64_t { ADAM = 0, RMSPROP = 1, SGD = 2 };
+struct Update {
+    int64_t rule, moments, R, P;
+    int64_t step;  // updates so far, this one included
+    double lr, beta1, beta2, eps, weight_decay;  // beta1 is also momentum, beta2 RMSprop's alpha
+    float *memory;
+    const float *gradients;
+    const bool *skipped;  // [R]: rows to leave alone
+    bool *broken;         // [R], written: rows left alone because a number would not have been finite
+};
+
 // One instruction set's code. Gradients of a piece go to `to`, laid out like the tensors of one replica.
 struct InstructionSet {
     const char *name;
@@ -59,6 +71,9 @@ struct InstructionSet {
     void (*backward)(const Problem &, const Piece &, void *scratch, const Tensors &to);
     void (*normals)(const uint64_t *key, uint64_t array, uint64_t step, int64_t n, float *out);
     void (*running_sum)(const float *x, float *sum, int64_t T, int64_t n);
+    double (*squared_error)(bool is_double, void *y, const void *target, const void *weight, int64_t n, int64_t O);
+    double (*squares)(bool is_double, const void *x, int64_t n);
+    void (*update)(const Update &);
 };
 
 namespace portable { extern const InstructionSet code; }

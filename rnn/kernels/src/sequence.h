@@ -146,6 +146,7 @@ template <class T, class Cell> struct Sequence {
     void forward_step(int64_t r, int64_t t, int64_t b, int64_t n);
     void pre_activations(const Step<T> &s, int64_t r, int64_t t, int64_t b, int64_t n);
     void interleaved_gates(const Step<T> &s, int64_t r, int64_t t, int64_t b, int64_t n);
+    template <class V> void units(const Step<T> &s, int64_t r, int64_t t, int64_t b, int64_t n, int64_t unit);
     void read_out(const T *h, T *y, int64_t n);
 
     // backward.h; da is the ring's place for dL/da[t]

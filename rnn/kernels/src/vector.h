@@ -5,6 +5,9 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
 
 #if defined(__AVX512F__)
 #define VECTOR_BYTES 64
@@ -27,51 +30,79 @@ template <> struct VectorOf<double> { typedef Double type; };
 template <class T> using Vec = typename VectorOf<T>::type;
 template <class T> constexpr int lanes = VECTOR_BYTES / sizeof(T);
 
-template <class T> INLINE Vec<T> load(const T *p) {
-    Vec<T> v;
+// The first N lanes of one. Half of AVX-512's are a vector of their own: a processor that runs them as two halves (Zen 4)
+// saves one of them where the last units of a layer fill no more.
+template <class T, int N> struct Lanes { typedef T type __attribute__((vector_size(N * sizeof(T)))); };
+constexpr bool HALVES = VECTOR_BYTES == 64;
+template <class T> using Half = typename Lanes<T, lanes<T> / 2>::type;
+
+template <class V, class T> INLINE V load_as(const T *p) {
+    V v;
     std::memcpy(&v, p, sizeof v);
     return v;
 }
-template <class T> INLINE void store(T *p, Vec<T> v) { std::memcpy(p, &v, sizeof v); }
+template <class T> INLINE Vec<T> load(const T *p) { return load_as<Vec<T>>(p); }
+template <class T, class V> INLINE void store(T *p, V v) { std::memcpy(p, &v, sizeof v); }
 template <class T> INLINE Vec<T> all(T s) { return s - Vec<T>{}; }
 
+// The smaller and the larger of two, the second where one is NaN: one instruction where there is one.
+template <class V> INLINE V least(V a, V b) { return a < b ? a : b; }
+template <class V> INLINE V most(V a, V b) { return a > b ? a : b; }
+#if defined(__AVX512F__)
+template <> INLINE Float least(Float a, Float b) { return _mm512_min_ps(a, b); }
+template <> INLINE Float most(Float a, Float b) { return _mm512_max_ps(a, b); }
+#endif
+#if defined(__AVX2__)
+typedef float Float256 __attribute__((vector_size(32)));
+template <> INLINE Float256 least(Float256 a, Float256 b) { return _mm256_min_ps(a, b); }
+template <> INLINE Float256 most(Float256 a, Float256 b) { return _mm256_max_ps(a, b); }
+#endif
+
 // tanh as an odd rational function, x P(x²)/Q(x²), fitted for the least relative error on |x| ≤ 9.02, where tanh has
-// rounded to 1. With float32 arithmetic the relative error stays below 4e-7. Comparisons are false for NaN, which so
-// passes through: a diverged replica must be seen.
-INLINE Float tanh(Float x) {
-    const Float end = all(9.02f), one = all(1.0f);
-    x = x > end ? end : x;
-    x = x < -end ? -end : x;
-    const Float u = x * x;
-    Float p = u * 1.3319054304097449e-08f + 2.058346744613314e-05f;
+// rounded to 1. With float32 arithmetic the relative error stays below 4e-7. NaN passes through: a diverged replica must
+// be seen.
+template <class V> INLINE V tanh_of_floats(V x) {
+    const V end = 9.02f - V{}, one = 1.0f - V{};
+    x = most<V>(-end, least<V>(end, x));
+    const V u = x * x;
+    V p = u * 1.3319054304097449e-08f + 2.058346744613314e-05f;
     p = p * u + 0.0034940336855235846f;
     p = p * u + 0.1337971720651475f;
     p = p * u + 0.9999999790404684f;
-    Float q = u * 7.76201189208771e-07f + 0.0003283091429511579f;
+    V q = u * 7.76201189208771e-07f + 0.0003283091429511579f;
     q = q * u + 0.0258710698659057f;
     q = q * u + 0.46713032452938996f;
     q = q * u + 1.0f;
-    const Float t = x * p / q;
-    const Float below = t > one ? one : t;
-    return below < -one ? -one : below;
+    return most<V>(-one, least<V>(one, x * p / q));
 }
 
 // float64 is for holding the kernel against oracles: exact before fast.
-INLINE Double tanh(Double x) {
-    for (int i = 0; i < lanes<double>; ++i) x[i] = std::tanh(x[i]);
+template <class V> INLINE V tanh_of_doubles(V x) {
+    for (int i = 0; i < int(sizeof x / sizeof x[0]); ++i) x[i] = std::tanh(x[i]);
     return x;
+}
+
+template <class V> INLINE V tanh(V x) {
+    if constexpr (sizeof x[0] == sizeof(float))
+        return tanh_of_floats(x);
+    else
+        return tanh_of_doubles(x);
 }
 
 // 1/(1 + exp(-x)) = 1/2 + 1/2 tanh(x/2)
 template <class V> INLINE V sigmoid(V x) { return tanh(x * 0.5f) * 0.5f + 0.5f; }
 
-template <class T> INLINE T sum(Vec<T> v) {
-    T part[lanes<T>];
-    std::memcpy(part, &v, sizeof v);
-    for (int n = lanes<T> / 2; n > 0; n /= 2)
-        for (int i = 0; i < n; ++i) part[i] += part[i + n];
-    return part[0];
+// Of all lanes: the halves are added until one number is left.
+template <class T, int N> INLINE T sum_of(typename Lanes<T, N>::type v) {
+    if constexpr (N == 2) {
+        return v[0] + v[1];
+    } else {
+        typename Lanes<T, N / 2>::type half[2];
+        std::memcpy(half, &v, sizeof v);
+        return sum_of<T, N / 2>(half[0] + half[1]);
+    }
 }
+template <class T> INLINE T sum(Vec<T> v) { return sum_of<T, lanes<T>>(v); }
 
 INLINE int64_t up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 

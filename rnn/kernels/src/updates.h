@@ -1,0 +1,135 @@
+// What a training step does besides the passes, each in one sweep over memory: the squared error and its derivative,
+// gradient norms, and the optimisers' updates. One thread: they are short, and the order of sums is then always the same.
+#pragma once
+#include "kernel.h"
+#include "vector.h"
+
+namespace unroll {
+namespace VARIANT {
+
+constexpr int64_t SUM_BLOCK = 1024;  // numbers whose squares are summed in T before the sum goes on in float64
+
+// Σ w d², d = y - target, of n rows of O outputs; y becomes 2 w d. A row whose weight is zero gives zeros, whatever y is.
+template <class T> double squared_error(T *y, const T *target, const T *weight, int64_t n, int64_t O) {
+    double total = 0;
+    const int64_t rows = O < SUM_BLOCK ? SUM_BLOCK / O : 1;
+    for (int64_t row = 0; row < n; row += rows) {
+        const int64_t end = (row + rows < n ? row + rows : n) * O;
+        int64_t i = row * O;
+        Vec<T> sum{};
+        T rest = 0;
+        if (!weight)
+            for (; i + lanes<T> <= end; i += lanes<T>) {
+                const Vec<T> d = load(y + i) - load(target + i);
+                sum += d * d;
+                store(y + i, d + d);
+            }
+        for (; i < end; ++i) {
+            const T w = weight ? weight[i / O] : 1, d = y[i] - target[i];
+            if (w == 0) {
+                y[i] = 0;
+                continue;
+            }
+            rest += w * (d * d);
+            y[i] = w * (d + d);
+        }
+        total += double(unroll::VARIANT::sum<T>(sum)) + double(rest);
+    }
+    return total;
+}
+
+// Σ x²
+template <class T> double squares(const T *x, int64_t n) {
+    double total = 0;
+    for (int64_t begin = 0; begin < n; begin += SUM_BLOCK) {
+        const int64_t end = begin + SUM_BLOCK < n ? begin + SUM_BLOCK : n;
+        int64_t i = begin;
+        Vec<T> part[2] = {};
+        for (; i + 2 * lanes<T> <= end; i += 2 * lanes<T>)
+            for (int k = 0; k < 2; ++k) part[k] += load(x + i + k * lanes<T>) * load(x + i + k * lanes<T>);
+        double rest = 0;
+        for (; i < end; ++i) rest += double(x[i]) * double(x[i]);
+        total += double(sum<T>(part[0] + part[1])) + rest;
+    }
+    return total;
+}
+
+// The rules of torch.optim. `next` turns one parameter p, its two moments and its gradient g into what they are after it;
+// a moment that a rule lacks is 0 before and not kept.
+struct AdamRule {  // AdamW where `keep` is not 1
+    float keep, to_first, beta2, to_second, size, root, eps;
+    explicit AdamRule(const Update &u)
+        : keep(float(1 - u.lr * u.weight_decay)), to_first(float(1 - u.beta1)), beta2(float(u.beta2)),
+          to_second(float(1 - u.beta2)), size(float(u.lr / (1 - std::pow(u.beta1, double(u.step))))),
+          root(float(std::sqrt(1 - std::pow(u.beta2, double(u.step))))), eps(float(u.eps)) {}
+    INLINE void next(float &p, float &m, float &v, float g) const {
+        m += (g - m) * to_first;
+        v = v * beta2 + to_second * g * g;
+        p = p * keep - size * m / (std::sqrt(v) / root + eps);
+    }
+};
+struct RMSpropRule {
+    float momentum, alpha, to_square, lr, eps;
+    explicit RMSpropRule(const Update &u)
+        : momentum(float(u.beta1)), alpha(float(u.beta2)), to_square(float(1 - u.beta2)), lr(float(u.lr)), eps(float(u.eps)) {}
+    INLINE void next(float &p, float &v, float &b, float g) const {
+        v = v * alpha + to_square * g * g;
+        b = momentum * b + g / (std::sqrt(v) + eps);
+        p -= lr * b;
+    }
+};
+struct SGDRule {
+    float momentum, lr;
+    explicit SGDRule(const Update &u) : momentum(float(u.beta1)), lr(float(u.lr)) {}
+    INLINE void next(float &p, float &b, float &, float g) const {
+        b = momentum * b + g;
+        p -= lr * b;
+    }
+};
+
+INLINE int32_t not_finite(float x) {
+    int32_t bits;
+    std::memcpy(&bits, &x, sizeof bits);
+    return (bits & 0x7F800000) == 0x7F800000;
+}
+
+// One sweep over a row of P parameters; without WRITES it only says whether a number would not be finite.
+template <bool WRITES, int MOMENTS, class Rule>
+bool sweep(const Rule &rule, int64_t P, float *__restrict p, float *__restrict first, float *__restrict second,
+           const float *__restrict gradient) {
+    int32_t broken = 0;
+    for (int64_t i = 0; i < P; ++i) {
+        float x = p[i], a = MOMENTS > 0 ? first[i] : 0, b = MOMENTS > 1 ? second[i] : 0;
+        rule.next(x, a, b, gradient[i]);
+        broken |= not_finite(x) | (MOMENTS > 0 ? not_finite(a) : 0) | (MOMENTS > 1 ? not_finite(b) : 0);
+        if (!WRITES) continue;
+        p[i] = x;
+        if (MOMENTS > 0) first[i] = a;
+        if (MOMENTS > 1) second[i] = b;
+    }
+    return !broken;
+}
+
+// Replica r takes its update if every number is finite after it; else it stays as it is. The first sweep only looks: a
+// second one costs less than a copy to go back to.
+template <int MOMENTS, class Rule> bool update_row(const Rule &rule, const Update &u, int64_t r) {
+    const int64_t all = u.R * u.P;
+    float *p = u.memory + r * u.P;
+    const float *g = u.gradients + r * u.P;
+    return sweep<false, MOMENTS>(rule, u.P, p, p + all, p + 2 * all, g) &&
+           sweep<true, MOMENTS>(rule, u.P, p, p + all, p + 2 * all, g);
+}
+
+template <class Rule> void update(const Update &u) {
+    const Rule rule(u);
+    for (int64_t r = 0; r < u.R; ++r) {
+        if (u.skipped[r]) continue;
+        const bool done = u.moments == 2   ? update_row<2>(rule, u, r)
+                          : u.moments == 1 ? update_row<1>(rule, u, r)
+                                           : update_row<0>(rule, u, r);
+        u.broken[r] = !done;
+    }
+}
+
+}  // namespace VARIANT
+}  // namespace unroll
