@@ -22,11 +22,13 @@ import torch
 
 from rnn import kernels
 
-# Freed memory is kept, for all sides: page faults cost nn.RNN half of its time at a4.
-MALLOC = {
+# Freed memory is kept, for all sides: page faults cost nn.RNN half of its time at a4. NumPy's BLAS, which no side needs
+# for its steps, has one thread, as in the service's trainer: others would spin on after every product.
+ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
     "MALLOC_TRIM_THRESHOLD_": str(1 << 32),
     "MALLOC_TOP_PAD_": str(1 << 28),
+    "OPENBLAS_NUM_THREADS": "1",
 }
 SETTLING = 0.05
 Step = Callable[[], object]
@@ -34,9 +36,9 @@ Times = npt.NDArray[np.float64]
 
 
 def keep_freed_memory() -> None:
-    """Start this script anew with MALLOC set: the allocator reads its settings when a process starts."""
-    if not MALLOC.items() <= os.environ.items():
-        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | MALLOC)  # noqa: S606
+    """Start this script anew with ENVIRONMENT set: the allocator reads its settings when a process starts."""
+    if not ENVIRONMENT.items() <= os.environ.items():
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | ENVIRONMENT)  # noqa: S606
 
 
 def parser(description: str | None, rounds: int) -> argparse.ArgumentParser:

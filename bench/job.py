@@ -2,8 +2,7 @@
 
 A ladder, each rung doing what the one below it does and one thing more:
 
-    bare          forward, backward, torch's fused Adam; the loss is read
-    safe update   rnn.optimizers.Optimizer: what a diverged replica needs (this is bench/step.py's step)
+    bare          bench/step.py's step: forward, backward, the update; the loss is read
     batches       rnn.tasks draws a new batch for every step
     quiet         rnn.train without events: gradient norms, freezing, the loop
     logging       an event with the metrics of every step
@@ -12,7 +11,8 @@ A ladder, each rung doing what the one below it does and one thing more:
     child         all of it in the service's trainer process, as this one receives it through the pipe
 
 The rungs take turns of a few steps within one process. Evaluations and checkpoints are events of the logging rung,
-timed by themselves and charged at their default rate. Overhead is time per step over that of the bare step, minus one.
+timed by themselves and charged at their default rate. Overhead is time per step over that of the bare step, minus one;
+the goal is for the job without its evaluations, which are a part of the result and as dear as their sequences are many.
 With one thread it is CPU time of the process that trains, so that others on the machine count less. b's task has one
 input and one output, and so has its bare step.
 """
@@ -32,7 +32,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.optim.adam import adam
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[1] / "sdk")]
 
@@ -40,7 +39,7 @@ import interleave  # noqa: E402
 from interleave import Times  # noqa: E402
 from step import CELLS, SHAPES, Shape  # noqa: E402
 
-from rnn import parameters, tasks  # noqa: E402
+from rnn import kernels, parameters, tasks  # noqa: E402
 from rnn.bptt import BPTT  # noqa: E402
 from rnn.events import Checkpoint, Evaluation, Metrics  # noqa: E402
 from rnn.optimizers import Optimizer  # noqa: E402
@@ -53,7 +52,7 @@ from worker.messages import Assignment, Batch, Failed, Gone  # noqa: E402
 LR = 1e-3
 GOAL = 3.0  # percent
 EVALUATE_EVERY = 100  # the contract's default
-RUNGS = ("bare", "safe update", "batches", "quiet", "logging")
+RUNGS = ("bare", "batches", "quiet", "logging")
 NAMES = ("a1", "b", "demo", "demo 8 replicas", "lstm a1")
 Advance = Callable[[int], object]
 
@@ -68,27 +67,20 @@ def make_job(s: Shape, **training: int) -> TrainJob:
     )
 
 
-def bare(s: Shape, *, safe: bool, batches: bool) -> Advance:
+def bare(s: Shape, *, batches: bool) -> Advance:
     """The engine's steps without rnn.train."""
     job = make_job(s)
     network = job.model
     assert isinstance(network, Network)
-    optimizer = Optimizer(job.training.optimizer, parameters.initialise(network, 0, s.R), torch.device("cpu"))
+    start_RP = parameters.initialise(network, 0, s.R)
+    native = kernels.chosen(network.cell, job.dtype, "cpu")
+    optimizer = Optimizer(job.training.optimizer, start_RP, torch.device("cpu"), native=native)
     gradients_RP = torch.zeros_like(optimizer.parameters)
     bptt = BPTT(network, optimizer.parameters, gradients_RP, s.T, s.B)
     arrays = bptt.memory.map(torch.Tensor.numpy)
     drawn = tasks.Batches(tasks.resolve(job.data), network, job.training.loss, 0, arrays)
     drawn.fill(0)
-    frozen_R, count = np.zeros(s.R, bool), torch.zeros(())
-    first, second = optimizer.moments.values()
-    rates: dict[str, Any] = {"lr": LR, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0}
-
-    def update() -> None:
-        if safe:
-            optimizer.step(gradients_RP, frozen_R)
-            return
-        state = [optimizer.parameters], [gradients_RP], [first], [second], [], [count]
-        adam(*state, fused=True, amsgrad=False, maximize=False, **rates)
+    frozen_R = np.zeros(s.R, bool)
 
     def advance(steps: int) -> None:
         for step in range(1, steps + 1):
@@ -97,7 +89,7 @@ def bare(s: Shape, *, safe: bool, batches: bool) -> Advance:
                     drawn.fill(step)
                 bptt.forward()
                 bptt.backward()
-                update()
+                optimizer.step(gradients_RP, frozen_R)
             float(bptt.loss_R[0])
 
     return advance
@@ -185,15 +177,14 @@ def child(s: Shape, threads: int, children: Any) -> Iterator[Child]:
 
 def measure(s: Shape, rounds: int, seconds: float, children: Any, threads: int) -> dict[str, Any]:
     """Times of all rungs at one shape."""
-    probe = bare(s, safe=False, batches=False)
+    probe = bare(s, batches=False)
     probe(3)
     quick = min(interleave.seconds(lambda: probe(1)) for _ in range(5))
     turn = int(np.clip(0.1 / quick, 4, 500))
     logging = Running(make_job(s, evaluate_every=turn, checkpoint_every=turn))
     rungs: dict[str, Advance] = {
-        "bare": bare(s, safe=False, batches=False),
-        "safe update": bare(s, safe=True, batches=False),
-        "batches": bare(s, safe=True, batches=True),
+        "bare": bare(s, batches=False),
+        "batches": bare(s, batches=True),
         "quiet": Running(make_job(s, log_every=turn, evaluate_every=MAX_STEPS, checkpoint_every=MAX_STEPS)),
         "logging": logging,
     }
@@ -219,11 +210,12 @@ def summary(s: Shape, times: dict[str, Times], rare: dict[str, Times], beside: T
     """Medians in microseconds; overheads in percent with quartiles, rare events at their default rate."""
     microseconds = {name: round(1e6 * float(np.median(taken)), 2) for name, taken in times.items()}
     each = {name: round(1e6 * float(np.median(taken)), 1) for name, taken in rare.items()}
-    now_and_then = sum(each.values()) / EVALUATE_EVERY / microseconds["bare"]
+    shares = {name: 100 * taken / EVALUATE_EVERY / microseconds["bare"] for name, taken in each.items()}
     overhead = {
         name: [round(100 * (q - 1), 2) for q in interleave.quartiles(times[name] / times["bare"])] for name in RUNGS[1:]
     }
-    overhead["job"] = [round(q + 100 * now_and_then, 2) for q in overhead["logging"]]
+    overhead["unevaluated"] = [round(q + shares["checkpoint"], 2) for q in overhead["logging"]]
+    overhead["job"] = [round(q + sum(shares.values()), 2) for q in overhead["logging"]]
     if "child" in times:
         overhead["child"] = [round(100 * (q - 1), 2) for q in interleave.quartiles(times["child"] / beside)]
     sizes = f"{s.I}/{s.H}/{s.O}/{s.B}/{s.T}/{s.R}"
@@ -242,7 +234,7 @@ def row(found: dict[str, Any]) -> list[str]:
     times, shares = found["microseconds"], found["overhead_percent"]
     added = [f"{times[name] - times[below]:+.1f}" for below, name in pairwise(RUNGS)]
     added += [f"{each / EVALUATE_EVERY:+.1f}" for each in found["microseconds_each"].values()]
-    totals = [shares.get(name) for name in ("job", "child")]
+    totals = [shares.get(name) for name in ("unevaluated", "job", "child")]
     ends = ["not run" if q is None else f"{q[1]:.1f} % ({q[0]:.1f} to {q[2]:.1f})" for q in totals]
     return [f"{found['name']} ({found['sizes']})", f"{times['bare']:.1f}", *added, *ends]
 
@@ -265,7 +257,8 @@ def main() -> None:
     print(", ".join(f"{name} {value}" for name, value in conditions.items()))
     print(f"µs of a bare step, what each rung adds to it, overhead in all (goal: at most {GOAL:.0f} %)\n")
     table = interleave.Table(
-        ("shape (I/H/O/B/T/R)", *RUNGS, "evaluation", "checkpoint", "job", "child"), markdown=arguments.markdown
+        ("shape (I/H/O/B/T/R)", *RUNGS, "evaluation", "checkpoint", "without evaluations", "job", "child"),
+        markdown=arguments.markdown,
     )
     names, results = interleave.wanted(arguments.shapes) or set(NAMES), []
     for shape in SHAPES:

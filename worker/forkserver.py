@@ -7,11 +7,16 @@ not survive a fork, and the warm-up runs on one thread: after a warm-up with two
 from __future__ import annotations
 
 import gc
+import os
 
-import torch
+# Before NumPy is loaded: its BLAS would take every core for what a checkpoint's certificate multiplies, and its threads
+# go on spinning for a tenth of a second, on cores that are not this job's.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from rnn.train import warm_up
-from worker import lifeline
+import torch  # noqa: E402
+
+from rnn.train import warm_up  # noqa: E402
+from worker import lifeline  # noqa: E402
 
 lifeline.die_with_parent()
 torch.set_num_threads(1)
