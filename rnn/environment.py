@@ -53,9 +53,10 @@ def runs_on(network: Network | None, dtype: DType, device: str, replicas: int, *
 
     if network is None or omega:
         return "workspace"
-    if network.architecture == "encoder_decoder" and kernels.keeps_other_state(network.cell):
+    engine = chosen(network.cell, dtype, device, replicas, noisy=noise.of(network).recurrent > 0)
+    if engine == "cudnn" and network.architecture == "encoder_decoder" and network.cell.type == "lstm":
         return "workspace"  # see `rnn.cells.make_layer`
-    return chosen(network.cell, dtype, device, replicas, noisy=noise.of(network).recurrent > 0)
+    return engine
 
 
 def _names(engine: Engine) -> str:

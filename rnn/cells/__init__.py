@@ -30,11 +30,9 @@ def make_layer(cell: Cell, spec: LayerSpec, engine: Engine = "auto") -> Layer:
     dtype: DType = "float64" if W_xh.dtype == torch.float64 else "float32"
     if engine == "auto":
         engine = chosen(cell, dtype, W_xh.device.type, len(W_xh), noisy=spec.noisy)
-    if spec.handed_on and kernels.keeps_other_state(cell) and (spec.gradients is not None or engine == "cudnn"):
-        # The kernel takes gradients of h alone, not of a state that h is not; cuDNN does not even give that.
-        engine = "workspace"
-    if spec.handed_on and spec.time_steps == 1 and engine == "cudnn":
-        # A decoder that runs step by step would have a cuDNN network, and a copy of the weights, for each step.
+    if engine == "cudnn" and spec.handed_on and (cell.type == "lstm" or spec.time_steps == 1):
+        # cuDNN gives c of the last step alone. And a decoder that runs step by step would have a cuDNN network, and a
+        # copy of the weights, for each step.
         engine = "workspace"
     if engine == "native":
         return NativeLayer(spec, cell)

@@ -42,17 +42,12 @@ def instruction_set() -> str:
 
 
 def runs(cell: Cell) -> bool:
-    """Whether the kernel has this cell: all but learned time constants, softplus and the feed-forward net."""
+    """Whether the kernel has this cell: all but softplus and the feed-forward net."""
     if cell.type == "vanilla":
         return cell.activation in ACTIVATIONS
     if cell.type == "leaky":
-        return cell.activation in ACTIVATIONS and cell.learn_tau == "no"
+        return cell.activation in ACTIVATIONS
     return cell.type in ("linear", "lstm", "gru")
-
-
-def keeps_other_state(cell: Cell) -> bool:
-    """Whether the cell's state is more, or other, than the h that it gives."""
-    return cell.type == "lstm" or (cell.type == "leaky" and cell.leak == "potentials")
 
 
 def chosen(cell: Cell, dtype: DType, device: str) -> bool:

@@ -72,11 +72,10 @@ class NativeLayer(Layer):
         if spec.noisy:
             memory["noise"] = zeros(R, T, B, S)
             self.noise_RTBA = memory["noise"][..., :H]  # type: ignore[index]
-        if isinstance(cell, LeakyCell):
-            memory["alpha"] = zeros(S)
-            memory["alpha"][:H] = torch.as_tensor(cell.dt / torch.as_tensor(cell.tau, dtype=W_xh.dtype))  # type: ignore[index]
-
         self.initial, self.d_initial, self.d_states = {}, {}, {}
+        if "c" in memory and spec.handed_on and spec.gradients is not None:
+            memory["dc"] = dc_RTBS = zeros(R, T, B, S)
+            self.d_states["h" if self._potentials else "c"] = dc_RTBS[..., :H]
         for name in ("h", "c") if kind == "lstm" else ("h",):
             first = zeros(R, B, S)
             self.initial[name] = first[..., :H]
@@ -104,6 +103,11 @@ class NativeLayer(Layer):
         for name in ("W_xh", "b_x", "W_hh", "b_h"):
             if name in spec.weights:
                 self._place(name, spec.weights[name], (spec.gradients or {}).get(name))
+        self._dt, self._alpha_RH, self._dalpha_RH = 0.0, zeros(R, H), zeros(R, H)
+        if isinstance(cell, LeakyCell):
+            self._dt = cell.dt
+            self._alpha_RH[:] = cell.dt / torch.as_tensor(cell.tau, dtype=W_xh.dtype)
+            self._place("alpha", self._alpha_RH, self._dalpha_RH if "tau" in (spec.gradients or {}) else None)
         self._plan: Plan | None = None
 
     def _place(self, name: str, weight: Tensor, gradient: Tensor | None) -> None:
@@ -152,8 +156,19 @@ class NativeLayer(Layer):
 
     def forward(self) -> None:
         """See `Layer`."""
+        if "tau" in self.spec.weights:
+            torch.div(self._dt, self.spec.weights["tau"].expand_as(self._alpha_RH), out=self._alpha_RH)
         self._planned().forward()
 
     def backward(self) -> None:
         """See `Layer`."""
         self._planned().backward()
+        if self.spec.gradients and "tau" in self.spec.gradients:
+            self._tau_gradient(self.spec.weights["tau"], self.spec.gradients["tau"])
+
+    def _tau_gradient(self, tau: Tensor, gradient: Tensor) -> None:
+        """dL/dtau = -alpha/tau dL/dalpha, of each unit or of all together."""
+        dtau_RH = self._dalpha_RH / -tau
+        if not self._potentials:  # of which the kernel gives alpha dL/dalpha
+            dtau_RH.mul_(self._alpha_RH)
+        gradient.copy_(dtau_RH.sum(1, keepdim=True) if gradient.shape[1] == 1 else dtau_RH)

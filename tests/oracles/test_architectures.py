@@ -34,9 +34,15 @@ CELLS = [
     LinearCell(hidden_size=H),
     LeakyCell(hidden_size=H, tau=[2.0, 3.0, 4.0, 5.0]),
     LeakyCell(hidden_size=H, leak="potentials", activation="softplus", tau=3.0, learn_tau="per_unit"),
-    LeakyCell(hidden_size=H, leak="potentials", tau=2.0),
+    LeakyCell(hidden_size=H, leak="potentials", tau=2.0, learn_tau="shared"),
     LSTMCell(hidden_size=H),
     GRUCell(hidden_size=H),
+]
+ON_ENGINES = [
+    (cell, engine)
+    for cell in CELLS
+    for engine in ("workspace", "native")
+    if engine == "workspace" or kernels.runs(cell)
 ]
 LOSSES: list[tuple[Loss, str]] = [
     (MSE(), "identity"),
@@ -137,16 +143,16 @@ def parameters_of(net: Network) -> tuple[torch.Tensor, torch.Tensor]:
     return flat_RP, torch.full_like(flat_RP, torch.nan)
 
 
-@pytest.mark.parametrize("cell", CELLS, ids=name_of)
+@pytest.mark.parametrize(("cell", "engine"), ON_ENGINES, ids=name_of)
 @pytest.mark.parametrize("how", ["forced", "mixed", "free"])
 @pytest.mark.parametrize("ragged", [False, True], ids=["equal", "ragged"])
 @pytest.mark.parametrize(("loss", "feedback"), LOSSES[:2], ids=name_of)
 def test_an_encoder_decoder_has_the_gradients_of_its_equations(
-    cell: Any, how: str, ragged: Any, loss: Loss, feedback: Any
+    cell: Any, engine: Any, how: str, ragged: Any, loss: Loss, feedback: Any
 ):
     net = network(cell, "encoder_decoder", feedback=feedback, h0="trainable" if ragged else "zeros")
     flat_RP, found_RP = parameters_of(net)
-    engine = EncoderDecoder(
+    made = EncoderDecoder(
         net,
         flat_RP,
         found_RP,
@@ -158,10 +164,10 @@ def test_an_encoder_decoder_has_the_gradients_of_its_equations(
         mixed=how == "mixed",
         ragged=ragged,
         weighted=ragged,
-        engine="native" if kernels.available() and kernels.runs(cell) and ragged else "workspace",
+        engine=engine,
     )
     always = torch.ones(STEPS, B, dtype=torch.bool)
-    compare(engine, net, loss, flat_RP, found_RP, forced=always if how == "forced" else None)
+    compare(made, net, loss, flat_RP, found_RP, forced=always if how == "forced" else None)
 
 
 @pytest.mark.parametrize(("loss", "feedback"), LOSSES, ids=name_of)

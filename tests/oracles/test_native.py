@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,15 @@ from unroll.contract import (
 )
 
 INSTRUCTION_SETS = ["avx512", "avx2", "portable"]
-CELLS: list[Any] = [VanillaCell, GRUCell, LSTMCell, LeakyCell]
+CELLS: dict[str, Any] = {
+    "vanilla": VanillaCell,
+    "gru": GRUCell,
+    "lstm": LSTMCell,
+    "rates": LeakyCell,
+    "rates-learned": partial(LeakyCell, tau=3.0, learn_tau="per_unit"),
+    "potentials": partial(LeakyCell, leak="potentials", tau=2.0),
+    "potentials-learned": partial(LeakyCell, leak="potentials", activation="sigmoid", tau=4.0, learn_tau="shared"),
+}
 # Around the kernel's own sizes: tiles of 6 or 8 rows, panels of up to 64 columns, blocks of 128 sequences.
 SHAPES = [
     (1, 3, 7, 1, 1),
@@ -59,7 +68,8 @@ def layers(
         named = [parameters.views(flat, network) for flat in (own_RP, gradient_RP)]
         weights, to = ({n.removeprefix("layers.0."): w for n, w in d.items() if n[0] == "l"} for d in named)
         dx_RTBI = torch.zeros(R, T, B, I, dtype=own_RP.dtype)
-        spec = LayerSpec(I, T, B, weights, to, carried=True, dx_RTBI=dx_RTBI, noisy=cell is LeakyCell)
+        noisy = network.cell.type == "leaky"
+        spec = LayerSpec(I, T, B, weights, to, carried=True, dx_RTBI=dx_RTBI, noisy=noisy, handed_on=True)
         layer = (
             NativeLayer(spec, network.cell, instruction_set) if native else make_layer(network.cell, spec, "workspace")
         )
@@ -69,7 +79,8 @@ def layers(
             tensor.copy_(torch.randn(tensor.shape, generator=generator))  # type: ignore[union-attr]
         layer.forward()
         h_RTBH, final = layer.h_RTBH.clone(), {name: state.clone() for name, state in layer.final.items()}
-        layer.dh_RTBH.copy_(torch.randn(layer.dh_RTBH.shape, generator=generator))
+        for gradient in (layer.dh_RTBH, *layer.d_states.values()):
+            gradient.copy_(torch.randn(gradient.shape, generator=generator))
         layer.backward()
         made.append(layer)
         gradients.append([h_RTBH, *final.values(), dx_RTBI, gradient_RP, *(layer.d_initial[name] for name in final)])
@@ -82,7 +93,7 @@ def distance(a: torch.Tensor, b: torch.Tensor) -> float:
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.__name__)
+@pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
 @pytest.mark.parametrize("instruction_set", INSTRUCTION_SETS)
 @pytest.mark.parametrize(("dtype", "most"), [(torch.float64, 1e-12), (torch.float32, 2e-5)], ids=["float64", "float32"])
 def test_states_and_gradients_are_those_of_the_workspace(
@@ -114,7 +125,7 @@ def test_tanh_is_good_to_a_few_roundings_everywhere_and_never_leaves_its_range(i
     assert float(((h - exact)[at] / exact[at]).abs().max()) < 5e-7
 
 
-@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.__name__)
+@pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
 def test_what_is_not_a_number_stays_so_that_divergence_is_seen(cell: Any):
     network = Network(cell=cell(hidden_size=20), input_size=1, output_size=1)
     flat_RP = torch.from_numpy(parameters.initialise(network, 0, 2))
@@ -192,7 +203,7 @@ def test_cells_the_kernel_lacks_and_double_precision_run_in_the_workspace():
     for cell, dtype in (
         (FeedForwardCell(hidden_size=4), np.float32),
         (VanillaCell(hidden_size=4, activation="softplus"), np.float32),
-        (LeakyCell(hidden_size=4, learn_tau="shared"), np.float32),
+        (LeakyCell(hidden_size=4, activation="softplus"), np.float32),
         (VanillaCell(hidden_size=4), np.float64),
     ):
         network = Network(cell=cell, input_size=1, output_size=1)

@@ -52,7 +52,7 @@ Tensor *each(Tensors &tensors) { return reinterpret_cast<Tensor *>(&tensors); }
 void sizes(const Problem &p, int64_t *n) {
     const int64_t gates = p.cell == LSTM ? 4 : p.cell == GRU ? 3 : 1;
     const int64_t of[TENSORS] = {gates * p.H * p.I, gates * p.H, gates * p.H * p.H, gates * p.H,
-                                 p.O * p.H,         p.O};
+                                 p.O * p.H,         p.O,         p.H};
     std::memcpy(n, of, sizeof of);
 }
 

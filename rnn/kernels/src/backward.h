@@ -14,6 +14,8 @@ inline void Sequence<T, Cell>::backward(const Piece &piece, const Tensors &to) {
         if (p.dx) pack(inputs, W_xh + g * H * I, I, 1, H, I, W_x_back + g * H * inputs.columns());
     }
     if (O) pack(hidden, of<T>(p.weights.W_hy, r), H, 1, O, H, W_y_back);
+    load_alpha(r);
+    clear(dalpha, S);
     clear(ring, (steps + 1) * Cell::BLOCKS * rows * S);
     clear(dh, rows * S);
     clear(dW_h, Cell::GATES * H * S);
@@ -64,7 +66,12 @@ inline void Sequence<T, Cell>::backward_step(int64_t r, int64_t t, int64_t b, in
     s.dh = Cell::IN_PLACE ? s.da : dh;
     s.carry = carry;
     s.dc = dc;
+    s.dalpha = p.gradients.alpha.data ? dalpha : nullptr;
     into_state(r, t, b, n, s.dh);
+    if (p.dc) {
+        const T *from = row(p.dc, r, t, b, S);
+        for (int64_t i = 0; i < n * S; i += lanes<T>) store(dc + i, load(dc + i) + load(from + i));
+    }
     Cell::backward(s);
     if (!p.dx) return;
     Segment<T> parts[Cell::GATES];

@@ -20,6 +20,7 @@ template <class T> struct Step {
     int64_t block, da_block;          // of an INTERLEAVED cell `block` times a unit's index is where its vector begins
     int64_t activation;
     const T *alpha;                   // leaky: [width]
+    T *dalpha;                        // its gradient, added to; nullptr: nobody asks
     T *a, *h, *c;                     // blocks, h[t], c[t]
     const T *h_before, *c_before;     // h[t-1], c[t-1]
     T *dh, *da, *carry, *dc;          // dL/dh[t], dL/da[t], carry, dL/dc
@@ -117,6 +118,13 @@ template <class T> struct LeakyRatesCell {
                 store(s.carry + i + k, dh - part);
             }
         times_slope(s.activation, s.a, s.n, s.da);
+        if (!s.dalpha) return;
+        // ∂h/∂α = s - h[t-1]
+        for (int64_t k = 0; k < s.width; k += lanes<T>) {
+            Vec<T> total = load(s.dalpha + k);
+            for (int64_t i = k; i < s.n; i += s.width) total += load(s.dh + i) * (load(s.a + i) - load(s.h_before + i));
+            store(s.dalpha + k, total);
+        }
     }
 };
 
@@ -145,6 +153,14 @@ template <class T> struct LeakyPotentialsCell {
                 store(s.da + i + k, part);
                 store(s.dc + i + k, dv - part);
             }
+        if (!s.dalpha) return;
+        // α ∂v/∂α = v - v[t-1], and dv is what stays and what goes on
+        for (int64_t k = 0; k < s.width; k += lanes<T>) {
+            Vec<T> total = load(s.dalpha + k);
+            for (int64_t i = k; i < s.n; i += s.width)
+                total += (load(s.da + i) + load(s.dc + i)) * (load(s.c + i) - load(s.c_before + i));
+            store(s.dalpha + k, total);
+        }
     }
 };
 

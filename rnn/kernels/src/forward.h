@@ -9,6 +9,7 @@ template <class T, class Cell>
 inline void Sequence<T, Cell>::forward(const Piece &piece) {
     const int64_t r = piece.r;
     pack_weights(r);
+    load_alpha(r);
     for (int64_t i = 0; i < MOST_ROWS; ++i) ones[i] = 1;
     for (int64_t b = piece.b0; b < piece.b1; b += rows) {
         const int64_t n = piece.b1 - b < rows ? piece.b1 - b : rows;

@@ -67,6 +67,7 @@ inline void Sequence<T, Cell>::write(const Tensors &to) const {
     }
     put(to.W_hy, O, H, dW_y, S, 1);
     put(to.b_y, 1, O, db_y, 0, 1);
+    put(to.alpha, 1, H, dalpha, 0, 1);
 }
 
 }  // namespace VARIANT

@@ -13,9 +13,10 @@ struct Tensor {
     int64_t stride;
 };
 
-// Names as in rnn/parameters.py. Gated cells stack their gates along H: W_xh [G*H,I], W_hh [G*H,H], b [G*H].
+// Names as in rnn/parameters.py. Gated cells stack their gates along H: W_xh [G*H,I], W_hh [G*H,H], b [G*H]. A leaky
+// cell's alpha is dt/tau of each unit [H]; its gradient is there where tau is learned, and of potentials times alpha.
 struct Tensors {
-    Tensor W_xh, b_x, W_hh, b_h, W_hy, b_y;
+    Tensor W_xh, b_x, W_hh, b_h, W_hy, b_y, alpha;
 };
 
 enum Cell : int64_t { VANILLA = 0, LEAKY_RATES = 1, LEAKY_POTENTIALS = 2, LSTM = 3, GRU = 4 };
@@ -35,9 +36,9 @@ struct Problem {
     void *y;         // [R,T - first_output,B,O], written by forward
     void *dy;        // the same of dL/dy, read by backward
     void *dh;        // [R,T,B,H] or nullptr: what else reaches h, added to what comes through the readout
+    void *dc;        // [R,T,B,S] or nullptr: what else reaches c, rows of S
     void *dx;        // [R,T,B,I] or nullptr where nobody asks
     void *noise;     // [R,T,B,S] or nullptr: added to the pre-activations
-    void *alpha;     // leaky: dt/tau of each unit [S]
     void *h_first;   // the state before the first step [R,B,S], or nullptr for zeros; potentials use c_first alone
     void *c_first;
     void *dh_first;  // its gradient [R,B,S], where there is such a state

@@ -41,11 +41,11 @@ template <class T, class Cell> struct Sequence {
     int64_t steps;  // time steps in a chunk of the backward pass
 
     // scratch, shared by both passes
-    T *zeros, *staged, *ones, *rates;
+    T *zeros, *staged, *ones, *rates, *alpha;
     // forward
     T *W_x, *W_h, *bias, *W_y, *b_y;
     // backward
-    T *W_h_back, *W_y_back, *W_x_back, *ring, *dh, *carry, *dc, *dW_h, *dW_x, *db, *dW_y, *db_y;
+    T *W_h_back, *W_y_back, *W_x_back, *ring, *dh, *carry, *dc, *dW_h, *dW_x, *db, *dW_y, *db_y, *dalpha;
 
     Sequence(const Problem &problem, int64_t piece_rows)
         : p(problem), T_(p.T), B(p.B), I(p.I), H(p.H), O(p.O), S(p.S), hidden(H), inputs(I), outputs(O) {
@@ -63,6 +63,7 @@ template <class T, class Cell> struct Sequence {
         rates = arena.take<T>(rows * S);
         staged = arena.take<T>(rows * wide);
         ones = arena.take<T>(MOST_ROWS);
+        alpha = arena.take<T>(S);
     }
     int64_t forward_layout(Arena arena) {
         common(arena);
@@ -87,6 +88,7 @@ template <class T, class Cell> struct Sequence {
         db = arena.take<T>(Cell::BLOCKS * S);
         dW_y = arena.take<T>(O * S);
         db_y = arena.take<T>(O);
+        dalpha = arena.take<T>(S);
         return arena.used;
     }
 
@@ -102,6 +104,12 @@ template <class T, class Cell> struct Sequence {
         if (!Cell::KEEPS_BLOCKS) return h(r, t, b);
         T *step = static_cast<T *>(p.gates) + (r * T_ + t) * Cell::BLOCKS * B * S;
         return step + b * (Cell::INTERLEAVED ? Cell::BLOCKS * lanes<T> : S);
+    }
+
+    // Padded to whole vectors; the units beyond H do not move.
+    void load_alpha(int64_t r) {
+        clear(alpha, S);
+        if (const T *own = of<T>(p.weights.alpha, r)) std::memcpy(alpha, own, H * sizeof(T));
     }
 
     // The state before the first step, of n sequences from b. Whether W_hh acts on it at all: zeros are left out.
@@ -125,7 +133,7 @@ template <class T, class Cell> struct Sequence {
         s.block = Cell::INTERLEAVED ? B * Cell::BLOCKS : B * S;
         s.da_block = rows * S;
         s.activation = p.activation;
-        s.alpha = static_cast<const T *>(p.alpha);
+        s.alpha = alpha;
         s.width = S;
         s.a = blocks(r, t, b);
         s.h = h(r, t, b);
