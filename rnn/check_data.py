@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from rnn.errors import ConfigurationError
 from rnn.tasks import SequenceTask
@@ -22,20 +23,28 @@ def check_data(network: Network, loss: Loss, task: SequenceTask) -> None:
     if network.architecture == "encoder_decoder" and network.feedback != FEEDBACK[loss.type]:
         detail = f"targets of {loss.type} are in the units of {FEEDBACK[loss.type]}(y), not {network.feedback}(y)"
         raise ConfigurationError("/model/feedback", "contradiction", detail)
+    check_time_weights("/training/loss/time_weights", loss, network, task.weights(), task.shortest)
+
+
+def check_time_weights(
+    pointer: str, loss: Loss, network: Network, counts_T: npt.NDArray[np.float64], shortest: int | None
+) -> None:
+    """Raise ConfigurationError for a loss's weights in time that do not fit steps which count so often anyhow, [T].
+
+    `shortest`: valid steps of the shortest sequence; None: all have T.
+    """
     if loss.time_weights is None:
         return
     if network.architecture in {"many_to_one", "one_to_one"}:
         detail = f"{network.architecture} networks have one output, there is nothing to weigh"
-        raise ConfigurationError("/training/loss/time_weights", "contradiction", detail)
-    if len(loss.time_weights) != task.output_steps:
-        detail = f"{len(loss.time_weights)} weights for {task.output_steps} output steps"
-        raise ConfigurationError("/training/loss/time_weights", "wrong_length", detail)
-    shortest = task.output_steps if task.shortest is None else task.shortest
-    counts = np.asarray(loss.time_weights) * task.weights()
-    if not counts[:shortest].any():
-        which = "weights of steps that count" if task.weighted else f"first {shortest} weights"
+        raise ConfigurationError(pointer, "contradiction", detail)
+    if len(loss.time_weights) != len(counts_T):
+        detail = f"{len(loss.time_weights)} weights for {len(counts_T)} output steps"
+        raise ConfigurationError(pointer, "wrong_length", detail)
+    if not (np.asarray(loss.time_weights) * counts_T)[:shortest].any():
+        which = f"first {shortest or len(counts_T)} weights" if counts_T.all() else "weights of steps that count"
         detail = f"none of the {which} is above 0: a batch could have nothing to learn from"
-        raise ConfigurationError("/training/loss/time_weights", "contradiction", detail)
+        raise ConfigurationError(pointer, "contradiction", detail)
 
 
 def _check_widths(network: Network, task: SequenceTask) -> None:

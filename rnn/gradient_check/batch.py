@@ -32,11 +32,15 @@ class Batch:
 
     def weights(self) -> Array | None:
         """How often the engine is to count each step, [R, T, B]: of a many_to_one network the last valid one alone."""
-        if self.length_RB is None or self.network.architecture == "encoder_decoder":
+        in_time = self.request.loss.time_weights
+        ragged = self.length_RB is not None and self.network.architecture != "encoder_decoder"
+        if not ragged and in_time is None:
             return None
-        left_RTB = self.length_RB[:, None, :] - np.arange(self.target_RTBO.shape[1])[:, None]
-        counts = left_RTB == 1 if self.network.architecture == "many_to_one" else left_RTB > 0
-        return counts.astype(np.float64)
+        counts_RTB: Array = np.ones(self.target_RTBO.shape[:3])
+        if self.length_RB is not None and ragged:
+            left_RTB = self.length_RB[:, None, :] - np.arange(counts_RTB.shape[1])[:, None]
+            counts_RTB[left_RTB != 1 if self.network.architecture == "many_to_one" else left_RTB <= 0] = 0.0
+        return counts_RTB if in_time is None else counts_RTB * np.asarray(in_time)[:, None]
 
     def read(self, r: int) -> tuple[Array, Array | None]:
         """Targets and weights of replica r at the steps that the equations have outputs for."""

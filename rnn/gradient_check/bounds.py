@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from math import prod
 
+import numpy as np
+
 from rnn import parameters
+from rnn.check_data import check_time_weights
 from rnn.check_network import check_network
 from rnn.errors import ConfigurationError
 from unroll.contract import CheckRequest, Network
@@ -17,20 +20,22 @@ EVALUATIONS = 8
 def require_feasible(request: CheckRequest) -> None:
     """Raise ConfigurationError, with a JSON Pointer into the request, for a network or sizes that cannot be checked.
 
-    Codes: those of `check_network`, contradiction, not_available, too_many_parameters, too_slow, unresolved_model.
+    Codes: those of `check_network`, contradiction, not_available, wrong_length, too_many_parameters, too_slow,
+    unresolved_model.
     """
     if not isinstance(request.model, Network):
         raise ConfigurationError("/model", "unresolved_model", f"model {request.model!r} has no configuration here")
     network = request.model
     check_network(network)
     _check_window(request, network)
-    if request.loss.time_weights is not None:
-        raise ConfigurationError("/loss/time_weights", "not_available", "a check counts every step alike")
     decodes = network.architecture == "encoder_decoder"
     if request.output_steps is not None and not decodes:
         detail = f"a {network.architecture} network has no decoder"
         raise ConfigurationError("/output_steps", "contradiction", detail)
-    T = request.time_steps + (request.output_steps or request.time_steps if decodes else 0)
+    outputs = (request.output_steps or request.time_steps) if decodes else request.time_steps
+    shortest = 1 if request.variable_lengths and not decodes else None
+    check_time_weights("/loss/time_weights", request.loss, network, np.ones(outputs), shortest)
+    T = request.time_steps + (outputs if decodes else 0)
     R, B, P = request.replicas, request.batch_size, parameters.count(network)
     if R * P > MAX_CHECK_PARAMETERS:
         detail = f"{R} replicas of {P:,} parameters are {R * P:,}, more than {MAX_CHECK_PARAMETERS:,}"

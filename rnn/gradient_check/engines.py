@@ -64,6 +64,7 @@ def _engine(
             forced=request.teacher_forcing == 1,
             mixed=0 < request.teacher_forcing < 1,
             ragged=batch.length_RB is not None,
+            weighted=weighted,
             engine=engine,
         )
     sizes = steps, B, request.loss

@@ -27,8 +27,9 @@ from unroll.contract import (
     Network,
     VanillaCell,
 )
+from unroll.contract.network import FEEDBACK
 
-H = 4
+H, T = 4, 5
 CELLS: dict[str, Any] = {
     "tanh": VanillaCell(hidden_size=H),
     "relu": VanillaCell(hidden_size=H, activation="relu"),
@@ -94,6 +95,23 @@ def test_every_loss_passes_with_and_without_a_window(loss: str, window: int | No
     fields = {"architecture": architecture, "h0": "trainable", "num_layers": 2}
     found = run(request(LSTMCell(hidden_size=H), fields, loss={"type": loss}, bptt={"window": window}))
     assert found.passed, failed(found)
+
+
+@pytest.mark.parametrize("loss", ["mse", "cross_entropy", "bce", "poisson"])
+@pytest.mark.parametrize("how", ["equal", "ragged", "window", "encoder_decoder", "one_to_many"])
+def test_weights_in_time_are_part_of_the_loss(loss: str, how: str):
+    of_decoder = how == "encoder_decoder"
+    fields: dict[str, Any] = {"architecture": how if of_decoder or how == "one_to_many" else "many_to_many"}
+    if of_decoder:
+        fields["feedback"] = FEEDBACK[loss]
+    weights = [2.0, 0.0, 0.5, 1.0, 3.0][: T - 1 if of_decoder else T]
+    more: dict[str, Any] = {"variable_lengths": how == "ragged", "bptt": {"window": 2 if how == "window" else None}}
+    if of_decoder:
+        more |= {"output_steps": T - 1, "teacher_forcing": 0.5}
+    found = run(request(GRUCell(hidden_size=H), fields, loss={"type": loss, "time_weights": weights}, **more))
+    assert found.passed, failed(found)
+    plain = run(request(GRUCell(hidden_size=H), fields, loss={"type": loss}, **more))
+    assert found.loss != pytest.approx(plain.loss, rel=1e-3)
 
 
 @pytest.mark.parametrize("reference", ["autograd", "complex_step", "finite_differences"])
@@ -209,7 +227,12 @@ def test_the_written_formula_is_the_gradient():
         ({"model": "net"}, "/model"),
         ({"bptt": {"window": 6}}, "/bptt/window"),
         ({"output_steps": 6}, "/output_steps"),
-        ({"loss": {"type": "mse", "time_weights": [1.0] * 5}}, "/loss/time_weights"),
+        ({"loss": {"type": "mse", "time_weights": [1.0] * (T + 1)}}, "/loss/time_weights"),
+        ({"loss": {"type": "mse", "time_weights": [0.0] * T}}, "/loss/time_weights"),
+        (
+            {"loss": {"type": "mse", "time_weights": [0.0] + [1.0] * (T - 1)}, "variable_lengths": True},
+            "/loss/time_weights",
+        ),
         (
             {
                 "entries": 1000,
