@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+from pydantic import Json, TypeAdapter, ValidationError
 
 import rnn.check
 import rnn.check_network
@@ -12,7 +15,7 @@ import rnn.parameters
 import rnn.tasks
 from api.errors import Refused, invalid
 from rnn.errors import ConfigurationError
-from unroll.contract import CheckRequest, DryRun, Network, Task, TrainJob
+from unroll.contract import CheckRequest, DryRun, Network, Task, TaskData, TrainJob
 from unroll.contract.limits import MAX_PARAMETERS
 
 
@@ -30,12 +33,19 @@ def tasks() -> list[Task]:
     return rnn.tasks.all()
 
 
-def task(name: str) -> Task:
-    """One built-in task. Refuses not_found."""
+_OBJECT = TypeAdapter(Json[dict[str, Any]])
+
+
+def task(name: str, given: str) -> Task:
+    """One built-in task, with parameters (a JSON object). Refuses not_found, and validation_failed at /parameters."""
     try:
-        return rnn.tasks.get(name)
+        return rnn.tasks.resolve(TaskData(name=name, parameters=_OBJECT.validate_python(given))).describe()
+    except ValidationError as error:
+        raise invalid("/parameters", "json_invalid", f"not a JSON object: {error.errors()[0]['msg']}") from None
     except ConfigurationError as error:
-        raise Refused("not_found", error.detail) from None
+        if error.code == "unknown_task":
+            raise Refused("not_found", error.detail) from None
+        raise invalid(error.pointer.removeprefix("/data"), error.code, error.detail) from None
 
 
 def parameters(network: Network) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Query
 
 from api import catalogue, examples
 from api.auth import Reader
@@ -10,6 +12,9 @@ from api.negotiation import JSON, offers
 from api.operations import operation
 from unroll.contract import Page, Task
 
+Parameters = Annotated[
+    str, Query(max_length=10_000, description="The task's parameters, a JSON object; what is left out is default.")
+]
 router = APIRouter(prefix="/v1/tasks", tags=["tasks"], dependencies=[offers(JSON)])
 
 
@@ -36,6 +41,6 @@ def list_tasks(_asker: Reader) -> Page[Task]:
         problems=["missing_scope", "not_found"],
     ),
 )
-def get_task(name: str, _asker: Reader) -> Task:
-    """With the JSON Schema of its parameters and its exact baseline loss."""
-    return catalogue.task(name)
+def get_task(name: str, _asker: Reader, parameters: Parameters = "{}") -> Task:
+    """With the JSON Schema of its parameters; widths and exact baseline loss are those of the parameters given."""
+    return catalogue.task(name, parameters)

@@ -17,7 +17,7 @@ from rnn.tasks.sine import Sine
 from rnn.tasks.xor import Xor
 from unroll.contract import Architecture, Loss, Task, TaskData
 
-__all__ = ["Batch", "Batches", "SequenceTask", "all", "baseline_loss", "get", "held_out", "resolve", "weighted"]
+__all__ = ["Batch", "Batches", "SequenceTask", "all", "baseline_loss", "held_out", "resolve", "weighted"]
 
 TASKS: dict[str, type[SequenceTask]] = {
     task.name: task for task in (IntegrateNoise, Adding, Parity, Recall, Reverse, Sine, Xor, PoissonCounts)
@@ -25,13 +25,8 @@ TASKS: dict[str, type[SequenceTask]] = {
 
 
 def all() -> list[Task]:  # noqa: A001 - read as rnn.tasks.all()
-    """Descriptions of every task."""
-    return [task.describe() for task in TASKS.values()]
-
-
-def get(name: str) -> Task:
-    """Description of one task. Raises ConfigurationError (`unknown_task` at /data/name)."""
-    return _find(name).describe()
+    """Descriptions of every task, with its default parameters."""
+    return [task().describe() for task in TASKS.values()]
 
 
 def resolve(data: TaskData) -> SequenceTask:

@@ -172,18 +172,16 @@ class SequenceTask(Request):
         self.draw_all(draws, memory)
         return memory
 
-    @classmethod
-    def describe(cls) -> Task:
-        """The description that the API answers."""
-        task = cls()
+    def describe(self) -> Task:
+        """The description that the API answers, of these parameters."""
         return Task(
-            name=cls.name,
-            description=cls.description,
-            input_size=task.input_size,
-            output_size=task.output_size,
-            architectures=list(cls.architectures),
-            losses=list(cls.losses),
-            vocabulary_size=task.vocabulary_size,
-            parameters=cls.model_json_schema(),
-            baseline=Baseline(predictor=cls.predictor, loss=task.baseline_loss(), formula=cls.formula),
+            name=self.name,
+            description=self.description,
+            input_size=self.input_size,
+            output_size=self.output_size,
+            architectures=list(self.architectures),
+            losses=list(self.losses),
+            vocabulary_size=self.vocabulary_size,
+            parameters=self.model_json_schema(),
+            baseline=Baseline(predictor=self.predictor, loss=self.baseline_loss(), formula=self.formula),
         )

@@ -127,7 +127,8 @@ def _network(
     data = config.get("data")
     if hidden is None or not isinstance(data, dict) or "name" not in data:
         raise typer.BadParameter("an inline network needs --hidden and --task", param_hint="--hidden")
-    task = client.tasks.get(str(data["name"]))
+    given = data.get("parameters")
+    task = client.tasks.get(str(data["name"]), given if isinstance(given, dict) else None)
     network: dict[str, Any] = {
         "cell": {"type": cell, "hidden_size": hidden},
         "input_size": task.input_size,

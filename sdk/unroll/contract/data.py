@@ -34,9 +34,9 @@ class Task(Response):
     name: str
     description: str
     input_size: int
-    """Width of the inputs, at the default parameters; of tokens, what a network without a vocabulary needs."""
+    """Width of the inputs, with the parameters asked for; of tokens, what a network without a vocabulary needs."""
     output_size: int
-    """Width of the targets, at the default parameters."""
+    """Width of the targets, at the same parameters."""
     architectures: list[str] = []
     """The architectures that it can train."""
     losses: list[str] = []

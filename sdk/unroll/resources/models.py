@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -73,6 +74,7 @@ class Tasks:
         """All tasks."""
         return Listing(self._transport, path("tasks"), Task)
 
-    def get(self, name: str) -> Task:
-        """One task, with the JSON Schema of its parameters."""
-        return decode(Task, self._transport.request("GET", path("tasks", name)).content)
+    def get(self, name: str, parameters: Mapping[str, Any] | None = None) -> Task:
+        """One task, with the JSON Schema of its parameters; widths and baseline loss are those of `parameters`."""
+        params = {"parameters": json.dumps(dict(parameters))} if parameters else None
+        return decode(Task, self._transport.request("GET", path("tasks", name), params=params).content)

@@ -93,12 +93,15 @@ def test_the_streams_are_the_ones_that_stored_results_were_made_from():
 
 def test_every_task_describes_itself_with_a_schema_and_its_baseline():
     for task in tasks.all():
-        assert tasks.get(task.name) == task
+        assert tasks.resolve(TaskData(name=task.name)).describe() == task
         assert task.parameters["additionalProperties"] is False
         assert task.baseline.loss == tasks.baseline_loss(TaskData(name=task.name))
-    described = tasks.get("integrate_noise")
+    described = tasks.resolve(TaskData(name="integrate_noise")).describe()
     assert described.parameters["properties"]["length"]["default"] == 20
     assert described.baseline.loss == 10.5
+    wide = tasks.resolve(TaskData(name="recall", parameters={"symbols": 5})).describe()
+    assert (wide.vocabulary_size, wide.input_size, wide.output_size) == (7, 7, 5)
+    assert wide.baseline.loss == pytest.approx(np.log(5))
 
 
 @pytest.mark.parametrize(

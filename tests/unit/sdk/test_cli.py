@@ -96,9 +96,11 @@ def test_flags_fit_network_and_loss_to_the_task(server: ScriptedServer, tmp_path
     flags = ["--task", "reverse", "--hidden", "10", "--steps", "100", "--detach"]
     file = tmp_path / "job.json"
     file.write_text(json.dumps({"training": {"loss": {"type": "bce"}}}))
-    for more in ([], ["--embedding", "4"], ["-f", str(file)]):
+    for more in ([], ["--embedding", "4"], ["-f", str(file), "-p", "length=7"]):
         ended = unroll(server, "train", *flags, *more)
         assert ended.returncode == 0, ended.stderr
+    asked = [seen.query for seen in server.seen if "/tasks/" in seen.path]
+    assert asked == [{}, {}, {"parameters": ['{"length": 7}']}]
     one_hot, embedded, told = (seen.json for seen in server.seen if seen.method == "POST")
     assert one_hot["model"] == {
         "cell": {"type": "vanilla", "hidden_size": 10},

@@ -58,6 +58,10 @@ OPERATIONS: dict[str, tuple[Callable[[Client], Any], Any]] = {
         lambda c: c.jobs.metrics("job_1", names=["loss"]),
         {"job": "job_1", "last_step": 0, "downsampled": False, "series": []},
     ),
+    "GET /v1/tasks/recall?parameters": (
+        lambda c: c.tasks.get("recall", {"symbols": 5}),
+        TASK,
+    ),
     "GET /v1/jobs/job_1/checkpoints": (
         lambda c: list(c.jobs.checkpoints("job_1")),
         {"data": [examples.checkpoint()], "next": None},
@@ -90,6 +94,7 @@ def test_every_operation_of_the_api_has_a_method(server: ScriptedServer, client:
     first = server.seen[0]
     assert f"{first.method} {first.path}" == operation.partition("?")[0]
     assert (first.query.get("dry_run") == ["true"]) == operation.endswith("?dry_run")
+    assert (first.query.get("parameters") == ['{"symbols": 5}']) == operation.endswith("?parameters")
 
 
 def test_a_list_follows_its_pages_with_the_same_filters(server: ScriptedServer, client: Client) -> None:
