@@ -13,10 +13,10 @@ import os
 # go on spinning for a tenth of a second, on cores that are not this job's.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import torch  # noqa: E402
+import torch
 
-from rnn.train import warm_up  # noqa: E402
-from worker import lifeline  # noqa: E402
+from rnn.train import warm_up
+from worker import lifeline
 
 lifeline.die_with_parent()
 torch.set_num_threads(1)
