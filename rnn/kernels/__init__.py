@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from rnn.kernels.abi import ACTIVATIONS, library
+from rnn.kernels.abi import library
 from unroll.contract import Cell, DType
 
 Engine = Literal["auto", "workspace", "native", "cudnn"]
@@ -42,12 +42,8 @@ def instruction_set() -> str:
 
 
 def runs(cell: Cell) -> bool:
-    """Whether the kernel has this cell: all but softplus and the feed-forward net."""
-    if cell.type == "vanilla":
-        return cell.activation in ACTIVATIONS
-    if cell.type == "leaky":
-        return cell.activation in ACTIVATIONS
-    return cell.type in ("linear", "lstm", "gru")
+    """Whether the kernel has this cell: all but the feed-forward net."""
+    return cell.type != "feedforward"
 
 
 def chosen(cell: Cell, dtype: DType, device: str) -> bool:

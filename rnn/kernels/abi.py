@@ -9,7 +9,7 @@ from pathlib import Path
 
 LIBRARY = Path(__file__).parent / "libunroll.so"
 CELLS = {"vanilla": 0, "leaky rates": 1, "leaky potentials": 2, "lstm": 3, "gru": 4}
-ACTIVATIONS = {"tanh": 0, "relu": 1, "identity": 2, "sigmoid": 3, "leaky_relu": 4, "saturated_relu": 5}
+ACTIVATIONS = {"tanh": 0, "relu": 1, "identity": 2, "sigmoid": 3, "leaky_relu": 4, "saturated_relu": 5, "softplus": 6}
 TENSORS = ("W_xh", "b_x", "W_hh", "b_h", "W_hy", "b_y", "alpha")
 ROW_BYTES = 64
 """Rows of hidden units are padded to a multiple of this."""

@@ -37,6 +37,9 @@ template <class T> void activate(int64_t f, const T *a, int64_t n, T *to) {
         case SIGMOID:
             for (int64_t i = 0; i < n; i += W) store(to + i, sigmoid(load(a + i)));
             return;
+        case SOFTPLUS:
+            for (int64_t i = 0; i < n; i += W) store(to + i, softplus(load(a + i)));
+            return;
         case RELU:
             for (int64_t i = 0; i < n; i += W) store(to + i, load(a + i) < zero ? zero : load(a + i));
             return;
@@ -64,6 +67,9 @@ template <class T> void times_slope(int64_t f, const T *h, int64_t n, T *d) {
             return;
         case SIGMOID:
             for (int64_t i = 0; i < n; i += W) store(d + i, load(d + i) * load(h + i) * (one - load(h + i)));
+            return;
+        case SOFTPLUS:
+            for (int64_t i = 0; i < n; i += W) store(d + i, load(d + i) * softplus_slope(load(h + i)));
             return;
         case RELU:
             for (int64_t i = 0; i < n; i += W) store(d + i, load(h + i) == zero ? zero : load(d + i));

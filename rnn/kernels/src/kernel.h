@@ -20,7 +20,7 @@ struct Tensors {
 };
 
 enum Cell : int64_t { VANILLA = 0, LEAKY_RATES = 1, LEAKY_POTENTIALS = 2, LSTM = 3, GRU = 4 };
-enum Activation : int64_t { TANH = 0, RELU = 1, IDENTITY = 2, SIGMOID = 3, LEAKY_RELU = 4, SATURATED_RELU = 5 };
+enum Activation : int64_t { TANH = 0, RELU = 1, IDENTITY = 2, SIGMOID = 3, LEAKY_RELU = 4, SATURATED_RELU = 5, SOFTPLUS = 6 };
 
 struct Problem {
     int64_t cell, activation, is_double;

@@ -119,7 +119,7 @@ template <class T, class Cell> struct Sequence {
         clear(zeros, rows * S);
         h_before = p.h_first ? static_cast<T *>(p.h_first) + (r * B + b) * S : zeros;
         c_before = p.c_first ? static_cast<T *>(p.c_first) + (r * B + b) * S : zeros;
-        starts = p.h_first || (Cell::POTENTIALS && (p.c_first || p.activation == SIGMOID));
+        starts = p.h_first || (Cell::POTENTIALS && (p.c_first || p.activation == SIGMOID || p.activation == SOFTPLUS));
         if (Cell::POTENTIALS) {
             activate(p.activation, c_before, n * S, rates);
             h_before = rates;

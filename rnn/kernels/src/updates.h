@@ -13,27 +13,32 @@ constexpr int64_t SUM_BLOCK = 1024;  // numbers whose squares are summed in T be
 template <class T> double squared_error(T *y, const T *target, const T *weight, int64_t n, int64_t O) {
     double total = 0;
     const int64_t rows = O < SUM_BLOCK ? SUM_BLOCK / O : 1;
-    for (int64_t row = 0; row < n; row += rows) {
-        const int64_t end = (row + rows < n ? row + rows : n) * O;
-        int64_t i = row * O;
-        Vec<T> sum{};
+    for (int64_t begin = 0; begin < n; begin += rows) {
+        const int64_t end = begin + rows < n ? begin + rows : n;
+        int64_t i = begin * O;
         T rest = 0;
-        if (!weight)
-            for (; i + lanes<T> <= end; i += lanes<T>) {
-                const Vec<T> d = load(y + i) - load(target + i);
-                sum += d * d;
-                store(y + i, d + d);
-            }
-        for (; i < end; ++i) {
-            const T w = weight ? weight[i / O] : 1, d = y[i] - target[i];
-            if (w == 0) {
-                y[i] = 0;
-                continue;
-            }
-            rest += w * (d * d);
-            y[i] = w * (d + d);
+        if (weight) {
+            for (int64_t row = begin; row < end; ++row)
+                for (; i < (row + 1) * O; ++i) {
+                    const T w = weight[row], d = w == 0 ? 0 : y[i] - target[i];
+                    rest += w * (d * d);
+                    y[i] = w * (d + d);
+                }
+            total += double(rest);
+            continue;
         }
-        total += double(unroll::VARIANT::sum<T>(sum)) + double(rest);
+        Vec<T> part{};
+        for (; i + lanes<T> <= end * O; i += lanes<T>) {
+            const Vec<T> d = load(y + i) - load(target + i);
+            part += d * d;
+            store(y + i, d + d);
+        }
+        for (; i < end * O; ++i) {
+            const T d = y[i] - target[i];
+            rest += d * d;
+            y[i] = d + d;
+        }
+        total += double(sum<T>(part)) + double(rest);
     }
     return total;
 }
@@ -114,10 +119,9 @@ bool sweep(const Rule &rule, int64_t P, float *__restrict p, float *__restrict f
 // second one costs less than a copy to go back to.
 template <int MOMENTS, class Rule> bool update_row(const Rule &rule, const Update &u, int64_t r) {
     const int64_t all = u.R * u.P;
-    float *p = u.memory + r * u.P;
+    float *p = u.memory + r * u.P, *first = MOMENTS > 0 ? p + all : nullptr, *second = MOMENTS > 1 ? first + all : nullptr;
     const float *g = u.gradients + r * u.P;
-    return sweep<false, MOMENTS>(rule, u.P, p, p + all, p + 2 * all, g) &&
-           sweep<true, MOMENTS>(rule, u.P, p, p + all, p + 2 * all, g);
+    return sweep<false, MOMENTS>(rule, u.P, p, first, second, g) && sweep<true, MOMENTS>(rule, u.P, p, first, second, g);
 }
 
 template <class Rule> void update(const Update &u) {
