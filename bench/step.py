@@ -3,8 +3,9 @@
 Ours on the native kernel, ours in the workspace (what runs without a compiler) and nn.RNN, nn.LSTM or nn.GRU alternate
 within one process, with the same threads and allocator. The figures are medians of the paired ratios peer / ours (above
 1: ours is faster), with their quartiles. The peer gets a fused Adam and its data for nothing; so do we. With R replicas
-its peer is R networks, one after another. --json FILE also writes the figures there. Only ratios hold on another
-machine, and with more than one thread only on one that is otherwise idle.
+its peer is R networks, one after another. The last column is how many GFLOP/s a step would have to reach for the native
+goal: bench/gemm.py says what products alone can reach. --json FILE also writes the figures there. Only ratios hold on
+another machine, and with more than one thread only on one that is otherwise idle.
 """
 
 from __future__ import annotations
@@ -145,7 +146,9 @@ def row(result: dict[str, Any]) -> list[str]:
         found = result["ratio"].get(name)
         cells += [interleave.show(found) if found else "not built", f"{goal:g}" if goal else "none"]
     times = [result["milliseconds"].get(name, float("nan")) for name in ("native", "workspace", "peer")]
-    return [*cells, *(f"{time:.3g}" for time in times), f"{result['gflops'].get('native', float('nan')):.0f}"]
+    goal, speed = result["goals"][0], result["gflops"]
+    needed = f"{speed['peer'] * goal:.0f}" if goal else "none"
+    return [*cells, *(f"{time:.3g}" for time in times), f"{speed.get('native', float('nan')):.0f}", needed]
 
 
 def main() -> None:
@@ -167,6 +170,7 @@ def main() -> None:
         "workspace ms",
         "peer ms",
         "GFLOP/s",
+        "for the goal",
     )
     table = interleave.Table(head, markdown=arguments.markdown)
     wanted, results = interleave.wanted(arguments.shapes), []
