@@ -37,15 +37,15 @@ _OBJECT = TypeAdapter(Json[dict[str, Any]])
 
 
 def task(name: str, given: str) -> Task:
-    """One built-in task, with parameters (a JSON object). Refuses not_found, and validation_failed at /parameters."""
+    """One built-in task, with parameters (a JSON object). Refuses not_found, and validation_failed at ?parameters."""
     try:
         return rnn.tasks.resolve(TaskData(name=name, parameters=_OBJECT.validate_python(given))).describe()
     except ValidationError as error:
-        raise invalid("/parameters", "json_invalid", f"not a JSON object: {error.errors()[0]['msg']}") from None
+        raise invalid("?parameters", "json_invalid", f"not a JSON object: {error.errors()[0]['msg']}") from None
     except ConfigurationError as error:
         if error.code == "unknown_task":
             raise Refused("not_found", error.detail) from None
-        raise invalid(error.pointer.removeprefix("/data"), error.code, error.detail) from None
+        raise invalid(error.pointer.replace("/data/", "?", 1), error.code, error.detail) from None
 
 
 def parameters(network: Network) -> int:

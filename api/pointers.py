@@ -75,8 +75,11 @@ def _walk(error: Mapping[str, Any], body: object) -> _Found:
     if code in {"union_tag_invalid", "union_tag_not_found"}:
         # the field that says which branch is meant is what is wrong
         path.append(error["ctx"]["discriminator"].strip("'"))
-        code = "missing" if code == "union_tag_not_found" else "literal_error"
-    return _Found(tuple(path), tuple(branches), code, error["msg"])
+        if code == "union_tag_not_found":
+            return _Found(tuple(path), tuple(branches), "missing", "Field required: it says which kind is meant")
+        expected = error["ctx"]["expected_tags"]
+        return _Found(tuple(path), tuple(branches), "literal_error", f"Input should be one of {expected}")
+    return _Found(tuple(path), tuple(branches), code, error["msg"].removeprefix("Value error, "))
 
 
 def _fitting(found: list[_Found]) -> list[_Found]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from rnn import parameters, stopping, tasks
 from rnn.check_data import check_data
-from rnn.check_network import check_network
+from rnn.check_network import NO_CYCLE, check_network
+from rnn.connectivity import acyclic
 from rnn.errors import ConfigurationError
 from unroll.contract import Network, Training, TrainJob
 from unroll.contract.limits import MAX_ACTIVATIONS, MAX_PARAMETERS, MAX_PROFILED
@@ -24,6 +25,9 @@ def check(job: TrainJob) -> None:
     task = tasks.resolve(job.data)
     check_data(network, job.training.loss, task)
     _check_training(job, task)
+    if network.initialisation.type in {"spectral_radius", "dale_balanced"} and acyclic(network, job.replicas):
+        detail = f"of one of the {job.replicas} replicas {NO_CYCLE}"
+        raise ConfigurationError("/model/initialisation", "no_spectral_radius", detail)
     total = job.replicas * parameters.count(network)
     if total > MAX_PARAMETERS:
         detail = (
@@ -61,6 +65,14 @@ def _check_training(job: TrainJob, task: tasks.SequenceTask) -> None:
     if window is not None and window > steps:
         detail = f"a window of {window} steps is longer than the sequences, {steps}"
         raise ConfigurationError("/training/bptt/window", "contradiction", detail)
+    if window is not None and window < steps and network.h0 == "trainable" and _reads_end_alone(network, task):
+        detail = (
+            f"the loss is at the last step alone, and no gradient reaches h0 through a window of {window} of {steps}"
+        )
+        raise ConfigurationError("/training/bptt/window", "contradiction", detail)
+    if training.warmup > training.steps:
+        detail = f"a warm-up of {training.warmup:,} steps does not end within {training.steps:,}"
+        raise ConfigurationError("/training/warmup", "contradiction", detail)
     if training.profile_every is not None:
         _check_profile(job, task)
     if training.regularisation.omega:
@@ -70,9 +82,16 @@ def _check_training(job: TrainJob, task: tasks.SequenceTask) -> None:
     elif training.teacher_forcing != 1:
         detail = f"only the decoder of an encoder_decoder reads targets; this network is {network.architecture}"
         raise ConfigurationError("/training/teacher_forcing", "contradiction", detail)
-    if training.regularisation.orthogonality and network.cell.type == "feedforward":
-        detail = "a feed-forward cell has no recurrent weights"
-        raise ConfigurationError("/training/regularisation/orthogonality", "contradiction", detail)
+    if training.regularisation.orthogonality:
+        pointer = "/training/regularisation/orthogonality"
+        if network.cell.type == "feedforward":
+            raise ConfigurationError(pointer, "contradiction", "a feed-forward cell has no recurrent weights")
+        if "W_hh" in network.connectivity.frozen:
+            raise ConfigurationError(pointer, "contradiction", "W_hh is frozen")
+
+
+def _reads_end_alone(network: Network, task: tasks.SequenceTask) -> bool:
+    return network.architecture == "many_to_one" and task.shortest is None
 
 
 def _check_omega(network: Network) -> None:
@@ -100,8 +119,12 @@ def _check_profile(job: TrainJob, task: tasks.SequenceTask) -> None:
     if job.training.bptt.window is not None or network.architecture == "encoder_decoder":
         detail = "there is a profile of one stack over whole sequences, not of windows or of an encoder_decoder"
         raise ConfigurationError(pointer, "not_available", detail)
+    every = job.training.profile_every or 1
+    if every > job.training.steps:
+        detail = f"a profile every {every:,} steps is none in {job.training.steps:,}"
+        raise ConfigurationError(pointer, "contradiction", detail)
     told = min(task.steps(network.architecture), 128) * job.replicas
-    profiles = job.training.steps // (job.training.profile_every or 1)
+    profiles = job.training.steps // every
     if told * profiles > MAX_PROFILED:
         detail = f"{profiles:,} profiles of {told:,} numbers are more than {MAX_PROFILED:,}: ask for fewer"
         raise ConfigurationError(pointer, "too_many_values", detail)

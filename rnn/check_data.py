@@ -10,6 +10,9 @@ from rnn.tasks import SequenceTask
 from unroll.contract import Loss, Network
 from unroll.contract.network import FEEDBACK
 
+_LEAST_WEIGHT = 1e-6
+"""Smaller ones, of all steps, would be lost in float32's sums."""
+
 
 def check_data(network: Network, loss: Loss, task: SequenceTask) -> None:
     """Raise ConfigurationError with a JSON Pointer relative to the job, and the reason."""
@@ -41,9 +44,9 @@ def check_time_weights(
     if len(loss.time_weights) != len(counts_T):
         detail = f"{len(loss.time_weights)} weights for {len(counts_T)} output steps"
         raise ConfigurationError(pointer, "wrong_length", detail)
-    if not (np.asarray(loss.time_weights) * counts_T)[:shortest].any():
+    if not (np.asarray(loss.time_weights) * counts_T)[:shortest].max() >= _LEAST_WEIGHT:
         which = f"first {shortest or len(counts_T)} weights" if counts_T.all() else "weights of steps that count"
-        detail = f"none of the {which} is above 0: a batch could have nothing to learn from"
+        detail = f"none of the {which} reaches {_LEAST_WEIGHT:g}: a batch could have nothing to learn from"
         raise ConfigurationError(pointer, "contradiction", detail)
 
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from rnn import connectivity
 from rnn.errors import ConfigurationError
-from rnn.parameters import gates
+from rnn.parameters import gates, layout
 from unroll.contract import Connectivity, LeakyCell, Network
+
+NO_CYCLE = (
+    "the connections that exist make no cycle: W_hh has only zero eigenvalues, which no scale makes a spectral radius"
+)
 
 
 def check_network(network: Network) -> None:
@@ -43,12 +47,20 @@ def _check_tau(cell: LeakyCell) -> None:
     if min(values) < cell.dt:
         detail = f"tau {min(values)} is smaller than dt {cell.dt}: the step would overshoot"
         raise ConfigurationError(pointer, "too_small", detail)
-    if cell.learn_tau != "no" and min(values) <= cell.dt:
-        raise ConfigurationError(pointer, "too_small", f"a learned tau starts above dt {cell.dt}")
+    if cell.learn_tau == "no":
+        return
+    if min(values) < 1.001 * cell.dt:
+        detail = f"a learned tau starts at {1.001 * cell.dt:g} or more, as it stays above dt {cell.dt:g}"
+        raise ConfigurationError(pointer, "too_small", detail)
+    if cell.learn_tau == "shared" and len(set(values)) > 1:
+        raise ConfigurationError(pointer, "contradiction", "one tau for all units cannot start from several")
 
 
 def _check_connectivity(network: Network) -> None:
     c, H = network.connectivity, network.cell.hidden_size
+    _check_frozen(network)
+    if network.cell.type == "feedforward":
+        return
 
     def refuse(field: str, detail: str, code: str = "contradiction") -> ConfigurationError:
         return ConfigurationError(f"/model/connectivity/{field}", code, detail)
@@ -69,8 +81,15 @@ def _check_connectivity(network: Network) -> None:
         if c.symmetry != "none" and frozen_HH is not None and (frozen_HH != frozen_HH.T).any():
             detail = f"in a {c.symmetry} W_hh the weights W_ij and W_ji can only be frozen together"
             raise refuse("frozen_weights", detail)
+    if (allowed := connectivity.mask(network, 0, 0)) is not None and not allowed.any():
+        field = "mask" if c.mask is not None else "density" if c.density < 1 else "autapses"
+        raise refuse(field, f"no connection among the {H} units is left; a network without any is the feedforward cell")
+    if H == 1 and c.symmetry == "antisymmetric":
+        raise refuse("symmetry", "an antisymmetric W_hh of one unit is zero")
     if c.dale is None:
         return
+    if c.dale.signs is not None and "excitatory" in c.dale.model_fields_set:
+        raise refuse("dale/excitatory", "the signs already say which units excite")
     if c.dale.signs is not None and len(c.dale.signs) != H:
         raise refuse("dale/signs", f"{len(c.dale.signs)} signs for {H} units", "wrong_length")
     if c.symmetry == "antisymmetric":
@@ -84,9 +103,29 @@ def _check_connectivity(network: Network) -> None:
         raise refuse("dale/readout", "there are no excitatory units to read")
 
 
+def _check_frozen(network: Network) -> None:
+    c = network.connectivity
+    there = {slot.name.rpartition(".")[2] for slot in layout(network)}
+
+    def refuse(field: str, detail: str) -> ConfigurationError:
+        return ConfigurationError(f"/model/connectivity/{field}", "contradiction", detail)
+
+    for k, name in enumerate(c.frozen):
+        if name not in there:
+            raise refuse(f"frozen/{k}", f"a {network.cell.type} network has no {name}")
+        if name in c.frozen[:k]:
+            raise refuse(f"frozen/{k}", f"{name} is named twice")
+    if there <= set(c.frozen):
+        raise refuse("frozen", "every tensor is frozen: there is nothing to train")
+    if "W_hh" in c.frozen and c.frozen_weights is not None:
+        raise refuse("frozen_weights", "all of W_hh is frozen already")
+
+
 def _check_initialisation(network: Network) -> None:
     how, c = network.initialisation, network.connectivity
     pointer = "/model/initialisation"
+    if how.type in {"spectral_radius", "dale_balanced"} and connectivity.acyclic(network, 1):
+        raise ConfigurationError(pointer, "no_spectral_radius", NO_CYCLE)
     free = Connectivity(frozen=c.frozen, frozen_weights=c.frozen_weights, seed=c.seed)
     if how.type == "dale_balanced":
         sign_H = connectivity.signs(network)

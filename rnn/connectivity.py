@@ -14,8 +14,10 @@ from rnn.randomness import Purpose, Stream
 from unroll.contract import Certificate, LayerCertificate, LeakyCell, Network
 
 Array = npt.NDArray[Any]
-_LARGEST = 10**9
-"""R H³ (of each gate) up to which spectral radii are computed: about a second."""
+_LARGEST = 5 * 10**9
+"""R H³ (of each gate) up to which spectral radii are computed: a few seconds, as a step of such a network takes."""
+
+_MANY = 16
 
 
 def is_constrained(network: Network) -> bool:
@@ -54,7 +56,7 @@ def mask(network: Network, layer: int, replica: int) -> npt.NDArray[np.bool_] | 
         allowed = np.ones((H, H), bool)
     else:
         return None
-    if not connectivity.autapses:
+    if not connectivity.autapses or connectivity.symmetry == "antisymmetric":
         np.fill_diagonal(allowed, val=False)
     if connectivity.density < 1:
         possible = np.flatnonzero(np.tril(allowed) if paired else allowed)
@@ -65,6 +67,31 @@ def mask(network: Network, layer: int, replica: int) -> npt.NDArray[np.bool_] | 
         if paired:
             allowed |= allowed.T
     return allowed
+
+
+def acyclic(network: Network, replicas: int) -> bool:
+    """Whether some replica's connections make no cycle, so that W_hh has only zero eigenvalues.
+
+    Not looked for where units receive so many connections that it does not happen (_MANY or more on average, of more
+    units than that).
+    """
+    c, H = network.connectivity, network.cell.hidden_size
+    if c.mask is None and c.density * H >= _MANY and H > _MANY:
+        return False
+    drawn = 1 if c.density == 1 else replicas
+    layers = network.num_layers if c.density < 1 else 1
+    masks = (mask(network, layer, r) for r in range(drawn) for layer in range(layers))
+    return any(_is_acyclic(allowed) for allowed in masks if allowed is not None)
+
+
+def _is_acyclic(allowed_HH: npt.NDArray[np.bool_]) -> bool:
+    """Units that receive nothing are taken away until none is left, or all receive something."""
+    while len(allowed_HH):
+        receives = allowed_HH.any(1)
+        if receives.all():
+            return False
+        allowed_HH = allowed_HH[np.ix_(receives, receives)]
+    return True
 
 
 def frozen_weights(network: Network) -> npt.NDArray[np.bool_] | None:

@@ -11,13 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from rnn import connectivity
-from unroll.contract import ClipByValue, LeakyCell, LinearCell, Network, TrainJob, VanillaCell
+from unroll.contract import AdamW, ClipByValue, LeakyCell, LinearCell, Network, TrainJob, VanillaCell
 
 Float64R = npt.NDArray[np.float64]
 
 SAMPLED_EVERY = 10
 """Steps between two looks at gradient norms: what is usual changes slowly."""
 _EARLY = 20
+_LARGE_PENALTY = 10.0
 _UNBOUNDED = ("relu", "leaky_relu", "identity", "softplus")
 
 
@@ -62,6 +63,11 @@ def hint(job: TrainJob, step: int, *, finite: bool, usual: float, radius: float 
         else:
             limit = training.clip.max_value if isinstance(training.clip, ClipByValue) else training.clip.max_norm
             said.append(f"Gradients are clipped already, at {limit:g}: lower the learning rate (now {lr}).")
+    if large := [f"{name} {factor:g}" for name, factor in training.regularisation if factor >= _LARGE_PENALTY]:
+        said.append(f"Penalties are large ({', '.join(large)}): smaller ones may help.")
+    if isinstance(training.optimizer, AdamW) and training.optimizer.lr * training.optimizer.weight_decay >= 1:
+        decay = f"{training.optimizer.lr * training.optimizer.weight_decay:g}"
+        said.append(f"Each step takes lr * weight_decay = {decay} of a weight away: make that less than 1.")
     if radius is not None and radius > 1:
         said.append(f"With {_unbounded(job.model)} units and a spectral radius of W_hh of {radius:.3g}, above 1,")
         said.append("states can grow at every time step: start with a smaller one, or take a bounded activation.")

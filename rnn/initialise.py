@@ -50,16 +50,24 @@ def recurrent(network: Network, uniform: Array, generator: np.random.Generator, 
     inputs = H if allowed is None else max(1.0, allowed.sum() / H)
     W_AH = connectivity.constrain(network, normal / sqrt(inputs), layer, replica)
     if isinstance(how, Gaussian):
-        return how.gain * W_AH
+        return how.gain * (W_AH if network.connectivity.symmetry == "none" else _as_wide(W_AH))
     assert isinstance(how, SpectralRadius | DaleBalanced)  # noqa: S101 - the others are above
     blocks = W_AH.reshape(-1, H, H)
     if isinstance(how, DaleBalanced):
         blocks = _balanced(blocks)
     radius = connectivity.spectral_radius(blocks)
-    if radius.min() < 1e-6 * np.linalg.norm(blocks):
-        detail = "the connections that exist have only zero eigenvalues: no scale gives them a spectral radius"
+    if radius.min() <= 1e-6 * np.linalg.norm(blocks):
+        detail = "W_hh has only zero eigenvalues, which no scale makes a spectral radius"
         raise ConfigurationError("/model/initialisation", "no_spectral_radius", detail)
     return (blocks * (how.radius / radius)[:, None, None]).reshape(W_AH.shape)
+
+
+def _as_wide(W_AH: Array) -> Array:
+    """Symmetric or antisymmetric parts of normal matrices, as wide as those: the mean of two has half the variance."""
+    wide = sqrt(2) * W_AH.reshape(-1, W_AH.shape[1], W_AH.shape[1])
+    diagonal = np.einsum("ghh->gh", wide)
+    diagonal /= sqrt(2)
+    return wide.reshape(W_AH.shape)
 
 
 def _balanced(blocks: Array) -> Array:

@@ -78,7 +78,8 @@ def submit(
             # two requests with one key at the same moment: the unique index let the first one through
             if key is not None and (earlier := _by_idempotency_key(tx, tenant, key)) is not None:
                 return _same(tx, earlier, digest), False
-            if tx.execute(select(models.c.id).where(models.c.id == new.model_id)).first() is None:
+            named = new.model_id is not None
+            if named and tx.execute(select(models.c.id).where(models.c.id == new.model_id)).first() is None:
                 raise InvalidRequest(f"There is no model {new.model_name} any more.", pointer="/model") from None
             raise
 

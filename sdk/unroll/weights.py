@@ -80,6 +80,8 @@ class Weights(Mapping[str, Array]):
             make = partial(torch.nn.RNN, nonlinearity=cell.activation)
         if make is None or self.network.h0 != "zeros":
             raise ValueError(f"torch.nn has no such network: {cell!r}, h0 {self.network.h0}")
+        if self.network.architecture == "encoder_decoder" or self.network.vocabulary_size is not None:
+            raise ValueError("one torch.nn module has neither a decoder nor an embedding: take the arrays themselves")
         arrays = self.replica(replica)
         inputs, (outputs, hidden) = arrays["layers.0.W_xh"].shape[1], arrays["readout.W_hy"].shape
         kind = getattr(torch, str(arrays["layers.0.W_xh"].dtype))

@@ -11,8 +11,8 @@ from unroll.contract.limits import MAX_HIDDEN_SIZE
 
 Activation = Literal["tanh", "relu", "leaky_relu", "softplus", "sigmoid", "identity", "saturated_relu"]
 HiddenSize = Annotated[int, Field(ge=1, le=MAX_HIDDEN_SIZE)]
-Positive = Annotated[float, Field(gt=0, le=1e9, strict=False)]
-Deviation = Annotated[float, Field(ge=0, le=1e6, strict=False)]
+Positive = Annotated[float, Field(gt=0, le=1e9)]
+Deviation = Annotated[float, Field(ge=0, le=1e6)]
 
 
 class VanillaCell(Request):
@@ -22,7 +22,7 @@ class VanillaCell(Request):
     hidden_size: HiddenSize
     """H, the number of hidden units."""
     activation: Activation = "tanh"
-    """The nonlinearity f."""
+    """The nonlinearity f; the slope of leaky_relu below 0 is 0.01, saturated_relu is min(max(a, 0), 1)."""
 
 
 class Noise(Request):
@@ -49,7 +49,7 @@ class LeakyCell(Request):
     hidden_size: HiddenSize
     """H, the number of hidden units."""
     activation: Activation = "tanh"
-    """The nonlinearity f."""
+    """The nonlinearity f; the slope of leaky_relu below 0 is 0.01, saturated_relu is min(max(a, 0), 1)."""
     leak: Literal["rates", "potentials"] = "rates"
     """What leaks: the rate, after the nonlinearity, or the potential, before it. It is also what the state holds."""
     dt: Positive = 1.0
@@ -57,7 +57,7 @@ class LeakyCell(Request):
     tau: Positive | Annotated[list[Positive], Field(min_length=1, max_length=MAX_HIDDEN_SIZE)] = 5.0
     """Time constant, of all units or of each; at least dt. Where it is learned, what it starts from."""
     learn_tau: Literal["no", "shared", "per_unit"] = "no"
-    """Whether tau is learned, one for all units or one for each; it stays above dt."""
+    """Whether tau is learned, one for all units or one for each; it starts at 1.001 dt or more and stays above dt."""
     noise: Noise = Noise()
     """Noise while training."""
 
@@ -77,7 +77,7 @@ class FeedForwardCell(Request):
     hidden_size: HiddenSize
     """H, the number of hidden units."""
     activation: Activation = "tanh"
-    """The nonlinearity f."""
+    """The nonlinearity f; the slope of leaky_relu below 0 is 0.01, saturated_relu is min(max(a, 0), 1)."""
 
 
 class LSTMCell(Request):
@@ -86,7 +86,7 @@ class LSTMCell(Request):
     type: Literal["lstm"] = "lstm"
     hidden_size: HiddenSize
     """H, the number of hidden units."""
-    forget_bias: Annotated[float, Field(ge=-100, le=100, strict=False)] = 0.0
+    forget_bias: Annotated[float, Field(ge=-100, le=100)] = 0.0
     """Added to the initial bias of the forget gate; 1 keeps gradients alive at the start (Jozefowicz et al. 2015)."""
 
 

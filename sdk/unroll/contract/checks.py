@@ -21,7 +21,7 @@ class CheckRequest(Request):
     """T, time steps of the batch; 1 of a one_to_one network."""
     output_steps: Annotated[int, Field(ge=1, le=MAX_CHECK_STEPS)] | None = None
     """Steps that the decoder of an encoder_decoder writes; null: as many as the encoder reads."""
-    teacher_forcing: Annotated[float, Field(ge=0, le=1, strict=False)] = 1.0
+    teacher_forcing: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Probability with which that decoder reads the target of the step before instead of its own output."""
     variable_lengths: bool = False
     """Whether sequences differ in length, padded at the end and the padding left out of the loss."""

@@ -10,13 +10,13 @@ from unroll.contract.base import Request, Response, default_type
 from unroll.contract.limits import MAX_HIDDEN_SIZE
 
 Row = Annotated[list[Literal[0, 1]], Field(max_length=MAX_HIDDEN_SIZE)]
-Gain = Annotated[float, Field(gt=0, le=100, strict=False)]
+Gain = Annotated[float, Field(gt=0, le=100)]
 
 
 class Dale(Request):
     """Dale's law: all that a unit sends is of one sign, in every row (and gate) of W_hh."""
 
-    excitatory: Annotated[float, Field(ge=0, le=1, strict=False)] = 0.8
+    excitatory: Annotated[float, Field(ge=0, le=1)] = 0.8
     """Fraction of the units that excite, the first ones; the number is rounded."""
     signs: Annotated[list[Literal[1, -1]], Field(min_length=1, max_length=MAX_HIDDEN_SIZE)] | None = None
     """The sign of each unit, instead of a fraction."""
@@ -29,8 +29,9 @@ class Connectivity(Request):
 
     dale: Dale | None = None
     """Dale's law; null: units may both excite and inhibit."""
-    density: Annotated[float, Field(gt=0, le=1.0, strict=False)] = 1.0
-    """Fraction of the possible connections that exist, drawn for each replica and layer; others are zero."""
+    density: Annotated[float, Field(gt=0, le=1.0)] = 1.0
+    """Fraction of the possible connections that exist, drawn for each replica and layer; others are zero. With symmetry
+    W_ij and W_ji are drawn as one."""
     mask: Annotated[list[Row], Field(max_length=MAX_HIDDEN_SIZE)] | None = None
     """mask[i][j] says whether unit j may connect to unit i; instead of a density."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
@@ -60,7 +61,7 @@ class Orthogonal(Request):
 
 
 class Identity(Request):
-    """The identity times a scale, and zero biases (IRNN: Le, Jaitly & Hinton 2015)."""
+    """The identity times a scale, and b_x = b_h = 0 (IRNN: Le, Jaitly & Hinton 2015)."""
 
     type: Literal["identity"] = "identity"
     scale: Gain = 1.0
@@ -107,7 +108,7 @@ class LayerCertificate(Response):
     violations: list[int]
     """Weights of each replica that break a constraint: 0."""
     spectral_radius: list[list[float]] | None
-    """The largest modulus of an eigenvalue, of each replica and gate; null if the matrices are too large."""
+    """The largest modulus of an eigenvalue, of each replica and gate; null where replicas x gates x H^3 > 5e9."""
     balance: list[float] | None
     """Of each replica, the mean over rows of (excitation - inhibition)/(excitation + inhibition); null without Dale."""
 

@@ -43,7 +43,7 @@ class TrainJob(Request):
     """Where to train; auto: on whichever worker is free first."""
     dtype: DType = "float32"
     """Precision of parameters and arithmetic."""
-    max_seconds: Annotated[float, Field(gt=0, strict=False)] | None = None
+    max_seconds: Annotated[float, Field(gt=0)] | None = None
     """Stop after this much training time in one attempt, with a last evaluation and checkpoint."""
     labels: Annotated[dict[Label, Label], Field(max_length=MAX_LABELS)] = {}
     """Your own words to filter by."""

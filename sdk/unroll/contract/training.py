@@ -9,13 +9,15 @@ from pydantic import Field
 from unroll.contract.base import Request, default_type
 from unroll.contract.limits import MAX_BATCH, MAX_LENGTH, MAX_STEPS
 
-Penalty = Annotated[float, Field(ge=0, strict=False)]
-PositiveFloat = Annotated[float, Field(gt=0)]
+Weight = Annotated[float, Field(ge=0, le=1e6)]
+Rate = Annotated[float, Field(gt=0, le=1e30)]
+Small = Annotated[float, Field(ge=1e-30, le=1e6)]
+Limit = Annotated[float, Field(ge=1e-30, le=1e30)]
 Every = Annotated[int, Field(ge=1, le=MAX_STEPS)]
 
 
 class _Loss(Request):
-    time_weights: Annotated[list[Penalty], Field(min_length=1, max_length=MAX_LENGTH)] | None = None
+    time_weights: Annotated[list[Weight], Field(min_length=1, max_length=MAX_LENGTH)] | None = None
     """How often each output step counts, one number a step; 0 leaves it out. null: each counts once."""
 
 
@@ -53,13 +55,13 @@ class Adam(Request):
     """Adam with bias correction (Kingma & Ba 2015, algorithm 1)."""
 
     type: Literal["adam"] = "adam"
-    lr: PositiveFloat = 1e-3
+    lr: Rate = 1e-3
     """Learning rate."""
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Decay of the first moment."""
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
     """Decay of the second moment."""
-    eps: PositiveFloat = 1e-8
+    eps: Small = 1e-8
     """Added to the root of the second moment."""
 
 
@@ -67,27 +69,28 @@ class AdamW(Request):
     """Adam with weight decay that does not go through the moments (Loshchilov & Hutter 2019)."""
 
     type: Literal["adamw"] = "adamw"
-    lr: PositiveFloat = 1e-3
+    lr: Rate = 1e-3
     """Learning rate."""
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Decay of the first moment."""
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
     """Decay of the second moment."""
-    eps: PositiveFloat = 1e-8
+    eps: Small = 1e-8
     """Added to the root of the second moment."""
-    weight_decay: Annotated[float, Field(ge=0, strict=False)] = 1e-2
-    """Every step takes lr * weight_decay of each parameter away, biases included."""
+    weight_decay: Annotated[float, Field(ge=0, le=1e3)] = 1e-2
+    """Every step takes lr * weight_decay of each parameter away, biases included; of a learned tau, which is trained as
+    tau = dt (1 + exp(-theta)), of theta: it then goes to 2 dt."""
 
 
 class RMSprop(Request):
     """Steps divided by the root of a running mean of squared gradients (Tieleman & Hinton 2012)."""
 
     type: Literal["rmsprop"] = "rmsprop"
-    lr: PositiveFloat = 1e-2
+    lr: Rate = 1e-2
     """Learning rate."""
     alpha: Annotated[float, Field(ge=0, lt=1)] = 0.99
     """Decay of the running mean."""
-    eps: PositiveFloat = 1e-8
+    eps: Small = 1e-8
     """Added to the root."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Momentum."""
@@ -97,7 +100,7 @@ class SGD(Request):
     """Stochastic gradient descent, with momentum if asked for: v = momentum v + g, w = w - lr v."""
 
     type: Literal["sgd"] = "sgd"
-    lr: PositiveFloat = 1e-2
+    lr: Rate = 1e-2
     """Learning rate."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Momentum; 0 is plain gradient descent."""
@@ -107,7 +110,7 @@ class ClipByGlobalNorm(Request):
     """Scale a replica's gradient to `max_norm` where its norm over all parameters is larger."""
 
     type: Literal["global_norm"] = "global_norm"
-    max_norm: PositiveFloat
+    max_norm: Limit
     """The largest norm that is left as it is (Pascanu, Mikolov & Bengio 2013)."""
 
 
@@ -115,7 +118,7 @@ class ClipByValue(Request):
     """Move each number of a replica's gradient into +-max_value."""
 
     type: Literal["value"] = "value"
-    max_value: PositiveFloat
+    max_value: Limit
     """The largest modulus that is left as it is."""
 
 
@@ -125,7 +128,7 @@ class StepDecay(Request):
     type: Literal["step"] = "step"
     every: Every
     """Steps between two decays."""
-    factor: Annotated[float, Field(gt=0, le=1, strict=False)] = 0.1
+    factor: Annotated[float, Field(gt=0, le=1)] = 0.1
     """What each decay leaves."""
 
 
@@ -143,7 +146,7 @@ class CosineDecay(Request):
     type: Literal["cosine"] = "cosine"
     steps: Every
     """Steps of the fall."""
-    final: Annotated[float, Field(ge=0, le=1, strict=False)] = 0.0
+    final: Annotated[float, Field(ge=0, le=1)] = 0.0
     """The fraction that is left."""
 
 
@@ -158,15 +161,15 @@ class BPTT(Request):
 class Regularisation(Request):
     """What is minimised besides the loss; reported apart from it, as `penalty`."""
 
-    l1: Penalty = 0.0
+    l1: Weight = 0.0
     """Times the sum of |w| over W_xh, W_hh and W_hy."""
-    l2: Penalty = 0.0
+    l2: Weight = 0.0
     """Times half the sum of w^2 over W_xh, W_hh and W_hy."""
-    activity: Penalty = 0.0
+    activity: Weight = 0.0
     """Times the mean of h^2 over units, sequences and their steps up to the last that counts, summed over layers."""
-    orthogonality: Penalty = 0.0
+    orthogonality: Weight = 0.0
     """Times the sum of the squared entries of W'W - I, for each W_hh (and gate)."""
-    omega: Penalty = 0.0
+    omega: Weight = 0.0
     """Times how far gradients are from keeping their norm at each step back in time, squared, summed over steps (within
     windows) and layers, mean over sequences; only of cells without gates (Pascanu, Mikolov & Bengio 2013, eq. 9)."""
 
@@ -190,7 +193,7 @@ class EarlyStopping(Request):
 
     patience: Annotated[int, Field(ge=1, le=MAX_STEPS)] = 10
     """Evaluations in a row without improvement after which it stops."""
-    min_delta: Annotated[float, Field(ge=0, strict=False)] = 0.0
+    min_delta: Annotated[float, Field(ge=0, le=1e30)] = 0.0
     """By more than this a loss must be lower to be an improvement."""
 
 
@@ -215,7 +218,7 @@ class Training(Request):
     """Steps over which the learning rate first rises from zero, linearly."""
     bptt: BPTT = BPTT()
     """How gradients flow back through time."""
-    teacher_forcing: Annotated[float, Field(ge=0, le=1, strict=False)] = 1.0
+    teacher_forcing: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Of an encoder_decoder: the probability, drawn for each step of each sequence, that the decoder reads the last
     target rather than its own last output (Williams & Zipser 1989). Evaluations always run free."""
     held_out: HeldOut = HeldOut()
@@ -229,7 +232,8 @@ class Training(Request):
     log_every: Every = 1
     """Steps between logged metrics."""
     profile_every: Every | None = None
-    """Steps between per-lag profiles, the norms of dL/dh[t] of a training batch; null: none. Each costs a step."""
+    """Steps between per-lag profiles, the norms of dL/dh[t] of a training batch in the last layer; null: none. Each
+    costs a step."""
     early_stopping: EarlyStopping | None = None
     """When a replica stops for want of improvement, keeping its weights from then on; null: never. The job ends early
     when every replica has stopped or diverged."""

