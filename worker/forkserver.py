@@ -11,7 +11,7 @@ import os
 
 # Before NumPy is loaded: its BLAS would take every core for what a checkpoint's certificate multiplies, and its threads
 # go on spinning for a tenth of a second, on cores that are not this job's.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import torch
 

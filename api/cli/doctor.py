@@ -40,7 +40,10 @@ print(json.dumps({
 """
 
 # The same for the compiled kernel, which this package may not import.
-ASK_KERNEL = "from rnn import kernels; print(kernels.instruction_set() if kernels.available() else '')"
+ASK_KERNEL = """
+from rnn import kernels
+print(f"native, {kernels.instruction_set()}" if kernels.available() else kernels.missing())
+"""
 
 
 @dataclass(frozen=True)
@@ -109,10 +112,8 @@ def _kernel(_: Settings) -> tuple[Verdict, str]:
     )
     if answer.returncode != 0:
         return "broken", (answer.stderr.strip().splitlines() or [f"exit code {answer.returncode}"])[-1]
-    instruction_set = answer.stdout.strip()
-    if not instruction_set:
-        return "note", "the native kernel was not built, as there was no C++ compiler; the slower workspace engine runs"
-    return "ok", f"native, {instruction_set}"
+    said = answer.stdout.strip()
+    return ("ok", said) if said.startswith("native, ") else ("note", f"{said}; the slower workspace engine runs")
 
 
 def _data_folder(settings: Settings) -> tuple[Verdict, str]:

@@ -4,10 +4,10 @@
     src/sequence.h   a thread's sequences: sizes, scratch, addresses; the passes over time are in forward.h, backward.h
                      and gradients.h, and cells.h, gemm.h and vector.h are what they are made of
     src/variant.cpp  compiled once for each instruction set; abi.cpp chooses among them at run time; threads.cpp
-    src/updates.h    what a training step does besides: squared errors, gradient norms, optimisers' updates
+    src/updates.cpp    what a training step does besides: squared errors, gradient norms, optimisers' updates
     src/normals.cpp  standard normals and running sums for tasks and noise; bits as in rnn/normals.py
     build.py         compiles it; without a C++ compiler the package works all the same, on the workspace engine
-    abi.py           loads it        layer.py  the `Layer` that runs on it        updates.py  src/updates.h for Python
+    abi.py           loads it        layer.py  the `Layer` that runs on it        updates.py  src/updates.cpp for Python
 
 Replicas and sequences are dealt to threads once, and each thread runs its own through all time steps: there is no
 barrier inside a pass. Who gets what depends only on sizes and the number of threads, so results do not depend on how
@@ -18,14 +18,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from rnn.kernels.abi import library
+from rnn.kernels.abi import VERSION, library, missing
 from unroll.contract import Cell, DType
+
+__all__ = ["VERSION", "Engine", "available", "chosen", "instruction_set", "missing", "runs"]
 
 Engine = Literal["auto", "workspace", "native", "cudnn"]
 """Which implementation of a layer runs; auto: the kernel, on a GPU cuDNN, where it has the cell and there is one."""
-
-VERSION = "native-3"
-"""The number is raised when the kernel's arithmetic changes, that is when the same job gives other bits."""
 
 
 def available() -> bool:
@@ -37,7 +36,7 @@ def instruction_set() -> str:
     """What the kernel uses on this processor: avx512, avx2 or portable."""
     kernel = library()
     if kernel is None:
-        raise OSError("the native kernel was not built")
+        raise OSError(missing())
     return str(kernel.unroll_instruction_set().decode())
 
 

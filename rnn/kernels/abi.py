@@ -7,6 +7,9 @@ from ctypes import c_bool, c_char_p, c_double, c_int64, c_uint64, c_void_p
 from functools import cache
 from pathlib import Path
 
+VERSION = "native-3"
+"""The number is raised, here and in `src/kernel.h`, when the kernel's arithmetic or its interface changes: when the
+same job gives other bits, or a library built from older sources must not be believed."""
 LIBRARY = Path(__file__).parent / "libunroll.so"
 CELLS = {"vanilla": 0, "leaky rates": 1, "leaky potentials": 2, "lstm": 3, "gru": 4}
 ACTIVATIONS = {"tanh": 0, "relu": 1, "identity": 2, "sigmoid": 3, "leaky_relu": 4, "saturated_relu": 5, "softplus": 6}
@@ -82,25 +85,37 @@ class CUpdate(ctypes.Structure):
     ]
 
 
-@cache
-def library() -> ctypes.CDLL | None:
-    """The kernel, or None where the package was built without a C++ compiler."""
+def missing() -> str:
+    """Why there is no native kernel; empty if there is one."""
+    if not LIBRARY.exists():
+        return "the native kernel was not built: there was no C++ compiler, or it failed"
     try:
         found = ctypes.CDLL(str(LIBRARY))
-    except OSError:
+    except OSError as error:
+        return f"the native kernel cannot be loaded: {error}"
+    of_source = (VERSION, ctypes.sizeof(CProblem), ctypes.sizeof(CUpdate))
+    built = "an older version"
+    if hasattr(found, "unroll_version"):
+        found.unroll_version.restype = c_char_p
+        found.unroll_problem_bytes.restype = found.unroll_update_bytes.restype = c_int64
+        version = found.unroll_version().decode()
+        if (version, found.unroll_problem_bytes(), found.unroll_update_bytes()) == of_source:
+            return ""
+        built = str(version)
+    return f"the native kernel that was built is {built}, the source {VERSION}: python {LIBRARY.parent / 'build.py'}"
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """The kernel, or None where there is none that can be used (`missing` says why)."""
+    if missing():
         return None
+    found = ctypes.CDLL(str(LIBRARY))
     found.unroll_instruction_set.restype = c_char_p
-    found.unroll_problem_bytes.restype = c_int64
     found.unroll_plan.argtypes, found.unroll_plan.restype = [ctypes.POINTER(CProblem), c_int64, c_char_p], c_void_p
     for name in ("unroll_forward", "unroll_backward", "unroll_free"):
         function = getattr(found, name)
         function.argtypes, function.restype = [c_void_p], None
-    # A library left by an older version of the source must not be believed.
-    if found.unroll_problem_bytes() != ctypes.sizeof(CProblem) or not hasattr(found, "unroll_update_bytes"):
-        return None
-    found.unroll_update_bytes.restype = c_int64
-    if found.unroll_update_bytes() != ctypes.sizeof(CUpdate):
-        return None
     found.unroll_normals.argtypes = [c_void_p, c_int64, c_uint64, c_uint64, c_int64, c_void_p, c_char_p]
     found.unroll_normals.restype = c_bool
     found.unroll_squared_error.argtypes = [c_bool, *[c_void_p] * 5, *[c_int64] * 3, c_char_p]
@@ -121,7 +136,7 @@ class Plan:
     def __init__(self, problem: CProblem, threads: int, instruction_set: str = "") -> None:
         kernel = library()
         if kernel is None:
-            raise OSError("the native kernel was not built")
+            raise OSError(missing())
         self._kernel, self._problem = kernel, problem
         self._handle = kernel.unroll_plan(problem, threads, instruction_set.encode())
         if not self._handle:

@@ -47,9 +47,9 @@ def build(library: Path = LIBRARY) -> None:
         jobs: list[tuple[str, str, list[str]]] = [("abi", "abi.cpp", []), ("threads", "threads.cpp", [])]
         for name, flags in variants.items():
             jobs.append((name, "variant.cpp", [*flags, f"-DVARIANT={name}"]))
-            # Its bits are promised: the last of two such flags counts.
+            # Their bits are promised: the last of two such flags counts.
             exact = [*flags, "-ffp-contract=off", f"-DVARIANT={name}"]
-            jobs.append((f"normals-{name}", "normals.cpp", exact))
+            jobs += [(f"{source}-{name}", f"{source}.cpp", exact) for source in ("normals", "updates")]
 
         def compile_one(job: tuple[str, str, list[str]]) -> str:
             name, source, flags = job

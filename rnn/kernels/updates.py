@@ -1,6 +1,6 @@
 """What a training step does besides the passes, in the native kernel: squared errors, gradient norms, updates.
 
-Each is one sweep over memory (`src/updates.h`), where PyTorch's operations are several, each of which costs more to
+Each is one sweep over memory (`src/updates.cpp`), where PyTorch's operations are several, each of which costs more to
 call than a small network's numbers cost to compute. On the CPU, memory contiguous. Whoever calls has seen that the
 kernel is there (`rnn.kernels.available`); `instruction_set` is "" for the best one.
 """
@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from rnn.kernels.abi import CUpdate, library
+from rnn.kernels.abi import CUpdate, library, missing
 from unroll.contract import SGD, Adam, AdamW, Optimizer, RMSprop
 
 
@@ -39,6 +39,7 @@ class SquaredError:
 
     def __call__(self, y_RTBO: Tensor) -> None:
         """Of outputs as large as the targets."""
+        assert y_RTBO.shape == self._memory[0].shape  # noqa: S101 - the kernel computes addresses
         _done(self._run(self._is_double, _address(y_RTBO), *self._arguments))
 
 
@@ -114,7 +115,7 @@ def _address(tensor: Tensor) -> int:
 def _kernel() -> Any:
     kernel = library()
     if kernel is None:
-        raise OSError("the native kernel was not built")
+        raise OSError(missing())
     return kernel
 
 

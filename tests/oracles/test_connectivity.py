@@ -23,6 +23,7 @@ from unroll.contract import (
     GRUCell,
     Identity,
     LeakyCell,
+    LinearCell,
     LSTMCell,
     Network,
     Orthogonal,
@@ -156,6 +157,38 @@ def test_orthogonal_identity_and_gaussian_starts():
     assert W["gaussian"].std() * np.sqrt(200) == pytest.approx(2.0, rel=0.02)
 
 
+@pytest.mark.parametrize("symmetry", ["symmetric", "antisymmetric"])
+def test_a_gaussian_start_is_as_wide_with_symmetry_as_without(symmetry: Any):
+    net = network(VanillaCell(hidden_size=200), Connectivity(symmetry=symmetry), initialisation=Gaussian(gain=2.0))
+    W = parameters.views(parameters.initialise(net, 0, 1, "float64"), net)["layers.0.W_hh"][0] * np.sqrt(200)
+    assert W[np.triu_indices(200, 1)].std() == pytest.approx(2.0, rel=0.02)
+    assert np.diag(W).std() == pytest.approx(2.0 if symmetry == "symmetric" else 0.0, rel=0.15)
+
+
+@pytest.mark.parametrize(("hidden", "density"), [(5, 0.5), (9, 0.25)])
+def test_the_density_of_an_antisymmetric_network_is_of_what_it_can_have(hidden: int, density: float):
+    net = network(VanillaCell(hidden_size=hidden), Connectivity(symmetry="antisymmetric", density=density))
+    for r in range(8):
+        allowed = connectivity.mask(net, 0, r)
+        assert allowed is not None
+        assert allowed.sum() == 2 * round(density * hidden * (hidden - 1) / 2)
+
+
+def test_a_replica_whose_connections_make_no_cycle_is_found_before_it_is_trained():
+    sparse = network(
+        VanillaCell(hidden_size=16), Connectivity(density=0.1, autapses=False), initialisation=SpectralRadius()
+    )
+    masks = [connectivity.mask(sparse, 0, r) for r in range(256)]
+    radii = [np.abs(np.linalg.eigvals(m.astype(float))).max() for m in masks if m is not None]
+    unlucky = int(np.argmax(np.array(radii) < 1e-3))
+    assert radii[unlucky] < 1e-3
+    with pytest.raises(ConfigurationError, match="make no cycle") as refused:
+        check(training(sparse).model_copy(update={"replicas": unlucky + 1}))
+    assert refused.value.pointer == "/model/initialisation"
+    if unlucky:
+        check(training(sparse).model_copy(update={"replicas": unlucky}))
+
+
 BAD: dict[str, tuple[Any, str]] = {
     "dale-antisymmetric": (
         {"connectivity": Connectivity(dale=Dale(), symmetry="antisymmetric")},
@@ -189,6 +222,41 @@ BAD: dict[str, tuple[Any, str]] = {
     ),
     "feedforward-h0": ({"cell": FeedForwardCell(hidden_size=H), "h0": "trainable"}, "h0"),
     "tau-below-dt": ({"cell": LeakyCell(hidden_size=H, dt=2.0, tau=1.0)}, "cell/tau"),
+    "tau-learned-at-dt": ({"cell": LeakyCell(hidden_size=H, tau=1.00000001, learn_tau="per_unit")}, "cell/tau"),
+    "one-tau-from-several": (
+        {"cell": LeakyCell(hidden_size=H, tau=[2.0] * (H - 1) + [9.0], learn_tau="shared")},
+        "cell/tau",
+    ),
+    "no-connection": ({"connectivity": Connectivity(mask=[[0] * H for _ in range(H)])}, "connectivity/mask"),
+    "density-rounds-to-none": ({"connectivity": Connectivity(density=0.001)}, "connectivity/density"),
+    "one-unit-alone": (
+        {"cell": VanillaCell(hidden_size=1), "connectivity": Connectivity(autapses=False)},
+        "connectivity/autapses",
+    ),
+    "all-frozen": (
+        {"connectivity": Connectivity(frozen=["W_xh", "b_x", "W_hh", "b_h", "W_hy", "b_y"])},
+        "connectivity/frozen",
+    ),
+    "frozen-twice": ({"connectivity": Connectivity(frozen=["b_x", "b_x"])}, "connectivity/frozen/1"),
+    "frozen-not-there": (
+        {"cell": LinearCell(hidden_size=H), "connectivity": Connectivity(frozen=["b_x"])},
+        "connectivity/frozen/0",
+    ),
+    "frozen-whole-and-single": (
+        {"connectivity": Connectivity(frozen=["W_hh"], frozen_weights=[[1] * H for _ in range(H)])},
+        "connectivity/frozen_weights",
+    ),
+    "fraction-and-signs": (
+        {"connectivity": Connectivity(dale=Dale(excitatory=0.5, signs=[1] * H))},
+        "connectivity/dale/excitatory",
+    ),
+    "radius-without-a-cycle": (
+        {
+            "connectivity": Connectivity(mask=[[int(i < j) for j in range(H)] for i in range(H)]),
+            "initialisation": SpectralRadius(),
+        },
+        "initialisation",
+    ),
     "tau-length": ({"cell": LeakyCell(hidden_size=H, tau=[5.0, 5.0])}, "cell/tau"),
 }
 

@@ -218,6 +218,26 @@ def test_without_the_library_the_workspace_runs_and_says_so(monkeypatch: pytest.
         abi.library.cache_clear()
 
 
+def test_a_library_that_is_none_or_of_another_version_is_not_believed(monkeypatch: pytest.MonkeyPatch, tmp_path: Any):
+    assert kernels.missing() == ""
+    real = abi.LIBRARY
+    text = tmp_path / "libunroll.so"
+    text.write_text("no library")
+    for library, version, reason in (
+        (text, abi.VERSION, "cannot be loaded"),
+        (real, "native-0", f"is {abi.VERSION}, the source native-0"),
+        (tmp_path / "none.so", abi.VERSION, "was not built"),
+    ):
+        monkeypatch.setattr(abi, "LIBRARY", library)
+        monkeypatch.setattr(abi, "VERSION", version)
+        abi.library.cache_clear()
+        try:
+            assert not kernels.available()
+            assert reason in kernels.missing()
+        finally:
+            abi.library.cache_clear()
+
+
 def test_cells_the_kernel_lacks_and_double_precision_run_in_the_workspace():
     for cell, dtype in (
         (FeedForwardCell(hidden_size=4), np.float32),

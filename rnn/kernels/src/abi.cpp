@@ -101,6 +101,8 @@ extern "C" {
 
 EXPORT const char *unroll_instruction_set() { return best()->name; }
 
+EXPORT const char *unroll_version() { return UNROLL_VERSION; }
+
 EXPORT int64_t unroll_problem_bytes() { return sizeof(Problem); }
 
 EXPORT void unroll_free(void *plan) {

@@ -5,6 +5,8 @@
 #pragma once
 #include <cstdint>
 
+#define UNROLL_VERSION "native-3"  // see rnn/kernels/abi.py
+
 namespace unroll {
 
 // One tensor of R replicas: replica r lies at data + r * stride, its own axes contiguous. data == nullptr: not there.

@@ -1,7 +1,6 @@
 // Compiled once for each instruction set, with -DVARIANT=portable, avx2 or avx512.
 #include "backward.h"
 #include "forward.h"
-#include "updates.h"
 
 namespace unroll {
 namespace VARIANT {
@@ -44,27 +43,12 @@ static void backward(const Problem &p, const Piece &piece, void *scratch, const 
     });
 }
 
-static double squared_error(bool is_double, void *y, const void *target, const void *weight, int64_t n, int64_t O) {
-    const auto run = [&](auto zero) {
-        using T = decltype(zero);
-        return squared_error(static_cast<T *>(y), static_cast<const T *>(target), static_cast<const T *>(weight), n, O);
-    };
-    return is_double ? run(0.0) : run(0.0f);
-}
-
-static double squares(bool is_double, const void *x, int64_t n) {
-    return is_double ? squares(static_cast<const double *>(x), n) : squares(static_cast<const float *>(x), n);
-}
-
-static void update(const Update &u) {
-    if (u.rule == RMSPROP) return update<RMSpropRule>(u);
-    if (u.rule == SGD) return update<SGDRule>(u);
-    update<AdamRule>(u);
-}
-
-// In normals.cpp, which is compiled without contraction.
+// In normals.cpp and updates.cpp, which are compiled without contraction.
 void normals(const uint64_t *key, uint64_t array, uint64_t step, int64_t n, float *out);
 void running_sum(const float *x, float *sum, int64_t T, int64_t n);
+double squared_error(bool is_double, void *y, const void *target, const void *weight, int64_t n, int64_t O);
+double squares(bool is_double, const void *x, int64_t n);
+void update(const Update &);
 
 #define TEXT(name) #name
 #define NAME_OF(name) TEXT(name)

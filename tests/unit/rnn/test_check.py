@@ -37,6 +37,29 @@ def with_model(model: str | Network, **fields: Any) -> TrainJob:
             "contradiction",
         ),
         (job(steps=100, evaluate_every=100, stop_at_skill=0.5), "/training/stop_at_skill", "contradiction"),
+        (job(steps=100, warmup=101), "/training/warmup", "contradiction"),
+        (job(steps=100, profile_every=101), "/training/profile_every", "contradiction"),
+        (
+            with_model(
+                network().model_copy(update={"architecture": "many_to_one", "h0": "trainable"}),
+                bptt=unroll.contract.BPTT(window=2),
+            ),
+            "/training/bptt/window",
+            "contradiction",
+        ),
+        (
+            with_model(
+                network().model_copy(update={"connectivity": unroll.contract.Connectivity(frozen=["W_hh"])}),
+                regularisation=unroll.contract.Regularisation(orthogonality=0.1),
+            ),
+            "/training/regularisation/orthogonality",
+            "contradiction",
+        ),
+        (
+            job(loss=unroll.contract.MSE(time_weights=[1e-7] * 6), length=6),
+            "/training/loss/time_weights",
+            "contradiction",
+        ),
     ],
 )
 def test_a_job_that_cannot_run_is_refused_with_the_field_named(bad: TrainJob, pointer: str, code: str):

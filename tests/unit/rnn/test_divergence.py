@@ -12,7 +12,7 @@ from rnn.divergence import hint, usual_norm
 from rnn.events import Checkpoint, Diverged, Metrics
 from rnn.state import load_state
 from tests.unit.rnn.jobs import bits, job, only, run
-from unroll.contract import SGD, ClipByGlobalNorm, ClipByValue, Network
+from unroll.contract import SGD, AdamW, ClipByGlobalNorm, ClipByValue, Network, Regularisation
 
 RATE = SGD(lr=0.02)
 
@@ -36,6 +36,14 @@ def test_at_the_start_it_names_initialisation_and_learning_rate_and_later_neithe
     assert "warmup" in of(7)
     assert "warmup" not in of(7, warmup=100)
     assert "right at the start" not in of(500)
+
+
+def test_large_penalties_and_a_decay_of_whole_weights_are_named():
+    large = Regularisation(l2=1e5, activity=20, l1=1)
+    assert "Penalties are large (l2 100000, activity 20)" in of(regularisation=large)
+    assert "Penalties" not in of(regularisation=Regularisation(l2=1.0))
+    decaying = hint(job(optimizer=AdamW(lr=0.1, weight_decay=30.0)), 9, finite=True, usual=1.0, radius=None)
+    assert "lr * weight_decay = 3 of a weight away" in decaying
 
 
 def test_a_radius_above_one_is_named_where_units_are_unbounded():

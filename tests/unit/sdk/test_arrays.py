@@ -246,6 +246,13 @@ def test_a_cell_that_torch_does_not_have_is_refused_by_name() -> None:
         Weights(content, saved(content, network=network)).to_torch(0)
 
 
+@pytest.mark.parametrize("more", [{"architecture": "encoder_decoder"}, {"vocabulary_size": 4}])
+def test_a_network_of_more_than_a_module_and_a_readout_is_not_handed_out_as_less(more: dict[str, Any]) -> None:
+    content = save(tensors())
+    with pytest.raises(ValueError, match="neither a decoder nor an embedding"):
+        Weights(content, saved(content, network=examples.NETWORK | more)).to_torch(0)
+
+
 def test_without_pytorch_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     del tmp_path
     monkeypatch.setitem(sys.modules, "torch", None)

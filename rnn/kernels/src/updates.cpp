@@ -1,32 +1,33 @@
 // What a training step does besides the passes, each in one sweep over memory: the squared error and its derivative,
 // gradient norms, and the optimisers' updates. One thread: they are short, and the order of sums is then always the same.
-#pragma once
+//
+// Compiled once for each instruction set, like normals.cpp without contraction to fused multiply-adds: two sweeps over the
+// same numbers then round alike, and an update has the same bits on every processor.
 #include "kernel.h"
 #include "vector.h"
 
 namespace unroll {
 namespace VARIANT {
 
-constexpr int64_t SUM_BLOCK = 1024;  // numbers whose squares are summed in T before the sum goes on in float64
+static constexpr int64_t SUM_BLOCK = 1024;  // numbers whose squares are summed in T before the sum goes on in float64
 
 // Σ w d², d = y - target, of n rows of O outputs; y becomes 2 w d. A row whose weight is zero gives zeros, whatever y is.
-template <class T> double squared_error(T *y, const T *target, const T *weight, int64_t n, int64_t O) {
+template <class T> static double squared_error_of(T *y, const T *target, const T *weight, int64_t n, int64_t O) {
     double total = 0;
     const int64_t rows = O < SUM_BLOCK ? SUM_BLOCK / O : 1;
     for (int64_t begin = 0; begin < n; begin += rows) {
         const int64_t end = begin + rows < n ? begin + rows : n;
         int64_t i = begin * O;
-        T rest = 0;
         if (weight) {
             for (int64_t row = begin; row < end; ++row)
                 for (; i < (row + 1) * O; ++i) {
                     const T w = weight[row], d = w == 0 ? 0 : y[i] - target[i];
-                    rest += w * (d * d);
+                    total += double(w) * (double(d) * double(d));
                     y[i] = w * (d + d);
                 }
-            total += double(rest);
             continue;
         }
+        T rest = 0;
         Vec<T> part{};
         for (; i + lanes<T> <= end * O; i += lanes<T>) {
             const Vec<T> d = load(y + i) - load(target + i);
@@ -44,7 +45,7 @@ template <class T> double squared_error(T *y, const T *target, const T *weight, 
 }
 
 // Σ x²
-template <class T> double squares(const T *x, int64_t n) {
+template <class T> static double squares_of(const T *x, int64_t n) {
     double total = 0;
     for (int64_t begin = 0; begin < n; begin += SUM_BLOCK) {
         const int64_t end = begin + SUM_BLOCK < n ? begin + SUM_BLOCK : n;
@@ -52,9 +53,9 @@ template <class T> double squares(const T *x, int64_t n) {
         Vec<T> part[2] = {};
         for (; i + 2 * lanes<T> <= end; i += 2 * lanes<T>)
             for (int k = 0; k < 2; ++k) part[k] += load(x + i + k * lanes<T>) * load(x + i + k * lanes<T>);
-        double rest = 0;
-        for (; i < end; ++i) rest += double(x[i]) * double(x[i]);
-        total += double(sum<T>(part[0] + part[1])) + rest;
+        T rest = 0;
+        for (; i < end; ++i) rest += x[i] * x[i];
+        total += double(sum<T>(part[0] + part[1])) + double(rest);
     }
     return total;
 }
@@ -100,7 +101,7 @@ INLINE int32_t not_finite(float x) {
 
 // One sweep over a row of P parameters; without WRITES it only says whether a number would not be finite.
 template <bool WRITES, int MOMENTS, class Rule>
-bool sweep(const Rule &rule, int64_t P, float *__restrict p, float *__restrict first, float *__restrict second,
+static bool sweep(const Rule &rule, int64_t P, float *__restrict p, float *__restrict first, float *__restrict second,
            const float *__restrict gradient) {
     int32_t broken = 0;
     for (int64_t i = 0; i < P; ++i) {
@@ -117,14 +118,14 @@ bool sweep(const Rule &rule, int64_t P, float *__restrict p, float *__restrict f
 
 // Replica r takes its update if every number is finite after it; else it stays as it is. The first sweep only looks: a
 // second one costs less than a copy to go back to.
-template <int MOMENTS, class Rule> bool update_row(const Rule &rule, const Update &u, int64_t r) {
+template <int MOMENTS, class Rule> static bool update_row(const Rule &rule, const Update &u, int64_t r) {
     const int64_t all = u.R * u.P;
     float *p = u.memory + r * u.P, *first = MOMENTS > 0 ? p + all : nullptr, *second = MOMENTS > 1 ? first + all : nullptr;
     const float *g = u.gradients + r * u.P;
     return sweep<false, MOMENTS>(rule, u.P, p, first, second, g) && sweep<true, MOMENTS>(rule, u.P, p, first, second, g);
 }
 
-template <class Rule> void update(const Update &u) {
+template <class Rule> static void update_with(const Update &u) {
     const Rule rule(u);
     for (int64_t r = 0; r < u.R; ++r) {
         if (u.skipped[r]) continue;
@@ -133,6 +134,24 @@ template <class Rule> void update(const Update &u) {
                                            : update_row<0>(rule, u, r);
         u.broken[r] = !done;
     }
+}
+
+double squared_error(bool is_double, void *y, const void *target, const void *weight, int64_t n, int64_t O) {
+    const auto run = [&](auto zero) {
+        using T = decltype(zero);
+        return squared_error_of(static_cast<T *>(y), static_cast<const T *>(target), static_cast<const T *>(weight), n, O);
+    };
+    return is_double ? run(0.0) : run(0.0f);
+}
+
+double squares(bool is_double, const void *x, int64_t n) {
+    return is_double ? squares_of(static_cast<const double *>(x), n) : squares_of(static_cast<const float *>(x), n);
+}
+
+void update(const Update &u) {
+    if (u.rule == RMSPROP) return update_with<RMSpropRule>(u);
+    if (u.rule == SGD) return update_with<SGDRule>(u);
+    update_with<AdamRule>(u);
 }
 
 }  // namespace VARIANT
