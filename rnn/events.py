@@ -23,10 +23,9 @@ Outcome = Literal["completed", "max_seconds", "preempted", "all_diverged", "earl
 class Metrics:
     """Training metrics of one step, before its update.
 
-    `values` maps names to float64 arrays [R], NaN after a replica froze or stopped: "loss" and "gradient_norm" (global,
-    before clipping); with clipping "clipped_norm" (after it) and "clipped_fraction" (of the gradient's numbers; by
-    global norm 0 or 1); with regularisation "penalty", which "loss" is without; with a schedule or warm-up
-    "learning_rate".
+    `values` maps names to float64 arrays [R], NaN after a replica froze or stopped: "loss", "gradient_norm" (global,
+    before clipping) and "learning_rate"; with clipping "clipped_norm" (after it) and "clipped_fraction" (of the
+    gradient's numbers; by global norm 0 or 1); with regularisation "penalty", which "loss" is without.
     """
 
     step: int

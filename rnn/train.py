@@ -141,7 +141,7 @@ class _Run:
             elif deadline is not None and time.monotonic() >= deadline:
                 outcome = "max_seconds"
             if outcome or step % training.log_every == 0:
-                yield Metrics(step, metrics | self._rate(step))
+                yield Metrics(step, metrics | {"learning_rate": self._rate(step)})
             if profile:
                 yield profile
             for r in new:
@@ -206,13 +206,12 @@ class _Run:
         profile.norm[self._resting_R] = np.nan
         return profile
 
-    def _rate(self, step: int) -> dict[str, npt.NDArray[np.float64]]:
-        """The learning rate [R], where it changes."""
-        if self._training.schedule is None and not self._training.warmup:
-            return {}
+    def _rate(self, step: int) -> npt.NDArray[np.float64]:
+        """The learning rate, [R]."""
         rate_R = np.full(self._job.replicas, learning_rate(self._training, step))
-        rate_R[self._resting_R] = np.nan
-        return {"learning_rate": rate_R}
+        if self._resting:
+            rate_R[self._resting_R] = np.nan
+        return rate_R
 
     def _update(self, loss_R: npt.NDArray[np.float64], norm_R: npt.NDArray[np.float64]) -> list[int]:
         """Update the replicas that train; freeze, and return, those whose loss, norm or update is not finite."""

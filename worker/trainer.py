@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rnn.errors import CheckpointError
+from rnn.errors import CheckpointError, ConfigurationError
 from rnn.events import Checkpoint, Diverged, Done, Evaluation, Event, Metrics, Stopped
 from unroll.contract import Network
 from worker import failpoints, lifeline
@@ -48,7 +48,8 @@ def main(events: Connection, control: Connection, log: str) -> None:
     try:
         _train(assignment, outbox, events, stop)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is the job's end and its cause
-        traceback.print_exc()
+        if not isinstance(error, ConfigurationError):
+            traceback.print_exc()
         sys.stderr.flush()
         outbox.flush()
         events.send(_failure(error))
@@ -137,6 +138,8 @@ def _log(line: str) -> None:
 def _failure(error: Exception) -> Failed:
     import torch
 
+    if isinstance(error, ConfigurationError):  # what only the weights show, when they are made
+        return Failed("training_error", f"{error.pointer}: {error.detail}")
     message = f"{type(error).__name__}: {error}"
     if isinstance(error, CheckpointError):
         return Failed("bad_checkpoint", message)

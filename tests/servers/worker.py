@@ -202,7 +202,7 @@ class Fleet:
         spans = [(block.first_step, block.last_step) for block in blocks]
         assert [first for first, _ in spans] == [1, *(last + 1 for _, last in spans[:-1])]
         curves = metrics.read(self.db, TENANT, job_id)
-        assert len(curves.series) == 2 * 2  # two metrics of two replicas
+        assert len(curves.series) == 3 * 2  # three metrics of two replicas
         for series in curves.series:
             np.testing.assert_array_equal(series.steps, np.arange(1, steps + 1))
 

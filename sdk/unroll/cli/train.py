@@ -35,10 +35,10 @@ def train(  # one argument a flag
         int | None, typer.Option(help="Width of a learned embedding of the task's tokens; without it they are one-hot.")
     ] = None,
     cell: Annotated[str | None, typer.Option(help="The cell (vanilla).")] = None,
-    activation: Annotated[str | None, typer.Option(help="The cell's nonlinearity: tanh, relu, identity.")] = None,
+    activation: Annotated[str | None, typer.Option(help="The cell's nonlinearity: tanh, relu, softplus, ...")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Sequences a step and replica.")] = None,
-    optimizer: Annotated[str | None, typer.Option(help="adam or sgd.")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="adam, adamw, sgd or rmsprop.")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
     clip: Annotated[float | None, typer.Option(help="Clip gradients to this global norm.")] = None,
     evaluate_every: Annotated[int | None, typer.Option(help="Steps between evaluations.")] = None,

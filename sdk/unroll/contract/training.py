@@ -230,7 +230,8 @@ class Training(Request):
     keep_checkpoints: Annotated[int, Field(ge=1, le=MAX_STEPS)] | None = 20
     """So many of the newest checkpoints are kept, besides the best one and those that a model serves; null: all."""
     log_every: Every = 1
-    """Steps between logged metrics."""
+    """Steps between logged metrics, of each replica: loss, gradient_norm and learning_rate; with clipping clipped_norm
+    (after it) and clipped_fraction; with regularisation penalty."""
     profile_every: Every | None = None
     """Steps between per-lag profiles, the norms of dL/dh[t] of a training batch in the last layer; null: none. Each
     costs a step."""
