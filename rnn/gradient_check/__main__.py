@@ -13,6 +13,10 @@ import sys
 import threading
 from contextlib import suppress
 
+# Before NumPy is loaded: the references multiply small matrices often, and after each product its BLAS would leave
+# threads spinning on the cores of others.
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
 import torch
 
 from rnn.errors import ConfigurationError
