@@ -60,6 +60,6 @@ def _check_window(request: CheckRequest, network: Network) -> None:
     if window > request.time_steps:
         detail = f"a window of {window} steps is longer than the sequences, {request.time_steps}"
         raise ConfigurationError("/bptt/window", "contradiction", detail)
-    if network.architecture not in {"many_to_many", "many_to_one"}:
+    if network.architecture not in {"many_to_many", "many_to_one", "one_to_many"}:
         detail = f"a truncation window is not available for {network.architecture}"
         raise ConfigurationError("/bptt/window", "not_available", detail)

@@ -56,7 +56,7 @@ class Reference:
                 batch.network,
                 tensors,
                 x,
-                lengths=None if batch.network.architecture == "one_to_many" else self._lengths(xp, 0),
+                lengths=self._lengths(xp, 0),
                 steps=batch.target_RTBO.shape[1],
                 target=target,
                 forced=None if batch.forced_RTB is None else xp.asarray(batch.forced_RTB[r]),
@@ -77,9 +77,11 @@ class Reference:
         return equations.cost(xp, batch.request.loss, y, target, weight)
 
     def _lengths(self, xp: ModuleType, start: int) -> Any:
-        """Valid steps from `start` on."""
+        """Valid steps of the inputs from `start` on; a one_to_many network has one input, and no padding after it."""
         length_RB = self.batch.length_RB
-        return None if length_RB is None else xp.asarray(length_RB[self._r] - start)
+        if length_RB is None or self.batch.network.architecture == "one_to_many":
+            return None
+        return xp.asarray(length_RB[self._r] - start)
 
     def _tensors(self, xp: ModuleType, raw_P: Any) -> dict[str, Any]:
         raw = {name: tensor[0] for name, tensor in parameters.views(raw_P[None], self.batch.network).items()}
@@ -97,6 +99,8 @@ class Reference:
         network, after, lengths = self.batch.network, [], self._lengths(xp, part.start)
         if "embedding.E" in tensors:
             x = tensors["embedding.E"][xp.asarray(x[..., 0], dtype=xp.int64)]
+        if network.architecture == "one_to_many":
+            x = xp.concatenate([x, xp.zeros((self.batch.target_RTBO.shape[1] - 1, *x.shape[1:]), dtype=x.dtype)])
         x = x[part]
         for n in range(network.num_layers):
             prefix = f"layers.{n}."

@@ -282,9 +282,16 @@ def test_an_encoder_and_its_decoder_pass_forced_free_and_mixed(cell: Any, forcin
     assert len(found.lag_profile[0]) == 4
 
 
-@pytest.mark.parametrize("architecture", ["many_to_one", "many_to_many"])
+@pytest.mark.parametrize("lengths", [False, True], ids=["equal", "ragged"])
+@pytest.mark.parametrize("architecture", ["many_to_one", "many_to_many", "one_to_many"])
 @pytest.mark.parametrize("vocabulary", [None, 4], ids=["vectors", "tokens"])
-def test_windows_go_together_with_lengths(architecture: str, vocabulary: Any):
+@pytest.mark.parametrize("cell", [CELLS["lstm"], CELLS["gru"]], ids=["lstm", "gru"])
+def test_windows_go_together_with_every_architecture_and_with_lengths(
+    cell: Any, architecture: str, vocabulary: Any, lengths: Any
+):
     fields = {"architecture": architecture, "vocabulary_size": vocabulary, "num_layers": 2}
-    found = run(request(CELLS["lstm"], fields, variable_lengths=True, bptt={"window": 2}, entries=4))
+    found = run(request(cell, fields, variable_lengths=lengths, bptt={"window": 2}, entries=4))
     assert found.passed, failed(found)
+    whole = run(request(cell, fields, variable_lengths=lengths, entries=4))
+    assert found.loss == pytest.approx(whole.loss, rel=1e-12)
+    assert found.lag_profile != whole.lag_profile
