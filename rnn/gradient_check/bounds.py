@@ -29,9 +29,16 @@ def require_feasible(request: CheckRequest) -> None:
     check_network(network)
     _check_window(request, network)
     decodes = network.architecture == "encoder_decoder"
-    if request.output_steps is not None and not decodes:
-        detail = f"a {network.architecture} network has no decoder"
-        raise ConfigurationError("/output_steps", "contradiction", detail)
+    if request.loss.type == "cross_entropy" and network.output_size == 1:
+        detail = "one class is certain: cross_entropy of it is zero whatever the weights are, and so is its gradient"
+        raise ConfigurationError("/model/output_size", "contradiction", detail)
+    for pointer, given in (
+        ("/output_steps", request.output_steps is not None),
+        ("/teacher_forcing", request.teacher_forcing != 1),
+    ):
+        if given and not decodes:
+            detail = f"a {network.architecture} network has no decoder"
+            raise ConfigurationError(pointer, "contradiction", detail)
     outputs = (request.output_steps or request.time_steps) if decodes else request.time_steps
     shortest = 1 if request.variable_lengths and not decodes else None
     check_time_weights("/loss/time_weights", request.loss, network, np.ones(outputs), shortest)

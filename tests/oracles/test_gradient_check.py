@@ -227,6 +227,14 @@ def test_the_written_formula_is_the_gradient():
         ({"model": "net"}, "/model"),
         ({"bptt": {"window": 6}}, "/bptt/window"),
         ({"output_steps": 6}, "/output_steps"),
+        ({"teacher_forcing": 0.5}, "/teacher_forcing"),
+        (
+            {
+                "loss": {"type": "cross_entropy"},
+                "model": Network(cell=GRUCell(hidden_size=H), input_size=1, output_size=1),
+            },
+            "/model/output_size",
+        ),
         ({"loss": {"type": "mse", "time_weights": [1.0] * (T + 1)}}, "/loss/time_weights"),
         ({"loss": {"type": "mse", "time_weights": [0.0] * T}}, "/loss/time_weights"),
         (
