@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 
 from rnn import parameters
 from rnn.errors import ConfigurationError
 from rnn.gradient_check import engines, formulas
 from rnn.gradient_check.batch import Array, Batch, draw
-from rnn.gradient_check.reference import Autograd, Reference, by_autograd, central_difference, complex_step
+from rnn.gradient_check.reference import Autograd, Reference, by_autograd, central_difference, complex_step, step_of
 from unroll.contract import BiasCheck, Check, CheckRequest, Distances, EngineCheck, Tolerances
 
 TOLERANCES = Tolerances()
+_HUGE = 1e300
+"""Said of what is no finite number, which JSON has no word for."""
 
 
 def check(request: CheckRequest) -> Check:
     """Run the check. Raises ConfigurationError (not_finite) where loss or gradients overflow."""
     batch = draw(request)
     reference = by_autograd(batch)
-    if not (np.isfinite(reference.loss_R).all() and np.isfinite(reference.gradients_RP).all()):
+    if not _finite(reference):
         detail = "the loss or its gradient overflows on this batch: smaller initial weights or fewer steps would help"
         raise ConfigurationError("/model", "not_finite", detail)
     moved = _moved_entries(batch, reference)
@@ -32,20 +37,31 @@ def check(request: CheckRequest) -> Check:
         lag_profile=reference.profile_RT.tolist(),
         biases=_biases(batch, reference),
         formulas=formulas.of(batch.network, request.loss),
-        notes=_notes(batch, found),
+        notes=_notes(batch, found, reference),
         config=request,
     )
 
 
+def _finite(reference: Autograd) -> bool:
+    """Whether there is something to be far from: norms are sums of squares, and overflow long before gradients do."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        norm_R = np.linalg.norm(reference.unfrozen_RP, axis=1)
+    return all(np.isfinite(one).all() for one in (reference.loss_R, reference.size_R, norm_R, reference.profile_RT))
+
+
+@dataclass(frozen=True)
 class _Moved:
     """What was found by moving some entries of one tensor: their columns, and derivatives [R, entries]."""
 
-    def __init__(self, columns: Array, complex_RN: Array, difference_RN: Array) -> None:
-        self.columns, self.complex_RN, self.difference_RN = columns, complex_RN, difference_RN
+    columns: Array
+    complex_RN: Array
+    difference_RN: Array
+    kinked_RN: Array
+    """Where no difference was taken."""
 
 
 def _moved_entries(batch: Batch, reference: Autograd) -> dict[str, _Moved]:
-    """By tensor. A difference that has a kink within its step is NaN; frozen entries have derivative zero."""
+    """By tensor. Frozen entries have derivative zero."""
     generator = np.random.default_rng(batch.request.seed)
     replicas = [Reference(batch, r) for r in range(batch.request.replicas)]
     scale_R = np.linalg.norm(reference.unfrozen_RP, axis=1)
@@ -55,33 +71,32 @@ def _moved_entries(batch: Batch, reference: Autograd) -> dict[str, _Moved]:
         size = slot.stop - slot.start
         columns = slot.start + np.sort(generator.permutation(size)[: batch.request.entries])
         complex_RN, difference_RN = np.zeros((2, len(replicas), len(columns)))
+        kinked_RN = np.zeros((len(replicas), len(columns)), bool)
         for r, one in enumerate(replicas):
             for n, column in enumerate(columns):
                 if frozen_RP[r, column]:
                     continue
                 complex_RN[r, n] = complex_step(one, column)
                 difference = central_difference(one, column, float(scale_R[r]))
-                difference_RN[r, n] = np.nan if difference is None else difference
-        found[slot.name] = _Moved(columns, complex_RN, difference_RN)
+                difference_RN[r, n], kinked_RN[r, n] = difference or 0.0, difference is None
+        found[slot.name] = _Moved(columns, complex_RN, difference_RN, kinked_RN)
     return found
 
 
 def _engine(batch: Batch, engine: engines.Engine, reference: Autograd, moved: dict[str, _Moved]) -> EngineCheck:
     loss_R, double_RP = engines.by_hand(batch, engine, "float64")
     _, single_RP = engines.by_hand(batch, engine, "float32")
-    floor_R = TOLERANCES.floor * np.linalg.norm(reference.gradients_RP, axis=1)
+    exact_R, single_R, stepped_R, difference_R = _floors(batch, reference)
     tensors = []
     for slot in parameters.layout(batch.network):
         part, at = slice(slot.start, slot.stop), moved[slot.name]
         expected_RN, hand_RN = reference.gradients_RP[:, part], double_RP[:, at.columns]
-        smooth_RN = ~np.isnan(at.difference_RN)
-        autograd = distance(double_RP[:, part], expected_RN, floor_R)
-        single = distance(single_RP[:, part], expected_RN, floor_R)
-        stepped = distance(hand_RN, at.complex_RN, floor_R)
+        autograd = distance(double_RP[:, part], expected_RN, exact_R)
+        single = distance(single_RP[:, part], expected_RN, single_R)
+        stepped = distance(hand_RN, at.complex_RN, stepped_R)
         difference = None
-        if smooth_RN.any():
-            kept = np.where(smooth_RN, at.difference_RN, 0.0)
-            difference = distance(np.where(smooth_RN, hand_RN, 0.0), kept, floor_R)
+        if not at.kinked_RN.all():
+            difference = distance(np.where(at.kinked_RN, 0.0, hand_RN), at.difference_RN, difference_R)
         tensors.append(
             Distances(
                 name=slot.name,
@@ -92,16 +107,43 @@ def _engine(batch: Batch, engine: engines.Engine, reference: Autograd, moved: di
                 complex_step=stepped,
                 finite_differences=difference,
                 entries=len(at.columns),
-                near_kinks=int((~smooth_RN).sum()),
+                near_kinks=int(at.kinked_RN.sum()),
                 passed=autograd <= TOLERANCES.autograd
                 and single <= TOLERANCES.float32
                 and stepped <= TOLERANCES.complex_step
                 and (difference is None or difference <= TOLERANCES.finite_differences),
             )
         )
-    same_loss = bool(np.allclose(loss_R, reference.loss_R, rtol=TOLERANCES.autograd, atol=0))
-    passed = same_loss and all(tensor.passed for tensor in tensors)
-    return EngineCheck(engine=engine, loss=loss_R.tolist(), tensors=tensors, passed=passed)
+    passed = _same_loss(loss_R, reference) and all(tensor.passed for tensor in tensors)
+    loss = np.nan_to_num(loss_R, nan=_HUGE, posinf=_HUGE, neginf=-_HUGE).tolist()
+    return EngineCheck(engine=engine, loss=loss, tensors=tensors, passed=passed)
+
+
+def _same_loss(loss_R: Array, reference: Autograd) -> bool:
+    floor_R = _rounding(reference.size_R) / TOLERANCES.autograd
+    return distance(loss_R[:, None], reference.loss_R[:, None], floor_R) <= TOLERANCES.autograd
+
+
+def _floors(batch: Batch, reference: Autograd) -> tuple[Array, Array, Array, Array]:
+    """What distances are relative to at least, [R]: to autograd in float64 and float32, complex steps, differences.
+
+    A fraction of the whole gradient's norm; but where the whole one is rounding alone, what that may come to. A
+    difference of losses is rounded as they are, and then divided by the step.
+    """
+    whole_R, size_R = TOLERANCES.floor * np.linalg.norm(reference.gradients_RP, axis=1), reference.size_R
+    rounding = (
+        _rounding(size_R) / TOLERANCES.autograd,
+        _rounding(size_R, np.float32) / TOLERANCES.float32,
+        _rounding(size_R) / TOLERANCES.complex_step,
+        _rounding(size_R) / step_of(batch.network) / TOLERANCES.finite_differences,
+    )
+    exact, single, stepped, difference = (np.maximum(whole_R, floor_R) for floor_R in rounding)
+    return exact, single, stepped, difference
+
+
+def _rounding(size_R: Array, dtype: type[np.floating[Any]] = np.float64) -> Array:
+    """Of a sum whose terms are `size_R` together."""
+    return np.asarray(size_R * float(np.finfo(dtype).eps))
 
 
 def distance(found_RN: Array, expected_RN: Array, floor_R: Array) -> float:
@@ -111,9 +153,9 @@ def distance(found_RN: Array, expected_RN: Array, floor_R: Array) -> float:
     """
     with np.errstate(invalid="ignore", over="ignore"):
         apart_R = np.linalg.norm(found_RN - expected_RN, axis=1)
-    size_R = np.maximum(np.linalg.norm(expected_RN, axis=1), floor_R)
-    ratio_R = np.divide(apart_R, size_R, out=apart_R.copy(), where=size_R > 0)
-    return float(np.nan_to_num(ratio_R, nan=1e300, posinf=1e300).max())
+        size_R = np.maximum(np.linalg.norm(expected_RN, axis=1), floor_R)
+        ratio_R = np.divide(apart_R, size_R, out=apart_R.copy(), where=size_R > 0)
+    return float(np.nan_to_num(ratio_R, nan=_HUGE, posinf=_HUGE).max())
 
 
 def _biases(batch: Batch, reference: Autograd) -> list[BiasCheck]:
@@ -139,10 +181,11 @@ def _biases(batch: Batch, reference: Autograd) -> list[BiasCheck]:
     return found
 
 
-def _notes(batch: Batch, found: list[EngineCheck]) -> list[str]:
+def _notes(batch: Batch, found: list[EngineCheck], reference: Autograd) -> list[str]:
     distances = (
         "Distances of a tensor: the norm of the difference divided by the reference's norm, of the replica where that "
-        f"is largest; where the gradient is less than {TOLERANCES.floor:g} of the whole one's norm, by that."
+        f"is largest; where the gradient is less than {TOLERANCES.floor:g} of the whole one's norm, by that; and by no "
+        "less than what rounding of the loss's terms may come to."
     )
     moved = (
         f"Complex steps and finite differences move {batch.request.entries} random entries of each tensor, or all of "
@@ -164,6 +207,29 @@ def _notes(batch: Batch, found: list[EngineCheck]) -> list[str]:
             "The gradient is truncated: it is that of a loss in which each window's first state is held fixed. It is "
             "not the gradient of the loss itself, and the lag profile ends at each window's start."
         )
+    if (unfollowed := _unfollowed(found, reference)) is not None:
+        said.append(unfollowed)
     if len(found) == 1:
         said.append("The native kernel does not run here: it was not built, or does not have this cell.")
     return said
+
+
+def _unfollowed(found: list[EngineCheck], reference: Autograd) -> str | None:
+    """What to think of a check that failed where autograd and complex steps have nothing against the gradient."""
+    tensors = [tensor for engine in found for tensor in engine.tensors]
+    failed = [tensor for tensor in tensors if not tensor.passed]
+    exact = all(
+        one.autograd <= TOLERANCES.autograd and (one.complex_step or 0.0) <= TOLERANCES.complex_step for one in tensors
+    )
+    if not failed or not exact or not all(_same_loss(np.asarray(engine.loss), reference) for engine in found):
+        return None
+    causes = []
+    if any((one.finite_differences or 0.0) > TOLERANCES.finite_differences for one in failed):
+        causes.append("the loss bends so much within a finite difference's step that the difference is no derivative")
+    if any(one.float32 > TOLERANCES.float32 for one in failed):
+        causes.append("float32 has too few digits, or too small a range, for what this network multiplies up")
+    return (
+        "It failed by finite differences or float32 alone. Autograd and complex steps agree with backpropagation by "
+        "hand to rounding, in float64 and for every tensor: the derivation is right. It is this network's conditioning "
+        f"that the others cannot follow: {'; and '.join(causes)}. Smaller weights or fewer steps would help."
+    )

@@ -16,6 +16,7 @@ import torch
 
 from rnn import equations, parameters, reparametrise
 from rnn.gradient_check.batch import Array, Batch
+from unroll.contract import MSE, Network
 
 KINKED = frozenset({"relu", "leaky_relu", "saturated_relu"})
 _SMOOTH_STEP, _KINKED_STEP = 1e-3, 1e-5
@@ -29,6 +30,8 @@ class Autograd:
     """Of each replica: loss [R], gradients [R, P], and dL/dh[t] of the last layer, as norms [R, T]."""
 
     loss_R: Array
+    size_R: Array
+    """What the loss adds up, without signs: see `Reference.size`."""
     gradients_RP: Array
     profile_RT: Array
     unfrozen_RP: Array
@@ -47,11 +50,29 @@ class Reference:
 
     def loss(self, xp: ModuleType, raw_P: Any, push: Any = None) -> Any:
         """The loss. `push` [T, B, H] is added to the last layer's h."""
+        target, weight = (None if array is None else xp.asarray(array) for array in self.batch.read(self._r))
+        return equations.cost(xp, self.batch.request.loss, self._outputs(xp, raw_P, target, push), target, weight)
+
+    def size(self) -> float:
+        """A bound on the sum of the loss's terms, each by its size: rounding is a fraction of this.
+
+        Every loss is a mean of A(y) - c target y, with A ≥ 0 and c of 1 or 2. Its value and its gradient may be far
+        smaller than these two are, where they cancel; what either is rounded to is not.
+        """
+        target, weight = self.batch.read(self._r)
+        y = self._outputs(np, self.point_P, target, None)
+        loss, shared = self.batch.request.loss, np.sqrt(np.abs(target * y))
+        mean = equations.cost(np, loss if loss.type == "mse" else MSE(), 0 * y, shared, weight)
+        if loss.type == "cross_entropy":  # of whose mean the outputs of a step are one element
+            mean *= y.shape[-1]
+        return float(abs(self.loss(np, self.point_P)) + 4 * mean)
+
+    def _outputs(self, xp: ModuleType, raw_P: Any, target: Any, push: Any) -> Any:
+        """Y at the steps that have a target."""
         batch, r = self.batch, self._r
         tensors, x = self._tensors(xp, raw_P), xp.asarray(batch.x_RTBI[r])
-        target, weight = (None if array is None else xp.asarray(array) for array in batch.read(r))
         if len(self._held) == 1:
-            y = equations.outputs(
+            return equations.outputs(
                 xp,
                 batch.network,
                 tensors,
@@ -63,18 +84,17 @@ class Reference:
                 feedback=batch.network.feedback,
                 push=push,
             )
-        else:
-            h = []
-            for part, held in zip(self._windows(), self._held, strict=True):
-                states = [{name: xp.asarray(state) for name, state in one.items()} for one in held]
-                h.append(self._window(xp, tensors, x, part, states, None if push is None else push[part])[0])
-            y = xp.concatenate(h) @ tensors["readout.W_hy"].T + tensors["readout.b_y"]
-            if batch.network.architecture == "many_to_one":
-                # in the window where the sequence ends: in later ones its state is held, and no gradient leaves them
-                B = y.shape[1]
-                last_B = np.full(B, len(y)) if batch.length_RB is None else batch.length_RB[r]
-                y = y[last_B - 1, np.arange(B)][None]
-        return equations.cost(xp, batch.request.loss, y, target, weight)
+        h = []
+        for part, held in zip(self._windows(), self._held, strict=True):
+            states = [{name: xp.asarray(state) for name, state in one.items()} for one in held]
+            h.append(self._window(xp, tensors, x, part, states, None if push is None else push[part])[0])
+        y = xp.concatenate(h) @ tensors["readout.W_hy"].T + tensors["readout.b_y"]
+        if batch.network.architecture != "many_to_one":
+            return y
+        # in the window where the sequence ends: in later ones its state is held, and no gradient leaves them
+        B = y.shape[1]
+        last_B = np.full(B, len(y)) if batch.length_RB is None else batch.length_RB[r]
+        return y[last_B - 1, np.arange(B)][None]
 
     def _lengths(self, xp: ModuleType, start: int) -> Any:
         """Valid steps of the inputs from `start` on; a one_to_many network has one input, and no padding after it."""
@@ -123,18 +143,20 @@ class Reference:
 def by_autograd(batch: Batch) -> Autograd:
     """Replica by replica, so that one graph is held at a time."""
     R, T, B, _ = batch.target_RTBO.shape
-    loss_R, gradients_RP, profile_RT = np.zeros(R), np.zeros_like(batch.raw_RP), np.zeros((R, T))
+    loss_R, size_R, gradients_RP, profile_RT = np.zeros(R), np.zeros(R), np.zeros_like(batch.raw_RP), np.zeros((R, T))
     for r in range(R):
         leaf = torch.from_numpy(batch.raw_RP[r].copy()).requires_grad_()
         push = torch.zeros(T, B, batch.network.cell.hidden_size, dtype=torch.float64, requires_grad=True)
-        loss = Reference(batch, r).loss(torch, leaf, push)
+        reference = Reference(batch, r)
+        loss = reference.loss(torch, leaf, push)
         loss.backward()
         assert leaf.grad is not None and push.grad is not None  # noqa: S101, PT018 - both are leaves of the loss
-        loss_R[r], gradients_RP[r], profile_RT[r] = loss.item(), leaf.grad.numpy(), push.grad.norm(dim=(1, 2)).numpy()
+        loss_R[r], size_R[r] = loss.item(), reference.size()
+        gradients_RP[r], profile_RT[r] = leaf.grad.numpy(), push.grad.norm(dim=(1, 2)).numpy()
     free_RP = gradients_RP.copy()
     for part in reparametrise.frozen(batch.network):
         free_RP[:, part] = 0.0
-    return Autograd(loss_R, free_RP, profile_RT, gradients_RP)
+    return Autograd(loss_R, size_R, free_RP, profile_RT, gradients_RP)
 
 
 def complex_step(reference: Reference, entry: int) -> float:
@@ -144,20 +166,24 @@ def complex_step(reference: Reference, entry: int) -> float:
     return float(reference.loss(np, moved).imag / 1e-30)
 
 
+def step_of(network: Network) -> float:
+    """How far a central difference moves a weight."""
+    # |.| of Dale's law has a kink too
+    smooth = getattr(network.cell, "activation", "tanh") not in KINKED and network.connectivity.dale is None
+    return _SMOOTH_STEP if smooth else _KINKED_STEP
+
+
 def central_difference(reference: Reference, entry: int, scale: float) -> float | None:
     """dL/dw by central differences; None where a unit's kink lies within the step. `scale`: the gradient's norm."""
-    network = reference.batch.network
 
     def at(distance: float) -> float:
         moved = reference.point_P.copy()
         moved[entry] += distance
         return float(reference.loss(np, moved))
 
-    # |.| of Dale's law has a kink too
-    if getattr(network.cell, "activation", "tanh") not in KINKED and network.connectivity.dale is None:
-        s = _SMOOTH_STEP
+    s = step_of(reference.batch.network)
+    if s == _SMOOTH_STEP:
         return (8 * (at(s) - at(-s)) - (at(2 * s) - at(-2 * s))) / (12 * s)
-    s = _KINKED_STEP
     right, centre, left = at(s), at(0.0), at(-s)
     # By how much one-sided slopes differ. Where all is smooth, half the step halves it; with a kink, at most one of
     # the two halvings below does so by chance (if it lies a third of the way, of s or of s/2).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -267,6 +268,77 @@ def test_a_network_whose_loss_overflows_is_refused():
     with pytest.raises(ConfigurationError) as refused, np.errstate(all="ignore"):
         run(request(LinearCell(hidden_size=H), loud, time_steps=200, entries=1))
     assert refused.value.code == "not_finite"
+
+
+def test_gradients_whose_norm_alone_overflows_are_refused():
+    network = {"output_size": 17, "num_layers": 2, "initialisation": {"type": "gaussian", "gain": 1.5}}
+    sizes = {"time_steps": 12, "batch_size": 7, "loss": {"type": "poisson"}, "entries": 4, "seed": 78}
+    one = request(VanillaCell(hidden_size=9, activation="identity"), network | {"input_size": 1}, **sizes)
+    assert np.isfinite(by_autograd(draw(one)).gradients_RP).all()
+    with pytest.raises(ConfigurationError) as refused:
+        run(one)
+    assert refused.value.code == "not_finite"
+
+
+@pytest.mark.parametrize("cell", [CELLS["tanh"], CELLS["relu"], CELLS["lstm"], CELLS["gru"]])
+def test_a_gradient_that_is_rounding_alone_passes(cell: Any):
+    """Cross entropy of one class, which is zero; a request for it is refused before it comes to that."""
+    found = check(request(cell, {"output_size": 1}, loss={"type": "cross_entropy"}))
+    assert all(tensor.norm < 1e-15 for engine in found.engines for tensor in engine.tensors)
+    assert found.passed, failed(found)
+
+
+@pytest.mark.parametrize("wrong", [0.1, np.nan], ids=str)
+def test_a_loss_that_is_not_that_of_the_equations_fails(monkeypatch: pytest.MonkeyPatch, wrong: float):
+    forward = BPTT.forward
+
+    def elsewhere(engine: BPTT) -> None:
+        forward(engine)
+        engine.loss_R.add_(wrong)
+
+    monkeypatch.setattr(BPTT, "forward", elsewhere)
+    found = run(request(VanillaCell(hidden_size=H)))
+    assert not found.passed
+    assert all(tensor.passed for engine in found.engines for tensor in engine.tensors)
+    Check.model_validate_json(json.dumps(found.model_dump(mode="json"), allow_nan=False))
+
+
+STEEP: dict[str, tuple[Any, float, int, list[str]]] = {
+    "bends": (VanillaCell(hidden_size=8), 100.0, 8, ["bends so much", "float32"]),
+    "grows": (LinearCell(hidden_size=8), 4.0, 40, ["float32"]),
+    "overflows": (LinearCell(hidden_size=8), 4.0, 100, ["float32"]),
+}
+
+
+@pytest.mark.parametrize(("cell", "gain", "time_steps", "causes"), STEEP.values(), ids=list(STEEP))
+def test_where_only_differences_or_float32_fail_the_answer_says_that_the_derivation_is_right(
+    cell: Any, gain: float, time_steps: int, causes: list[str]
+):
+    network = {"initialisation": {"type": "gaussian", "gain": gain}, "input_size": 1, "output_size": 1}
+    with np.errstate(all="ignore"):
+        found = run(request(cell, network, time_steps=time_steps, entries=24))
+    assert not found.passed
+    tensors = [tensor for engine in found.engines for tensor in engine.tensors]
+    assert max(max(one.autograd, one.complex_step or 0.0) for one in tensors) < 1e-12
+    (note,) = [note for note in found.notes if "the derivation is right" in note]
+    assert all(cause in note for cause in causes)
+
+
+@pytest.mark.parametrize("factor", [1 - 1e-4, np.nan], ids=str)
+def test_of_a_wrong_gradient_nothing_of_the_kind_is_said(monkeypatch: pytest.MonkeyPatch, factor: float):
+    backward = BPTT.backward
+
+    def wrong(engine: BPTT) -> None:
+        backward(engine)
+        layer: Any = engine.layers[0]
+        layer.spec.gradients["W_hh"].mul_(factor)
+
+    monkeypatch.setattr(BPTT, "backward", wrong)
+    steep = {"initialisation": {"type": "gaussian", "gain": 100.0}}
+    with np.errstate(all="ignore"):
+        found = run(request(VanillaCell(hidden_size=8), steep))
+    assert not found.passed
+    assert not any("the derivation is right" in note for note in found.notes)
 
 
 @pytest.mark.parametrize("lengths", [False, True], ids=["equal", "ragged"])

@@ -89,7 +89,10 @@ class Tolerances(Response):
     finite_differences: float = 1e-6
     """For float64 by hand to finite differences."""
     floor: float = 1e-2
-    """Where a tensor's gradient is smaller than this fraction of the whole one, distances are relative to that."""
+    """Where a tensor's gradient is smaller than this fraction of the whole one, distances are relative to that.
+
+    Where that too is less than the loss's terms may be rounded to, they are relative to what rounding may come to.
+    """
 
 
 class BiasCheck(Response):

@@ -64,6 +64,20 @@ def test_a_network_that_overflows_is_the_requests_fault(shared: tuple[Api, httpx
     assert problem(answer, 422, "validation_failed")["errors"][0]["code"] == "not_finite"
 
 
+def test_so_is_one_whose_gradients_norm_overflows(shared: tuple[Api, httpx2.Client]):
+    _, client = shared
+    loud = {
+        "cell": {"type": "vanilla", "hidden_size": 9, "activation": "identity"},
+        "input_size": 1,
+        "output_size": 17,
+        "num_layers": 2,
+        "initialisation": {"type": "gaussian", "gain": 1.5},
+    }
+    sizes = {"time_steps": 12, "batch_size": 7, "entries": 4, "seed": 78}
+    answer = client.post("/v1/checks", json={"model": loud, "loss": {"type": "poisson"}} | sizes)
+    assert problem(answer, 422, "validation_failed")["errors"][0]["code"] == "not_finite"
+
+
 def test_a_wrong_gradient_in_the_child_is_reported_as_failed(tmp_path: Path):
     """The child of this test has an engine that forgets a part of one gradient."""
     script = tmp_path / "broken.py"
