@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from unroll.cli.exits import REFUSED
+from unroll.cli.exits import CHECK_FAILED
 from unroll.cli.output import Format, Output, say, show_json, show_table
 from unroll.cli.values import read_json
 from unroll.client import Client
@@ -30,7 +30,7 @@ def check(  # one argument a flag
     layers: Annotated[int | None, typer.Option(help="Stacked layers.")] = None,
     architecture: Annotated[str | None, typer.Option(help="many_to_many, many_to_one, ...")] = None,
     input_size: Annotated[int | None, typer.Option(help="Inputs (1).")] = None,
-    output_size: Annotated[int | None, typer.Option(help="Outputs (1).")] = None,
+    output_size: Annotated[int | None, typer.Option(help="Outputs (1; 2 classes of cross_entropy).")] = None,
     time_steps: Annotated[int | None, typer.Option(help="Time steps of the batch.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Sequences in the batch.")] = None,
     replicas: Annotated[int | None, typer.Option(help="Networks to check at once.")] = None,
@@ -43,7 +43,7 @@ def check(  # one argument a flag
     formulas: Annotated[bool, typer.Option("--formulas", help="Show the gradients' formulas too.")] = False,
     output: Output = Format.TABLE,
 ) -> None:
-    """Hold gradients by hand against autograd and finite differences. Exit code 1 where a distance is too large."""
+    """Hold gradients by hand against autograd and finite differences. Exit code 6 where a distance is too large."""
     client: Client = context.obj
     config = read_json(file, "FILE") if file else {}
     if not isinstance(config, dict):
@@ -56,7 +56,8 @@ def check(  # one argument a flag
         config["model"] = {
             "cell": {"type": cell or "vanilla", "hidden_size": hidden_size},
             "input_size": 1,
-            "output_size": 1,
+            # of one class there is nothing to learn
+            "output_size": 2 if loss == "cross_entropy" else 1,
         }
     if "model" not in config:
         raise typer.BadParameter("there is no network: give --hidden-size, --model or a file", param_hint="FILE")
@@ -77,7 +78,7 @@ def check(  # one argument a flag
     found = client.check(**config)
     _show(found, output, formulas=formulas)
     if not found.passed:
-        raise typer.Exit(REFUSED)
+        raise typer.Exit(CHECK_FAILED)
 
 
 def _given(flags: dict[str, Any]) -> dict[str, Any]:
@@ -107,12 +108,13 @@ def _show(found: Check, output: Format, *, formulas: bool) -> None:
     show_table(header, rows)
     if formulas:
         show_table(("gradient", "formula"), [(one.name, one.formula) for one in found.formulas])
+        show_table(("gradient", "note"), [(one.name, one.note) for one in found.formulas if one.note])
     for bias in found.biases:
         apart = "differ" if bias.identifiable else "are equal: only b_x + b_h is identifiable"
         say(f"{bias.layer}: dL/db_x and dL/db_h {apart} (distance {bias.distance:.1e})")
-    for note in [*found.notes, *(one.note for one in found.formulas if one.note and formulas)]:
+    for note in found.notes:
         say(note)
-    say("passed" if found.passed else "FAILED: gradients by hand are not those of the equations")
+    say("passed" if found.passed else "FAILED: a distance is larger than allowed")
 
 
 def _short(value: float | None) -> str | None:

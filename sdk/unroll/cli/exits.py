@@ -14,12 +14,14 @@ REFUSED = 1
 JOB_FAILED = 3
 JOB_CANCELLED = 4
 UNREACHABLE = 5
+CHECK_FAILED = 6
+"""A gradient check was made, and a distance is too large."""
 INTERRUPTED = 130
 """Ctrl-C; a job that was being followed goes on."""
 
 TABLE = (
     "Exit codes: 0 done; 1 the server refused; 2 wrong usage; 3 the job failed; 4 the job was cancelled; "
-    "5 no server answers; 130 interrupted (a job that was being followed goes on)."
+    "5 no server answers; 6 a gradient check failed; 130 interrupted (a job that was being followed goes on)."
 )
 
 

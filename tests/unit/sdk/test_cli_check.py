@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.sdk import examples
 from tests.unit.sdk.command import unroll
-from tests.unit.sdk.scripted_server import Answer, ScriptedServer
+from tests.unit.sdk.scripted_server import Answer, ScriptedServer, problem
 
 TENSOR = {
     "name": "layers.0.W_hh",
@@ -68,16 +68,43 @@ def test_flags_make_a_check_and_its_distances_are_shown(server: ScriptedServer) 
     assert lines[1][3:7] == ["1.0e-16", "1.0e-07", "1.0e-16", "-"]
     assert lines[2][3:7] == ["1.0e-09", "2.0e-05", "1.0e-09", "1.0e-06"]
     assert ["dL/dW_hh", "sum of outer products"] in lines
+    assert ["dL/dW_hh", "whole"] in lines
+    assert "whole" not in ended.stderr
     assert "only b_x + b_h is identifiable" in ended.stderr
     assert "noise is off" in ended.stderr
 
 
-def test_a_failed_check_is_exit_code_1_in_either_form(server: ScriptedServer) -> None:
+def test_a_failed_check_is_exit_code_6_in_either_form(server: ScriptedServer) -> None:
     server.script = lambda _: Answer(body=answer(autograd=0.1, passed=False))
     for form in ("table", "json"):
         ended = unroll(server, "check", "--hidden-size", "3", "-o", form)
-        assert ended.returncode == 1
+        assert ended.returncode == 6
     assert json.loads(ended.stdout)["passed"] is False
+    assert "6 a gradient check failed" in " ".join(unroll(server, "--help").stdout.split())
+
+
+def test_a_refused_check_is_exit_code_1(server: ScriptedServer) -> None:
+    server.script = lambda _: problem(422, "validation_failed")
+    ended = unroll(server, "check", "--hidden-size", "3")
+    assert (ended.returncode, "detail of validation_failed" in ended.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("flags", "sent"),
+    [
+        (("--loss", "cross_entropy"), 2),
+        (("--loss", "cross_entropy", "--output-size", "5"), 5),
+        (("--loss", "bce"), 1),
+    ],
+    ids=["two", "as told", "another loss"],
+)
+def test_cross_entropy_has_two_classes_unless_told_otherwise(
+    server: ScriptedServer, flags: tuple[str, ...], sent: int
+) -> None:
+    server.script = lambda _: Answer(body=answer())
+    ended = unroll(server, "check", "--hidden-size", "3", *flags)
+    assert ended.returncode == 0, ended.stderr
+    assert server.seen[0].json["model"]["output_size"] == sent
 
 
 @pytest.mark.parametrize(
