@@ -23,6 +23,13 @@ _UNSHOWN = (
     "The course's formula, dL/dW_xh = dL/dy Σ_t ∂y/∂h[t] ∂h[t]/∂W_xh, leaves out the product of Jacobians between "
     "steps: x[k] acts not on h[k] alone but, through W_hh, on every later state. So do W_hh, b_x and b_h."
 )
+_SUMS, _PRODUCT = "Σ_{k=1..T} Σ_{t=k..T}", "(∏_{s=k+1..t} J[s])"
+_JACOBIANS = "the latest step leftmost; singular values below one make old gradients vanish, above one explode"
+_SAME_BIAS = (
+    "The same as dL/db_x: both biases stand in one sum, so the loss depends on b_x + b_h alone. Only that sum can be "
+    "found from data: where both are trained, a step moves both by the same amount and their difference stays. Weight "
+    "decay also takes a share of each away, so that the difference shrinks; L1 and L2 leave biases alone."
+)
 
 
 def of(network: Network, loss: Loss) -> list[Formula]:
@@ -40,7 +47,8 @@ def of(network: Network, loss: Loss) -> list[Formula]:
         Formula(name="dL/db_y", formula="Σ_t dL/dy[t]"),
     ]
     if network.num_layers > 1:
-        formula = "x of layer n is h of layer n-1, and dL/dh[t] of layer n-1 gains W_xhᵀ dL/da[t] of layer n"
+        da = "dL/dp[t]" if cell.type == "gru" else "dL/da[t]"
+        formula = f"x of layer n is h of layer n-1, where W_xhᵀ {da} of layer n takes the place of W_hyᵀ dL/dy[t]"
         found.append(Formula(name="stacked layers", formula=formula))
     if network.vocabulary_size is not None:
         found.append(
@@ -93,24 +101,14 @@ def _rate(f: str, *, biases: bool, recurrent: bool) -> list[Formula]:
             Formula(name="dL/db_x", formula="Σ_t dL/da[t]"),
         ]
         return found
-    product = "(∏_{s=k+1..t} D[s] W_hh)"
-    back = f"D[k] {product}ᵀ W_hyᵀ dL/dy[t]"
-    jacobians = "the latest step leftmost; singular values below one make old gradients vanish, above one explode"
-    found += [
-        Formula(name="∂h[t]/∂h[k]", formula=f"{product[1:-1]}", note=jacobians),
-        Formula(name="dL/dh[k]", formula=f"Σ_{{t=k..T}} {product}ᵀ W_hyᵀ dL/dy[t]"),
-        Formula(
-            name="the same as a recursion",
-            formula="dL/dh[t] = W_hyᵀ dL/dy[t] + W_hhᵀ dL/da[t+1],  dL/da[t] = D[t] dL/dh[t],  dL/da[T+1] = 0",
-            note="This is what the engine computes: T steps instead of T² / 2 products.",
-        ),
-        Formula(name="dL/dW_xh", formula=f"Σ_{{k=1..T}} Σ_{{t=k..T}} {back} x[k]ᵀ = Σ_k dL/da[k] x[k]ᵀ", note=_UNSHOWN),
-        Formula(name="dL/dW_hh", formula=f"Σ_{{k=1..T}} Σ_{{t=k..T}} {back} h[k-1]ᵀ = Σ_k dL/da[k] h[k-1]ᵀ"),
+    jacobian = _PRODUCT.replace("J[s]", "D[s] W_hh")
+    return [
+        *found,
+        Formula(name="∂h[t]/∂h[k]", formula=jacobian[1:-1], note=_JACOBIANS),
+        Formula(name="dL/dh[k]", formula=f"Σ_{{t=k..T}} {jacobian}ᵀ W_hyᵀ dL/dy[t]"),
+        _recursion("dL/dh[t] = W_hyᵀ dL/dy[t] + W_hhᵀ dL/da[t+1],  dL/da[t] = D[t] dL/dh[t],  dL/da[T+1] = 0"),
+        *_weights(f"D[k] {jacobian}ᵀ W_hyᵀ dL/dy[t]", biases=biases),
     ]
-    if biases:
-        sum_ = f"Σ_{{k=1..T}} Σ_{{t=k..T}} {back} = Σ_k dL/da[k]"
-        found += [Formula(name="dL/db_x", formula=sum_), Formula(name="dL/db_h", formula=sum_, note=_same_bias())]
-    return found
 
 
 def _leaky(rates: bool, f: str, *, learned: bool) -> list[Formula]:  # noqa: FBT001 - which of the two conventions
@@ -119,21 +117,26 @@ def _leaky(rates: bool, f: str, *, learned: bool) -> list[Formula]:  # noqa: FBT
     if rates:
         found += [
             Formula(name="state", formula="h[t] = (1-α) h[t-1] + α f(a[t])", note=slope),
-            Formula(name="∂h[t]/∂h[k]", formula="∏_{s=k+1..t} ((1-α) I + α D[s] W_hh)", note="latest step leftmost"),
-            Formula(name="dL/dh[t]", formula="from above + (1-α) dL/dh[t+1] + W_hhᵀ dL/da[t+1]"),
-            Formula(name="dL/da[t]", formula="α D[t] dL/dh[t]"),
+            Formula(name="J[s] = ∂h[s]/∂h[s-1]", formula="(1-α) I + α D[s] W_hh"),
+            Formula(name="∂h[t]/∂h[k]", formula=_PRODUCT[1:-1], note=_JACOBIANS),
+            Formula(name="dL/dh[k]", formula=f"Σ_{{t=k..T}} {_PRODUCT}ᵀ W_hyᵀ dL/dy[t]"),
+            _recursion("dL/dh[t] = W_hyᵀ dL/dy[t] + (1-α) dL/dh[t+1] + W_hhᵀ dL/da[t+1],  dL/da[t] = α D[t] dL/dh[t]"),
+            *_weights(f"α D[k] {_PRODUCT}ᵀ W_hyᵀ dL/dy[t]"),
         ]
         dalpha = "Σ_t dL/dh[t] ∘ (f(a[t]) - h[t-1])"
     else:
         found += [
             Formula(name="potential", formula="v[t] = (1-α) v[t-1] + α a[t]", note=slope),
             Formula(name="state", formula="h[t] = f(v[t])"),
-            Formula(name="∂v[t]/∂v[k]", formula="∏_{s=k+1..t} ((1-α) I + α W_hh D[s-1])", note="latest step leftmost"),
-            Formula(name="dL/dv[t]", formula="D[t] (from above + W_hhᵀ dL/da[t+1]) + (1-α) dL/dv[t+1]"),
-            Formula(name="dL/da[t]", formula="α dL/dv[t]"),
+            Formula(name="J[s] = ∂v[s]/∂v[s-1]", formula="(1-α) I + α W_hh D[s-1]"),
+            Formula(name="∂v[t]/∂v[k]", formula=_PRODUCT[1:-1], note=_JACOBIANS),
+            Formula(name="dL/dv[k]", formula=f"Σ_{{t=k..T}} {_PRODUCT}ᵀ D[t] W_hyᵀ dL/dy[t]"),
+            _recursion(
+                "dL/dv[t] = D[t] (W_hyᵀ dL/dy[t] + W_hhᵀ dL/da[t+1]) + (1-α) dL/dv[t+1],  dL/da[t] = α dL/dv[t]"
+            ),
+            *_weights(f"α {_PRODUCT}ᵀ D[t] W_hyᵀ dL/dy[t]"),
         ]
         dalpha = "Σ_t dL/dv[t] ∘ (v[t] - v[t-1])/α"
-    found += _weights("dL/da[t]")
     if learned:
         note = "τ = dt (1 + e^-θ) with θ trained, so τ > dt; dL/dθ = dL/dτ (dt - τ)"
         found.append(Formula(name="dL/dτ", formula=f"-α/τ {dalpha}", note=note))
@@ -141,22 +144,31 @@ def _leaky(rates: bool, f: str, *, learned: bool) -> list[Formula]:  # noqa: FBT
 
 
 def _lstm() -> list[Formula]:
+    joint = "At each step four blocks: h and c after it, by h and c before it."
+    forget = "Along c alone the product of Jacobians is ∏ diag(f[s]): near one where the forget gate is open."
     return [
         Formula(name="pre-activation", formula="a[t] = W_xh x[t] + b_x + W_hh h[t-1] + b_h", note="blocks i, f, g, o"),
         Formula(name="gates", formula="i, f, o = sigmoid(a_i), sigmoid(a_f), sigmoid(a_o);  g = tanh(a_g)"),
         Formula(name="cell state", formula="c[t] = f ∘ c[t-1] + i ∘ g"),
         Formula(name="state", formula="h[t] = o ∘ tanh(c[t])"),
+        Formula(name="S[t] = ∂h[t]/∂c[t]", formula="diag(o ∘ (1 - tanh(c[t])²))"),
         Formula(
-            name="dL/dc[t]",
-            formula="dL/dh[t] ∘ o ∘ (1 - tanh(c[t])²) + f[t+1] ∘ dL/dc[t+1]",
-            note="Along c alone the product of Jacobians is ∏ diag(f[s]): near one where the forget gate is open.",
+            name="A_c[t] = ∂c[t]/∂a[t]",
+            formula="[diag(g ∘ i(1-i))  diag(c[t-1] ∘ f(1-f))  diag(i ∘ (1-g²))  0]",
         ),
+        Formula(name="A_h[t] = ∂h[t]/∂a[t]", formula="S[t] A_c[t] + [0  0  0  diag(tanh(c[t]) ∘ o(1-o))]"),
         Formula(
-            name="dL/da[t]",
-            formula="i: dc ∘ g ∘ i(1-i);  f: dc ∘ c[t-1] ∘ f(1-f);  g: dc ∘ i ∘ (1-g²);  o: dh ∘ tanh(c[t]) ∘ o(1-o)",
+            name="J[s] = ∂(h,c)[s]/∂(h,c)[s-1]",
+            formula="[A_h[s] W_hh, S[s] diag(f[s]); A_c[s] W_hh, diag(f[s])]",
+            note=joint,
         ),
-        Formula(name="dL/dh[t]", formula="from above + W_hhᵀ dL/da[t+1]"),
-        *_weights("dL/da[t]"),
+        Formula(name="∂(h,c)[t]/∂(h,c)[k]", formula=_PRODUCT[1:-1], note=f"{_JACOBIANS}. {forget}"),
+        Formula(name="dL/d(h,c)[k]", formula=f"Σ_{{t=k..T}} {_PRODUCT}ᵀ [W_hyᵀ dL/dy[t]; 0]"),
+        _recursion(
+            "dh = W_hyᵀ dL/dy[t] + W_hhᵀ dL/da[t+1],  dc = S[t] dh + f[t+1] ∘ dc[t+1],  dL/da[t] = "
+            "i: dc ∘ g ∘ i(1-i);  f: dc ∘ c[t-1] ∘ f(1-f);  g: dc ∘ i ∘ (1-g²);  o: dh ∘ tanh(c[t]) ∘ o(1-o)"
+        ),
+        *_weights(f"[A_h[k]; A_c[k]]ᵀ {_PRODUCT}ᵀ [W_hyᵀ dL/dy[t]; 0]"),
     ]
 
 
@@ -165,34 +177,50 @@ def _gru() -> list[Formula]:
         "b_h of the candidate n stands inside r ∘ (…), so its gradient is scaled by the reset gate and differs from "
         "that of b_x: there, and only there, the two biases can be told apart."
     )
+    back = f"{_PRODUCT}ᵀ W_hyᵀ dL/dy[t]"
     return [
         Formula(name="input", formula="p[t] = W_xh x[t] + b_x", note="blocks r, z, n"),
-        Formula(name="recurrent", formula="q[t] = W_hh h[t-1] + b_h", note="blocks r, z, n"),
+        Formula(name="recurrent", formula="q[t] = W_hh h[t-1] + b_h", note="blocks r, z, n: W_hr, W_hz, W_hn"),
         Formula(name="gates", formula="r = sigmoid(p_r + q_r);  z = sigmoid(p_z + q_z);  n = tanh(p_n + r ∘ q_n)"),
         Formula(name="state", formula="h[t] = (1-z) ∘ n + z ∘ h[t-1]"),
-        Formula(name="dL/dp_n, dL/dq_n", formula="dp_n = dh ∘ (1-z) ∘ (1-n²);  dq_n = r ∘ dp_n"),
-        Formula(name="dL/dp_r = dL/dq_r", formula="dp_n ∘ q_n ∘ r(1-r)"),
-        Formula(name="dL/dp_z = dL/dq_z", formula="dh ∘ (h[t-1] - n) ∘ z(1-z)"),
-        Formula(name="dL/dh[t-1]", formula="from above + z ∘ dL/dh[t] + W_hhᵀ dL/dq[t]"),
-        Formula(name="dL/dW_xh", formula="Σ_t dL/dp[t] x[t]ᵀ", note=_UNSHOWN),
-        Formula(name="dL/db_x", formula="Σ_t dL/dp[t]"),
-        Formula(name="dL/dW_hh", formula="Σ_t dL/dq[t] h[t-1]ᵀ"),
-        Formula(name="dL/db_h", formula="Σ_t dL/dq[t]", note=reset),
+        Formula(
+            name="P_r, P_z, P_n",
+            formula="P_n = diag((1-z) ∘ (1-n²));  P_r = P_n diag(q_n ∘ r(1-r));  P_z = diag((h[t-1]-n) ∘ z(1-z))",
+            note="P[t] = ∂h[t]/∂p[t] = [P_r  P_z  P_n] at step t",
+        ),
+        Formula(name="Q[t] = ∂h[t]/∂q[t]", formula="[P_r  P_z  diag(r) P_n]"),
+        Formula(
+            name="J[s] = ∂h[s]/∂h[s-1]",
+            formula="diag(z) + Q[s] W_hh = diag(z) + P_r W_hr + P_z W_hz + diag(r) P_n W_hn",
+            note="gates and P at step s",
+        ),
+        Formula(name="∂h[t]/∂h[k]", formula=_PRODUCT[1:-1], note=_JACOBIANS),
+        Formula(name="dL/dh[k]", formula=f"Σ_{{t=k..T}} {back}"),
+        _recursion(
+            "dL/dh[t] = W_hyᵀ dL/dy[t] + z[t+1] ∘ dL/dh[t+1] + W_hhᵀ dL/dq[t+1],  dL/dp[t] = P[t]ᵀ dL/dh[t],  "
+            "dL/dq[t] = Q[t]ᵀ dL/dh[t]"
+        ),
+        Formula(name="dL/dW_xh", formula=f"{_SUMS} P[k]ᵀ {back} x[k]ᵀ = Σ_k dL/dp[k] x[k]ᵀ", note=_UNSHOWN),
+        Formula(name="dL/dW_hh", formula=f"{_SUMS} Q[k]ᵀ {back} h[k-1]ᵀ = Σ_k dL/dq[k] h[k-1]ᵀ"),
+        Formula(name="dL/db_x", formula=f"{_SUMS} P[k]ᵀ {back} = Σ_k dL/dp[k]"),
+        Formula(name="dL/db_h", formula=f"{_SUMS} Q[k]ᵀ {back} = Σ_k dL/dq[k]", note=reset),
     ]
 
 
-def _weights(da: str) -> list[Formula]:
-    """Of cells in which both biases stand in one sum."""
-    return [
-        Formula(name="dL/dW_xh", formula=f"Σ_t {da} x[t]ᵀ", note=_UNSHOWN),
-        Formula(name="dL/dW_hh", formula=f"Σ_t {da} h[t-1]ᵀ"),
-        Formula(name="dL/db_x", formula=f"Σ_t {da}"),
-        Formula(name="dL/db_h", formula=f"Σ_t {da}", note=_same_bias()),
-    ]
-
-
-def _same_bias() -> str:
-    return (
-        "The same as dL/db_x: both biases stand in one sum, so the loss depends on b_x + b_h alone. Only that sum can "
-        "be found from data; training moves both by the same amount and keeps their difference."
+def _recursion(formula: str) -> Formula:
+    note = (
+        "This is what the engine computes: T steps instead of T² / 2 products. After the last step nothing comes back."
     )
+    return Formula(name="the same as a recursion", formula=formula, note=note)
+
+
+def _weights(back: str, *, biases: bool = True) -> list[Formula]:
+    """Of cells in which both biases stand in one sum; `back`: what the loss of step t says of a[k]."""
+    found = [
+        Formula(name="dL/dW_xh", formula=f"{_SUMS} {back} x[k]ᵀ = Σ_k dL/da[k] x[k]ᵀ", note=_UNSHOWN),
+        Formula(name="dL/dW_hh", formula=f"{_SUMS} {back} h[k-1]ᵀ = Σ_k dL/da[k] h[k-1]ᵀ"),
+    ]
+    if biases:
+        both = f"{_SUMS} {back} = Σ_k dL/da[k]"
+        found += [Formula(name="dL/db_x", formula=both), Formula(name="dL/db_h", formula=both, note=_SAME_BIAS)]
+    return found
