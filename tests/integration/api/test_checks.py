@@ -151,3 +151,11 @@ def test_the_child_ends_when_its_stdin_closes():
     assert child.stdout is not None
     assert child.stdout.read() == ""
     child.stdout.close()
+
+
+def test_the_child_leaves_blas_one_thread_whatever_it_was_started_with():
+    """Threads are counted once all is imported: NumPy's BLAS starts its own as it is loaded."""
+    counts = "import os, rnn.gradient_check.__main__; print(len(os.listdir('/proc/self/task')))"
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "4"}
+    child = subprocess.run((sys.executable, "-c", counts), env=environment, capture_output=True, text=True, check=True)
+    assert child.stdout.strip() == "1"
