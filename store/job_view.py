@@ -24,9 +24,13 @@ def places_in_line(tx: Connection) -> dict[str, int]:
 
 
 def show(tx: Connection, row: Row[Any], places: dict[str, int] | None = None) -> Job:
-    """The job; `places` spares a list from counting the queue once a row."""
+    """The job; `places` spares a list from counting the queue once a row.
+
+    On PostgreSQL two statements see two moments: a row read as queued may have joined the line, or left it, since.
+    """
     if row.status == "queued" and places is None:
         places = places_in_line(tx)
+    place = places.get(row.id) if places is not None and row.status == "queued" else None
     rate = row.steps_per_second
     best = row.best_checkpoint and Best(checkpoint=row.best_checkpoint, replica=row.best_replica, loss=row.best_loss)
     return Job(
@@ -44,7 +48,7 @@ def show(tx: Connection, row: Row[Any], places: dict[str, int] | None = None) ->
             steps_per_second=rate,
             eta_seconds=(row.total - row.step) / rate if rate else None,
         ),
-        queue=QueuePosition(position=places[row.id]) if row.status == "queued" and places else None,
+        queue=QueuePosition(position=place) if place is not None else None,
         error=row.error and JobError(**row.error),
         config=TrainJob.model_validate(row.config, extra="ignore"),
         model=row.model_name,

@@ -26,8 +26,9 @@ def until_dead(pids: list[int]) -> None:
 
 
 def test_a_killed_trainer_and_a_killed_forkserver_cost_only_what_came_after_the_last_checkpoint(fleet: Fleet) -> None:
+    steps = 8000  # so that both find the job running
     worker = fleet.start()
-    job_id = fleet.submit(job(STEPS))
+    job_id = fleet.submit(job(steps))
     fleet.until_step(job_id, 700)
     os.kill(worker.trainer(), signal.SIGKILL)
     fleet.until(job_id, lambda now: now.attempt == 2)
@@ -35,7 +36,7 @@ def test_a_killed_trainer_and_a_killed_forkserver_cost_only_what_came_after_the_
     child, server = worker.trainer(), worker.forkserver()
     os.kill(server, signal.SIGKILL)
     until_dead([child, server])
-    fleet.assert_ended_as_if_nothing_had_happened(job_id, STEPS)
+    fleet.assert_ended_as_if_nothing_had_happened(job_id, steps)
     ended = fleet.get(job_id)
     assert (ended.attempt, ended.crashes) == (3, 0)  # each attempt made a checkpoint, so none counts any more
     assert fleet.count(job_id, "interrupted") == 2

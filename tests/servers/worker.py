@@ -108,7 +108,11 @@ class WorkerProcess:
             time.sleep(0.02)
 
     def forkserver(self) -> int:
-        return dict(_parents())[self.trainer()]
+        """The one child of its own that has a trainer."""
+        deadline = time.monotonic() + READY_SECONDS
+        while (parent := dict(_parents()).get(self.trainer())) is None:  # one job's trainer has left since
+            assert time.monotonic() < deadline
+        return parent
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
