@@ -12,49 +12,20 @@ import torch
 from rnn import kernels
 from rnn.bptt import BPTT
 from rnn.errors import ConfigurationError
-from rnn.gradient_check import compare
-from rnn.gradient_check.batch import Array, draw
+from rnn.gradient_check.batch import draw
 from rnn.gradient_check.bounds import require_feasible
 from rnn.gradient_check.compare import check
 from rnn.gradient_check.reference import Reference, by_autograd, central_difference
-from rnn.optimizers import Optimizer
+from tests.oracles.checks import CELLS, H, T, request, run
 from unroll.contract import (
-    Adam,
-    AdamW,
     Check,
-    CheckRequest,
-    FeedForwardCell,
     GRUCell,
-    LeakyCell,
     LinearCell,
     LSTMCell,
     Network,
     VanillaCell,
 )
 from unroll.contract.network import FEEDBACK
-
-H, T = 4, 5
-CELLS: dict[str, Any] = {
-    "tanh": VanillaCell(hidden_size=H),
-    "relu": VanillaCell(hidden_size=H, activation="relu"),
-    "saturated": VanillaCell(hidden_size=H, activation="saturated_relu"),
-    "linear": LinearCell(hidden_size=H),
-    "feedforward": FeedForwardCell(hidden_size=H),
-    "rates": LeakyCell(hidden_size=H, learn_tau="per_unit"),
-    "potentials": LeakyCell(hidden_size=H, leak="potentials", activation="softplus", tau=3.0),
-    "lstm": LSTMCell(hidden_size=H),
-    "gru": GRUCell(hidden_size=H),
-}
-
-
-def request(cell: Any, network: dict[str, Any] | None = None, **fields: Any) -> CheckRequest:
-    given = {"input_size": 2, "output_size": 3, **(network or {})}
-    return CheckRequest(**({"model": Network(cell=cell, **given), "time_steps": 5, "entries": 8} | fields))
-
-
-def run(one: CheckRequest) -> Check:
-    require_feasible(one)
-    return check(one)
 
 
 def failed(found: Check) -> str:
@@ -192,188 +163,6 @@ def test_the_lag_profile_is_that_of_the_engine():
     engine.forward()
     engine.backward()
     np.testing.assert_allclose(run(one).lag_profile, engine.lag_profile(), rtol=1e-10)
-
-
-def test_the_vanilla_formulas_have_all_six_parameters_and_the_product_of_jacobians_whole():
-    formulas = {one.name: one for one in run(request(VanillaCell(hidden_size=H))).formulas}
-    assert {f"dL/d{name}" for name in ("W_xh", "b_x", "W_hh", "b_h", "W_hy", "b_y")} <= set(formulas)
-    for name in ("W_xh", "b_x", "W_hh", "b_h"):
-        assert "∏_{s=k+1..t} D[s] W_hh" in formulas[f"dL/d{name}"].formula
-    assert "leaves out the product of Jacobians" in formulas["dL/dW_xh"].note
-
-
-def test_the_written_formula_is_the_gradient():
-    """The double sum over products of Jacobians, evaluated term by term as it is written."""
-    one = request(VanillaCell(hidden_size=H), batch_size=1)
-    batch = draw(one)
-    w = {s: t[0] for s, t in compare.parameters.views(batch.raw_RP, batch.network).items()}
-    x, target, T = batch.x_RTBI[0, :, 0], batch.target_RTBO[0, :, 0], 5
-    W_hh, W_hy = w["layers.0.W_hh"], w["readout.W_hy"]
-    h, D = [np.zeros(H)], [np.zeros((H, H))]
-    for t in range(1, T + 1):
-        h.append(np.tanh(w["layers.0.W_xh"] @ x[t - 1] + w["layers.0.b_x"] + W_hh @ h[-1] + w["layers.0.b_h"]))
-        D.append(np.diag(1 - h[-1] ** 2))
-    total = np.zeros((H, 2))
-    for k in range(1, T + 1):
-        for t in range(k, T + 1):
-            product = np.eye(H)
-            for s in range(k + 1, t + 1):
-                product = D[s] @ W_hh @ product
-            dy = 2 * (W_hy @ h[t] + w["readout.b_y"] - target[t - 1]) / (T * 3)
-            total += np.outer(D[k] @ product.T @ W_hy.T @ dy, x[k - 1])
-    expected = compare.parameters.views(by_autograd(batch).gradients_RP, batch.network)["layers.0.W_xh"][0]
-    np.testing.assert_allclose(total, expected, rtol=1e-12, atol=1e-15)
-
-
-def sigmoid(a: Array) -> Array:
-    return np.asarray(1 / (1 + np.exp(-a)))
-
-
-def written_out(cell: Any, w: dict[str, Array], x: Array, dy: Any) -> dict[str, Array]:
-    """Gradients by double sums over products of J, each matrix as the formulas of the cell have it.
-
-    `u` is the state that J is of: h, the potential, or h and c.
-    """
-    W_xh, b_x, W_hh, b_h, W_hy = (w[name] for name in ("W_xh", "b_x", "W_hh", "b_h", "W_hy"))
-    diag, zero, alpha = np.diag, np.zeros((H, H)), 1 / getattr(cell, "tau", 1)
-    h, c, v, D_before = np.zeros(H), np.zeros(H), np.zeros(H), zero
-    before, J, P, Q, above = [], [], [], [], []
-    for t, x_t in enumerate(x):
-        before.append(h)
-        p, q = W_xh @ x_t + b_x, W_hh @ h + b_h
-        readout = np.eye(H)  # ∂h[t]/∂u[t]
-        if cell.type == "gru":
-            (p_r, p_z, p_n), (q_r, q_z, q_n) = p.reshape(3, H), q.reshape(3, H)
-            r, z = sigmoid(p_r + q_r), sigmoid(p_z + q_z)
-            n = np.tanh(p_n + r * q_n)
-            P_n = diag((1 - z) * (1 - n**2))
-            P_r, P_z = P_n @ diag(q_n * r * (1 - r)), diag((h - n) * z * (1 - z))
-            P.append(np.hstack([P_r, P_z, P_n]))
-            Q.append(np.hstack([P_r, P_z, diag(r) @ P_n]))
-            W_hr, W_hz, W_hn = W_hh.reshape(3, H, H)
-            J.append(diag(z) + P_r @ W_hr + P_z @ W_hz + diag(r) @ P_n @ W_hn)
-            np.testing.assert_allclose(J[-1], diag(z) + Q[-1] @ W_hh, rtol=1e-12, atol=1e-15)
-            h = (1 - z) * n + z * h
-        elif cell.type == "lstm":
-            a_i, a_f, a_g, a_o = (p + q).reshape(4, H)
-            i, f, g, o = sigmoid(a_i), sigmoid(a_f), np.tanh(a_g), sigmoid(a_o)
-            A_c = np.hstack([diag(g * i * (1 - i)), diag(c * f * (1 - f)), diag(i * (1 - g**2)), zero])
-            c = f * c + i * g
-            h = o * np.tanh(c)
-            S = diag(o * (1 - np.tanh(c) ** 2))
-            A_h = S @ A_c + np.hstack([zero, zero, zero, diag(np.tanh(c) * o * (1 - o))])
-            P.append(np.vstack([A_h, A_c]))
-            Q.append(P[-1])
-            J.append(np.block([[A_h @ W_hh, S @ diag(f)], [A_c @ W_hh, diag(f)]]))
-            readout = np.hstack([np.eye(H), zero])
-        elif cell.leak == "rates":
-            f = np.tanh(p + q)
-            D = diag(1 - f**2)
-            J.append((1 - alpha) * np.eye(H) + alpha * D @ W_hh)
-            P.append(alpha * D)
-            Q.append(P[-1])
-            h = (1 - alpha) * h + alpha * f
-        else:
-            v = (1 - alpha) * v + alpha * (p + q)
-            h = np.tanh(v)
-            J.append((1 - alpha) * np.eye(H) + alpha * W_hh @ D_before)
-            P.append(alpha * np.eye(H))
-            Q.append(P[-1])
-            readout = D_before = diag(1 - h**2)
-        above.append(readout.T @ W_hy.T @ dy(t, h))
-    return summed(x, before, J, P, Q, above)
-
-
-def summed(x: Array, before: Any, J: Any, P: Any, Q: Any, above: Any) -> dict[str, Array]:
-    """Σ_k Σ_{t≥k} (∏ J)ᵀ above[t], through P[k] to the input's weights and through Q[k] to the recurrent ones."""
-    total: dict[str, Any] = dict.fromkeys(("W_xh", "b_x", "W_hh", "b_h"), 0.0)
-    for k in range(T):
-        for t in range(k, T):
-            product = np.eye(len(above[0]))
-            for s in range(k + 1, t + 1):
-                product = J[s] @ product
-            back = product.T @ above[t]
-            total["W_xh"] += np.outer(P[k].T @ back, x[k])
-            total["b_x"] += P[k].T @ back
-            total["W_hh"] += np.outer(Q[k].T @ back, before[k])
-            total["b_h"] += Q[k].T @ back
-    return total
-
-
-WRITTEN_OUT: dict[str, tuple[Any, dict[str, str]]] = {
-    "rates": (
-        LeakyCell(hidden_size=H, tau=3.0),
-        {
-            "J[s] = ∂h[s]/∂h[s-1]": "(1-α) I + α D[s] W_hh",
-            "dL/dW_xh": "α D[k] (∏_{s=k+1..t} J[s])ᵀ W_hyᵀ dL/dy[t] x[k]ᵀ",
-        },
-    ),
-    "potentials": (
-        LeakyCell(hidden_size=H, tau=3.0, leak="potentials"),
-        {
-            "J[s] = ∂v[s]/∂v[s-1]": "(1-α) I + α W_hh D[s-1]",
-            "dL/dW_xh": "α (∏_{s=k+1..t} J[s])ᵀ D[t] W_hyᵀ dL/dy[t] x[k]ᵀ",
-        },
-    ),
-    "lstm": (
-        CELLS["lstm"],
-        {
-            "J[s] = ∂(h,c)[s]/∂(h,c)[s-1]": "[A_h[s] W_hh, S[s] diag(f[s]); A_c[s] W_hh, diag(f[s])]",
-            "dL/dW_xh": "[A_h[k]; A_c[k]]ᵀ (∏_{s=k+1..t} J[s])ᵀ [W_hyᵀ dL/dy[t]; 0] x[k]ᵀ",
-        },
-    ),
-    "gru": (
-        CELLS["gru"],
-        {
-            "J[s] = ∂h[s]/∂h[s-1]": "diag(z) + P_r W_hr + P_z W_hz + diag(r) P_n W_hn",
-            "dL/dW_xh": "P[k]ᵀ (∏_{s=k+1..t} J[s])ᵀ W_hyᵀ dL/dy[t] x[k]ᵀ",
-            "dL/dW_hh": "Q[k]ᵀ (∏_{s=k+1..t} J[s])ᵀ W_hyᵀ dL/dy[t] h[k-1]ᵀ",
-        },
-    ),
-}
-
-
-@pytest.mark.parametrize(("cell", "written"), WRITTEN_OUT.values(), ids=list(WRITTEN_OUT))
-def test_the_written_formulas_of_gates_and_leaks_are_the_gradients_too(cell: Any, written: dict[str, str]):
-    one = request(cell, batch_size=1)
-    batch = draw(one)
-    formulas = {each.name: each.formula for each in compare.formulas.of(batch.network, one.loss)}
-    assert all(part in formulas[name] for name, part in written.items())
-    for name in ("W_xh", "b_x", "W_hh", "b_h"):
-        assert formulas[f"dL/d{name}"].startswith("Σ_{k=1..T} Σ_{t=k..T} ")
-    tensors = compare.parameters.views(batch.raw_RP, batch.network)
-    w = {name.rpartition(".")[2]: tensor[0] for name, tensor in tensors.items()}
-
-    def dy(t: int, h: Array) -> Array:
-        return np.asarray(2 * (w["W_hy"] @ h + w["b_y"] - batch.target_RTBO[0, t, 0]) / (T * 3))
-
-    found = written_out(cell, w, batch.x_RTBI[0, :, 0], dy)
-    expected = compare.parameters.views(by_autograd(batch).gradients_RP, batch.network)
-    for name, total in found.items():
-        np.testing.assert_allclose(total, expected[f"layers.0.{name}"][0], rtol=1e-11, atol=1e-15)
-
-
-@pytest.mark.parametrize(
-    ("optimizer", "left"),
-    [(Adam(lr=0.1), 1.0), (AdamW(lr=0.1, weight_decay=0.5), 1 - 0.1 * 0.5)],
-    ids=["adam", "weight decay"],
-)
-def test_a_step_keeps_the_difference_of_two_biases_but_weight_decay_shrinks_it_as_the_note_says(
-    optimizer: Any, left: float
-):
-    one = request(VanillaCell(hidden_size=H))
-    (note,) = [each.note for each in run(one).formulas if each.name == "dL/db_h"]
-    assert "their difference stays" in note
-    assert "the difference shrinks" in note
-    batch = draw(one)
-
-    def apart(flat_RP: Array) -> Array:
-        b = compare.parameters.views(flat_RP, batch.network)
-        return np.asarray(b["layers.0.b_x"] - b["layers.0.b_h"])
-
-    trained = Optimizer(optimizer, batch.raw_RP, torch.device("cpu"))
-    trained.step(torch.from_numpy(by_autograd(batch).gradients_RP), np.zeros(1, bool))
-    np.testing.assert_allclose(apart(trained.parameters.numpy()), left * apart(batch.raw_RP), atol=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,17 @@ from tests.integration.store.factories import NETWORK, TENANT, claim, submit, tr
 from unroll.contract import NewKey, NewModel
 
 
+def test_a_job_that_joins_the_line_between_counting_it_and_reading_the_rows_is_listed_without_a_place(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+):
+    first, second = submit(db).id, submit(db).id
+    monkeypatch.setattr(jobs, "places_in_line", lambda _tx: {first: 1})
+    newest, oldest = jobs.list_(db, TENANT).data
+    assert (newest.id, newest.queue) == (second, None)
+    assert oldest.queue is not None
+    assert oldest.queue.position == 1
+
+
 def test_pages_while_others_insert_have_no_double_and_no_gap(db: Database):
     there = [submit(db).id for _ in range(23)]
     over = threading.Event()
