@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import pytest
 import torch
 
-from rnn import kernels, parameters
+from rnn import kernels, parameters, reparametrise
 from unroll.contract import (
+    Connectivity,
+    Dale,
     FeedForwardCell,
     GRUCell,
     LeakyCell,
+    LinearCell,
     LSTMCell,
     Network,
     VanillaCell,
@@ -37,6 +41,50 @@ RUNS: list[Any] = [
     for cell in CELLS
     if engine == "workspace" or kernels.runs(cell)
 ]
+
+
+@cache
+def every_cell(H: int) -> dict[str, Any]:
+    """With H units: the cells of the matrices, each kind of leak and of learned tau among them."""
+    return {
+        "vanilla": VanillaCell(hidden_size=H),
+        "linear": LinearCell(hidden_size=H),
+        "feedforward": FeedForwardCell(hidden_size=H),
+        "rates": LeakyCell(hidden_size=H, leak="rates", tau=[2.0 + i % 4 for i in range(H)]),
+        "potentials": LeakyCell(hidden_size=H, leak="potentials", activation="sigmoid", tau=3.0),
+        "learned-tau": LeakyCell(hidden_size=H, leak="rates", tau=3.0, learn_tau="per_unit"),
+        "learned-shared-tau": LeakyCell(hidden_size=H, leak="potentials", tau=2.0, learn_tau="shared"),
+        "lstm": LSTMCell(hidden_size=H),
+        "gru": GRUCell(hidden_size=H),
+    }
+
+
+@cache
+def every_constraint(H: int) -> dict[str, Connectivity]:
+    """On W_hh of H units: the constraints of the matrices, alone and together."""
+    band: Any = [[int(abs(i - j) < 2) for j in range(H)] for i in range(H)]
+    signs: Any = [(1, -1, -1, 1)[i % 4] for i in range(H)]
+    return {
+        "free": Connectivity(),
+        "dale": Connectivity(dale=Dale(excitatory=0.5, readout="excitatory")),
+        "signs": Connectivity(dale=Dale(signs=signs)),
+        "sparse": Connectivity(density=0.6),
+        "no-autapses": Connectivity(autapses=False),
+        "symmetric": Connectivity(symmetry="symmetric"),
+        "antisymmetric": Connectivity(symmetry="antisymmetric"),
+        "mask": Connectivity(mask=band),
+        "dale-sparse-no-autapses": Connectivity(dale=Dale(), density=0.8, autapses=False),
+        "symmetric-masked": Connectivity(symmetry="symmetric", mask=band),
+        "antisymmetric-sparse": Connectivity(symmetry="antisymmetric", density=0.8, autapses=False),
+        "symmetric-all-excite": Connectivity(symmetry="symmetric", dale=Dale(excitatory=1.0)),
+    }
+
+
+def point(net: Network, replicas: int) -> torch.Tensor:
+    """Raw parameters where no constraint has been applied, and initial states that matter; exact in both precisions."""
+    raw_RP = torch.from_numpy(reparametrise.raw(net, parameters.initialise(net, 2, replicas, "float64")))
+    raw_RP += torch.randn(raw_RP.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64) / 10
+    return raw_RP.float().double()
 
 
 def network(cell: Any, **fields: Any) -> Network:

@@ -10,56 +10,19 @@ import numpy as np
 import pytest
 import torch
 
-from rnn import equations, kernels, parameters, reparametrise
+from rnn import connectivity, equations, kernels, parameters
 from rnn.bptt import BPTT
 from rnn.events import Checkpoint
 from rnn.regularise import WeightPenalty
 from rnn.reparametrise import Constraints
 from rnn.truncated import TruncatedBPTT
-from tests.oracles.cases import distance
+from tests.oracles.cases import distance, every_cell, every_constraint, point
 from tests.oracles.reference import by_autograd
 from tests.unit.rnn.jobs import bits, job, only, run
-from unroll.contract import (
-    MSE,
-    AdamW,
-    Connectivity,
-    Dale,
-    FeedForwardCell,
-    GRUCell,
-    LeakyCell,
-    LinearCell,
-    LSTMCell,
-    Network,
-    Regularisation,
-    VanillaCell,
-)
+from unroll.contract import MSE, AdamW, Network, Regularisation
 
 H, T, B = 4, 5, 2
-BAND: Any = [[int(abs(i - j) < 2) for j in range(H)] for i in range(H)]
-CONSTRAINTS: dict[str, Connectivity] = {
-    "free": Connectivity(),
-    "dale": Connectivity(dale=Dale(excitatory=0.5, readout="excitatory")),
-    "signs": Connectivity(dale=Dale(signs=[1, -1, -1, 1])),
-    "sparse": Connectivity(density=0.6),
-    "no-autapses": Connectivity(autapses=False),
-    "symmetric": Connectivity(symmetry="symmetric"),
-    "antisymmetric": Connectivity(symmetry="antisymmetric"),
-    "mask": Connectivity(mask=BAND),
-    "dale-sparse-no-autapses": Connectivity(dale=Dale(), density=0.8, autapses=False),
-    "symmetric-masked": Connectivity(symmetry="symmetric", mask=BAND),
-    "antisymmetric-sparse": Connectivity(symmetry="antisymmetric", density=0.8, autapses=False),
-    "symmetric-all-excite": Connectivity(symmetry="symmetric", dale=Dale(excitatory=1.0)),
-}
-CELLS: dict[str, Any] = {
-    "vanilla": VanillaCell(hidden_size=H),
-    "linear": LinearCell(hidden_size=H),
-    "feedforward": FeedForwardCell(hidden_size=H),
-    "rates": LeakyCell(hidden_size=H, leak="rates", tau=[2.0, 3.0, 4.0, 5.0]),
-    "potentials": LeakyCell(hidden_size=H, leak="potentials", tau=3.0),
-    "learned-tau": LeakyCell(hidden_size=H, leak="rates", tau=3.0, learn_tau="per_unit"),
-    "lstm": LSTMCell(hidden_size=H),
-    "gru": GRUCell(hidden_size=H),
-}
+CELLS, CONSTRAINTS = every_cell(H), every_constraint(H)
 ARCHITECTURES = ("many_to_many", "many_to_one")
 NETWORKS = [
     (cell, constraint) for cell in CELLS for constraint in CONSTRAINTS if cell != "feedforward" or constraint == "free"
@@ -70,35 +33,35 @@ ON_ENGINES = [
     for (cell, constraint), engine in itertools.product(NETWORKS, ENGINES)
     if engine == "workspace" or kernels.runs(CELLS[cell])
 ]
+# Columns fill whole vectors of the kernel, whole ones and a half, and with H half a one alone.
+WIDE = [
+    (cell, constraint, "native", hidden)
+    for cell, constraint, hidden in itertools.product(CELLS, ("free", "dale-sparse-no-autapses"), (16, 20, 33))
+    if kernels.runs(CELLS[cell])
+]
 
 
-def network(cell: str, constraint: str, architecture: str = "many_to_many", **fields: Any) -> Network:
+def network(cell: str, constraint: str, architecture: str = "many_to_many", hidden: int = H, **fields: Any) -> Network:
     return Network.model_validate(
         {
-            "cell": CELLS[cell],
+            "cell": every_cell(hidden)[cell],
             "input_size": 2,
             "output_size": 2,
             "num_layers": 2,
             "h0": "zeros" if cell == "feedforward" else "trainable",
             "architecture": architecture,
-            "connectivity": CONSTRAINTS[constraint],
+            "connectivity": every_constraint(hidden)[constraint],
         }
         | fields
     )
 
 
-def point(net: Network, replicas: int) -> torch.Tensor:
-    """Raw parameters where no constraint has been applied, and initial states that matter; exact in both precisions."""
-    raw_RP = torch.from_numpy(reparametrise.raw(net, parameters.initialise(net, 2, replicas, "float64")))
-    raw_RP += torch.randn(raw_RP.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64) / 10
-    return raw_RP.float().double()
-
-
 @cache
-def batch(replicas: int) -> tuple[torch.Tensor, torch.Tensor]:
+def batch(replicas: int, first: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Inputs and targets of so many of three replicas."""
     generator = torch.Generator().manual_seed(1)
-    x, target = (torch.randn(replicas, T, B, 2, generator=generator, dtype=torch.float64) for _ in range(2))
-    return x, target
+    x, target = (torch.randn(3, T, B, 2, generator=generator, dtype=torch.float64) for _ in range(2))
+    return x[first : first + replicas], target[first : first + replicas]
 
 
 def penalties_of(cell: str, engine: str) -> Regularisation:
@@ -114,9 +77,12 @@ def penalties_of(cell: str, engine: str) -> Regularisation:
 
 
 def computed(
-    net: Network, raw_RP: torch.Tensor, config: Regularisation, window: int | None, engine: Any
+    net: Network, raw_RP: torch.Tensor, config: Regularisation, window: int | None, engine: Any, first: int = 0
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Losses, penalties and raw gradients after one batch; a batch before it must not matter."""
+    """Losses, penalties and raw gradients after one batch; a batch before it must not matter.
+
+    It is the batch of the replicas from `first` on.
+    """
     constraints = Constraints(net, raw_RP)
     gradients_RP = torch.full_like(raw_RP, 99.0)
     weights = WeightPenalty(net, config, constraints.used, gradients_RP)
@@ -125,7 +91,7 @@ def computed(
     bptt: Any = (
         BPTT(net, *flat, T, B, **more) if window is None else TruncatedBPTT(net, *flat, T, B, window=window, **more)
     )
-    x, target = batch(len(raw_RP))
+    x, target = batch(len(raw_RP), first)
     for scale in (2.0, 1.0):
         bptt.x_RTBI.copy_(x * scale)
         bptt.target_RTBO.copy_(target)
@@ -138,12 +104,12 @@ def computed(
 
 @pytest.mark.parametrize("window", [None, 2])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize(("cell", "constraint", "engine"), ON_ENGINES)
+@pytest.mark.parametrize(("cell", "constraint", "engine", "hidden"), [*((*run, H) for run in ON_ENGINES), *WIDE])
 def test_losses_penalties_and_gradients_are_those_of_autograd(
-    cell: str, constraint: str, engine: str, architecture: str, window: int | None
+    cell: str, constraint: str, engine: str, hidden: int, architecture: str, window: int | None
 ):
     """In both precisions; a window of all steps is none."""
-    net, config = network(cell, constraint, architecture), penalties_of(cell, engine)
+    net, config = network(cell, constraint, architecture, hidden), penalties_of(cell, engine)
     raw_RP = point(net, 2)
     losses, penalties, expected = by_autograd(net, raw_RP, *batch(2), config, window)
     for given_RP, close, most in ((raw_RP, 1e-12, 1e-9), (raw_RP.float(), 2e-5, 2e-5)):
@@ -182,27 +148,25 @@ def test_losses_are_those_of_numpy_and_gradients_those_of_complex_steps_and_diff
         assert distance(gradients_RP[0], differences) < 1e-6
 
 
+@pytest.mark.parametrize("replica", [0, 2])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize(("cell", "constraint", "engine"), ON_ENGINES)
-def test_the_first_replica_of_three_has_the_gradients_of_the_network_alone(
-    cell: str, constraint: str, engine: str, architecture: str
+def test_the_first_and_the_last_replica_of_three_have_the_gradients_of_the_network_alone(
+    cell: str, constraint: str, engine: str, architecture: str, replica: int
 ):
-    """The first, because which connections exist depends on a replica's number."""
-    net, config = network(cell, constraint, architecture), penalties_of(cell, engine)
+    """Which connections exist depends on a replica's number, so the last one's are given to it alone as a mask."""
+    moved = replica > 0 and CONSTRAINTS[constraint].density < 1
+    net, config = network(cell, constraint, architecture, num_layers=1 if moved else 2), penalties_of(cell, engine)
     raw_RP = point(net, 3)
     together = computed(net, raw_RP, config, None, engine)
-    x, target = batch(3)
-    alone_1P = raw_RP[:1].clone()
-    constraints, gradients_1P = Constraints(net, alone_1P), torch.zeros_like(alone_1P)
-    bptt = BPTT(net, constraints.used, gradients_1P, T, B, activity=config.activity, omega=config.omega, engine=engine)
-    bptt.x_RTBI.copy_(x[:1])
-    bptt.target_RTBO.copy_(target[:1])
-    bptt.forward()
-    bptt.backward()
-    penalty_R = bptt.penalty_R + WeightPenalty(net, config, constraints.used, gradients_1P).add()
-    constraints.pull_back(gradients_1P)
-    assert together[1][0].item() == pytest.approx(penalty_R.item(), rel=1e-12)
-    assert distance(together[2][:1], gradients_1P) < 1e-12
+    if moved:
+        allowed: Any = connectivity.mask(net, 0, replica)
+        own = {"density": 1.0, "mask": allowed.astype(int).tolist()}
+        net = net.model_copy(update={"connectivity": net.connectivity.model_copy(update=own)})
+    this = slice(replica, replica + 1)
+    alone = computed(net, raw_RP[this].clone(), config, None, engine, replica)
+    for many, one in zip(together, alone, strict=True):
+        assert distance(many[this], one) < 1e-12
 
 
 @pytest.mark.parametrize(("dtype", "window"), [("float32", None), ("float32", 2), ("float64", 2)])

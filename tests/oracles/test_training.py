@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
 
 import unroll.contract
+from rnn import tasks
 from rnn.check import check
 from rnn.errors import ConfigurationError
 from rnn.events import Checkpoint, Metrics
-from tests.oracles.cases import H
+from tests.oracles.cases import H, every_cell, every_constraint
 from tests.unit.rnn.jobs import bits, job, only, run
 from unroll.contract import (
     SGD,
     AdamW,
+    ClipByGlobalNorm,
     ClipByValue,
     CosineDecay,
     CrossEntropy,
@@ -23,7 +26,9 @@ from unroll.contract import (
     Noise,
     Regularisation,
     RMSprop,
+    TaskData,
 )
+from unroll.contract.network import FEEDBACK
 
 EVERYTHING = {
     "steps": 12,
@@ -36,6 +41,65 @@ EVERYTHING = {
     "regularisation": Regularisation(l1=1e-3, l2=1e-3, orthogonality=1e-3),
     "bptt": unroll.contract.BPTT(window=4),
 }
+
+# A task of each architecture, and how often a decoder reads its targets: always, sometimes, never.
+TASKS: dict[str, tuple[TaskData, float]] = {
+    "one-to-one": (TaskData(name="xor"), 1.0),
+    "one-to-many": (TaskData(name="sine", parameters={"length": 4}), 1.0),
+    "many-to-one-ragged": (TaskData(name="adding", parameters={"length": 5, "min_length": 3}), 1.0),
+    "many-to-many-tokens": (TaskData(name="recall", parameters={"symbols": 3, "items": 1, "delay": 1}), 1.0),
+    **{
+        f"encoder-decoder-{fed}": (TaskData(name="reverse", parameters={"length": 3, "min_length": 2}), forcing)
+        for fed, forcing in (("forced", 1.0), ("mixed", 0.5), ("free", 0.0))
+    },
+}
+NETWORKS = [
+    (cell, constraint, task)
+    for cell, constraint, task in itertools.product(every_cell(H), ("free", "dale-sparse-no-autapses"), TASKS)
+    if cell != "feedforward" or (constraint == "free" and task in {"one-to-one", "many-to-one-ragged"})
+]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "clip"), [("float32", ClipByGlobalNorm(max_norm=0.002)), ("float64", ClipByValue(max_value=0.0005))]
+)
+@pytest.mark.parametrize(("cell", "constraint", "task"), NETWORKS)
+def test_every_architecture_resumes_bit_for_bit_with_clipping_and_with_noise_where_the_cell_has_it(
+    cell: str, constraint: str, task: str, dtype: Any, clip: Any
+):
+    """In single precision on the kernel where it has the cell, in double precision in the workspace."""
+    data, forcing = TASKS[task]
+    sequences = tasks.resolve(data)
+    vocabulary, loss = sequences.vocabulary_size, sequences.losses[0]
+    own: Any = every_cell(H)[cell]
+    if isinstance(own, LeakyCell):
+        own = own.model_copy(update={"noise": Noise(input=0.0 if vocabulary else 0.1, recurrent=0.1, output=0.1)})
+    net = Network(
+        cell=own,
+        input_size=3 if vocabulary else sequences.input_size,
+        output_size=sequences.output_size,
+        architecture=sequences.architectures[0],
+        vocabulary_size=vocabulary,
+        feedback=FEEDBACK[loss] if sequences.architectures[0] == "encoder_decoder" else "identity",
+        num_layers=2,
+        h0="zeros" if cell == "feedforward" else "trainable",
+        connectivity=every_constraint(H)[constraint],
+    )
+    fields: dict[str, Any] = {"steps": 4, "replicas": 2, "checkpoint_every": 2, "evaluate_every": 4, "batch_size": 2}
+    one = job(
+        **fields,
+        dtype=dtype,
+        clip=clip,
+        optimizer=AdamW(lr=0.1),
+        loss={"type": loss},
+        teacher_forcing=forcing,
+        held_out={"size": 4},
+    ).model_copy(update={"model": net, "data": data})
+    whole = run(one)
+    middle = next(event for event in only(Checkpoint, whole) if event.step == 2)
+    resumed = run(one, resume=(middle.weights, middle.state))
+    assert [bits(event) for event in resumed] == [bits(event) for event in whole if event.step > 2]
+    assert all((event.values["clipped_fraction"] > 0).all() for event in only(Metrics, resumed))
 
 
 @pytest.mark.parametrize("optimizer", [AdamW(lr=0.05), RMSprop(lr=0.01), RMSprop(lr=0.01, momentum=0.9)])
