@@ -4,7 +4,8 @@ SQLite: WAL, foreign keys, BEGIN IMMEDIATE for writers (a deferred reader that t
 "database is locked" at once, whatever the timeout), synchronous FULL so that what was acknowledged survives a power
 cut.
 PostgreSQL: READ COMMITTED; a transaction left idle by a stopped process is ended by the server, so it cannot hold a
-job's row for ever.
+job's row for ever. One left in the middle of a message or of a pipeline counts as active, for ever: whoever looks for
+expired leases ends it (`end_silent_writers`).
 """
 
 from __future__ import annotations
@@ -30,6 +31,14 @@ from store.errors import DatabaseUnavailable, InvalidRequest
 from store.settings import Settings
 
 BUSY_SECONDS = 10.0
+APPLICATION = "unroll"
+_SILENT_WRITERS = text(
+    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND usename = current_user AND application_name = :application"
+    " AND pid <> pg_backend_pid() AND backend_xid IS NOT NULL AND state = 'active'"
+    " AND wait_event IN ('ClientRead', 'ClientWrite')"
+    " AND extract(epoch FROM clock_timestamp() - state_change) > :seconds"
+)
 
 
 class db_now(FunctionElement[float]):  # noqa: N801 - reads as the SQL function it is
@@ -57,6 +66,7 @@ class Database:
         """Nothing is connected yet. Raises ValueError for a URL of any other database."""
         url = make_url(settings.database)
         self.dialect = url.get_backend_name()
+        self._silence_seconds = max(settings.lease_seconds, 1.0)
         if self.dialect == "sqlite":
             if url.database is None or url.database == ":memory:":
                 message = "UNROLL_DATABASE_URL: SQLite needs a file"
@@ -68,7 +78,7 @@ class Database:
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
         elif self.dialect == "postgresql":
-            idle, wait = int(max(settings.lease_seconds, 1.0) * 1000), int(BUSY_SECONDS * 1000)
+            idle, wait = int(self._silence_seconds * 1000), int(BUSY_SECONDS * 1000)
             self.engine = create_engine(
                 url,
                 pool_size=pool_size,
@@ -77,6 +87,7 @@ class Database:
                 pool_timeout=BUSY_SECONDS,
                 connect_args={
                     "connect_timeout": 5,
+                    "application_name": APPLICATION,
                     "options": f"-c idle_in_transaction_session_timeout={idle} -c lock_timeout={wait}",
                 },
             )
@@ -104,6 +115,18 @@ class Database:
         """INSERT ... ON CONFLICT DO NOTHING."""
         insert = sqlite.insert if self.dialect == "sqlite" else postgresql.insert
         return insert(table).on_conflict_do_nothing()
+
+    def end_silent_writers(self) -> int:
+        """End sessions of this service that wrote something and wait for their client for longer than a lease lasts.
+
+        How many. These are in the middle of a message or of a pipeline (psycopg's executemany is one), which
+        idle_in_transaction_session_timeout does not count. SQLite has no such thing: its lock is the file's.
+        """
+        if self.dialect == "sqlite":
+            return 0
+        with self.read() as tx:
+            values = {"application": APPLICATION, "seconds": self._silence_seconds}
+            return int(tx.execute(_SILENT_WRITERS, values).scalar_one())
 
     def ping(self) -> None:
         """Raises DatabaseUnavailable where the database does not answer."""

@@ -47,7 +47,11 @@ class Waiting:
 
 
 def expire(db: Database, max_crashes: int) -> list[Waiting]:
-    """Take back jobs whose lease ran out by the database's clock; those that are queued again."""
+    """Take back jobs whose lease ran out by the database's clock; those that are queued again.
+
+    A job whose row a stopped process holds follows in a later round: first its session is ended.
+    """
+    db.end_silent_writers()
     expired = select(jobs.c.id).where(jobs.c.status == "running", jobs.c.lease_expires < db_now())
     with db.read() as tx:
         found = tx.execute(expired).scalars().all()

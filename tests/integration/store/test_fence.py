@@ -194,6 +194,36 @@ def stop_inside_a_transaction(settings: Settings, db: Database):
     train(successor, 1, 5)
 
 
+@pytest.mark.parametrize("settings", ["postgresql"], indirect=True)
+def test_nor_one_that_is_stopped_in_the_middle_of_a_message(settings: Settings):
+    """Such a transaction is active to PostgreSQL, which ends idle ones alone."""
+    settings = configure(settings, lease_seconds=1.0)
+    with closing(Database(settings)) as db, closing(Database(settings)) as other:
+        job = submit(db)
+        lease = claim(db, seconds=1.0)
+        with pytest.raises(DatabaseUnavailable):
+            fall_silent(lease, other)
+        assert jobs.get(other, TENANT, job.id).status == "queued"
+        assert jobs.get(other, TENANT, job.id).progress.step == 0
+        with pytest.raises(LeaseLost):
+            leases.report(lease, Report())
+
+
+def fall_silent(lease: Lease, other: Database):
+    """In a pipeline, as `executemany` makes one, until somebody else has taken the job back."""
+    with leases.fenced(lease) as (tx, _row):
+        driver = tx.connection.driver_connection
+        assert driver is not None
+        with driver.pipeline():
+            driver.execute("UPDATE jobs SET step = 7")
+            driver.pgconn.send_flush_request()
+            driver.pgconn.flush()  # and no Sync
+            begun = time.monotonic()
+            while not recovery.expire(other, 9):
+                assert time.monotonic() - begun < 10
+                time.sleep(0.05)
+
+
 def test_readers_do_not_wait_for_a_writer(db: Database):
     job = submit(db)
     with db.begin() as writer:
