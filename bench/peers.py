@@ -138,7 +138,7 @@ def leaky(s: Shape, engine: Engine) -> Step:
     bptt = BPTT(network, constraints.used, gradients_RP, s.T, s.B, noisy=True, engine=engine)
     bptt.x_RTBI.normal_()
     bptt.target_RTBO.normal_()
-    noise = TrainingNoise(network, 0, bptt.memory.map(torch.Tensor.numpy))
+    noise = TrainingNoise(network, 0, bptt.memory.map(torch.Tensor.numpy), torch.get_num_threads())
     frozen_R, at = np.zeros(s.R, bool), [0]
 
     def step() -> float:

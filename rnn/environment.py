@@ -9,7 +9,7 @@ from rnn.events import Environment
 from rnn.kernels import Engine
 from unroll.contract import DType, Network
 
-ENGINE = "workspace-3"
+ENGINE = "workspace-4"
 """The BPTT engine; the number is raised when its arithmetic changes, that is when the same job gives other bits."""
 
 

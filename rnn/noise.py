@@ -32,28 +32,28 @@ def none() -> Noise:
 class TrainingNoise:
     """Adds to the inputs, and overwrites the noise of pre-activations and outputs, all [R, T, B, …]."""
 
-    def __init__(self, network: Network, seed: int, memory: Memory[Array]) -> None:
+    def __init__(self, network: Network, seed: int, memory: Memory[Array], threads: int = 1) -> None:
         """`memory` has arrays for each layer's noise and the output's where the network has such noise."""
         cell, noise = network.cell, of(network)
-        replicas = len(memory.x_RTBI)
-        self._draws = [Draws(seed, Purpose.NOISE, [r]) for r in range(replicas)] if noise != Noise() else []
-        self._x, self._input = memory.x_RTBI, noise.input
+        self._draws = Draws(seed, Purpose.NOISE, range(len(memory.x_RTBI)), threads)
+        self._x_RTBI = memory.x_RTBI
+        self._of_inputs = np.empty(self._x_RTBI.shape, np.float32) if noise.input else None
+        self._input = _factors(noise.input, self._x_RTBI)
         scale = noise.recurrent * np.sqrt(2 * np.asarray(cell.tau) / cell.dt) if isinstance(cell, LeakyCell) else 0.0
-        self._filled = [(array, scale) for array in memory.noise_RTBH]
+        self._filled = [(array, _factors(scale, array)) for array in memory.noise_RTBH]
         if memory.noise_RTBO is not None:
-            self._filled.append((memory.noise_RTBO, np.asarray(noise.output)))
+            self._filled.append((memory.noise_RTBO, _factors(noise.output, memory.noise_RTBO)))
 
     def draw(self, step: int) -> None:
         """For the batch of `step`, after it has been filled in."""
-        for r, draws in enumerate(self._draws):
-            draws.at(step)
-            if self._input:
-                self._x[r] += _normal(draws, self._x[r].shape) * np.float32(self._input)
-            for array, scale in self._filled:
-                np.multiply(_normal(draws, array[r].shape), scale, out=array[r], casting="unsafe")
+        draws = self._draws.at(step)
+        if self._of_inputs is not None:
+            draws.normals(self._of_inputs, self._input)
+            self._x_RTBI += self._of_inputs
+        for array, scale in self._filled:
+            draws.normals(array, scale)
 
 
-def _normal(draws: Draws, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
-    drawn = np.empty(shape, np.float32)
-    draws.normals(drawn[np.newaxis])
-    return drawn
+def _factors(scale: Any, array: Array) -> npt.NDArray[np.float32]:
+    """One for each number of a row."""
+    return np.full(array.shape[-1], scale, np.float32)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rnn.kernels.abi import library
+from rnn.kernels.abi import CNormals, library
 
 Float32 = npt.NDArray[np.float32]
 Words = npt.NDArray[np.uint64]
@@ -54,18 +54,32 @@ def of_words(words_RN: Words, out_RN: Float32) -> None:
         part[...] = pairs.reshape(R, -1)[:, : part.shape[1]]
 
 
-def native(keys: Words, array: int, step: int, out: Float32, instruction_set: str = "") -> bool:
-    """Fill `out` [R, …], contiguous, for keys [R, 2] and the counters of `rnn.randomness`, with the kernel.
+def native(
+    keys: Words,
+    array: int,
+    step: int,
+    out: Float32,
+    scale: Float32 | None = None,
+    *,
+    threads: int = 1,
+    instruction_set: str = "",
+) -> bool:
+    """Fill `out` [R, …] for keys [R, 2] and the counters of `rnn.randomness`, with the kernel.
 
-    False: there is none, or not for this instruction set.
+    Times `scale`, as long as the last axis, if it is given. False: there is no kernel, not for this instruction set, or
+    not for such memory: its last axis is to be contiguous and all rows of a replica equally far from each other.
     """
-    kernel = library()
-    if kernel is None:
+    kernel, row = library(), _row(out)
+    if kernel is None or row is None:
         return False
-    assert out.flags.c_contiguous and out.dtype == np.float32  # noqa: S101, PT018 - the kernel computes addresses
-    n = out.size // len(keys)
-    name = instruction_set.encode()
-    return bool(kernel.unroll_normals(keys.ctypes.data, len(keys), array, step, n, out.ctypes.data, name))
+    assert scale is None or scale.shape == out.shape[-1:]  # noqa: S101 - the kernel computes addresses
+    width = out.shape[-1]
+    rows = out[0].size // width
+    factors = None if scale is None else scale.ctypes.data
+    of = CNormals(
+        keys.ctypes.data, array, step, len(keys), rows, width, out.strides[0] // 4, row, out.ctypes.data, factors
+    )
+    return bool(kernel.unroll_normals(of, threads, instruction_set.encode()))
 
 
 def running_sum(x_RTBI: npt.NDArray[Any], sum_RTBI: npt.NDArray[Any]) -> None:
@@ -80,6 +94,15 @@ def running_sum(x_RTBI: npt.NDArray[Any], sum_RTBI: npt.NDArray[Any]) -> None:
     sum_RTBI[:, 0] = x_RTBI[:, 0]
     for t in range(1, T):
         np.add(sum_RTBI[:, t - 1], x_RTBI[:, t], out=sum_RTBI[:, t])
+
+
+def _row(out: Float32) -> int | None:
+    """Numbers from one row of [R, …, width] to the next, if that is one number."""
+    strides = [stride // 4 for stride in out.strides]
+    regular = all(strides[i] == strides[i + 1] * out.shape[i + 1] for i in range(1, out.ndim - 2))
+    if out.dtype != np.float32 or out.size == 0 or strides[-1] != 1 or not regular:
+        return None
+    return strides[-2] if out.ndim > 2 else out.shape[-1]
 
 
 def _transformed(words: Words) -> Float32:

@@ -77,8 +77,9 @@ class Draws:
     where they are when asked again.
     """
 
-    def __init__(self, seed: int, purpose: Purpose, replicas: Iterable[int] = (0,)) -> None:
-        """Seed in [0, 2**64), replicas in [0, 2**32). At step 0."""
+    def __init__(self, seed: int, purpose: Purpose, replicas: Iterable[int] = (0,), threads: int = 1) -> None:
+        """Seed in [0, 2**64), replicas in [0, 2**32). At step 0. The same is drawn on any number of threads."""
+        self._threads = threads
         self._streams = [Stream(seed, purpose, replica) for replica in replicas]
         self._keys = np.stack([stream.key for stream in self._streams])
         self.at(0)
@@ -95,17 +96,21 @@ class Draws:
             self._generators = [stream.at(self._step) for stream in self._streams]
         return iter(self._generators)
 
-    def normals(self, out: npt.NDArray[Any]) -> None:
+    def normals(self, out: npt.NDArray[Any], scale: npt.NDArray[np.float32] | None = None) -> None:
         """Fill `out` [R, …] with independent standard normals, drawn as float32 whatever its dtype.
 
-        A replica's are the same for every R, and of a longer array the first ones are those of a shorter one.
+        Times `scale`, if given, which is as long as the last axis. A replica's are the same for every R, and of a
+        longer array the first ones are those of a shorter one.
         """
         array, self._arrays = self._arrays, self._arrays + 1
-        direct = out.dtype == np.float32 and out.flags.c_contiguous
-        drawn = out if direct else np.empty(out.shape, np.float32)
-        if not normals.native(self._keys, array, self._step, drawn):
+        address = self._keys, array, self._step
+        if normals.native(*address, out, scale, threads=self._threads):
+            return
+        drawn = np.empty(out.shape, np.float32)
+        if not normals.native(*address, drawn, scale, threads=self._threads):
             rows = drawn.reshape(len(drawn), -1)
             half = -(-rows.shape[1] // 2)
             normals.of_words(np.stack([stream.words(array, self._step, half) for stream in self._streams]), rows)
-        if not direct:
-            out[...] = drawn
+            if scale is not None:
+                drawn *= scale
+        out[...] = drawn

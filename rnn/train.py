@@ -108,8 +108,9 @@ class _Run:
         if device.type != "cpu":
             self._host = memory.map(lambda m: torch.empty(m.shape, dtype=m.dtype, pin_memory=True))
         arrays = self._host.map(Tensor.numpy)
-        self._batches = tasks.Batches(task, network, training.loss, job.seed, arrays)
-        self._noise = TrainingNoise(network, job.seed, arrays)
+        threads = torch.get_num_threads()
+        self._batches = tasks.Batches(task, network, training.loss, job.seed, arrays, threads)
+        self._noise = TrainingNoise(network, job.seed, arrays, threads)
         self._forcing = TeacherForcing(training.teacher_forcing, job.seed, arrays)
         self._profiler = Profiler(network, training, task, parameters_RP) if training.profile_every else None
 

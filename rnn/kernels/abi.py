@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterable, Iterator
 from ctypes import c_bool, c_char_p, c_double, c_int64, c_uint64, c_void_p
 from functools import cache
 from pathlib import Path
 
-VERSION = "native-3"
+VERSION = "native-4"
 """The number is raised, here and in `src/kernel.h`, when the kernel's arithmetic or its interface changes: when the
 same job gives other bits, or a library built from older sources must not be believed."""
 LIBRARY = Path(__file__).parent / "libunroll.so"
@@ -85,6 +86,17 @@ class CUpdate(ctypes.Structure):
     ]
 
 
+class CNormals(ctypes.Structure):
+    """Where standard normals go, and what they are multiplied by; see `src/kernel.h`."""
+
+    _fields_ = [
+        ("keys", c_void_p),
+        *((name, c_uint64) for name in ("array", "step")),
+        *((name, c_int64) for name in ("R", "rows", "width", "replica", "row")),
+        *((name, c_void_p) for name in ("out", "scale")),
+    ]
+
+
 def missing() -> str:
     """Why there is no native kernel; empty if there is one."""
     if not LIBRARY.exists():
@@ -93,16 +105,24 @@ def missing() -> str:
         found = ctypes.CDLL(str(LIBRARY))
     except OSError as error:
         return f"the native kernel cannot be loaded: {error}"
-    of_source = (VERSION, ctypes.sizeof(CProblem), ctypes.sizeof(CUpdate))
+    structs = {"problem": CProblem, "update": CUpdate, "normals": CNormals}
+    of_source = (VERSION, *map(ctypes.sizeof, structs.values()))
     built = "an older version"
     if hasattr(found, "unroll_version"):
         found.unroll_version.restype = c_char_p
-        found.unroll_problem_bytes.restype = found.unroll_update_bytes.restype = c_int64
         version = found.unroll_version().decode()
-        if (version, found.unroll_problem_bytes(), found.unroll_update_bytes()) == of_source:
+        if (version, *_bytes(found, structs)) == of_source:
             return ""
         built = str(version)
     return f"the native kernel that was built is {built}, the source {VERSION}: python {LIBRARY.parent / 'build.py'}"
+
+
+def _bytes(found: ctypes.CDLL, structs: Iterable[str]) -> Iterator[int]:
+    for name in structs:
+        size = getattr(found, f"unroll_{name}_bytes", None)
+        if size is not None:
+            size.restype = c_int64
+            yield size()
 
 
 @cache
@@ -116,12 +136,11 @@ def library() -> ctypes.CDLL | None:
     for name in ("unroll_forward", "unroll_backward", "unroll_free"):
         function = getattr(found, name)
         function.argtypes, function.restype = [c_void_p], None
-    found.unroll_normals.argtypes = [c_void_p, c_int64, c_uint64, c_uint64, c_int64, c_void_p, c_char_p]
-    found.unroll_normals.restype = c_bool
+    found.unroll_normals.argtypes = [ctypes.POINTER(CNormals), c_int64, c_char_p]
     found.unroll_squared_error.argtypes = [c_bool, *[c_void_p] * 5, *[c_int64] * 3, c_char_p]
     found.unroll_norms.argtypes = [c_bool, c_void_p, c_int64, c_int64, c_void_p, c_char_p]
     found.unroll_update.argtypes = [ctypes.POINTER(CUpdate), c_char_p]
-    for name in ("unroll_squared_error", "unroll_norms", "unroll_update"):
+    for name in ("unroll_normals", "unroll_squared_error", "unroll_norms", "unroll_update"):
         getattr(found, name).restype = c_bool
     found.unroll_running_sum.argtypes, found.unroll_running_sum.restype = [c_void_p] * 2 + [c_int64] * 3, None
     return found

@@ -23,7 +23,9 @@ def input_width(task: SequenceTask, network: Network) -> int:
 class Batches:
     """The training batches of R replicas, drawn straight into the given memory."""
 
-    def __init__(self, task: SequenceTask, network: Network, loss: Loss, seed: int, memory: Memory[Array]) -> None:
+    def __init__(
+        self, task: SequenceTask, network: Network, loss: Loss, seed: int, memory: Memory[Array], threads: int = 1
+    ) -> None:
         """`memory` is the engine's, with weights where `weighted`."""
         replicas, _, sequences, _ = memory.x_RTBI.shape
         length_RB, target_length_RB = memory.length_RB, None
@@ -32,7 +34,7 @@ class Batches:
             length_RB = np.empty_like(target_length_RB) if length_RB is None else length_RB
         batch = Batch(memory.x_RTBI, memory.target_RTBO, memory.weight_RTB, length_RB, target_length_RB)
         self._adapt = _Adapted(task, network, loss, batch)
-        self._draws = Draws(seed, Purpose.BATCHES, range(len(memory.x_RTBI)))
+        self._draws = Draws(seed, Purpose.BATCHES, range(len(memory.x_RTBI)), threads)
 
     def fill(self, step: int) -> None:
         """Overwrite the memory with the batch of `step`: for each replica the same values as `SequenceTask.batch`."""

@@ -3,6 +3,7 @@
 //
 // Who gets what depends on the sizes and the number of threads alone, so the same call gives the same bits however busy
 // the machine is.
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -12,6 +13,8 @@
 #include "threads.h"
 
 using namespace unroll;
+
+constexpr int64_t FEW_NORMALS_CHUNKS = 16;  // about 0.1 ms, beside which waking a thread costs little
 
 static const InstructionSet *best() {
 #if defined(__x86_64__)
@@ -111,12 +114,21 @@ EXPORT void unroll_free(void *plan) {
     delete static_cast<Plan *>(plan);
 }
 
-// R arrays of n standard normals (normals.cpp), one after another; false: no such instruction set ("" is the best one).
-EXPORT bool unroll_normals(const uint64_t *keys, int64_t R, uint64_t array, uint64_t step, int64_t n, float *out,
-                           const char *instruction_set) {
+EXPORT int64_t unroll_normals_bytes() { return sizeof(Normals); }
+
+// Standard normals (normals.cpp), the same on any number of threads; false: no such instruction set ("" is the best one).
+EXPORT bool unroll_normals(const Normals *of, int64_t threads, const char *instruction_set) {
     const InstructionSet *set = chosen(instruction_set);
     if (!set) return false;
-    for (int64_t r = 0; r < R; ++r) set->normals(keys + 2 * r, array, step, n, out + r * n);
+    const int64_t n = of->rows * of->width, chunks = (n + NORMALS_CHUNK - 1) / NORMALS_CHUNK, all = of->R * chunks;
+    const int64_t used = all < FEW_NORMALS_CHUNKS ? 1 : threads;
+    Team::of(used).run([&](int64_t thread) {
+        for (int64_t at = all * thread / used, end = all * (thread + 1) / used; at < end;) {
+            const int64_t r = at / chunks, first = at % chunks, last = std::min(chunks, first + end - at);
+            set->normals(*of, r, first * NORMALS_CHUNK, std::min(n, last * NORMALS_CHUNK));
+            at += last - first;
+        }
+    });
     return true;
 }
 

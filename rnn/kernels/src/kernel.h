@@ -5,7 +5,7 @@
 #pragma once
 #include <cstdint>
 
-#define UNROLL_VERSION "native-3"  // see rnn/kernels/abi.py
+#define UNROLL_VERSION "native-4"  // see rnn/kernels/abi.py
 
 namespace unroll {
 
@@ -66,13 +66,24 @@ struct Update {
     bool *broken;         // [R], written: rows left alone because a number would not have been finite
 };
 
+// R arrays of `rows` rows of `width` standard normals times scale [width], if it is there; see rnn/normals.py.
+struct Normals {
+    const uint64_t *keys;  // [R,2]
+    uint64_t array, step;
+    int64_t R, rows, width;
+    int64_t replica, row;  // numbers from one replica, one row, to the next
+    float *out;
+    const float *scale;
+};
+constexpr int64_t NORMALS_CHUNK = 4096;  // numbers drawn at a time; whole blocks of Philox
+
 // One instruction set's code. Gradients of a piece go to `to`, laid out like the tensors of one replica.
 struct InstructionSet {
     const char *name;
     int64_t (*scratch_bytes)(const Problem &, int64_t rows);
     void (*forward)(const Problem &, const Piece &, void *scratch);
     void (*backward)(const Problem &, const Piece &, void *scratch, const Tensors &to);
-    void (*normals)(const uint64_t *key, uint64_t array, uint64_t step, int64_t n, float *out);
+    void (*normals)(const Normals &of, int64_t r, int64_t first, int64_t last);  // those numbers of replica r
     void (*running_sum)(const float *x, float *sum, int64_t T, int64_t n);
     double (*squared_error)(bool is_double, void *y, const void *target, const void *weight, int64_t n, int64_t O);
     double (*squares)(bool is_double, const void *x, int64_t n);

@@ -100,19 +100,40 @@ static void transform(const uint64_t *word, float *out) {
     }
 }
 
-void normals(const uint64_t *key, uint64_t array, uint64_t step, int64_t n, float *out) {
+// Numbers first … last-1 of a replica's; first is a multiple of NORMALS_CHUNK.
+static void flat(const uint64_t *key, const Normals &of, int64_t first, int64_t last, float *out) {
     uint64_t words[WORDS] = {};
-    // NumPy counts before it draws, so the first block's number is 1.
-    for (int64_t at = 0, block = 1; at < n; at += 2 * WORDS, block += WORDS / 4) {
-        const int64_t left = n - at;
+    // Eight numbers a block; NumPy counts before it draws, so the first block's number is 1.
+    for (int64_t at = first, block = 1 + first / 8; at < last; at += 2 * WORDS, block += WORDS / 4, out += 2 * WORDS) {
+        const int64_t left = last - at;
         if (left >= 2 * WORDS) {
-            philox(key, block, array, step, WORDS, words);
-            transform(words, out + at);
+            philox(key, block, of.array, of.step, WORDS, words);
+            transform(words, out);
         } else {
-            float last[2 * WORDS];
-            philox(key, block, array, step, (left + 1) / 2, words);
-            transform(words, last);
-            std::memcpy(out + at, last, left * sizeof(float));
+            float some[2 * WORDS];
+            philox(key, block, of.array, of.step, (left + 1) / 2, words);
+            transform(words, some);
+            std::memcpy(out, some, left * sizeof(float));
+        }
+    }
+}
+
+void normals(const Normals &of, int64_t r, int64_t first, int64_t last) {
+    const uint64_t *key = of.keys + 2 * r;
+    float *out = of.out + r * of.replica;
+    if (!of.scale && of.row == of.width) return flat(key, of, first, last, out + first);
+    for (int64_t at = first; at < last; at += NORMALS_CHUNK) {
+        float some[NORMALS_CHUNK];
+        const int64_t n = last - at < NORMALS_CHUNK ? last - at : NORMALS_CHUNK;
+        flat(key, of, at, at + n, some);
+        for (int64_t done = 0, row = at / of.width, column = at % of.width; done < n; ++row, column = 0) {
+            const int64_t here = n - done < of.width - column ? n - done : of.width - column;
+            float *to = out + row * of.row + column;
+            if (of.scale)
+                for (int64_t i = 0; i < here; ++i) to[i] = some[done + i] * of.scale[column + i];
+            else
+                std::memcpy(to, some + done, here * sizeof(float));
+            done += here;
         }
     }
 }

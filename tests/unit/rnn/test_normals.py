@@ -33,7 +33,7 @@ def without_kernel(n: int, **address: Any) -> np.ndarray:
 def instruction_sets() -> list[str]:
     """Those that this machine has; the list of all is that of the build."""
     keys, out = np.zeros((1, 2), np.uint64), np.empty((1, 4), np.float32)
-    return [name for name in ("portable", "avx2", "avx512") if normals.native(keys, 0, 0, out, name)]
+    return [name for name in ("portable", "avx2", "avx512") if normals.native(keys, 0, 0, out, instruction_set=name)]
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +49,42 @@ def test_every_instruction_set_draws_the_bits_that_numpy_alone_draws(n: int):
     assert {"portable", kernels.instruction_set()} <= set(instruction_sets())
     for name in instruction_sets():
         out = np.empty((2, n), np.float32)
-        assert normals.native(draws._keys, 2, 9, out, name)
+        assert normals.native(draws._keys, 2, 9, out, instruction_set=name)
         assert np.array_equal(out.view(np.int32), expected), name
+
+
+@pytest.mark.skipif(not kernels.available(), reason="the native kernel was not built")
+@pytest.mark.parametrize("width", [1, 5, 100, 4097])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_rows_apart_from_each_other_scales_and_threads_are_those_that_numpy_alone_makes(width: int, threads: int):
+    """Enough of them for several threads, and chunks that end within rows."""
+    rows = 100_000 // width + 1
+    scale = np.random.default_rng(0).random(width).astype(np.float32)
+    expected = without_kernel(rows * width, step=9).reshape(2, rows, width) * scale
+    keys = Draws(**ADDRESS)._keys
+    for name in instruction_sets():
+        for there in (
+            np.full((2, rows, width), np.nan, np.float32),
+            np.full((2, rows, width + 11), np.nan, np.float32),
+        ):
+            out = there[..., :width]
+            assert normals.native(keys, 0, 9, out, scale, threads=threads, instruction_set=name)
+            assert np.array_equal(out, expected), name
+            assert np.isnan(there[..., width:]).all()
+            assert normals.native(keys, 0, 9, out, threads=threads, instruction_set=name)
+            assert np.array_equal(out.reshape(2, -1), without_kernel(rows * width, step=9)), name
+
+
+def test_memory_that_is_not_in_rows_is_filled_all_the_same():
+    scale = np.array([2.0, 3.0], np.float32)
+    expected = drawn(24).reshape(2, 3, 4, 2) * scale
+    for out in (
+        np.empty((2, 6, 4, 2), np.float32)[:, ::2],
+        np.empty((2, 3, 4, 4), np.float32)[..., ::2],
+        np.empty((2, 3, 4, 2)),
+    ):
+        Draws(**ADDRESS).at(1).normals(out, scale)
+        assert np.array_equal(out, expected)
 
 
 def test_the_bits_are_the_ones_that_stored_results_were_made_from():
