@@ -7,7 +7,7 @@ from rnn.check_data import check_data
 from rnn.check_network import NO_CYCLE, check_network
 from rnn.connectivity import acyclic
 from rnn.errors import ConfigurationError
-from unroll.contract import Network, Training, TrainJob
+from unroll.contract import CosineDecay, Network, Training, TrainJob
 from unroll.contract.limits import MAX_ACTIVATIONS, MAX_PARAMETERS, MAX_PROFILED
 
 
@@ -73,6 +73,9 @@ def _check_training(job: TrainJob, task: tasks.SequenceTask) -> None:
     if training.warmup > training.steps:
         detail = f"a warm-up of {training.warmup:,} steps does not end within {training.steps:,}"
         raise ConfigurationError("/training/warmup", "contradiction", detail)
+    if isinstance(training.schedule, CosineDecay) and training.schedule.steps <= training.warmup:
+        detail = f"the cosine has fallen after {training.schedule.steps:,} steps, in the warm-up of {training.warmup:,}"
+        raise ConfigurationError("/training/schedule/steps", "contradiction", detail)
     if training.profile_every is not None:
         _check_profile(job, task)
     if training.regularisation.omega:

@@ -96,6 +96,10 @@ def _check_connectivity(network: Network) -> None:
         raise refuse("symmetry", "Dale's law gives a column one sign, antisymmetry gives W_ij and W_ji opposite ones")
     sign_H = connectivity.signs(network)
     assert sign_H is not None  # noqa: S101 - dale is not None
+    if c.dale.signs is None and 0 < c.dale.excitatory < 1 and len(set(sign_H.tolist())) == 1:
+        kind = "inhibitory" if sign_H[0] > 0 else "excitatory"
+        detail = f"{c.dale.excitatory:g} of {H} units leave none {kind}; give 0 or 1, signs, or more units"
+        raise refuse("dale/excitatory", detail)
     if c.symmetry == "symmetric" and len(set(sign_H.tolist())) > 1:
         detail = "symmetry gives W_ij and W_ji one sign, Dale's law two where an exciting unit meets an inhibiting one"
         raise refuse("symmetry", detail)

@@ -209,6 +209,11 @@ BAD: dict[str, tuple[Any, str]] = {
         {"connectivity": Connectivity(dale=Dale(excitatory=0.0, readout="excitatory"))},
         "connectivity/dale/readout",
     ),
+    "no-inhibitory-unit": (
+        {"cell": VanillaCell(hidden_size=2), "connectivity": Connectivity(dale=Dale(excitatory=0.8))},
+        "connectivity/dale/excitatory",
+    ),
+    "no-excitatory-unit": ({"connectivity": Connectivity(dale=Dale(excitatory=0.01))}, "connectivity/dale/excitatory"),
     "identity-no-autapses": (
         {"connectivity": Connectivity(autapses=False), "initialisation": Identity()},
         "initialisation",

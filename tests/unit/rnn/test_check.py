@@ -15,7 +15,7 @@ from rnn import estimate, parameters
 from rnn.check import check
 from rnn.errors import ConfigurationError
 from tests.unit.rnn.jobs import job, network
-from unroll.contract import EarlyStopping, HeldOut, Network, TrainJob
+from unroll.contract import CosineDecay, EarlyStopping, HeldOut, Network, TrainJob
 
 
 def with_model(model: str | Network, **fields: Any) -> TrainJob:
@@ -38,6 +38,7 @@ def with_model(model: str | Network, **fields: Any) -> TrainJob:
         ),
         (job(steps=100, evaluate_every=100, stop_at_skill=0.5), "/training/stop_at_skill", "contradiction"),
         (job(steps=100, warmup=101), "/training/warmup", "contradiction"),
+        (job(steps=100, warmup=10, schedule=CosineDecay(steps=10)), "/training/schedule/steps", "contradiction"),
         (job(steps=100, profile_every=101), "/training/profile_every", "contradiction"),
         (
             with_model(
