@@ -5,7 +5,7 @@ from __future__ import annotations
 from rnn import connectivity
 from rnn.errors import ConfigurationError
 from rnn.parameters import gates, layout
-from unroll.contract import Connectivity, LeakyCell, Network
+from unroll.contract import Connectivity, Dale, LeakyCell, Network
 
 NO_CYCLE = (
     "the connections that exist make no cycle: W_hh has only zero eigenvalues, which no scale makes a spectral radius"
@@ -88,7 +88,7 @@ def _check_connectivity(network: Network) -> None:
         raise refuse("symmetry", "an antisymmetric W_hh of one unit is zero")
     if c.dale is None:
         return
-    if c.dale.signs is not None and "excitatory" in c.dale.model_fields_set:
+    if c.dale.signs is not None and c.dale.excitatory != Dale().excitatory:
         raise refuse("dale/excitatory", "the signs already say which units excite")
     if c.dale.signs is not None and len(c.dale.signs) != H:
         raise refuse("dale/signs", f"{len(c.dale.signs)} signs for {H} units", "wrong_length")

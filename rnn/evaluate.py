@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -13,8 +11,6 @@ from rnn import engine, tasks
 from rnn.chunks import chunk_size
 from rnn.graphs import Passes
 from unroll.contract import Network, Training
-
-Array = npt.NDArray[Any]
 
 
 class HeldOutLoss:
@@ -30,9 +26,8 @@ class HeldOutLoss:
         self._forward = Passes(self._engine, parameters_RP.device, trains=False).forward
         memory = self._engine.memory
         found = tasks.held_out(task, network, loss, training.held_out, counts=counts)
-        # All chunks are of one size; the last one is filled up with sequences that do not count.
         self._copies = [
-            (tensor, axis, torch.from_numpy(padded(array[0], -N % size, axis)).to(tensor))
+            (tensor, axis, torch.from_numpy(array[0]).to(tensor))
             for tensor, array, axis in (
                 (memory.x_RTBI, found.x_RTBI, 1),
                 (memory.target_RTBO, found.target_RTBO, 1),
@@ -41,16 +36,21 @@ class HeldOutLoss:
             )
             if tensor is not None and array is not None
         ]
-        self._chunks = -(-N // size)
+        self._sequences = N
+        self._weight_RTB = memory.weight_RTB
 
     def __call__(self) -> npt.NDArray[np.float64]:
         """Losses [R] of the parameters as they are now."""
         loss_R = self._engine.loss_R
         total_R = torch.zeros_like(loss_R, dtype=torch.float64)
         counted_R = torch.zeros_like(total_R)
-        for chunk in range(self._chunks):
+        for start in range(0, self._sequences, self._size):
+            # All chunks are of one size: in the last one sequences of the one before remain, and do not count.
+            taken = min(self._size, self._sequences - start)
             for memory, axis, every in self._copies:
-                memory.copy_(every.narrow(axis, chunk * self._size, self._size))
+                memory.narrow(axis + 1, 0, taken).copy_(every.narrow(axis, start, taken))
+            if taken < self._size and self._weight_RTB is not None:
+                self._weight_RTB[:, :, taken:] = 0.0
             self._forward()
             # A mean of means, each as heavy as what it is of.
             elements_R = self._engine.scale_R.double().reciprocal()
@@ -58,9 +58,3 @@ class HeldOutLoss:
             counted_R.add_(elements_R)
         return (total_R / counted_R).cpu().numpy()
 
-
-def padded(array: Array, missing: int, axis: int) -> Array:
-    """`array` with that many more along an axis: zeros, and of lengths ones."""
-    widths = [(0, 0)] * array.ndim
-    widths[axis] = (0, missing)
-    return np.pad(array, widths, constant_values=1 if array.dtype == np.int64 else 0)

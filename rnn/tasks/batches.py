@@ -44,7 +44,9 @@ class Batches:
 def held_out(task: SequenceTask, network: Network, loss: Loss, config: HeldOut, *, counts: bool) -> Batch:
     """The sequences that evaluations are computed on, R = 1; with weights where `counts`."""
     own = task.allocate(1, config.size, weighted=counts)
-    x_RTBI = np.zeros((*own.x_RTBI.shape[:3], input_width(task, network)), np.float32)
+    x_RTBI, width = own.x_RTBI, input_width(task, network)
+    if x_RTBI.shape[-1] != width:
+        x_RTBI = np.zeros((*x_RTBI.shape[:3], width), np.float32)
     memory = Batch(x_RTBI, own.target_RTBO, own.weight_RTB, own.length_RB, own.target_length_RB)
     _Adapted(task, network, loss, memory).draw(Draws(config.seed, Purpose.HELD_OUT))
     return memory

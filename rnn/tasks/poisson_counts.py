@@ -58,9 +58,10 @@ class PoissonCounts(AnyLength):
         """White noise, its leaky integral, and counts."""
         x_RTBI = batch.x_RTBI
         draws.normals(x_RTBI)
-        z_RTBI = x_RTBI * np.sqrt(-np.expm1(-2 / self.tau))
-        for t in range(1, self.length):
-            z_RTBI[:, t] += np.exp(-1 / self.tau) * z_RTBI[:, t - 1]
-        rate_RTBI = self.rate * np.exp(self.gain * z_RTBI)
-        for generator, rate_TBI, y_TBO in zip(draws, rate_RTBI, batch.target_RTBO, strict=True):
-            y_TBO[...] = generator.poisson(rate_TBI)
+        kept, new = np.exp(-1 / self.tau), np.sqrt(-np.expm1(-2 / self.tau))
+        z_RBI = np.zeros(x_RTBI[:, 0].shape)
+        for t in range(self.length):
+            z_RBI = kept * z_RBI + new * x_RTBI[:, t]
+            rate_RBI = self.rate * np.exp(self.gain * z_RBI)
+            for generator, rate_BI, y_TBO in zip(draws, rate_RBI, batch.target_RTBO, strict=True):
+                y_TBO[t] = generator.poisson(rate_BI)

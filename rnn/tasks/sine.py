@@ -79,9 +79,9 @@ class Sine(SequenceTask):
         for generator, x_1BI in zip(draws, batch.x_RTBI, strict=True):
             x_1BI[...] = 2 * generator.random(x_1BI.shape, dtype=np.float32) - 1
         centre, half = self._frequencies()
-        t_T11 = np.arange(1, self.length + 1)[:, None, None]
-        frequency_R1BI = centre + half * batch.x_RTBI.astype(np.float64)
-        batch.target_RTBO[...] = np.sin(2 * np.pi * frequency_R1BI * t_T11)
+        angle_R1BI = 2 * np.pi * (centre + half * batch.x_RTBI.astype(np.float64))
+        for t in range(1, self.length + 1):
+            batch.target_RTBO[:, t - 1] = np.sin(angle_R1BI[:, 0] * t)
 
     def _frequencies(self) -> tuple[float, float]:
         high, low = 1 / self.shortest_period, 1 / self.longest_period

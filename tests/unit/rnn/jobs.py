@@ -31,7 +31,13 @@ def job(*, length: int = 6, hidden: int = 5, activation: Any = "tanh", **fields:
 
 
 def run(job: TrainJob, **arguments: Any) -> list[Event]:
-    return list(train(job, **arguments))
+    """As a worker does, which has read the configuration from its database."""
+    return list(train(stored(job), **arguments))
+
+
+def stored(job: TrainJob) -> TrainJob:
+    """The job after a round trip through JSON, where every field is written down."""
+    return TrainJob.model_validate_json(job.model_dump_json())
 
 
 def only(kind: type[Kind], events: Iterable[Event]) -> list[Kind]:

@@ -122,6 +122,32 @@ list(train(big)); print((peak() - before) / estimate.memory_bytes(big))
     assert least < float(done.stdout) < most
 
 
+@pytest.mark.parametrize("name", ["integrate_noise", "sine", "poisson_counts", "recall"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_memory_estimate_counts_held_out_sequences_and_what_drawing_them_needs(name: str, dtype: str):
+    script = f"""
+import numpy, torch
+torch.set_num_threads(1)
+from rnn import estimate, tasks
+from rnn.train import train
+from unroll.contract import Network, TaskData, Training, TrainJob, VanillaCell
+def peak():
+    return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))
+def job(T, N):
+    data = TaskData(name="{name}", parameters={{"{"delay" if name == "recall" else "length"}": T}})
+    task = tasks.resolve(data)
+    net = Network(cell=VanillaCell(hidden_size=2), input_size=task.input_size, output_size=task.output_size)
+    net = net.model_copy(update={{"architecture": task.architectures[0]}})
+    fields = {{"steps": 1, "batch_size": 1, "loss": {{"type": task.losses[0]}}, "held_out": {{"size": N}}}}
+    return TrainJob(model=net, data=data, training=Training(**fields), dtype="{dtype}")
+tiny, big = job(5, 4), job(1000, {1000 if name == "recall" else 8000})
+list(train(tiny)); before = peak()
+list(train(big)); print((peak() - before) / estimate.memory_bytes(big))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert 0.3 < float(done.stdout) < 1.1
+
+
 def test_what_servers_import_loads_no_torch():
     modules = (
         "tasks parameters estimate check check_network connectivity initialise chunks events errors state inference "
