@@ -23,10 +23,15 @@ def check_data(network: Network, loss: Loss, task: SequenceTask) -> None:
     if loss.type not in task.losses:
         detail = f"targets of {task.name} are for {' or '.join(task.losses)}, not for {loss.type}"
         raise ConfigurationError("/training/loss/type", "contradiction", detail)
+    check_feedback(network, loss)
+    check_time_weights("/training/loss/time_weights", loss, network, task.weights(), task.shortest)
+
+
+def check_feedback(network: Network, loss: Loss) -> None:
+    """Raise ConfigurationError for a decoder that would read its outputs in other units than its targets."""
     if network.architecture == "encoder_decoder" and network.feedback != FEEDBACK[loss.type]:
         detail = f"targets of {loss.type} are in the units of {FEEDBACK[loss.type]}(y), not {network.feedback}(y)"
         raise ConfigurationError("/model/feedback", "contradiction", detail)
-    check_time_weights("/training/loss/time_weights", loss, network, task.weights(), task.shortest)
 
 
 def check_time_weights(

@@ -67,7 +67,8 @@ def memory_bytes(job: TrainJob) -> int:
     between = R * K * B * H * (L - 1 + (L if of(network).recurrent else 0))
     chunk = chunk_size(R, T, N, H)
     # Held-out sequences, their weights, and as much again while they are drawn or change their type.
-    held_out = T * N * (2 * (I + O) + 1) + R * T * chunk * (L * H * numbers[3 if R > 1 else 2] + (L - 1) * H + I + 4 * O)
+    held_out = T * N * (2 * (I + O) + 1)
+    held_out += R * T * chunk * (L * H * numbers[3 if R > 1 else 2] + (L - 1) * H + I + 4 * O)
     item = 4 if job.dtype == "float32" else 8
     # A checkpoint is made as bytes: weights, moments and raw parameters, once as arrays and once as bytes.
     checkpoint = 2 * R * P * (1 + moments + raw)

@@ -57,4 +57,3 @@ class HeldOutLoss:
             total_R.addcmul_(loss_R.double(), elements_R)
             counted_R.add_(elements_R)
         return (total_R / counted_R).cpu().numpy()
-

@@ -7,7 +7,7 @@ from math import prod
 import numpy as np
 
 from rnn import parameters
-from rnn.check_data import check_time_weights
+from rnn.check_data import check_feedback, check_time_weights
 from rnn.check_network import check_network
 from rnn.errors import ConfigurationError
 from unroll.contract import CheckRequest, Network
@@ -27,6 +27,7 @@ def require_feasible(request: CheckRequest) -> None:
         raise ConfigurationError("/model", "unresolved_model", f"model {request.model!r} has no configuration here")
     network = request.model
     check_network(network)
+    check_feedback(network, request.loss)
     _check_window(request, network)
     decodes = network.architecture == "encoder_decoder"
     if request.loss.type == "cross_entropy" and network.output_size == 1:

@@ -36,7 +36,7 @@ def check(request: CheckRequest) -> Check:
         tolerances=TOLERANCES,
         lag_profile=reference.profile_RT.tolist(),
         biases=_biases(batch, reference),
-        formulas=formulas.of(batch.network, request.loss),
+        formulas=formulas.of(batch.network, request.loss, request.bptt.window),
         notes=_notes(batch, found, reference),
         config=request,
     )

@@ -14,10 +14,10 @@ _SLOPES = {
     "saturated_relu": "f' = 1 where 0 < a < 1, else 0",
 }
 _LOSSES = {
-    "mse": "dL/dy[t] = 2 (y[t] - target[t]) / K",
-    "cross_entropy": "dL/dy[t] = (softmax(y[t]) Σ_o target[t] - target[t]) / K",
-    "bce": "dL/dy[t] = (sigmoid(y[t]) - target[t]) / K",
-    "poisson": "dL/dy[t] = (exp(y[t]) - target[t]) / K",
+    "mse": "2 (y[t] - target[t])",
+    "cross_entropy": "(softmax(y[t]) Σ_o target[t] - target[t])",
+    "bce": "(sigmoid(y[t]) - target[t])",
+    "poisson": "(exp(y[t]) - target[t])",
 }
 _UNSHOWN = (
     "The course's formula, dL/dW_xh = dL/dy Σ_t ∂y/∂h[t] ∂h[t]/∂W_xh, leaves out the product of Jacobians between "
@@ -32,17 +32,14 @@ _SAME_BIAS = (
 )
 
 
-def of(network: Network, loss: Loss) -> list[Formula]:
+def of(network: Network, loss: Loss, window: int | None = None) -> list[Formula]:
     """Forward pass, how gradients travel back through time, and the gradient of each parameter."""
     cell = network.cell
     found = [
         *_cell(cell),
+        *_constraints(network),
         Formula(name="readout", formula="y[t] = W_hy h[t] + b_y"),
-        Formula(
-            name="dL/dy[t]",
-            formula=_LOSSES[loss.type],
-            note="K: the number of elements that the mean is over; zero at steps without a target.",
-        ),
+        _derivative(loss),
         Formula(name="dL/dW_hy", formula="Σ_t dL/dy[t] h[t]ᵀ"),
         Formula(name="dL/db_y", formula="Σ_t dL/dy[t]"),
     ]
@@ -65,7 +62,58 @@ def of(network: Network, loss: Loss) -> list[Formula]:
         ]
     if network.h0 == "trainable":
         found.append(Formula(name="dL/dh0", formula="dL/dh[0], summed over sequences", note="and c0 of an LSTM"))
+    return found if window is None else _truncated(found, window)
+
+
+def _derivative(loss: Loss) -> Formula:
+    """By the output, as `rnn.losses` has it."""
+    sequences = loss.type == "mse" and loss.over == "sequences"
+    counted = "steps and sequences" if loss.type == "cross_entropy" else "steps, sequences and outputs"
+    if sequences:
+        mean = "the number of sequences"
+    elif loss.time_weights is None:
+        mean = f"the number of elements that the mean is over: valid {counted}"
+    else:
+        mean = f"the sum of w[t] over valid {counted}"
+    factor = "" if loss.time_weights is None else "w[t] "
+    formula = f"dL/dy[t] = {factor}{_LOSSES[loss.type]} / K"
+    return Formula(name="dL/dy[t]", formula=formula, note=f"K: {mean}. Zero at steps without a target.")
+
+
+def _constraints(network: Network) -> list[Formula]:
+    """How used weights are made of those that are trained, and the gradient of these: `rnn.reparametrise`."""
+    c, found = network.connectivity, []
+    image, back, notes = "V", "dL/dW_hh", ["V is what is trained"]
+    if c.symmetry != "none":
+        image = "(V + Vᵀ)/2" if c.symmetry == "symmetric" else "(V - Vᵀ)/2"
+    if c.mask is not None or c.density < 1 or not c.autapses:
+        image = f"M ∘ {image}"
+        notes.append("M_ij is 1 where unit j may send to unit i, else 0")
+    masked = image
+    if c.dale is not None:
+        image = f"s ∘ |{masked}|"
+        back = f"s ∘ sign({masked}) ∘ {back}"
+        notes.append("s_ij is the sign of unit j, and sign(0) = 1")
+    if masked.startswith("M"):
+        back = f"M ∘ {back}"
+    if c.symmetry != "none":
+        back = f"(G + Gᵀ)/2 with G = {back}" if c.symmetry == "symmetric" else f"(G - Gᵀ)/2 with G = {back}"
+    if image != "V":
+        found += [
+            Formula(name="W_hh", formula=image, note=f"{'; '.join(notes)}. Of each gate alike."),
+            Formula(name="dL/dV", formula=back, note="What is checked as W_hh; zero where a weight is frozen."),
+        ]
+    if c.dale is not None and c.dale.readout == "excitatory":
+        note = "e_j is 1 where unit j excites, else 0; the gradient of U is e ∘ dL/dW_hy."
+        found.append(Formula(name="W_hy", formula="e ∘ U", note=note))
     return found
+
+
+def _truncated(found: list[Formula], window: int) -> list[Formula]:
+    """With sums that end where the window does."""
+    ends = [Formula(name=one.name, formula=one.formula.replace("t=k..T", "t=k..e(k)"), note=one.note) for one in found]
+    note = "The last step of k's window: later losses say nothing of step k. The recursion begins anew after each one."
+    return [*ends, Formula(name="e(k)", formula=f"min(T, {window} ⌈k/{window}⌉)", note=note)]
 
 
 def _cell(cell: Cell) -> list[Formula]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from rnn import connectivity, equations
 from rnn.gradient_check import compare
 from rnn.gradient_check.batch import Array, draw
 from rnn.gradient_check.reference import by_autograd
 from rnn.optimizers import Optimizer
+from rnn.reparametrise import Constraints
+from tests.oracles.cases import every_constraint
 from tests.oracles.checks import CELLS, H, T, request, run
-from unroll.contract import Adam, AdamW, LeakyCell, VanillaCell
+from unroll.contract import BCE, MSE, Adam, AdamW, CrossEntropy, LeakyCell, PoissonNLL, VanillaCell
 
 
 def test_the_vanilla_formulas_have_all_six_parameters_and_the_product_of_jacobians_whole():
@@ -24,10 +28,15 @@ def test_the_vanilla_formulas_have_all_six_parameters_and_the_product_of_jacobia
     assert "leaves out the product of Jacobians" in formulas["dL/dW_xh"].note
 
 
-def test_the_written_formula_is_the_gradient():
+@pytest.mark.parametrize("window", [None, 2, 4])
+def test_the_written_formula_is_the_gradient(window: int | None):
     """The double sum over products of Jacobians, evaluated term by term as it is written."""
-    one = request(VanillaCell(hidden_size=H), batch_size=1)
+    one = request(VanillaCell(hidden_size=H), batch_size=1, bptt={"window": window})
     batch = draw(one)
+    formulas = {each.name: each.formula for each in compare.formulas.of(batch.network, one.loss, window)}
+    last = "T" if window is None else "e(k)"
+    assert formulas["dL/dW_xh"].startswith(f"Σ_{{k=1..T}} Σ_{{t=k..{last}}} D[k]")
+    assert formulas.get("e(k)") == (window and f"min(T, {window} ⌈k/{window}⌉)")
     w = {s: t[0] for s, t in compare.parameters.views(batch.raw_RP, batch.network).items()}
     x, target, T = batch.x_RTBI[0, :, 0], batch.target_RTBO[0, :, 0], 5
     W_hh, W_hy = w["layers.0.W_hh"], w["readout.W_hy"]
@@ -37,7 +46,7 @@ def test_the_written_formula_is_the_gradient():
         D.append(np.diag(1 - h[-1] ** 2))
     total = np.zeros((H, 2))
     for k in range(1, T + 1):
-        for t in range(k, T + 1):
+        for t in range(k, (T if window is None else min(T, window * -(-k // window))) + 1):
             product = np.eye(H)
             for s in range(k + 1, t + 1):
                 product = D[s] @ W_hh @ product
@@ -45,6 +54,83 @@ def test_the_written_formula_is_the_gradient():
             total += np.outer(D[k] @ product.T @ W_hy.T @ dy, x[k - 1])
     expected = compare.parameters.views(by_autograd(batch).gradients_RP, batch.network)["layers.0.W_xh"][0]
     np.testing.assert_allclose(total, expected, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("name", [name for name in every_constraint(H) if name != "free"])
+def test_the_written_constraints_are_what_is_used_and_what_is_pulled_back(name: str):
+    """The text itself, read as NumPy."""
+    one = request(VanillaCell(hidden_size=H), {"connectivity": every_constraint(H)[name]})
+    batch = draw(one)
+    formulas = {each.name: each.formula for each in compare.formulas.of(batch.network, one.loss)}
+    raw_RP = torch.from_numpy(batch.raw_RP + np.random.default_rng(3).standard_normal(batch.raw_RP.shape))
+    constraints, gradients_RP = Constraints(batch.network, raw_RP), torch.from_numpy(np.cos(batch.raw_RP))
+    sign_H = connectivity.signs(batch.network)
+
+    def W_hh(flat_RP: torch.Tensor) -> Any:
+        return compare.parameters.views(flat_RP.numpy(), batch.network)["layers.0.W_hh"][0].copy()
+
+    names: dict[str, Any] = {
+        "V": W_hh(raw_RP),
+        "D": W_hh(gradients_RP),
+        "M": connectivity.mask(batch.network, 0, 0),
+        "s": None if sign_H is None else np.broadcast_to(sign_H, (H, H)),
+        "sign": lambda x: np.where(x < 0, -1, 1),
+        "abs": np.abs,
+    }
+
+    def read(formula: str) -> Any:
+        for written, python in (("∘", "*"), ("ᵀ", ".T"), ("dL/dW_hh", "D")):
+            formula = formula.replace(written, python)
+        formula, _, given = re.sub(r"\|(.*)\|", r"abs(\1)", formula).partition(" with G = ")
+        return eval(formula, names | ({"G": eval(given, names)} if given else {}))  # noqa: S307 - our own formulas
+
+    np.testing.assert_allclose(read(formulas["W_hh"]), W_hh(constraints.used), rtol=1e-14)
+    expected = read(formulas["dL/dV"])
+    constraints.pull_back(gradients_RP)
+    np.testing.assert_allclose(expected, W_hh(gradients_RP), rtol=1e-14)
+
+
+LOSSES: dict[str, Any] = {
+    "mse": MSE(),
+    "weighted": MSE(time_weights=[1.0, 2.0, 0.0, 4.0, 5.0]),
+    "sequences": MSE(over="sequences"),
+    "weighted-sequences": MSE(over="sequences", time_weights=[1.0, 2.0, 0.0, 4.0, 5.0]),
+    "classes": CrossEntropy(),
+    "weighted-classes": CrossEntropy(time_weights=[1.0, 2.0, 0.0, 4.0, 5.0]),
+    "bce": BCE(),
+    "poisson": PoissonNLL(time_weights=[1.0, 1.0, 0.5, 1.0, 1.0]),
+}
+
+
+@pytest.mark.parametrize("ragged", [False, True])
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_written_derivative_of_the_loss_summed_is_the_gradient_of_the_readouts_bias(name: str, ragged: bool):
+    loss = LOSSES[name]
+    one = request(VanillaCell(hidden_size=H), batch_size=3, loss=loss, variable_lengths=ragged)
+    batch = draw(one)
+    (written,) = [each for each in compare.formulas.of(batch.network, loss) if each.name == "dL/dy[t]"]
+    names = {n: t[0] for n, t in compare.parameters.views(batch.raw_RP, batch.network).items()}
+    y = equations.outputs(np, batch.network, names, batch.x_RTBI[0])
+    target, length_B = batch.target_RTBO[0], np.full(3, T) if batch.length_RB is None else batch.length_RB[0]
+    valid_TB1 = (np.arange(T)[:, None] < length_B)[..., None].astype(float)
+    w_T11 = np.ones((T, 1, 1)) if loss.time_weights is None else np.array(loss.time_weights)[:, None, None]
+    steps = (valid_TB1 * w_T11).sum()
+    K = {"the sum of w[t]": steps, "the number of elements": steps, "the number of sequences": 3}
+    (K_of,) = [value for words, value in K.items() if words in written.note]
+    if "outputs" in written.note:
+        K_of = K_of * target.shape[-1]
+    odds = np.exp(y)
+    value = {
+        "2 (y[t] - target[t])": 2 * (y - target),
+        "(softmax(y[t]) Σ_o target[t] - target[t])": odds / odds.sum(-1, keepdims=True) * target.sum(-1, keepdims=True)
+        - target,
+        "(sigmoid(y[t]) - target[t])": sigmoid(y) - target,
+        "(exp(y[t]) - target[t])": odds - target,
+    }
+    factor = "w[t] " if loss.time_weights else ""
+    (derivative,) = [each for text, each in value.items() if written.formula == f"dL/dy[t] = {factor}{text} / K"]
+    expected = compare.parameters.views(by_autograd(batch).gradients_RP, batch.network)["readout.b_y"][0]
+    np.testing.assert_allclose((derivative * valid_TB1 * w_T11 / K_of).sum((0, 1)), expected, rtol=1e-11)
 
 
 def sigmoid(a: Array) -> Array:

@@ -7,9 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from unroll.cli import network as networks
 from unroll.cli.exits import CHECK_FAILED
 from unroll.cli.output import Format, Output, say, show_json, show_table
-from unroll.cli.values import read_json
+from unroll.cli.values import parameters, put, read_json
 from unroll.client import Client
 from unroll.contract import Check, CheckRequest
 
@@ -32,6 +33,7 @@ def check(  # one argument a flag
     input_size: Annotated[int | None, typer.Option(help="Inputs (1).")] = None,
     output_size: Annotated[int | None, typer.Option(help="Outputs (1; 2 classes of cross_entropy).")] = None,
     time_steps: Annotated[int | None, typer.Option(help="Time steps of the batch.")] = None,
+    output_steps: Annotated[int | None, typer.Option(help="Time steps that a decoder writes (as many).")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Sequences in the batch.")] = None,
     replicas: Annotated[int | None, typer.Option(help="Networks to check at once.")] = None,
     loss: Annotated[str | None, typer.Option(help="mse, cross_entropy, bce or poisson.")] = None,
@@ -39,7 +41,12 @@ def check(  # one argument a flag
     teacher_forcing: Annotated[float | None, typer.Option(help="Probability that a decoder reads targets.")] = None,
     entries: Annotated[int | None, typer.Option(help="Entries of each tensor to take differences of.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights and batch.")] = None,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any other field, for example model.cell.tau=10; repeatable.", metavar="PATH=VALUE"),
+    ] = None,
     *,
+    variable_lengths: Annotated[bool, typer.Option("--variable-lengths", help="Sequences differ in length.")] = False,
     formulas: Annotated[bool, typer.Option("--formulas", help="Show the gradients' formulas too.")] = False,
     output: Output = Format.TABLE,
 ) -> None:
@@ -50,29 +57,33 @@ def check(  # one argument a flag
         raise typer.BadParameter("the file must hold one JSON object", param_hint="FILE")
     if "cell" in config:
         config = {"model": config}
-    if model is not None:
-        config["model"] = model
-    elif hidden_size is not None:
-        config["model"] = {
-            "cell": {"type": cell or "vanilla", "hidden_size": hidden_size},
-            "input_size": 1,
-            # of one class there is nothing to learn
-            "output_size": 2 if loss == "cross_entropy" else 1,
-        }
+    of_network: networks.Flags = {
+        "--hidden-size": ("cell.hidden_size", hidden_size),
+        "--cell": ("cell.type", cell),
+        "--activation": ("cell.activation", activation),
+        "--layers": ("num_layers", layers),
+        "--architecture": ("architecture", architecture),
+        "--input-size": ("input_size", input_size),
+        "--output-size": ("output_size", output_size),
+    }
+    networks.settle(config, model, of_network, lambda: _network(hidden_size, loss))
+    options = {
+        "time_steps": time_steps,
+        "output_steps": output_steps,
+        "batch_size": batch_size,
+        "replicas": replicas,
+        "entries": entries,
+        "seed": seed,
+        "teacher_forcing": teacher_forcing,
+        "variable_lengths": variable_lengths or None,
+        "loss": None if loss is None else {"type": loss},
+        "bptt.window": window,
+    }
+    put(config, options)
+    put(config, parameters(sets, "--set") if sets else {})
     if "model" not in config:
         raise typer.BadParameter("there is no network: give --hidden-size, --model or a file", param_hint="FILE")
-    of_network = {
-        "num_layers": layers,
-        "architecture": architecture,
-        "input_size": input_size,
-        "output_size": output_size,
-    }
-    if isinstance(config["model"], dict):
-        config["model"] |= _given(of_network)
-        config["model"].setdefault("cell", {}).update(_given({"activation": activation}))
-    options = {"time_steps": time_steps, "batch_size": batch_size, "replicas": replicas, "entries": entries}
-    config |= _given(options | {"seed": seed, "teacher_forcing": teacher_forcing})
-    config |= _given({"loss": loss and {"type": loss}, "bptt": window and {"window": window}})
+    networks.fit_feedback(config, networks.type_of(config.get("loss", {})))
     if unknown := set(config) - set(CheckRequest.model_fields):
         raise typer.BadParameter(f"a check has no {', '.join(sorted(unknown))}", param_hint="FILE")
     found = client.check(**config)
@@ -81,8 +92,15 @@ def check(  # one argument a flag
         raise typer.Exit(CHECK_FAILED)
 
 
-def _given(flags: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in flags.items() if value is not None}
+def _network(hidden_size: int | None, loss: str | None) -> dict[str, Any]:
+    if hidden_size is None:
+        raise typer.BadParameter("there is no network: give --hidden-size, --model or a file", param_hint="FILE")
+    return {
+        "cell": {"type": "vanilla", "hidden_size": hidden_size},
+        "input_size": 1,
+        # of one class there is nothing to learn
+        "output_size": 2 if loss == "cross_entropy" else 1,
+    }
 
 
 def _show(found: Check, output: Format, *, formulas: bool) -> None:

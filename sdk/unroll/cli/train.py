@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
+from unroll.cli import network as networks
 from unroll.cli.jobs import follow, show_job
 from unroll.cli.output import Format, Output, say, show_fields, show_json
-from unroll.cli.values import pairs, parameters, read_json
+from unroll.cli.values import pairs, parameters, put, read_json
 from unroll.client import Client
-from unroll.contract.network import FEEDBACK
 from unroll.job import JobHandle
 from unroll.progress import clock
 
@@ -36,10 +36,16 @@ def train(  # one argument a flag
     ] = None,
     cell: Annotated[str | None, typer.Option(help="The cell (vanilla).")] = None,
     activation: Annotated[str | None, typer.Option(help="The cell's nonlinearity: tanh, relu, softplus, ...")] = None,
+    layers: Annotated[int | None, typer.Option(help="Stacked layers.")] = None,
+    architecture: Annotated[
+        str | None, typer.Option(help="many_to_many, many_to_one, ... (the task's usual one).")
+    ] = None,
+    loss: Annotated[str | None, typer.Option(help="mse, cross_entropy, bce or poisson (the task's usual one).")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Sequences a step and replica.")] = None,
     optimizer: Annotated[str | None, typer.Option(help="adam, adamw, sgd or rmsprop.")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
+    window: Annotated[int | None, typer.Option(help="Truncation window in time steps.")] = None,
     clip: Annotated[float | None, typer.Option(help="Clip gradients to this global norm.")] = None,
     evaluate_every: Annotated[int | None, typer.Option(help="Steps between evaluations.")] = None,
     checkpoint_every: Annotated[int | None, typer.Option(help="Steps between checkpoints.")] = None,
@@ -62,6 +68,10 @@ def train(  # one argument a flag
         list[str] | None, typer.Option(help="A label to filter by; repeatable.", metavar="KEY=VALUE")
     ] = None,
     priority: Annotated[int | None, typer.Option(help="Higher starts earlier.")] = None,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any other field, for example model.cell.tau=10; repeatable.", metavar="PATH=VALUE"),
+    ] = None,
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what it would be and cost.")] = False,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Submit and do not follow.")] = False,
@@ -75,13 +85,15 @@ def train(  # one argument a flag
     config.setdefault("kind", "train")
     if task is not None:
         config["data"] = {"type": "task", "name": task, "parameters": {}}
-    _set(config, {"data.parameters": parameters(parameter, "--parameter") if parameter else None}, merge=True)
+    put(config, {"data.parameters": parameters(parameter, "--parameter") if parameter else None}, merge=True)
     if lr is not None or optimizer is not None:
-        _set(config, {"training.optimizer.type": optimizer or _kept(config) or "adam"})
+        put(config, {"training.optimizer.type": optimizer or _kept(config) or "adam"})
     flags = {
         "training.steps": steps,
         "training.batch_size": batch_size,
         "training.optimizer.lr": lr,
+        "training.loss": None if loss is None else {"type": loss},
+        "training.bptt.window": window,
         "training.clip": None if clip is None else {"type": "global_norm", "max_norm": clip},
         "training.evaluate_every": evaluate_every,
         "training.checkpoint_every": checkpoint_every,
@@ -95,17 +107,22 @@ def train(  # one argument a flag
         "name": name,
         "priority": priority,
     }
-    _set(config, flags)
-    _set(config, {"training.early_stopping": None if patience is None else {"patience": patience}}, merge=True)
-    _set(config, {"labels": pairs(label, "--label") if label else None}, merge=True)
-    if model is not None:
-        config["model"] = model
-    elif hidden is not None or cell is not None:
-        config["model"] = _network(client, config, hidden, cell or "vanilla", embedding)
-    if embedding is not None and (model is not None or hidden is None):
+    put(config, flags)
+    put(config, {"training.early_stopping": None if patience is None else {"patience": patience}}, merge=True)
+    put(config, {"labels": pairs(label, "--label") if label else None}, merge=True)
+    if embedding is not None and (model is not None or hidden is None or "model" in config):
         raise typer.BadParameter("only an inline network can be given one: --hidden", param_hint="--embedding")
-    if model is None and isinstance(config.get("model"), dict):
-        _set(config, {"model.cell.activation": activation})
+    of_network: networks.Flags = {
+        "--hidden": ("cell.hidden_size", hidden),
+        "--cell": ("cell.type", cell),
+        "--activation": ("cell.activation", activation),
+        "--layers": ("num_layers", layers),
+        "--architecture": ("architecture", architecture),
+    }
+    networks.settle(config, model, of_network, lambda: _network(client, config, hidden, embedding))
+    put(config, parameters(sets, "--set") if sets else {})
+    training = config.get("training")
+    networks.fit_feedback(config, networks.type_of(training.get("loss")) if isinstance(training, dict) else None)
     for field, flag in {"data": "--task", "model": "--hidden or --model", "training": "--steps"}.items():
         if field not in config:
             raise typer.BadParameter(f"the job has no {field!r}: give {flag}, or a file", param_hint=flag)
@@ -120,9 +137,7 @@ def train(  # one argument a flag
         follow(JobHandle(client, job), output)
 
 
-def _network(
-    client: Client, config: dict[str, Any], hidden: int | None, cell: str, embedding: int | None
-) -> dict[str, Any]:
+def _network(client: Client, config: dict[str, Any], hidden: int | None, embedding: int | None) -> dict[str, Any]:
     """An inline network that fits the task; in `config` the loss becomes the task's usual one, if there is none."""
     data = config.get("data")
     if hidden is None or not isinstance(data, dict) or "name" not in data:
@@ -130,7 +145,7 @@ def _network(
     given = data.get("parameters")
     task = client.tasks.get(str(data["name"]), given if isinstance(given, dict) else None)
     network: dict[str, Any] = {
-        "cell": {"type": cell, "hidden_size": hidden},
+        "cell": {"type": "vanilla", "hidden_size": hidden},
         "input_size": task.input_size,
         "output_size": task.output_size,
     }
@@ -140,39 +155,16 @@ def _network(
         network |= {"input_size": embedding, "vocabulary_size": task.vocabulary_size}
     if task.architectures and task.architectures[0] != "many_to_many":
         network["architecture"] = task.architectures[0]
-    loss = _loss(config)
-    if loss is None and "training" in config and task.losses and task.losses[0] != "mse":
-        loss = task.losses[0]
-        _set(config, {"training.loss": {"type": loss}}, merge=True)
-    if network.get("architecture") == "encoder_decoder" and loss in FEEDBACK:
-        network["feedback"] = FEEDBACK[loss]
-    return network
-
-
-def _loss(config: dict[str, Any]) -> str | None:
     training = config.get("training")
-    loss = training.get("loss") if isinstance(training, dict) else None
-    return loss.get("type", "mse") if isinstance(loss, dict) else None
+    if isinstance(training, dict) and task.losses and task.losses[0] != "mse":
+        training.setdefault("loss", {"type": task.losses[0]})
+    return network
 
 
 def _kept(config: dict[str, Any]) -> str | None:
     training = config.get("training")
     optimizer = training.get("optimizer") if isinstance(training, dict) else None
     return optimizer.get("type") if isinstance(optimizer, dict) else None
-
-
-def _set(config: dict[str, Any], flags: dict[str, Any], *, merge: bool = False) -> None:
-    """Put the flags that were given (not None) where their dotted paths say."""
-    for dotted, value in flags.items():
-        if value is None:
-            continue
-        *outer, last = dotted.split(".")
-        place = config
-        for name in outer:
-            place = place.setdefault(name, {})
-            if not isinstance(place, dict):
-                raise typer.BadParameter(f"{name!r} in the file is no object", param_hint="--file")
-        place[last] = {**(place.get(last) or {}), **value} if merge else value
 
 
 def _show_dry_run(client: Client, config: dict[str, Any], output: Format) -> None:

@@ -39,3 +39,19 @@ def read_json(path: Path, option: str) -> Any:
         return json.loads(sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise typer.BadParameter(f"{path}: {error}", param_hint=option) from None
+
+
+def put(config: dict[str, Any], values: dict[str, Any], *, merge: bool = False) -> None:
+    """Put the values that are there (not None) where their dotted paths say. Raises typer.BadParameter."""
+    for dotted, value in values.items():
+        if value is None:
+            continue
+        *outer, last = dotted.split(".")
+        place = config
+        for name in outer:
+            inner = place.get(name)
+            place[name] = inner = {} if inner is None else inner
+            if not isinstance(inner, dict):
+                raise typer.BadParameter(f"{name!r} in {dotted} is no object: {inner!r}")
+            place = inner
+        place[last] = {**(place.get(last) or {}), **value} if merge else value

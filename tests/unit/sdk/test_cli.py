@@ -114,6 +114,37 @@ def test_flags_fit_network_and_loss_to_the_task(server: ScriptedServer, tmp_path
     assert (told["training"]["loss"], told["model"]["feedback"]) == ({"type": "bce"}, "sigmoid")
 
 
+def test_flags_and_paths_reach_every_field_of_a_job(server: ScriptedServer) -> None:
+    service = Service(DONE)
+    server.script = lambda seen: Answer(body=REVERSE) if "/tasks/" in seen.path else service(seen)
+    flags = ["--task", "reverse", "--hidden", "10", "--steps", "9", "--detach", "--cell", "leaky", "--layers", "2"]
+    more = ["--loss", "bce", "--architecture", "many_to_many", "--window", "5", "--set", "model.cell.tau=[2, 3]"]
+    ended = unroll(server, "train", *flags, *more, "--set", "training.schedule.type=cosine")
+    assert ended.returncode == 0, ended.stderr
+    sent = next(seen.json for seen in server.seen if seen.method == "POST")
+    assert sent["model"] == {
+        "cell": {"type": "leaky", "hidden_size": 10, "tau": [2, 3]},
+        "input_size": 8,
+        "output_size": 8,
+        "architecture": "many_to_many",
+        "num_layers": 2,
+    }
+    assert sent["training"] == {
+        "loss": {"type": "bce"},
+        "steps": 9,
+        "bptt": {"window": 5},
+        "schedule": {"type": "cosine"},
+    }
+
+
+def test_a_registered_model_is_trained_as_it_is(server: ScriptedServer) -> None:
+    flags = ["--task", "integrate_noise", "--model", "mine", "--steps", "9"]
+    for more in (["--cell", "gru"], ["--hidden", "5"], ["--activation", "relu"], ["--layers", "2"]):
+        ended = unroll(server, "train", *flags, *more)
+        assert (ended.returncode, server.seen) == (2, [])
+        assert more[0] in ended.stderr
+
+
 def test_an_embedding_is_for_tasks_of_tokens_and_for_inline_networks(server: ScriptedServer) -> None:
     server.script = Service(DONE)
     for flags in (FLAGS, ["--task", "integrate_noise", "--model", "m", "--steps", "100"]):

@@ -137,3 +137,41 @@ def test_schemas_are_listed_and_one_is_shown(server: ScriptedServer) -> None:
     assert unroll(server, "schema").stdout.splitlines()[1] == "network\ta network"
     assert json.loads(unroll(server, "schema", "network").stdout) == {"title": "Network"}
     assert server.seen[-1].path == "/v1/schema/network"
+
+
+def test_a_decoder_of_flags_reads_its_outputs_in_the_units_of_the_loss(server: ScriptedServer) -> None:
+    server.script = lambda _: Answer(body=answer())
+    flags = ["--hidden-size", "3", "--architecture", "encoder_decoder", "--output-steps", "4", "--variable-lengths"]
+    for more in (["--loss", "cross_entropy"], [], ["--loss", "bce", "--set", "model.feedback=identity"]):
+        ended = unroll(server, "check", *flags, *more)
+        assert ended.returncode == 0, ended.stderr
+    sent = [seen.json for seen in server.seen]
+    assert [one["model"].get("feedback") for one in sent] == ["softmax", "identity", "identity"]
+    assert {(one["output_steps"], one["variable_lengths"]) for one in sent} == {(4, True)}
+
+
+@pytest.mark.parametrize("option", ["--hidden-size", "--cell", "--activation", "--layers", "--architecture"])
+def test_a_registered_model_is_not_changed_by_flags(server: ScriptedServer, option: str) -> None:
+    value = {"--hidden-size": "3", "--layers": "2"}.get(option, "gru")
+    ended = unroll(server, "check", "--model", "mine", option, value)
+    assert (ended.returncode, server.seen) == (2, [])
+    assert option in ended.stderr
+
+
+def test_flags_change_the_network_of_a_file(server: ScriptedServer, tmp_path: Path) -> None:
+    server.script = lambda _: Answer(body=answer())
+    file = tmp_path / "network.json"
+    file.write_text(json.dumps(examples.NETWORK))
+    more = ["--cell", "gru", "--hidden", "7", "--set", "model.connectivity.density=0.5", "--set", "loss.over=sequences"]
+    ended = unroll(server, "check", *more, str(file))
+    assert ended.returncode == 0, ended.stderr
+    sent = server.seen[0].json
+    expected = examples.NETWORK["cell"] | {"type": "gru", "hidden_size": 7}
+    assert sent["model"] == examples.NETWORK | {"cell": expected, "connectivity": {"density": 0.5}}
+    assert sent["loss"] == {"over": "sequences"}
+
+
+def test_a_path_through_what_is_no_object_is_refused(server: ScriptedServer) -> None:
+    ended = unroll(server, "check", "--model", "mine", "--set", "model.cell.tau=3")
+    assert (ended.returncode, server.seen) == (2, [])
+    assert "'mine'" in ended.stderr
