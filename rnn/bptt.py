@@ -16,10 +16,9 @@ from rnn import noise, parameters
 from rnn.embedding import Embedding
 from rnn.kernels import Engine
 from rnn.kernels.layer import NativeLayer, torch_alone
-from rnn.layer import WorkspaceLayer
 from rnn.memory import Memory
 from rnn.readout import Readout
-from rnn.regularise import StatePenalty, shares
+from rnn.regularise import StatePenalty
 from rnn.stack import Stack, StackSpec, below_prefix
 from unroll.contract import MSE, Loss, Network
 
@@ -100,7 +99,7 @@ class BPTT:
         self.loss_R, self.scale_R = self.readout.loss_R, self.readout.mean.scale_R
         self.weighs = weighted
         """Whether `forward` takes means over this batch's weights; else `scale_R` and `penalty.share_RTB` stay."""
-        self.penalty = StatePenalty(self.layers, activity, omega, weighted=weighted)
+        self.penalty = StatePenalty(self.layers, activity, omega, self.memory.weight_RTB)
         self.penalty_R = self.penalty.penalty_R
         """The penalties on states, after `backward`."""
 
@@ -110,8 +109,7 @@ class BPTT:
             self.run()
             if self.weighs:
                 self.readout.mean.weigh()
-                if self.penalty.share_RTB is not None and self.memory.weight_RTB is not None:
-                    self.penalty.share_RTB.copy_(shares(self.memory.weight_RTB))
+                self.penalty.share()
             self.readout.forward()
 
     def run(self) -> None:
@@ -144,9 +142,7 @@ class BPTT:
         With many_to_one the loss is at t = T alone, so T - t is the lag; slopes tell vanishing from exploding gradients
         (Bengio, Simard & Frasconi 1994). For an engine made `profiled`.
         """
-        last = self.layers[-1]
-        assert isinstance(last, WorkspaceLayer)  # noqa: S101 - so chosen in __init__
-        norms_RT: Tensor = torch.linalg.vector_norm(last.state_gradients(), dim=(2, 3))
+        norms_RT: Tensor = torch.linalg.vector_norm(self.stack.state_gradients(), dim=(2, 3))
         return norms_RT
 
     def threads(self) -> AbstractContextManager[None]:

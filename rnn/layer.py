@@ -161,6 +161,10 @@ class WorkspaceLayer(Layer):
     def state_gradients(self) -> Tensor:
         """dL/dh[t] in full, through all later steps, [R, T, B, H]; after `backward`, of a layer that is `profiled`."""
 
+    def rate_gradient(self) -> Tensor | None:
+        """dL/dh[0], [R, B, H], of a layer that is `profiled`, where `d_initial` is that of another state than h[0]."""
+        return None
+
     def transport(self) -> Transport:
         """After `backward`. Raises TypeError for a cell whose state is not carried by W_hh (and a leak) alone."""
         raise TypeError("the state of this cell is not carried by W_hh alone")

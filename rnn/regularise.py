@@ -6,7 +6,8 @@
     activity        λ mean h²                    2 λ h / (T B H)          for each layer, over valid steps
     omega           see `rnn.omega`                                       for each layer
 
-Those on states are added while a network's layers run backward.
+Those on states are added while a network's layers run backward. Of an encoder_decoder each layer has its own: those of
+the encoder over the steps that it reads, those of the decoder over the steps that it writes, forced or free.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from rnn.kernels.layer import NativeLayer
 from rnn.layer import Layer, WorkspaceLayer
 from rnn.omega import Omega
 from unroll.contract import Network, Regularisation
+
+_ALL = slice(None)
 
 
 class WeightPenalty:
@@ -61,33 +64,42 @@ class StatePenalty:
     `start`, for each layer `reach` before its `backward`, then `finish`; `penalty_R` is complete after that.
     """
 
-    def __init__(self, layers: list[Layer], activity: float, omega: float, *, weighted: bool = False) -> None:
+    def __init__(
+        self, layers: list[Layer], activity: float, omega: float = 0.0, weight_RTB: Tensor | None = None
+    ) -> None:
         """The factors are those of `Regularisation`. With `omega` the layers are the workspace's.
 
-        `weighted`: steps do not all count alike; then `share_RTB` is to be filled.
+        `weight_RTB`, of all steps that there are: how often each counts; None: all alike.
         """
-        self._last, self._activity = layers[-1], activity
+        self.penalises = activity > 0 or omega > 0
+        self._activity, self._weight_RTB = activity, weight_RTB
         self._omega = [Omega(layer, omega) for layer in layers if omega and isinstance(layer, WorkspaceLayer)]
         self.penalty_R = layers[0].x_RTBI.new_zeros(len(layers[0].x_RTBI))
-        self.share_RTB = layers[0].x_RTBI.new_zeros(layers[0].x_RTBI.shape[:3]) if weighted and activity else None
+        self.share_RTB = torch.zeros_like(weight_RTB) if weight_RTB is not None and activity else None
         """What each step is of the mean over steps and sequences; None: all steps alike."""
+
+    def share(self) -> None:
+        """Set `share_RTB`, where there is one, from this batch's weights."""
+        if self.share_RTB is not None and self._weight_RTB is not None:
+            self.share_RTB.copy_(shares(self._weight_RTB))
 
     def start(self) -> None:
         """Forget the last batch."""
-        self.penalty_R.zero_()
+        if self.penalises:
+            self.penalty_R.zero_()
 
-    def reach(self, layer: Layer) -> None:
-        """Add the gradient of its activity to what has come to the layer from above."""
+    def reach(self, layer: Layer, steps: slice = _ALL) -> None:
+        """Add to what has come to the layer from above the gradient of its activity, `steps` of all that there are."""
         if not self._activity:
             return
         h_RTBH, dh_RTBH = layer.h_RTBH, layer.dh_RTBH
-        if isinstance(layer, NativeLayer) and layer is self._last:
-            dh_RTBH.zero_()  # it reads itself out: nothing else comes from above
+        if isinstance(layer, NativeLayer) and layer.reads_out:
+            dh_RTBH.zero_()  # nothing else comes from above
         if self.share_RTB is None:
             self.penalty_R.add_(h_RTBH.square().mean((1, 2, 3)), alpha=self._activity)
             dh_RTBH.add_(h_RTBH, alpha=2 * self._activity / h_RTBH[0].numel())
             return
-        shared_RTBH = h_RTBH * self.share_RTB.unsqueeze(-1)
+        shared_RTBH = h_RTBH * self.share_RTB[:, steps].unsqueeze(-1)
         self.penalty_R.add_((shared_RTBH * h_RTBH).mean(3).sum((1, 2)), alpha=self._activity)
         dh_RTBH.add_(shared_RTBH, alpha=2 * self._activity / h_RTBH.shape[-1])
 

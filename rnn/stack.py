@@ -11,7 +11,7 @@ from torch import Tensor
 from rnn import noise, parameters
 from rnn.cells import make_layer
 from rnn.kernels import Engine
-from rnn.layer import Layer, LayerSpec
+from rnn.layer import Layer, LayerSpec, WorkspaceLayer
 from unroll.contract import Network
 
 
@@ -110,6 +110,12 @@ class Stack:
                 else:
                     torch.sum(layer.d_initial[name], 1, out=gradient)
 
+    def state_gradients(self) -> Tensor:
+        """dL/dh[t] in the last layer, [R, T, B, H], after `backward` of a stack that is `profiled`."""
+        last = self.layers[-1]
+        assert isinstance(last, WorkspaceLayer)  # noqa: S101 - so asked for with `profiled`
+        return last.state_gradients()
+
 
 class Handover:
     """The state of one stack after each sequence's last valid step, as the initial state of another."""
@@ -135,10 +141,22 @@ class Handover:
             d_RTBH = source.dh_RTBH
             if name in source.d_states:
                 d_RTBH = source.d_states[name].zero_()
-            if self._length_RB is None:
-                d_RTBH[:, -1].add_(d_RBH)
-            else:
-                d_RTBH.scatter_add_(1, self._last(d_RTBH), d_RBH.unsqueeze(1))
+            self._add_to_last(d_RTBH, d_RBH)
+
+    def state_gradients(self) -> Tensor:
+        """Those of the source, through what it has handed on too; after both stacks' `backward`."""
+        d_RTBH, target = self._source.state_gradients(), self._target.layers[-1]
+        assert isinstance(target, WorkspaceLayer)  # noqa: S101 - as the source's is
+        rate_RBH = target.rate_gradient()
+        if rate_RBH is not None:
+            self._add_to_last(d_RTBH, rate_RBH)
+        return d_RTBH
+
+    def _add_to_last(self, d_RTBH: Tensor, d_RBH: Tensor) -> None:
+        if self._length_RB is None:
+            d_RTBH[:, -1].add_(d_RBH)
+        else:
+            d_RTBH.scatter_add_(1, self._last(d_RTBH), d_RBH.unsqueeze(1))
 
     def _last(self, trajectory_RTBH: Tensor) -> Tensor:
         """The index of the last valid step, [R, 1, B, H]."""

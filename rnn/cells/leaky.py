@@ -154,6 +154,12 @@ class LeakyLayer(WorkspaceLayer):
             return self._dh_TRBH.transpose(0, 1)
         return self.with_recurrence(self._above_RTBH, self._da_RTBH)
 
+    def rate_gradient(self) -> Tensor | None:
+        """See `WorkspaceLayer`: W_hhᵀ dL/da[1] of potentials."""
+        if self._rates:
+            return None
+        return torch.einsum("rba,rah->rbh", self._da_RTBH[:, 0], self.spec.weights["W_hh"])
+
     def _tau_gradient(self) -> None:
         v_TRBH = self._v_TRBH
         if self._rates:

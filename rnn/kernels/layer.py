@@ -133,6 +133,11 @@ class NativeLayer(Layer):
             states["h" if self._potentials else "c"] = c_RTBS[..., : self._H]
         return states
 
+    @property
+    def reads_out(self) -> bool:
+        """Whether it is its own readout too (see `read_out`)."""
+        return "y" in self._memory
+
     def read_out(self, weights: dict[str, Tensor], gradients: dict[str, Tensor] | None, y_RTBO: Tensor) -> None:
         """Read h out as well: forward writes y, backward reads dL/dy from the same memory and writes the gradients.
 
