@@ -117,7 +117,8 @@ def outputs(
     x is [T, B, I], or token numbers [T, B, 1] where there is a table `embedding.E`; `lengths` [B] are its valid steps.
     A one_to_many network sees x[0] and then zero vectors, for `steps` steps. An encoder_decoder network gives `steps`
     outputs: at step t > 0 its decoder reads target[t-1] where `forced` [steps, B] is true, and feedback(y[t-1])
-    elsewhere; `forced` None: everywhere. `push` is added to the last layer's (the decoder's) h.
+    elsewhere; `forced` None: everywhere. `push` is added to the last layer's h: an encoder's at its steps, and then the
+    decoder's.
     """
     architecture: str = network.architecture
     if "embedding.E" in tensors:
@@ -125,9 +126,9 @@ def outputs(
     if architecture == "one_to_many":
         x = xp.concatenate([x[:1], xp.zeros((steps - 1, *x.shape[1:]), dtype=x.dtype)])
     layers = [_below(f"layers.{n}.", tensors) for n in range(network.num_layers)]
-    states = []
+    states, read = [], len(x)
     for n, w in enumerate(layers):
-        last = n == network.num_layers - 1 and architecture != "encoder_decoder"
+        last = n == network.num_layers - 1
         x, state = layer_from(xp, network.cell, w, x, {}, push if last else None, lengths)
         states.append(state)
     if architecture != "encoder_decoder":
@@ -142,7 +143,8 @@ def outputs(
         if t > 0 and forced is not None:
             x = xp.where(forced[t][:, None], target[t - 1], x)
         for n, w in enumerate(decoder):
-            states[n] = step(xp, network.cell, w, x, states[n], push[t] if push is not None and w is decoder[-1] else 0)
+            pushed = push is not None and w is decoder[-1]
+            states[n] = step(xp, network.cell, w, x, states[n], push[read + t] if pushed else 0)
             x = states[n]["h"]
         y = x @ tensors["readout.W_hy"].T + tensors["readout.b_y"]
         given.append(y)

@@ -27,7 +27,10 @@ _KINK = 1e-8
 
 @dataclass(frozen=True)
 class Autograd:
-    """Of each replica: loss [R], gradients [R, P], and dL/dh[t] of the last layer, as norms [R, T]."""
+    """Of each replica: loss [R], gradients [R, P], and dL/dh[t] of the last layer, as norms [R, T].
+
+    T counts the steps of an encoder and then those of its decoder.
+    """
 
     loss_R: Array
     size_R: Array
@@ -49,7 +52,7 @@ class Reference:
             self._held = self._states()
 
     def loss(self, xp: ModuleType, raw_P: Any, push: Any = None) -> Any:
-        """The loss. `push` [T, B, H] is added to the last layer's h."""
+        """The loss. `push` [T, B, H] is added to the last layer's h: see `equations.outputs`."""
         target, weight = (None if array is None else xp.asarray(array) for array in self.batch.read(self._r))
         return equations.cost(xp, self.batch.request.loss, self._outputs(xp, raw_P, target, push), target, weight)
 
@@ -143,6 +146,8 @@ class Reference:
 def by_autograd(batch: Batch) -> Autograd:
     """Replica by replica, so that one graph is held at a time."""
     R, T, B, _ = batch.target_RTBO.shape
+    if batch.network.architecture == "encoder_decoder":
+        T += batch.x_RTBI.shape[1]
     loss_R, size_R, gradients_RP, profile_RT = np.zeros(R), np.zeros(R), np.zeros_like(batch.raw_RP), np.zeros((R, T))
     for r in range(R):
         leaf = torch.from_numpy(batch.raw_RP[r].copy()).requires_grad_()

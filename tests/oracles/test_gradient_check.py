@@ -302,7 +302,7 @@ def test_an_encoder_and_its_decoder_pass_forced_free_and_mixed(cell: Any, forcin
     options = {"teacher_forcing": forcing, "variable_lengths": lengths, "output_steps": 4, "entries": 4}
     found = run(request(cell, fields, loss={"type": "cross_entropy"}, **options))
     assert found.passed, failed(found)
-    assert len(found.lag_profile[0]) == 4
+    assert len(found.lag_profile[0]) == T + 4, "the steps of the encoder, and then those of the decoder"
 
 
 @pytest.mark.parametrize("lengths", [False, True], ids=["equal", "ragged"])

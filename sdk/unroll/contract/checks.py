@@ -133,7 +133,8 @@ class Check(Response):
     tolerances: Tolerances
     """What was allowed."""
     lag_profile: list[list[float]]
-    """The norm of dL/dh[t] over batch and units, of the last layer: one list a replica, one number a time step."""
+    """The norm of dL/dh[t] over batch and units, of the last layer: one list a replica, one number a time step; of an
+    encoder_decoder the encoder's steps and then the decoder's."""
     biases: list[BiasCheck]
     """Of each layer that has b_x and b_h."""
     formulas: list[Formula]
