@@ -7,7 +7,7 @@ from rnn.check_data import check_data
 from rnn.check_network import NO_CYCLE, check_network
 from rnn.connectivity import acyclic
 from rnn.errors import ConfigurationError
-from unroll.contract import CosineDecay, Network, Training, TrainJob
+from unroll.contract import CosineDecay, Network, TrainJob
 from unroll.contract.limits import MAX_ACTIVATIONS, MAX_PARAMETERS, MAX_PROFILED
 
 
@@ -79,9 +79,11 @@ def _check_training(job: TrainJob, task: tasks.SequenceTask) -> None:
     if training.profile_every is not None:
         _check_profile(job, task)
     if training.regularisation.omega:
-        _check_omega(network)
+        _check_omega(network, training.teacher_forcing)
     if network.architecture == "encoder_decoder":
-        _check_encoder_decoder(training)
+        if window is not None:
+            detail = "a window would cut the decoder off from what the encoder has read"
+            raise ConfigurationError("/training/bptt/window", "contradiction", detail)
     elif training.teacher_forcing != 1:
         detail = f"only the decoder of an encoder_decoder reads targets; this network is {network.architecture}"
         raise ConfigurationError("/training/teacher_forcing", "contradiction", detail)
@@ -97,30 +99,26 @@ def _reads_end_alone(network: Network, task: tasks.SequenceTask) -> bool:
     return network.architecture == "many_to_one" and task.shortest is None
 
 
-def _check_omega(network: Network) -> None:
+def _check_omega(network: Network, teacher_forcing: float) -> None:
     pointer, cell = "/training/regularisation/omega", network.cell.type
     if cell == "feedforward":
         raise ConfigurationError(pointer, "contradiction", "a feed-forward cell has no recurrent weights")
     if cell in ("lstm", "gru"):
         detail = f"omega is about gradients that W_hh carries from step to step; those of {cell} also pass its gates"
         raise ConfigurationError(pointer, "contradiction", detail)
-
-
-def _check_encoder_decoder(training: Training) -> None:
-    if training.bptt.window is not None:
-        detail = "a window would cut the decoder off from what the encoder has read"
-        raise ConfigurationError("/training/bptt/window", "contradiction", detail)
-    for name in ("activity", "omega"):
-        if getattr(training.regularisation, name):
-            detail = f"{name} is not available for an encoder_decoder"
-            raise ConfigurationError(f"/training/regularisation/{name}", "not_available", detail)
+    if network.architecture == "encoder_decoder" and teacher_forcing < 1:
+        detail = (
+            "omega is about gradients that W_hh carries from step to step; where a decoder reads its own outputs they "
+            "also pass the readout and W_xh: with a teacher_forcing of 1 they do not"
+        )
+        raise ConfigurationError(pointer, "contradiction", detail)
 
 
 def _check_profile(job: TrainJob, task: tasks.SequenceTask) -> None:
     pointer, network = "/training/profile_every", job.model
     assert isinstance(network, Network)  # noqa: S101 - checked before
-    if job.training.bptt.window is not None or network.architecture == "encoder_decoder":
-        detail = "there is a profile of one stack over whole sequences, not of windows or of an encoder_decoder"
+    if job.training.bptt.window is not None:
+        detail = "there is a profile of whole sequences, not of windows, which gradients do not leave"
         raise ConfigurationError(pointer, "not_available", detail)
     every = job.training.profile_every or 1
     if every > job.training.steps:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from rnn import noise
 from rnn.losses import MeanLoss
+from rnn.regularise import StatePenalty
 from rnn.stack import Handover, Stack, StackSpec
 from unroll.contract import Feedback, Loss, Network
 
@@ -27,6 +29,7 @@ class ClosedLoop:
         steps: int,
         weighted: bool,
         mixed: bool,
+        activity: float,
     ) -> None:
         """`spec` is of a single step. With `mixed`, `forced_RTB` says where the last target is read."""
         W_hy = weights["readout.W_hy"]
@@ -45,6 +48,9 @@ class ClosedLoop:
         self._y_RTBO = W_hy.new_zeros(R, steps, B, O)
         self._dy_RTBO = torch.zeros_like(self._y_RTBO)
         self.mean = MeanLoss(loss, self._y_RTBO, weighted=weighted)
+        # A step's share of the mean over all steps; with weights each step has its own.
+        share = activity if weighted else activity / steps
+        self.penalty = StatePenalty(self.first.layers, share, weight_RTB=self.mean.weight_RTB)
         self.forced_RTB = W_hy.new_zeros(R, steps, B) if mixed else None
         kinds = noise.of(network) if spec.noisy else noise.none()
         layers = network.num_layers if kinds.recurrent else 0
@@ -84,7 +90,8 @@ class ClosedLoop:
         self.mean.derive_in_place(self._dy_RTBO)
 
     def backward(self) -> None:
-        """Sets the gradients, and d_initial of the first stack's layers."""
+        """Sets the gradients, d_initial of the first stack's layers, and `penalty.penalty_R`."""
+        self.penalty.start()
         dy_RTBO = self._dy_RTBO.mul_(self.mean.scale_R.view(-1, 1, 1, 1))
         for total in self._total:
             total.zero_()
@@ -94,7 +101,10 @@ class ClosedLoop:
                 self._to_output(t, dy_RTBO[:, t])
             last = stack.layers[-1]
             last.dh_RTBH[:, 0].copy_(torch.bmm(dy_RTBO[:, t], self._W_hy))
-            stack.backward(handover=self._handovers[t] if t < self._T - 1 else None)
+            stack.backward(
+                reach=partial(self.penalty.reach, steps=slice(t, t + 1)),
+                handover=self._handovers[t] if t < self._T - 1 else None,
+            )
             for total, gradient in zip(self._total, self._own, strict=True):
                 total.add_(gradient)
         for total, gradient in zip(self._total, self._own, strict=True):
@@ -104,6 +114,11 @@ class ClosedLoop:
         dy_RNO = dy_RTBO.view(R, T * B, O)
         self._gradients["readout.W_hy"].copy_(torch.bmm(dy_RNO.mT, self._h_RTBH.view(R, T * B, -1)))
         self._gradients["readout.b_y"].copy_(dy_RNO.sum(1))
+
+    def state_gradients(self) -> Tensor:
+        """dL/dh[t] in the last layer, [R, T, B, H], after `backward` of stacks that are `profiled`."""
+        handed_on = [handover.state_gradients() for handover in self._handovers]
+        return torch.cat([*handed_on, self._stacks[-1].state_gradients()], 1)
 
     def _to_output(self, t: int, dy_RBO: Tensor) -> None:
         """Add to dL/dy[t] what comes through the next step's input, where that is the output."""

@@ -28,6 +28,7 @@ from rnn.kernels import Engine
 from rnn.kernels.layer import NativeLayer, torch_alone
 from rnn.memory import Memory
 from rnn.readout import Readout
+from rnn.regularise import StatePenalty
 from rnn.stack import Handover, Stack, StackSpec, below_prefix
 from unroll.contract import MSE, Loss, Network
 
@@ -55,18 +56,30 @@ class EncoderDecoder:
         ragged: bool = False,
         weighted: bool = False,
         noisy: bool = False,
+        activity: float = 0.0,
+        omega: float = 0.0,
+        profiled: bool = False,
         engine: Engine = "auto",
     ) -> None:
-        """With `ragged` there is memory for the valid input steps of each sequence."""
+        """With `ragged` there is memory for the valid input steps of each sequence.
+
+        `activity`, `omega` and `profiled` are those of `BPTT`; `omega` of a decoder that is forced throughout alone.
+        """
+        if omega and (mixed or not forced):
+            raise ValueError("there is no Ω of a decoder that reads its own outputs: see rnn.omega")
         weights = parameters.views(parameters_RP, network)
         gradients = None if gradients_RP is None else parameters.views(gradients_RP, network)
         training = gradients is not None
         R, B, O = len(parameters_RP), batch_size, network.output_size  # noqa: E741
-        spec = partial(StackSpec, batch_size=B, noisy=noisy, handed_on=True, engine=engine)
+        engine = "workspace" if omega or profiled else engine
+        spec = partial(StackSpec, batch_size=B, noisy=noisy, handed_on=True, profiled=profiled, engine=engine)
         encoder = spec(network.input_size, input_steps, wants_dx=network.vocabulary_size is not None)
         self._encoder = Stack(network, weights, gradients, encoder)
         self._embedding = embedding_of(network, weights, gradients, self._encoder, input_steps)
         length_RB = parameters_RP.new_full((R, B), input_steps, dtype=torch.int64) if ragged else None
+        self._read_RTB = parameters_RP.new_zeros(R, input_steps, B) if ragged and activity else None
+        self._step_T1 = torch.arange(input_steps, device=parameters_RP.device).unsqueeze(1)
+        self._penalty = StatePenalty(self._encoder.layers, activity, omega, self._read_RTB)
         self._decoder: Forced | ClosedLoop
         kinds = noise.of(network) if noisy else noise.none()
         if forced and not mixed:
@@ -77,6 +90,8 @@ class EncoderDecoder:
                 spec(O, output_steps, prefix=DECODER, carried=True),
                 loss or MSE(),
                 weighted=weighted,
+                activity=activity,
+                omega=omega,
             )
         else:
             self._decoder = ClosedLoop(
@@ -88,6 +103,7 @@ class EncoderDecoder:
                 steps=output_steps,
                 weighted=weighted,
                 mixed=mixed,
+                activity=activity,
             )
         self._handover = Handover(self._encoder, self._decoder.first, length_RB)
         decoder = self._decoder
@@ -104,7 +120,7 @@ class EncoderDecoder:
         self.x_RTBI, self.target_RTBO = self.memory.x_RTBI, self.memory.target_RTBO
         self.loss_R, self.scale_R = decoder.mean.loss_R, decoder.mean.scale_R
         self.penalty_R = torch.zeros_like(self.loss_R)
-        """There are no penalties on states."""
+        """The penalties on states, after `backward`."""
 
     def forward(self) -> None:
         """Run the networks over the batch and set `loss_R`."""
@@ -115,16 +131,36 @@ class EncoderDecoder:
             self._handover.hand_on()
             if self._decoder.mean.weight_RTB is not None:
                 self._decoder.mean.weigh()
+                self._decoder.penalty.share()
+            if self._read_RTB is not None and self.memory.length_RB is not None:
+                self._read_RTB.copy_(self._step_T1 < self.memory.length_RB.unsqueeze(1))
+                self._penalty.share()
             self._decoder.forward()
 
     def backward(self) -> None:
-        """Set the gradients of the losses that `forward` has just computed. Once after each `forward`."""
+        """Set `penalty_R` and the gradients of it and of the losses that `forward` has just computed.
+
+        Once after each `forward`.
+        """
         with self.threads():
             self._decoder.backward()
+            self._penalty.start()
             self._encoder.layers[-1].dh_RTBH.zero_()
-            self._encoder.backward(handover=self._handover)
+            self._encoder.backward(reach=self._penalty.reach, handover=self._handover)
+            self._penalty.finish()
+            if self._penalty.penalises:
+                torch.add(self._penalty.penalty_R, self._decoder.penalty.penalty_R, out=self.penalty_R)
             if self._embedding is not None:
                 self._embedding.backward()
+
+    def lag_profile(self) -> Tensor:
+        """‖dL/dh[t]‖ over batch and units, [R, T_in + T_out], after `backward`; see `rnn.bptt.BPTT.lag_profile`.
+
+        Of the encoder's last layer at its steps, then of the decoder's at its own. For an engine made `profiled`.
+        """
+        both = self._handover.state_gradients(), self._decoder.state_gradients()
+        norms_RT: Tensor = torch.linalg.vector_norm(torch.cat(both, 1), dim=(2, 3))
+        return norms_RT
 
     def threads(self) -> AbstractContextManager[None]:
         """See `rnn.bptt.BPTT.threads`."""
@@ -145,6 +181,8 @@ class Forced:
         loss: Loss,
         *,
         weighted: bool,
+        activity: float,
+        omega: float,
     ) -> None:
         self.first = self._stack = Stack(network, weights, gradients, spec)
         self._stack.continuing = True
@@ -158,6 +196,7 @@ class Forced:
             noisy=spec.noisy and noise.of(network).output > 0,
         )
         self.mean = self._readout.mean
+        self.penalty = StatePenalty(self._stack.layers, activity, omega, self.mean.weight_RTB)
         self.noise_RTBH, self.noise_RTBO = self._stack.noise_RTBH, self._readout.noise_RTBO
 
     def forward(self) -> None:
@@ -167,6 +206,12 @@ class Forced:
         self._readout.forward()
 
     def backward(self) -> None:
-        """Sets the gradients, and d_initial of the stack's layers."""
+        """Sets the gradients, d_initial of the stack's layers, and `penalty.penalty_R`."""
+        self.penalty.start()
         self._readout.backward()
-        self._stack.backward()
+        self._stack.backward(reach=self.penalty.reach)
+        self.penalty.finish()
+
+    def state_gradients(self) -> Tensor:
+        """dL/dh[t] in the last layer, [R, T, B, H], after `backward` of a stack that is `profiled`."""
+        return self._stack.state_gradients()

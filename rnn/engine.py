@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import Tensor
 
 from rnn.bptt import BPTT
@@ -17,39 +20,53 @@ def for_training(
     network: Network, training: Training, task: SequenceTask, parameters_RP: Tensor, gradients_RP: Tensor
 ) -> AnyEngine:
     """Loss and gradients of training batches, noise included."""
-    loss, size = training.loss, training.batch_size
-    counts = weighted(task, loss)
-    if network.architecture == "encoder_decoder":
-        return EncoderDecoder(
-            network,
-            parameters_RP,
-            gradients_RP,
-            task.input_steps,
-            task.output_steps,
-            size,
-            loss,
-            forced=training.teacher_forcing == 1,
-            mixed=0 < training.teacher_forcing < 1,
-            ragged=task.shortest is not None,
-            weighted=counts,
-            noisy=True,
-        )
-    steps = task.steps(network.architecture)
     flat, window = (parameters_RP, gradients_RP), training.bptt.window
-    activity, omega = training.regularisation.activity, training.regularisation.omega
+    penalties: dict[str, Any] = {"activity": training.regularisation.activity, "omega": training.regularisation.omega}
     if window is None:
-        return BPTT(network, *flat, steps, size, loss, weighted=counts, noisy=True, activity=activity, omega=omega)
+        return _over_whole_sequences(network, training, task, *flat, **penalties)
     return TruncatedBPTT(
         network,
         *flat,
-        steps,
+        task.steps(network.architecture),
+        training.batch_size,
+        training.loss,
+        window=window,
+        weighted=weighted(task, training.loss),
+        noisy=True,
+        **penalties,
+    )
+
+
+def for_profiles(
+    network: Network, training: Training, task: SequenceTask, parameters_RP: Tensor
+) -> BPTT | EncoderDecoder:
+    """`lag_profile` of the loss alone of training batches, noise included; with gradients that nobody else reads."""
+    return _over_whole_sequences(network, training, task, parameters_RP, torch.zeros_like(parameters_RP), profiled=True)
+
+
+def _over_whole_sequences(
+    network: Network,
+    training: Training,
+    task: SequenceTask,
+    parameters_RP: Tensor,
+    gradients_RP: Tensor,
+    **more: Any,
+) -> BPTT | EncoderDecoder:
+    flat, loss, size = (parameters_RP, gradients_RP), training.loss, training.batch_size
+    more |= {"weighted": weighted(task, loss), "noisy": True}
+    if network.architecture != "encoder_decoder":
+        return BPTT(network, *flat, task.steps(network.architecture), size, loss, **more)
+    return EncoderDecoder(
+        network,
+        *flat,
+        task.input_steps,
+        task.output_steps,
         size,
         loss,
-        window=window,
-        weighted=counts,
-        noisy=True,
-        activity=activity,
-        omega=omega,
+        forced=training.teacher_forcing == 1,
+        mixed=0 < training.teacher_forcing < 1,
+        ragged=task.shortest is not None,
+        **more,
     )
 
 

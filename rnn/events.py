@@ -73,7 +73,7 @@ class LagProfile:
 
     step: int
     lag: npt.NDArray[np.int64]
-    """Time steps before the last one, [K], rising from 0."""
+    """Time steps before the last one, [K], rising from 0; an encoder's come before its decoder's."""
     norm: npt.NDArray[np.float64]
     """‖dL/dh[T - lag]‖ over batch and units of the last layer, [R, K]; NaN for a replica that is not trained."""
 

@@ -15,7 +15,10 @@ Its gradient is the immediate one: only through the W_hh that is written here, s
 
     dΩ/dW_hh = mean over sequences of Σ_t 2 (q - 1) (da/‖δ‖) (f'(s[t]) ∘ v/‖v‖)ᵀ               f' = 1 for rates
 
-A step whose gradient is zero contributes nothing, and so does one that follows the end of its sequence.
+A step whose gradient is zero contributes nothing, and so does one that follows the end of its sequence. Of an
+encoder_decoder there are the steps of the encoder and those of the decoder, each with its own W_hh. A decoder that
+reads its own outputs has no Ω: there s[t] also reaches s[t+1] through W_hy, the feedback and W_xh, so that
+∂s[t+1]/∂s[t] is not what is written here.
 
 Source: Pascanu, Mikolov & Bengio, On the difficulty of training recurrent neural networks (2013), section 3.3,
 equations 9 and 10; their x is our a.

@@ -1,18 +1,18 @@
 """The per-lag profile on request: ‖dL/dh[t]‖ of a training batch, for seeing gradients vanish or explode.
 
-It is taken by an engine of its own with scratch gradients, so training's numbers do not depend on it.
+It is taken by an engine of its own with scratch gradients, so training's numbers do not depend on it. The time steps of
+an encoder_decoder are those of its encoder and then those of its decoder.
 """
 
 from __future__ import annotations
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from rnn.bptt import BPTT
+from rnn import engine
 from rnn.events import LagProfile
 from rnn.memory import Memory
-from rnn.tasks import SequenceTask, weighted
+from rnn.tasks import SequenceTask
 from unroll.contract import Network, Training
 
 EACH = 64
@@ -23,19 +23,8 @@ class Profiler:
     """Runs a batch that the training engine has been given once more, in the workspace."""
 
     def __init__(self, network: Network, training: Training, task: SequenceTask, parameters_RP: Tensor) -> None:
-        steps = task.steps(network.architecture)
-        self._engine = BPTT(
-            network,
-            parameters_RP,
-            torch.zeros_like(parameters_RP),
-            steps,
-            training.batch_size,
-            training.loss,
-            weighted=weighted(task, training.loss),
-            noisy=True,
-            profiled=True,
-        )
-        self._lags = lags(steps)
+        self._engine = engine.for_profiles(network, training, task, parameters_RP)
+        self._lags = lags(task.steps(network.architecture))
 
     def __call__(self, step: int, memory: Memory[Tensor]) -> LagProfile:
         """Of the batch in `memory` and the parameters as they are now."""

@@ -108,6 +108,7 @@ class JobHandle:
     def lag_profiles(self) -> dict[int, tuple[NDArray[np.int64], NDArray[np.float64]]]:
         """The per-lag profiles so far, of a job with `profile_every`: (lags [K], norms of dL/dh [R, K]) by step.
 
+        Lags count back from the last time step; an encoder_decoder has its encoder's, and then its decoder's.
         A takeover after a crash computes the steps after its checkpoint once more: the later one stands.
         """
         found: dict[int, tuple[NDArray[np.int64], NDArray[np.float64]]] = {}

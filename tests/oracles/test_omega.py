@@ -17,6 +17,7 @@ from rnn.truncated import TruncatedBPTT
 from tests.oracles.reference import by_autograd
 from tests.unit.rnn.jobs import bits, job, only, run
 from unroll.contract import (
+    CrossEntropy,
     FeedForwardCell,
     GRUCell,
     LeakyCell,
@@ -25,6 +26,7 @@ from unroll.contract import (
     Network,
     Orthogonal,
     Regularisation,
+    TaskData,
     VanillaCell,
 )
 
@@ -183,3 +185,17 @@ def test_omega_of_a_cell_with_gates_or_without_recurrence_is_refused(cell: Any):
         check(one.model_copy(update={"model": network(cell, input_size=1)}))
     assert error.value.pointer == "/training/regularisation/omega"
     assert len(error.value.detail) > 20
+
+
+def test_omega_of_a_decoder_that_reads_its_own_outputs_is_refused_and_of_a_forced_one_it_is_not():
+    fields = {"architecture": "encoder_decoder", "feedback": "softmax", "input_size": 2, "output_size": 2}
+    for forcing in (0.0, 0.9, 1.0):
+        one = job(regularisation=Regularisation(omega=1.0), teacher_forcing=forcing, loss=CrossEntropy())
+        data = TaskData(name="reverse", parameters={"symbols": 2})
+        one = one.model_copy(update={"model": network(VanillaCell(hidden_size=H), **fields), "data": data})
+        if forcing == 1:
+            check(one)
+            continue
+        with pytest.raises(ConfigurationError, match="teacher_forcing of 1") as error:
+            check(one)
+        assert (error.value.pointer, error.value.code) == ("/training/regularisation/omega", "contradiction")

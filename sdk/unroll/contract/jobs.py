@@ -197,7 +197,8 @@ EventType = Literal[
 queued {reason}: submitted, resumed, retried, drained, or the cause of a crash. started {attempt, worker, step}.
 progress {step, total, loss, steps_per_second, eta_seconds}. evaluation {step, loss, best}.
 checkpoint {checkpoint, step, best}. replica_diverged: a Divergence. replica_stopped: a Stop.
-lag_profile {step, lag, norm}: norm[replica][k] is that of dL/dh at time step T - lag[k], over batch and units.
+lag_profile {step, lag, norm}: norm[replica][k] is that of dL/dh at time step T - lag[k], over batch and units;
+time steps of an encoder_decoder are those of its encoder and then those of its decoder.
 environment_changed {before, now}. rewind {to_step, attempt}: later metrics were withdrawn and will be computed again.
 interrupted {cause, crashes}.
 end {status, error}: the last event unless the job is retried.

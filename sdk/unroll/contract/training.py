@@ -166,12 +166,14 @@ class Regularisation(Request):
     l2: Weight = 0.0
     """Times half the sum of w^2 over W_xh, W_hh and W_hy."""
     activity: Weight = 0.0
-    """Times the mean of h^2 over units, sequences and their steps up to the last that counts, summed over layers."""
+    """Times the mean of h^2 over units, sequences and their steps up to the last that counts (of an encoder the last it
+    reads), summed over layers, those of an encoder and of its decoder."""
     orthogonality: Weight = 0.0
     """Times the sum of the squared entries of W'W - I, for each W_hh (and gate)."""
     omega: Weight = 0.0
     """Times how far gradients are from keeping their norm at each step back in time, squared, summed over steps (within
-    windows) and layers, mean over sequences; only of cells without gates (Pascanu, Mikolov & Bengio 2013, eq. 9)."""
+    windows, and within an encoder and its decoder) and layers, mean over sequences; only of cells without gates, and of
+    decoders that are always forced (Pascanu, Mikolov & Bengio 2013, eq. 9)."""
 
 
 Optimizer = Annotated[Adam | AdamW | SGD | RMSprop, Field(discriminator="type")]
@@ -233,8 +235,8 @@ class Training(Request):
     """Steps between logged metrics, of each replica: loss, gradient_norm and learning_rate; with clipping clipped_norm
     (after it) and clipped_fraction; with regularisation penalty."""
     profile_every: Every | None = None
-    """Steps between per-lag profiles, the norms of dL/dh[t] of a training batch in the last layer; null: none. Each
-    costs a step."""
+    """Steps between per-lag profiles, the norms of dL/dh[t] of a training batch in the last layer (of an
+    encoder_decoder over its encoder's steps and then its decoder's); null: none. Each costs a step."""
     early_stopping: EarlyStopping | None = None
     """When a replica stops for want of improvement, keeping its weights from then on; null: never. The job ends early
     when every replica has stopped or diverged."""

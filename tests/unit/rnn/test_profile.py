@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from rnn.check import check
 from rnn.errors import ConfigurationError
-from rnn.events import LagProfile
+from rnn.events import LagProfile, Metrics
 from rnn.profile import lags
 from tests.unit.rnn.jobs import bits, job, last_checkpoint, only, run
-from unroll.contract import BPTT
+from unroll.contract import BPTT, TrainJob
+
+
+def reversing(length: int = 5, **training: Any) -> TrainJob:
+    cell = {"type": "gru", "hidden_size": 4}
+    network = {
+        "cell": cell,
+        "input_size": 3,
+        "output_size": 3,
+        "architecture": "encoder_decoder",
+        "feedback": "softmax",
+    }
+    return TrainJob.model_validate(
+        {
+            "model": network,
+            "data": {"name": "reverse", "parameters": {"length": length, "symbols": 3}},
+            "training": {"batch_size": 4, "loss": {"type": "cross_entropy"}} | training,
+            "replicas": 2,
+        }
+    )
 
 
 def test_a_profile_tells_how_gradients_shrink_on_their_way_back():
@@ -21,6 +42,17 @@ def test_a_profile_tells_how_gradients_shrink_on_their_way_back():
         assert profile.norm.shape == (2, 30)
         assert np.isfinite(profile.norm).all()
         assert (profile.norm > 0).all()
+
+
+@pytest.mark.parametrize("forcing", [0.0, 0.5, 1.0])
+def test_a_profile_of_an_encoder_decoder_goes_on_from_the_last_step_written_to_the_first_one_read(forcing: float):
+    one = reversing(steps=2, teacher_forcing=forcing, profile_every=2, regularisation={"activity": 0.1})
+    (profile,) = only(LagProfile, run(one))
+    assert profile.lag.tolist() == list(range(5 + 5))
+    assert profile.norm.shape == (2, 10)
+    assert (profile.norm > 0).all()
+    penalties = [metrics.values["penalty"] for metrics in only(Metrics, run(one))]
+    assert (np.array(penalties) > 0).all()
 
 
 def test_profiles_change_no_bit_of_the_training():
@@ -48,6 +80,10 @@ def test_what_has_no_profile_is_refused():
     assert error.value.pointer == "/training/profile_every"
     with pytest.raises(ConfigurationError) as error:
         check(job(profile_every=1, steps=10_000_000))
+    assert error.value.code == "too_many_values"
+    check(reversing(steps=10_000, profile_every=20))
+    with pytest.raises(ConfigurationError) as error:
+        check(reversing(length=200, steps=100_000, profile_every=1))
     assert error.value.code == "too_many_values"
 
 
