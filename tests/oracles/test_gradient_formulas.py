@@ -66,12 +66,12 @@ def test_the_written_constraints_are_what_is_used_and_what_is_pulled_back(name: 
     constraints, gradients_RP = Constraints(batch.network, raw_RP), torch.from_numpy(np.cos(batch.raw_RP))
     sign_H = connectivity.signs(batch.network)
 
-    def W_hh(flat_RP: torch.Tensor) -> Any:
+    def recurrent(flat_RP: torch.Tensor) -> Any:
         return compare.parameters.views(flat_RP.numpy(), batch.network)["layers.0.W_hh"][0].copy()
 
     names: dict[str, Any] = {
-        "V": W_hh(raw_RP),
-        "D": W_hh(gradients_RP),
+        "V": recurrent(raw_RP),
+        "D": recurrent(gradients_RP),
         "M": connectivity.mask(batch.network, 0, 0),
         "s": None if sign_H is None else np.broadcast_to(sign_H, (H, H)),
         "sign": lambda x: np.where(x < 0, -1, 1),
@@ -84,10 +84,10 @@ def test_the_written_constraints_are_what_is_used_and_what_is_pulled_back(name: 
         formula, _, given = re.sub(r"\|(.*)\|", r"abs(\1)", formula).partition(" with G = ")
         return eval(formula, names | ({"G": eval(given, names)} if given else {}))
 
-    np.testing.assert_allclose(read(formulas["W_hh"]), W_hh(constraints.used), rtol=1e-14)
+    np.testing.assert_allclose(read(formulas["W_hh"]), recurrent(constraints.used), rtol=1e-14)
     expected = read(formulas["dL/dV"])
     constraints.pull_back(gradients_RP)
-    np.testing.assert_allclose(expected, W_hh(gradients_RP), rtol=1e-14)
+    np.testing.assert_allclose(expected, recurrent(gradients_RP), rtol=1e-14)
 
 
 LOSSES: dict[str, Any] = {
@@ -102,11 +102,11 @@ LOSSES: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("ragged", [False, True])
+@pytest.mark.parametrize("lengths", ["equal", "variable"])
 @pytest.mark.parametrize("name", LOSSES)
-def test_the_written_derivative_of_the_loss_summed_is_the_gradient_of_the_readouts_bias(name: str, ragged: bool):
+def test_the_written_derivative_of_the_loss_summed_is_the_gradient_of_the_readouts_bias(name: str, lengths: str):
     loss = LOSSES[name]
-    one = request(VanillaCell(hidden_size=H), batch_size=3, loss=loss, variable_lengths=ragged)
+    one = request(VanillaCell(hidden_size=H), batch_size=3, loss=loss, variable_lengths=lengths == "variable")
     batch = draw(one)
     (written,) = [each for each in compare.formulas.of(batch.network, loss) if each.name == "dL/dy[t]"]
     names = {n: t[0] for n, t in compare.parameters.views(batch.raw_RP, batch.network).items()}
