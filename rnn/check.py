@@ -80,6 +80,9 @@ def _check_training(job: TrainJob, task: tasks.SequenceTask) -> None:
         _check_profile(job, task)
     if training.regularisation.omega:
         _check_omega(network, training.teacher_forcing)
+        if (window or steps) == 1:
+            detail = "omega is about gradients from step to step, and there is one step"
+            raise ConfigurationError("/training/regularisation/omega", "contradiction", detail)
     if network.architecture == "encoder_decoder":
         if window is not None:
             detail = "a window would cut the decoder off from what the encoder has read"

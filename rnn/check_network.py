@@ -7,6 +7,8 @@ from rnn.errors import ConfigurationError
 from rnn.parameters import gates, layout
 from unroll.contract import Connectivity, Dale, LeakyCell, Network
 
+_MOST_STEPS = 1e6
+"""Of a time constant in time steps. 1 - dt/tau has seven digits in float32."""
 NO_CYCLE = (
     "the connections that exist make no cycle: W_hh has only zero eigenvalues, which no scale makes a spectral radius"
 )
@@ -47,6 +49,9 @@ def _check_tau(cell: LeakyCell) -> None:
     if min(values) < cell.dt:
         detail = f"tau {min(values)} is smaller than dt {cell.dt}: the step would overshoot"
         raise ConfigurationError(pointer, "too_small", detail)
+    if max(values) > _MOST_STEPS * cell.dt:
+        detail = f"dt {cell.dt} is less than {1 / _MOST_STEPS:g} of tau {max(values)}: float32 would lose the step"
+        raise ConfigurationError("/model/cell/dt", "too_small", detail)
     if cell.learn_tau == "no":
         return
     if min(values) < 1.001 * cell.dt:
@@ -121,6 +126,8 @@ def _check_frozen(network: Network) -> None:
             raise refuse(f"frozen/{k}", f"{name} is named twice")
     if there <= set(c.frozen):
         raise refuse("frozen", "every tensor is frozen: there is nothing to train")
+    if there - set(c.frozen) == {"W_hh"} and c.frozen_weights and all(all(row) for row in c.frozen_weights):
+        raise refuse("frozen_weights", "with every weight of W_hh all is frozen: there is nothing to train")
     if "W_hh" in c.frozen and c.frozen_weights is not None:
         raise refuse("frozen_weights", "all of W_hh is frozen already")
 

@@ -69,8 +69,8 @@ def hint(job: TrainJob, step: int, *, finite: bool, usual: float, radius: float 
         decay = f"{training.optimizer.lr * training.optimizer.weight_decay:g}"
         said.append(f"Each step takes lr * weight_decay = {decay} of a weight away: make that less than 1.")
     if radius is not None and radius > 1:
-        said.append(f"With {_unbounded(job.model)} units and a spectral radius of W_hh of {radius:.3g}, above 1,")
-        said.append("states can grow at every time step: start with a smaller one, or take a bounded activation.")
+        said.append(f"With {_unbounded(job.model)} units and a spectral radius of W_hh that is {radius:.3g} by now,")
+        said.append("above 1, states can grow at every time step: take a bounded activation, or a smaller start.")
     return " ".join(said)
 
 

@@ -236,7 +236,9 @@ class Attempt:
 
     def _all_diverged(self) -> None:
         step = self._recorder.step
-        message = f"All {self._lease.config.replicas} replicas diverged, the last at step {step}. {self._recorder.hint}"
+        replicas = self._lease.config.replicas
+        who = "The replica diverged" if replicas == 1 else f"All {replicas} replicas diverged, the last"
+        message = f"{who} at step {step}. {self._recorder.hint}"
         self._fail(JobError(code="all_replicas_diverged", message=message, step=step))
 
     def _failed(self, failed: Failed) -> None:

@@ -40,7 +40,9 @@ def resolve(data: TaskData) -> SequenceTask:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         pointer = "/".join(str(part).replace("~", "~0").replace("/", "~1") for part in first["loc"])
-        raise ConfigurationError(f"/data/parameters/{pointer}", first["type"], first["msg"]) from None
+        raise ConfigurationError(
+            f"/data/parameters/{pointer}", first["type"], first["msg"].removeprefix("Value error, ")
+        ) from None
 
 
 def baseline_loss(data: TaskData, architecture: Architecture | None = None, loss: Loss | None = None) -> float:

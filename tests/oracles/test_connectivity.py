@@ -242,6 +242,15 @@ BAD: dict[str, tuple[Any, str]] = {
         {"connectivity": Connectivity(frozen=["W_xh", "b_x", "W_hh", "b_h", "W_hy", "b_y"])},
         "connectivity/frozen",
     ),
+    "all-frozen-singly": (
+        {
+            "connectivity": Connectivity(
+                frozen=["W_xh", "b_x", "b_h", "W_hy", "b_y"], frozen_weights=[[1] * H for _ in range(H)]
+            )
+        },
+        "connectivity/frozen_weights",
+    ),
+    "dt-lost-in-float32": ({"cell": LeakyCell(hidden_size=H, dt=1e-7, tau=1.0)}, "cell/dt"),
     "frozen-twice": ({"connectivity": Connectivity(frozen=["b_x", "b_x"])}, "connectivity/frozen/1"),
     "frozen-not-there": (
         {"cell": LinearCell(hidden_size=H), "connectivity": Connectivity(frozen=["b_x"])},

@@ -145,7 +145,7 @@ class CosineDecay(Request):
 
     type: Literal["cosine"] = "cosine"
     steps: Every
-    """Steps of the fall."""
+    """Steps of the fall, from the first one on; those of a warm-up are among them."""
     final: Annotated[float, Field(ge=0, le=1)] = 0.0
     """The fraction that is left."""
 
@@ -217,7 +217,7 @@ class Training(Request):
     schedule: Schedule | None = None
     """How the learning rate falls; null: it stays."""
     warmup: Annotated[int, Field(ge=0, le=MAX_STEPS)] = 0
-    """Steps over which the learning rate first rises from zero, linearly."""
+    """Steps over which the learning rate first rises from zero, linearly; a schedule counts them too."""
     bptt: BPTT = BPTT()
     """How gradients flow back through time."""
     teacher_forcing: Annotated[float, Field(ge=0, le=1)] = 1.0

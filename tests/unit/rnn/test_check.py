@@ -37,6 +37,11 @@ def with_model(model: str | Network, **fields: Any) -> TrainJob:
             "contradiction",
         ),
         (job(steps=100, evaluate_every=100, stop_at_skill=0.5), "/training/stop_at_skill", "contradiction"),
+        (
+            job(bptt=unroll.contract.BPTT(window=1), regularisation=unroll.contract.Regularisation(omega=0.1)),
+            "/training/regularisation/omega",
+            "contradiction",
+        ),
         (job(steps=100, warmup=101), "/training/warmup", "contradiction"),
         (job(steps=100, warmup=10, schedule=CosineDecay(steps=10)), "/training/schedule/steps", "contradiction"),
         (job(steps=100, profile_every=101), "/training/profile_every", "contradiction"),

@@ -47,7 +47,7 @@ def test_large_penalties_and_a_decay_of_whole_weights_are_named():
 
 
 def test_a_radius_above_one_is_named_where_units_are_unbounded():
-    assert "relu units and a spectral radius of W_hh of 1.25" in of(activation="relu", radius=1.25)
+    assert "relu units and a spectral radius of W_hh that is 1.25 by now" in of(activation="relu", radius=1.25)
     assert "radius" not in of(activation="relu", radius=0.9)
 
 
