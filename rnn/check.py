@@ -73,9 +73,8 @@ def _check_training(job: TrainJob, task: tasks.SequenceTask) -> None:
     if training.warmup > training.steps:
         detail = f"a warm-up of {training.warmup:,} steps does not end within {training.steps:,}"
         raise ConfigurationError("/training/warmup", "contradiction", detail)
-    if isinstance(training.schedule, CosineDecay) and training.schedule.steps <= training.warmup:
-        detail = f"the cosine has fallen after {training.schedule.steps:,} steps, in the warm-up of {training.warmup:,}"
-        raise ConfigurationError("/training/schedule/steps", "contradiction", detail)
+    if isinstance(training.schedule, CosineDecay):
+        _check_cosine(training.schedule, training.warmup, training.steps)
     if training.profile_every is not None:
         _check_profile(job, task)
     if training.regularisation.omega:
@@ -96,6 +95,18 @@ def _check_training(job: TrainJob, task: tasks.SequenceTask) -> None:
             raise ConfigurationError(pointer, "contradiction", "a feed-forward cell has no recurrent weights")
         if "W_hh" in network.connectivity.frozen:
             raise ConfigurationError(pointer, "contradiction", "W_hh is frozen")
+
+
+def _check_cosine(cosine: CosineDecay, warmup: int, steps: int) -> None:
+    if cosine.steps <= warmup:
+        detail = f"the cosine has fallen after {cosine.steps:,} steps, in the warm-up of {warmup:,}"
+        raise ConfigurationError("/training/schedule/steps", "contradiction", detail)
+    if cosine.steps < steps and not cosine.final:
+        detail = (
+            f"the cosine has fallen to zero after {cosine.steps:,} of {steps:,} steps, and the others would change "
+            "nothing: let it fall for as many, or to a final above zero"
+        )
+        raise ConfigurationError("/training/schedule/steps", "contradiction", detail)
 
 
 def _reads_end_alone(network: Network, task: tasks.SequenceTask) -> bool:

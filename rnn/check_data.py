@@ -7,17 +7,27 @@ import numpy.typing as npt
 
 from rnn.errors import ConfigurationError
 from rnn.tasks import SequenceTask
-from unroll.contract import Loss, Network
+from unroll.contract import Architecture, Loss, Network
 from unroll.contract.network import FEEDBACK
 
 _LEAST_WEIGHT = 1e-6
 """Smaller ones, of all steps, would be lost in float32's sums."""
+_NEEDS: dict[Architecture, str] = {
+    "one_to_one": "one input and one target",
+    "one_to_many": "one input and a target at each step",
+    "many_to_one": "a target at the last step",
+    "many_to_many": "a target at each input step",
+    "encoder_decoder": "a target sequence for its decoder, after the input",
+}
 
 
 def check_data(network: Network, loss: Loss, task: SequenceTask) -> None:
     """Raise ConfigurationError with a JSON Pointer relative to the job, and the reason."""
     if network.architecture not in task.architectures:
-        detail = f"sequences of {task.name} are for {' or '.join(task.architectures)}, not {network.architecture}"
+        detail = (
+            f"{network.architecture} needs {_NEEDS[network.architecture]}; sequences of {task.name} have it for "
+            f"{' or '.join(task.architectures)} alone: {' or '.join(_NEEDS[one] for one in task.architectures)}"
+        )
         raise ConfigurationError("/model/architecture", "contradiction", detail)
     _check_widths(network, task)
     if loss.type not in task.losses:

@@ -21,8 +21,9 @@ _LOSSES = {
 }
 _UNSHOWN = (
     "The course's formula, dL/dW_xh = dL/dy Σ_t ∂y/∂h[t] ∂h[t]/∂W_xh, leaves out the product of Jacobians between "
-    "steps: x[k] acts not on h[k] alone but, through W_hh, on every later state. So do W_hh, b_x and b_h."
+    "steps: x[k] acts not on h[k] alone but, through W_hh, on every later state."
 )
+_SO_DO = "So do W_hh, b_x and b_h."
 _SUMS, _PRODUCT = "Σ_{k=1..T} Σ_{t=k..T}", "(∏_{s=k+1..t} J[s])"
 _JACOBIANS = "the latest step leftmost; singular values below one make old gradients vanish, above one explode"
 _SAME_BIAS = (
@@ -248,7 +249,11 @@ def _gru() -> list[Formula]:
             "dL/dh[t] = W_hyᵀ dL/dy[t] + z[t+1] ∘ dL/dh[t+1] + W_hhᵀ dL/dq[t+1],  dL/dp[t] = P[t]ᵀ dL/dh[t],  "
             "dL/dq[t] = Q[t]ᵀ dL/dh[t]"
         ),
-        Formula(name="dL/dW_xh", formula=f"{_SUMS} P[k]ᵀ {back} x[k]ᵀ = Σ_k dL/dp[k] x[k]ᵀ", note=_UNSHOWN),
+        Formula(
+            name="dL/dW_xh",
+            formula=f"{_SUMS} P[k]ᵀ {back} x[k]ᵀ = Σ_k dL/dp[k] x[k]ᵀ",
+            note=f"{_UNSHOWN} {_SO_DO}",
+        ),
         Formula(name="dL/dW_hh", formula=f"{_SUMS} Q[k]ᵀ {back} h[k-1]ᵀ = Σ_k dL/dq[k] h[k-1]ᵀ"),
         Formula(name="dL/db_x", formula=f"{_SUMS} P[k]ᵀ {back} = Σ_k dL/dp[k]"),
         Formula(name="dL/db_h", formula=f"{_SUMS} Q[k]ᵀ {back} = Σ_k dL/dq[k]", note=reset),
@@ -264,8 +269,9 @@ def _recursion(formula: str) -> Formula:
 
 def _weights(back: str, *, biases: bool = True) -> list[Formula]:
     """Of cells in which both biases stand in one sum; `back`: what the loss of step t says of a[k]."""
+    note = f"{_UNSHOWN} {_SO_DO}" if biases else f"{_UNSHOWN} So does W_hh."
     found = [
-        Formula(name="dL/dW_xh", formula=f"{_SUMS} {back} x[k]ᵀ = Σ_k dL/da[k] x[k]ᵀ", note=_UNSHOWN),
+        Formula(name="dL/dW_xh", formula=f"{_SUMS} {back} x[k]ᵀ = Σ_k dL/da[k] x[k]ᵀ", note=note),
         Formula(name="dL/dW_hh", formula=f"{_SUMS} {back} h[k-1]ᵀ = Σ_k dL/da[k] h[k-1]ᵀ"),
     ]
     if biases:

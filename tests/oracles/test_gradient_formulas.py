@@ -17,7 +17,7 @@ from rnn.optimizers import Optimizer
 from rnn.reparametrise import Constraints
 from tests.oracles.cases import every_constraint
 from tests.oracles.checks import CELLS, H, T, request, run
-from unroll.contract import BCE, MSE, Adam, AdamW, CrossEntropy, LeakyCell, PoissonNLL, VanillaCell
+from unroll.contract import BCE, MSE, Adam, AdamW, CrossEntropy, LeakyCell, LinearCell, PoissonNLL, VanillaCell
 
 
 def test_the_vanilla_formulas_have_all_six_parameters_and_the_product_of_jacobians_whole():
@@ -26,6 +26,13 @@ def test_the_vanilla_formulas_have_all_six_parameters_and_the_product_of_jacobia
     for name in ("W_xh", "b_x", "W_hh", "b_h"):
         assert "∏_{s=k+1..t} D[s] W_hh" in formulas[f"dL/d{name}"].formula
     assert "leaves out the product of Jacobians" in formulas["dL/dW_xh"].note
+
+
+def test_the_linear_cells_formulas_speak_of_no_biases():
+    formulas = {one.name: one for one in run(request(LinearCell(hidden_size=H))).formulas}
+    assert "leaves out the product of Jacobians" in formulas["dL/dW_xh"].note
+    assert not {"dL/db_x", "dL/db_h"} & set(formulas)
+    assert not [one.name for one in formulas.values() if "b_x" in f"{one.formula}{one.note}"]
 
 
 @pytest.mark.parametrize("window", [None, 2, 4])

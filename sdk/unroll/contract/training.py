@@ -145,7 +145,8 @@ class CosineDecay(Request):
 
     type: Literal["cosine"] = "cosine"
     steps: Every
-    """Steps of the fall, from the first one on; those of a warm-up are among them."""
+    """Steps of the fall, from the first one on; those of a warm-up are among them. Where final is 0, no fewer than the
+    job's."""
     final: Annotated[float, Field(ge=0, le=1)] = 0.0
     """The fraction that is left."""
 

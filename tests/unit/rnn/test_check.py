@@ -44,6 +44,7 @@ def with_model(model: str | Network, **fields: Any) -> TrainJob:
         ),
         (job(steps=100, warmup=101), "/training/warmup", "contradiction"),
         (job(steps=100, warmup=10, schedule=CosineDecay(steps=10)), "/training/schedule/steps", "contradiction"),
+        (job(steps=100, schedule=CosineDecay(steps=99)), "/training/schedule/steps", "contradiction"),
         (job(steps=100, profile_every=101), "/training/profile_every", "contradiction"),
         (
             with_model(
