@@ -90,10 +90,16 @@ def require_fits(job: TrainJob, most: int | None, *, named: bool) -> None:
     needed = rnn.estimate.memory_bytes(job)
     if most is None or needed <= most:
         return
-    single = job.model_copy(update={"training": job.training.model_copy(update={"batch_size": 1})})
-    pointer = "/model" if named else "/model/cell/hidden_size"
-    if rnn.estimate.memory_bytes(single) <= most:
-        pointer = "/training/batch_size"
+    training = job.training
+    least: dict[str, dict[str, object]] = {
+        "/training/batch_size": {"training": training.model_copy(update={"batch_size": 1})},
+        "/training/held_out/size": {
+            "training": training.model_copy(update={"held_out": training.held_out.model_copy(update={"size": 1})})
+        },
+        "/replicas": {"replicas": 1},
+    }
+    fitting = (at for at, update in least.items() if rnn.estimate.memory_bytes(job.model_copy(update=update)) <= most)
+    pointer = next(fitting, "/model" if named else "/model/cell/hidden_size")
     detail = f"the job needs about {needed / 1e9:,.1f} GB of memory, more than the {most / 1e9:,.1f} GB there are"
     raise invalid(pointer, "too_much_memory", detail)
 

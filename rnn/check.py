@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from rnn import parameters, stopping, tasks
 from rnn.check_data import check_data
 from rnn.check_network import NO_CYCLE, check_network
-from rnn.connectivity import acyclic
+from rnn.connectivity import acyclic, learns
 from rnn.errors import ConfigurationError
+from rnn.schedule import learning_rate
 from unroll.contract import CosineDecay, Network, TrainJob
 from unroll.contract.limits import MAX_ACTIVATIONS, MAX_PARAMETERS, MAX_PROFILED
 
@@ -25,7 +28,8 @@ def check(job: TrainJob) -> None:
     task = tasks.resolve(job.data)
     check_data(network, job.training.loss, task)
     _check_training(job, task)
-    if network.initialisation.type in {"spectral_radius", "dale_balanced"} and acyclic(network, job.replicas):
+    layers = len(parameters.places(network))
+    if network.initialisation.type in {"spectral_radius", "dale_balanced"} and acyclic(network, job.replicas, layers):
         detail = f"of one of the {job.replicas} replicas {NO_CYCLE}"
         raise ConfigurationError("/model/initialisation", "no_spectral_radius", detail)
     total = job.replicas * parameters.count(network)
@@ -34,7 +38,8 @@ def check(job: TrainJob) -> None:
             f"{job.replicas} replicas of {parameters.count(network):,} parameters are {total:,}, "
             f"more than {MAX_PARAMETERS:,}"
         )
-        raise ConfigurationError("/model/cell/hidden_size", "too_many_parameters", detail)
+        pointer = "/model/cell/hidden_size" if parameters.count(network) > MAX_PARAMETERS else "/replicas"
+        raise ConfigurationError(pointer, "too_many_parameters", detail)
 
     # What a step keeps for its backward pass, in each layer and gate; held-out sequences are evaluated a few at a time.
     hidden, data = network.cell.hidden_size, max(network.input_size, network.output_size)
@@ -65,9 +70,12 @@ def _check_training(job: TrainJob, task: tasks.SequenceTask) -> None:
     if window is not None and window > steps:
         detail = f"a window of {window} steps is longer than the sequences, {steps}"
         raise ConfigurationError("/training/bptt/window", "contradiction", detail)
-    if window is not None and window < steps and network.h0 == "trainable" and _reads_end_alone(network, task):
+    if window is not None and network.architecture == "one_to_one":
+        detail = "a one_to_one network has one step, there is nothing to truncate"
+        raise ConfigurationError("/training/bptt/window", "not_available", detail)
+    if window is not None and window < steps and network.h0 == "trainable" and not _reads_early(job, task, window):
         detail = (
-            f"the loss is at the last step alone, and no gradient reaches h0 through a window of {window} of {steps}"
+            f"no loss is in the first window of {window} of {steps} steps, and no gradient from later ones reaches h0"
         )
         raise ConfigurationError("/training/bptt/window", "contradiction", detail)
     if training.warmup > training.steps:
@@ -75,6 +83,9 @@ def _check_training(job: TrainJob, task: tasks.SequenceTask) -> None:
         raise ConfigurationError("/training/warmup", "contradiction", detail)
     if isinstance(training.schedule, CosineDecay):
         _check_cosine(training.schedule, training.warmup, training.steps)
+    elif training.schedule is not None and not np.float32(learning_rate(training, training.steps)):
+        detail = f"the learning rate of the last of {training.steps:,} steps would be zero: let it fall more slowly"
+        raise ConfigurationError("/training/schedule", "contradiction", detail)
     if training.profile_every is not None:
         _check_profile(job, task)
     if training.regularisation.omega:
@@ -89,12 +100,10 @@ def _check_training(job: TrainJob, task: tasks.SequenceTask) -> None:
     elif training.teacher_forcing != 1:
         detail = f"only the decoder of an encoder_decoder reads targets; this network is {network.architecture}"
         raise ConfigurationError("/training/teacher_forcing", "contradiction", detail)
-    if training.regularisation.orthogonality:
-        pointer = "/training/regularisation/orthogonality"
-        if network.cell.type == "feedforward":
-            raise ConfigurationError(pointer, "contradiction", "a feed-forward cell has no recurrent weights")
-        if "W_hh" in network.connectivity.frozen:
-            raise ConfigurationError(pointer, "contradiction", "W_hh is frozen")
+    if training.regularisation.orthogonality and network.cell.type == "feedforward":
+        detail = "a feed-forward cell has no recurrent weights"
+        raise ConfigurationError("/training/regularisation/orthogonality", "contradiction", detail)
+    _check_frozen(job)
 
 
 def _check_cosine(cosine: CosineDecay, warmup: int, steps: int) -> None:
@@ -109,8 +118,36 @@ def _check_cosine(cosine: CosineDecay, warmup: int, steps: int) -> None:
         raise ConfigurationError("/training/schedule/steps", "contradiction", detail)
 
 
-def _reads_end_alone(network: Network, task: tasks.SequenceTask) -> bool:
-    return network.architecture == "many_to_one" and task.shortest is None
+def _reads_early(job: TrainJob, task: tasks.SequenceTask, window: int) -> bool:
+    """Whether a step of the first window counts in some sequence."""
+    assert isinstance(job.model, Network)  # noqa: S101 - checked before
+    if job.model.architecture == "many_to_one":
+        return task.shortest is not None and task.shortest <= window
+    weights = job.training.loss.time_weights
+    counts_T = task.weights() if weights is None else task.weights() * np.asarray(weights)
+    return bool(counts_T[:window].any())
+
+
+def _check_frozen(job: TrainJob) -> None:
+    """Penalties on what does not learn."""
+    network, penalties = job.model, job.training.regularisation
+    assert isinstance(network, Network)  # noqa: S101 - checked before
+    frozen, recurs = set(network.connectivity.frozen), learns(network)
+    there = {slot.name.rpartition(".")[2] for slot in parameters.layout(network)}
+    weights = bool({"W_xh", "W_hy"} & there - frozen) or recurs
+    # A decoder that reads its own outputs has states that depend on the readout.
+    fed_back = network.architecture == "encoder_decoder" and job.training.teacher_forcing < 1
+    states = bool(there - frozen - {"W_hh"} - (set() if fed_back else {"W_hy", "b_y"})) or recurs
+    for name, learned, what in (
+        ("l1", weights, "the weights"),
+        ("l2", weights, "the weights"),
+        ("activity", states, "all that activity depends on"),
+        ("orthogonality", recurs, "W_hh"),
+        ("omega", recurs, "W_hh"),
+    ):
+        if getattr(penalties, name) and not learned:
+            detail = f"{what} cannot change, frozen as told: the penalty would do nothing"
+            raise ConfigurationError(f"/training/regularisation/{name}", "contradiction", detail)
 
 
 def _check_omega(network: Network, teacher_forcing: float) -> None:

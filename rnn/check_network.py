@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from rnn import connectivity
 from rnn.errors import ConfigurationError
-from rnn.parameters import gates, layout
+from rnn.parameters import gates, layout, places
 from unroll.contract import Connectivity, Dale, LeakyCell, Network
 
 _MOST_STEPS = 1e6
@@ -86,6 +88,10 @@ def _check_connectivity(network: Network) -> None:
         if c.symmetry != "none" and frozen_HH is not None and (frozen_HH != frozen_HH.T).any():
             detail = f"in a {c.symmetry} W_hh the weights W_ij and W_ji can only be frozen together"
             raise refuse("frozen_weights", detail)
+        rest = {slot.name.rpartition(".")[2] for slot in layout(network)} - set(c.frozen)
+        if rest == {"W_hh"} and not connectivity.learns(network):
+            detail = "with every weight of W_hh that may exist all is frozen: there is nothing to train"
+            raise refuse("frozen_weights", detail)
     if (allowed := connectivity.mask(network, 0, 0)) is not None and not allowed.any():
         field = "mask" if c.mask is not None else "density" if c.density < 1 else "autapses"
         raise refuse(field, f"no connection among the {H} units is left; a network without any is the feedforward cell")
@@ -126,26 +132,32 @@ def _check_frozen(network: Network) -> None:
             raise refuse(f"frozen/{k}", f"{name} is named twice")
     if there <= set(c.frozen):
         raise refuse("frozen", "every tensor is frozen: there is nothing to train")
-    if there - set(c.frozen) == {"W_hh"} and c.frozen_weights and all(all(row) for row in c.frozen_weights):
-        raise refuse("frozen_weights", "with every weight of W_hh all is frozen: there is nothing to train")
     if "W_hh" in c.frozen and c.frozen_weights is not None:
         raise refuse("frozen_weights", "all of W_hh is frozen already")
 
 
 def _check_initialisation(network: Network) -> None:
-    how, c = network.initialisation, network.connectivity
+    how = network.initialisation
     pointer = "/model/initialisation"
-    if how.type in {"spectral_radius", "dale_balanced"} and connectivity.acyclic(network, 1):
+    if how.type in {"spectral_radius", "dale_balanced"} and connectivity.acyclic(network, 1, len(places(network))):
         raise ConfigurationError(pointer, "no_spectral_radius", NO_CYCLE)
-    free = Connectivity(frozen=c.frozen, frozen_weights=c.frozen_weights, seed=c.seed)
     if how.type == "dale_balanced":
         sign_H = connectivity.signs(network)
         if sign_H is None or len(set(sign_H.tolist())) < 2:
             raise ConfigurationError(pointer, "contradiction", "balance needs Dale's law with units of both signs")
     if how.type == "identity" and len(gates(network.cell)) > 1:
         raise ConfigurationError(pointer, "contradiction", "the identity is a start for rate cells, not for gates")
-    symmetric = how.type == "identity" and c.symmetry == "symmetric"
-    if how.type in {"identity", "orthogonal"} and c != (
-        free.model_copy(update={"symmetry": "symmetric"}) if symmetric else free
-    ):
+    if how.type in {"identity", "orthogonal"} and not _leaves(how.type, network):
         raise ConfigurationError(pointer, "contradiction", f"the constraints leave no {how.type} matrix as it is")
+
+
+def _leaves(kind: str, network: Network) -> bool:
+    """Whether the constraints leave every matrix of this kind as it is."""
+    c = network.connectivity
+    if c.density < 1:
+        return False
+    if kind == "identity":
+        eye_HH = np.eye(network.cell.hidden_size)
+        return bool((connectivity.constrain(network, eye_HH, 0, 0) == eye_HH).all())
+    allowed_HH = connectivity.mask(network, 0, 0)
+    return c.dale is None and c.symmetry == "none" and (allowed_HH is None or bool(allowed_HH.all()))

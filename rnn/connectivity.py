@@ -69,8 +69,10 @@ def mask(network: Network, layer: int, replica: int) -> npt.NDArray[np.bool_] | 
     return allowed
 
 
-def acyclic(network: Network, replicas: int) -> bool:
-    """Whether some replica's connections make no cycle, so that W_hh has only zero eigenvalues.
+def acyclic(network: Network, replicas: int, layers: int) -> bool:
+    """Whether some replica's connections in a layer make no cycle, so that W_hh has only zero eigenvalues.
+
+    `layers`: of all stacks together.
 
     Not looked for where units receive so many connections that it does not happen (_MANY or more on average, of more
     units than that).
@@ -79,8 +81,7 @@ def acyclic(network: Network, replicas: int) -> bool:
     if c.mask is None and c.density * H >= _MANY and H > _MANY:
         return False
     drawn = 1 if c.density == 1 else replicas
-    layers = network.num_layers if c.density < 1 else 1
-    masks = (mask(network, layer, r) for r in range(drawn) for layer in range(layers))
+    masks = (mask(network, layer, r) for r in range(drawn) for layer in range(layers if c.density < 1 else 1))
     return any(_is_acyclic(allowed) for allowed in masks if allowed is not None)
 
 
@@ -98,6 +99,19 @@ def frozen_weights(network: Network) -> npt.NDArray[np.bool_] | None:
     """Which single weights keep their initial values, [H, H], alike in every layer, gate and replica; None: none."""
     frozen = network.connectivity.frozen_weights
     return None if frozen is None or not any(map(any, frozen)) else np.array(frozen, bool)
+
+
+def learns(network: Network) -> bool:
+    """Whether some weight of W_hh changes in training: it may be other than zero, and is not frozen."""
+    c = network.connectivity
+    if network.cell.type == "feedforward" or "W_hh" in c.frozen:
+        return False
+    frozen_HH = frozen_weights(network)
+    if frozen_HH is None:
+        return True
+    # Of a density each replica and layer draws its own.
+    allowed_HH = mask(network, 0, 0) if c.density == 1 else None
+    return bool((~frozen_HH if allowed_HH is None else allowed_HH & ~frozen_HH).any())
 
 
 def constrain(network: Network, W_AH: Array, layer: int, replica: int) -> Array:

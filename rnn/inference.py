@@ -209,7 +209,9 @@ class Predictor:
         if replica == "all":
             return range(self.replicas)
         if not 0 <= replica < self.replicas:
-            raise InputError("/replica", "out_of_range", f"there are {self.replicas} replicas, counted from 0")
+            raise InputError(
+                "/replica", "out_of_range", f"replicas are 0 to {self.replicas - 1}, there is no {replica}"
+            )
         return range(replica, replica + 1)
 
     def _check_size(self, inputs: Sequence[Any], replicas: int, want: Collection[Returnable], written: int) -> None:

@@ -62,7 +62,9 @@ def of(network: Network, loss: Loss, window: int | None = None) -> list[Formula]
             Formula(name="dL/dh[T] of the encoder", formula="dL/dh'[0]", note="and so for c, or the potential"),
         ]
     if network.h0 == "trainable":
-        found.append(Formula(name="dL/dh0", formula="dL/dh[0], summed over sequences", note="and c0 of an LSTM"))
+        potentials = cell.type == "leaky" and cell.leak == "potentials"
+        state, note = ("v", "h0 is the potential v[0]") if potentials else ("h", "and c0 of an LSTM")
+        found.append(Formula(name="dL/dh0", formula=f"dL/d{state}[0], summed over sequences", note=note))
     return found if window is None else _truncated(found, window)
 
 
@@ -124,7 +126,7 @@ def _cell(cell: Cell) -> list[Formula]:
         case "gru":
             return _gru()
         case "leaky":
-            return _leaky(cell.leak == "rates", cell.activation, learned=cell.learn_tau != "no")
+            return _leaky(cell.leak == "rates", cell.activation, learned=cell.learn_tau)
         case "linear":
             return _rate("identity", biases=False, recurrent=True)
         case "feedforward":
@@ -160,7 +162,7 @@ def _rate(f: str, *, biases: bool, recurrent: bool) -> list[Formula]:
     ]
 
 
-def _leaky(rates: bool, f: str, *, learned: bool) -> list[Formula]:  # noqa: FBT001 - which of the two conventions
+def _leaky(rates: bool, f: str, *, learned: str) -> list[Formula]:  # noqa: FBT001 - which of the two conventions
     found = [Formula(name="pre-activation", formula="a[t] = W_xh x[t] + b_x + W_hh h[t-1] + b_h")]
     slope = f"α = dt/τ; f = {f}, {_SLOPES[f]}; D[t] = diag(f' at step t)"
     if rates:
@@ -186,7 +188,8 @@ def _leaky(rates: bool, f: str, *, learned: bool) -> list[Formula]:  # noqa: FBT
             *_weights(f"α {_PRODUCT}ᵀ D[t] W_hyᵀ dL/dy[t]"),
         ]
         dalpha = "Σ_t dL/dv[t] ∘ (v[t] - v[t-1])/α"
-    if learned:
+    if learned != "no":
+        dalpha = f"Σ_i [{dalpha}]_i" if learned == "shared" else dalpha
         note = "τ = dt (1 + e^-θ) with θ trained, so τ > dt; dL/dθ = dL/dτ (dt - τ)"
         found.append(Formula(name="dL/dτ", formula=f"-α/τ {dalpha}", note=note))
     return found

@@ -43,7 +43,7 @@ class SequenceTask(Request):
     predictor: ClassVar[str]
     """The trivial predictor of the baseline."""
     formula: ClassVar[str]
-    """Its expected loss as a function of the parameters, for the first architecture and loss."""
+    """Its expected loss as a function of the parameters, for the first architecture and loss and full lengths."""
     architectures: ClassVar[tuple[Architecture, ...]] = ("many_to_many", "many_to_one")
     """The architectures that its sequences are for, the usual one first."""
     losses: ClassVar[tuple[str, ...]] = ("mse",)

@@ -69,7 +69,7 @@ def tasks(
             "tokens": task.vocabulary_size,
             "architectures": ", ".join(task.architectures),
             "losses": ", ".join(task.losses),
-            "baseline": f"{task.baseline.predictor}: {task.baseline.loss:g} = {task.baseline.formula}",
+            "baseline": f"{task.baseline.predictor}: {task.baseline.loss:g}; at full length {task.baseline.formula}",
             **{
                 f"-p {key}=": f"{schema.get('description', '')} (default {schema.get('default')})".strip()
                 for key, schema in parameters.items()

@@ -56,7 +56,7 @@ def train(  # one argument a flag
         float | None, typer.Option(help="Stop a replica at this skill, 1 - held-out loss / baseline loss.")
     ] = None,
     keep_checkpoints: Annotated[
-        int | None, typer.Option(help="Keep so many of the newest checkpoints, besides the best.")
+        int | None, typer.Option(help="Keep so many of the newest checkpoints, the best, and what to go on from.")
     ] = None,
     replicas: Annotated[int | None, typer.Option(help="Networks to train, each with its own seed.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of initial parameters and data.")] = None,

@@ -23,9 +23,9 @@ class Baseline(Response):
     predictor: str
     """The predictor, for example `zero`."""
     loss: float
-    """Its expected loss at the task's default parameters."""
+    """Its expected loss at the parameters asked for, with the first of the task's architectures and losses."""
     formula: str
-    """The loss as a function of the parameters."""
+    """The loss as a function of the parameters, where all sequences have their full length."""
 
 
 class Task(Response):

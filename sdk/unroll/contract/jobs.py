@@ -42,7 +42,7 @@ class TrainJob(Request):
     device: Device = "auto"
     """Where to train; auto: on whichever worker is free first."""
     dtype: DType = "float32"
-    """Precision of parameters and arithmetic."""
+    """Precision of parameters and arithmetic. float64 runs in the workspace engine."""
     max_seconds: Annotated[float, Field(gt=0)] | None = None
     """Stop after this much training time in one attempt, with a last evaluation and checkpoint."""
     labels: Annotated[dict[Label, Label], Field(max_length=MAX_LABELS)] = {}

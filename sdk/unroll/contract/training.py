@@ -174,7 +174,7 @@ class Regularisation(Request):
     omega: Weight = 0.0
     """Times how far gradients are from keeping their norm at each step back in time, squared, summed over steps (within
     windows, and within an encoder and its decoder) and layers, mean over sequences; only of cells without gates, and of
-    decoders that are always forced (Pascanu, Mikolov & Bengio 2013, eq. 9)."""
+    decoders that are always forced; in the workspace engine (Pascanu, Mikolov & Bengio 2013, eq. 9)."""
 
 
 Optimizer = Annotated[Adam | AdamW | SGD | RMSprop, Field(discriminator="type")]
@@ -231,7 +231,8 @@ class Training(Request):
     checkpoint_every: Every = 500
     """Steps between checkpoints; the last step always has one."""
     keep_checkpoints: Annotated[int, Field(ge=1, le=MAX_STEPS)] | None = 20
-    """So many of the newest checkpoints are kept, besides the best one and those that a model serves; null: all."""
+    """So many of the newest checkpoints are kept; null: all. Besides them the best one, those that a model serves,
+    and the newest two that training can go on from, with what was best then."""
     log_every: Every = 1
     """Steps between logged metrics, of each replica: loss, gradient_norm and learning_rate; with clipping clipped_norm
     (after it) and clipped_fraction; with regularisation penalty."""

@@ -12,20 +12,23 @@ from api.errors import Refused
 from rnn import estimate
 from store.settings import Settings
 from tests.unit.rnn.jobs import job
+from unroll.contract import HeldOut
 
 
 @pytest.mark.parametrize(
     ("fields", "most", "named", "pointer"),
     [
         ({"batch_size": 50_000, "length": 50}, 20_000_000, False, "/training/batch_size"),
+        ({"held_out": HeldOut(size=50_000), "length": 50}, 20_000_000, False, "/training/held_out/size"),
+        ({"replicas": 500, "length": 500}, 20_000_000, True, "/replicas"),
         ({"hidden": 2000, "length": 2}, 10_000_000, False, "/model/cell/hidden_size"),
         ({"hidden": 2000, "length": 2}, 10_000_000, True, "/model"),
     ],
 )
 def test_a_job_that_does_not_fit_is_refused_with_both_numbers(
-    fields: dict[str, int], most: int, named: Any, pointer: str
+    fields: dict[str, Any], most: int, named: Any, pointer: str
 ):
-    too_large = job(**fields)  # type: ignore[arg-type]
+    too_large = job(**fields)
     needed = estimate.memory_bytes(too_large)
     assert needed > most
     with pytest.raises(Refused) as refusal:

@@ -15,7 +15,7 @@ from rnn import estimate, parameters
 from rnn.check import check
 from rnn.errors import ConfigurationError
 from tests.unit.rnn.jobs import job, network
-from unroll.contract import CosineDecay, EarlyStopping, HeldOut, Network, TrainJob
+from unroll.contract import CosineDecay, EarlyStopping, ExponentialDecay, HeldOut, Network, StepDecay, TrainJob
 
 
 def with_model(model: str | Network, **fields: Any) -> TrainJob:
@@ -28,7 +28,7 @@ def with_model(model: str | Network, **fields: Any) -> TrainJob:
         (with_model(network(inputs=2)), "/model/input_size", "width_mismatch"),
         (with_model(network(outputs=3)), "/model/output_size", "width_mismatch"),
         (with_model("by-name"), "/model", "unresolved_model"),
-        (job(hidden=16_384, replicas=2), "/model/cell/hidden_size", "too_many_parameters"),
+        (job(hidden=16_384, replicas=2), "/replicas", "too_many_parameters"),
         (job(length=100_000, batch_size=65_536), "/training/batch_size", "too_many_activations"),
         (job(length=100_000, held_out=HeldOut(size=65_536)), "/training/held_out/size", "too_many_activations"),
         (
@@ -44,12 +44,23 @@ def with_model(model: str | Network, **fields: Any) -> TrainJob:
         ),
         (job(steps=100, warmup=101), "/training/warmup", "contradiction"),
         (job(steps=100, warmup=10, schedule=CosineDecay(steps=10)), "/training/schedule/steps", "contradiction"),
+        (job(steps=5000, schedule=ExponentialDecay(half_life=1)), "/training/schedule", "contradiction"),
+        (job(steps=100, schedule=StepDecay(every=1, factor=1e-3)), "/training/schedule", "contradiction"),
         (job(steps=100, schedule=CosineDecay(steps=99)), "/training/schedule/steps", "contradiction"),
         (job(steps=100, profile_every=101), "/training/profile_every", "contradiction"),
         (
             with_model(
                 network().model_copy(update={"architecture": "many_to_one", "h0": "trainable"}),
                 bptt=unroll.contract.BPTT(window=2),
+            ),
+            "/training/bptt/window",
+            "contradiction",
+        ),
+        (
+            with_model(
+                network().model_copy(update={"h0": "trainable"}),
+                bptt=unroll.contract.BPTT(window=2),
+                loss=unroll.contract.MSE(time_weights=[0, 0, 1, 1, 1, 1]),
             ),
             "/training/bptt/window",
             "contradiction",
