@@ -17,7 +17,7 @@ from rnn.optimizers import Optimizer
 from rnn.reparametrise import Constraints
 from tests.oracles.cases import every_constraint
 from tests.oracles.checks import CELLS, H, T, request, run
-from unroll.contract import BCE, MSE, Adam, AdamW, CrossEntropy, LeakyCell, LinearCell, PoissonNLL, VanillaCell
+from unroll.contract import BCE, MSE, Adam, AdamW, CrossEntropy, LeakyCell, LinearCell, Network, PoissonNLL, VanillaCell
 
 
 def test_the_vanilla_formulas_have_all_six_parameters_and_the_product_of_jacobians_whole():
@@ -33,6 +33,22 @@ def test_the_linear_cells_formulas_speak_of_no_biases():
     assert "leaves out the product of Jacobians" in formulas["dL/dW_xh"].note
     assert not {"dL/db_x", "dL/db_h"} & set(formulas)
     assert not [one.name for one in formulas.values() if "b_x" in f"{one.formula}{one.note}"]
+
+
+def test_initial_potentials_and_a_shared_tau_have_formulas_of_their_own():
+    def of(**fields: Any) -> dict[str, str]:
+        cell = LeakyCell(hidden_size=H, **fields)
+        network = Network(cell=cell, input_size=1, output_size=1, h0="trainable")
+        return {one.name: one.formula for one in compare.formulas.of(network, MSE())}
+
+    potentials, shared, per_unit = of(leak="potentials"), of(learn_tau="shared"), of(learn_tau="per_unit")
+    assert (potentials["dL/dh0"], shared["dL/dh0"]) == (
+        "dL/dv[0], summed over sequences",
+        "dL/dh[0], summed over sequences",
+    )
+    assert "Σ_i" in shared["dL/dτ"]
+    assert "Σ_i" not in per_unit["dL/dτ"]
+    assert "dL/dτ" not in potentials
 
 
 @pytest.mark.parametrize("window", [None, 2, 4])
