@@ -1,24 +1,26 @@
 """Sequences and predictions as NumPy arrays.
 
 A batch is a list of arrays [T_i, I], which may differ in length, or one array [B, T, I]. A hidden state is a list with
-one entry a sequence, each a list with one entry a layer, each a dict of arrays: {"h": [H]}.
+one entry a sequence, each a list with one entry a layer, each a dict of arrays: {"h": [H]}. That list may stand in
+{"layers": ...}, as it does on the wire.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from pydantic import BaseModel
 
 from unroll.contract import PredictResponse, Replica, Returnable, State
 
 Floats = NDArray[np.float64]
 LayerArrays = Mapping[str, ArrayLike]
-StateLike = Sequence[State | Sequence[LayerArrays]]
-"""What a prediction can start from: `Prediction.state`, or the contract's own State objects."""
+StateLike = Sequence[State | Sequence[LayerArrays] | Mapping[str, Sequence[LayerArrays]]]
+"""What a prediction can start from: `Prediction.state`, the contract's own State objects, or JSON of these."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +50,11 @@ def predict_body(
     replica: Replica,
     steps: int | None = None,
 ) -> dict[str, object]:
-    """The request's body. Raises ValueError for inputs that are no sequences of finite numbers."""
+    """The request's body. Raises ValueError for inputs and states that are no lists of arrays of finite numbers."""
     body: dict[str, object] = {"inputs": [_sequence(one, place) for place, one in enumerate(_batch(inputs))]}
     body |= {"return": list(returns), "replica": replica}
     if state is not None:
-        body["state"] = [_state(one) for one in state]
+        body["state"] = _states(state)
     if steps is not None:
         body["steps"] = steps
     return body
@@ -85,29 +87,77 @@ def is_stacked(inputs: object) -> bool:
 
 
 def _batch(inputs: ArrayLike | Sequence[ArrayLike]) -> Sequence[ArrayLike]:
+    """An array [B, T, I] as sequences [T, I], a list as it is."""
     if isinstance(inputs, np.ndarray) and inputs.dtype != object and inputs.ndim != 3:
         raise ValueError(
             f"one array of inputs must be [B, T, I], this one has {inputs.ndim} axes; "
             "for a single sequence [T, I] pass a list of one array"
         )
-    return inputs  # type: ignore[return-value] # an array [B, T, I] is iterated as sequences [T, I]
+    batch = _items(inputs)
+    if batch is None:
+        raise ValueError(
+            f"inputs must be a list of sequences [T, I] or one array [B, T, I], not {type(inputs).__name__}"
+        )
+    return batch
 
 
 def _sequence(values: ArrayLike, place: int) -> object:
-    array = np.asarray(values)
-    if array.ndim != 2 or array.dtype.kind not in "fiub":
-        raise ValueError(f"inputs[{place}] must be numbers [T, I], not {array.dtype} with shape {array.shape}")
+    return _numbers(values, f"inputs[{place}]", "[T, I]", (2,)).tolist()
+
+
+def _states(state: object) -> list[object]:
+    each = 'a list of layers {"h": [H]}, or {"layers": that list}'
+    states = _items(state)
+    if states is None:
+        raise ValueError(f"state must be a list with one entry a sequence, each {each}, not {type(state).__name__}")
+    return [_state(one, f"state[{place}]", each) for place, one in enumerate(states)]
+
+
+def _state(one: object, where: str, expected: str) -> object:
+    if isinstance(one, State):
+        return one
+    if isinstance(one, Mapping):
+        if set(one) != {"layers"}:
+            raise ValueError(f"{where} must be {expected}, not an object of {', '.join(map(str, one)) or 'nothing'}")
+        one, where = one["layers"], f"{where}.layers"
+        expected = 'a list of layers {"h": [H]}'
+    layers = _items(one)
+    if layers is None:
+        raise ValueError(f"{where} must be {expected}, not {type(one).__name__}")
+    return {"layers": [_layer(layer, f"{where}[{depth}]") for depth, layer in enumerate(layers)]}
+
+
+def _layer(layer: object, where: str) -> dict[str, Floats]:
+    if not isinstance(layer, Mapping):
+        raise ValueError(f'{where} must be an object of arrays, {{"h": [H]}}, not {type(layer).__name__}')  # noqa: TRY004 - as for all inputs
+    given = {name: values for name, values in layer.items() if values is not None}  # null: a cell that has no c
+    return {name: _numbers(values, f"{where}.{name}", "[H] or [R, H]", (1, 2)) for name, values in given.items()}
+
+
+def _items(value: object) -> list[Any] | None:
+    """What a list or an array consists of; None for anything else."""
+    if isinstance(value, str | bytes | Mapping | BaseModel):
+        return None
+    try:
+        return list(value)  # type: ignore[call-overload,no-any-return] # what cannot be iterated is a TypeError
+    except TypeError:
+        return None
+
+
+def _numbers(values: ArrayLike, where: str, axes: str, ndims: tuple[int, ...]) -> Floats:
+    """Finite numbers with one of these numbers of axes. Raises ValueError, which says where there is something else."""
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise ValueError(f"{where} must be numbers {axes}, its lists differ in length") from None
+    if array.ndim not in ndims or array.dtype.kind not in "fiub":
+        raise ValueError(f"{where} must be numbers {axes}, not {array.dtype} with shape {array.shape}")
     array = array.astype(np.float64)
     bad = np.argwhere(~np.isfinite(array))
     if len(bad):
-        raise ValueError(f"inputs[{place}][{bad[0][0]}][{bad[0][1]}] is {array[tuple(bad[0])]}, not a finite number")
-    return array.tolist()
-
-
-def _state(one: State | Sequence[LayerArrays]) -> object:
-    if isinstance(one, State):
-        return one
-    return {"layers": [{name: np.asarray(values, np.float64) for name, values in layer.items()} for layer in one]}
+        place = "".join(f"[{index}]" for index in bad[0])
+        raise ValueError(f"{where}{place} is {array[tuple(bad[0])]}, not a finite number")
+    return array
 
 
 def _arrays(values: list[object] | None, *, stacked: bool) -> Floats | list[Floats] | None:

@@ -61,7 +61,7 @@ class Weights(Mapping[str, Array]):
         if index is None:
             raise ValueError("this checkpoint was not evaluated, so no replica is known to be the best: name one")
         if not 0 <= index < self.checkpoint.replicas:
-            raise ValueError(f"there is no replica {index}; there are {self.checkpoint.replicas}, counted from 0")
+            raise ValueError(f"there is no replica {index}; they are 0 to {self.checkpoint.replicas - 1}")
         return {name: tensor[index] for name, tensor in self.tensors.items()}
 
     def to_torch(self, replica: int | Literal["best"] = "best") -> TorchNetwork:

@@ -124,6 +124,7 @@ def show_job(job: Job, output: Format) -> None:
             "status": job.status + (f" ({job.requested} requested)" if job.requested else ""),
             "progress": describe(job),
             "attempt": job.attempt,
+            "engine": job.environment and f"{job.environment.engine} ({job.environment.device})",
             "model": job.model,
             "parameters": job.parameters,
             "baseline loss": job.baseline_loss,

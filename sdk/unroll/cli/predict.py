@@ -11,7 +11,7 @@ import typer
 from unroll.cli.output import Format, Output, say, show_json, show_table
 from unroll.cli.values import read_json
 from unroll.client import Client
-from unroll.contract import Replica, Returnable, State
+from unroll.contract import Replica, Returnable
 from unroll.errors import NotFoundError
 from unroll.predictions import Prediction
 
@@ -24,8 +24,8 @@ def predict(
         typer.Option(
             "--input",
             "-i",
-            help="Sequences: .json (a list of sequences [T, I], or {inputs, state}), .npy ([T, I] or [B, T, I]), "
-            ".npz (an array [T, I] a sequence), or - for JSON on stdin.",
+            help="Sequences: .json (a list of sequences [T, I], or {inputs, state, steps}), .npy ([T, I] or "
+            "[B, T, I]), .npz (an array [T, I] a sequence), or - for JSON on stdin.",
         ),
     ],
     returns: Annotated[
@@ -40,16 +40,24 @@ def predict(
 ) -> None:
     """Run sequences through a trained network."""
     client: Client = context.obj
-    inputs, state = _read(file)
+    inputs, state, written = _read(file)
     wanted = cast("list[Returnable]", returns or ["outputs"])  # the server knows which there are
-    which = cast("Replica", int(replica) if replica.isdecimal() else replica)
-    answer = _ask(client, target, inputs, state=state, returns=wanted, replica=which, steps=steps)
+    steps = written if steps is None else steps
+    answer = _ask(client, target, inputs, state=state, returns=wanted, replica=_replica(replica), steps=steps)
     if save is not None:
         np.savez(save, allow_pickle=False, **_arrays(answer))
     if output is Format.JSON:
         show_json(_plain(answer))
         return
     _show(answer)
+
+
+def _replica(given: str) -> Replica:
+    if given in {"best", "all"}:
+        return cast("Replica", given)
+    if not given.isdecimal():
+        raise typer.BadParameter(f"{given!r} is none of best, all, or an index from 0", param_hint="--replica")
+    return int(given)
 
 
 def _ask(client: Client, target: str, inputs: Any, **options: Any) -> Prediction:
@@ -67,7 +75,8 @@ def _ask(client: Client, target: str, inputs: Any, **options: Any) -> Prediction
         raise
 
 
-def _read(file: Path) -> tuple[Any, list[State] | None]:
+def _read(file: Path) -> tuple[Any, Any, Any]:
+    """Inputs, and where the file has them state and steps; what is wrong in them the server says."""
     hint = "--input"
     if file.suffix in {".npy", ".npz"}:
         try:
@@ -75,15 +84,19 @@ def _read(file: Path) -> tuple[Any, list[State] | None]:
         except (OSError, ValueError) as error:
             raise typer.BadParameter(f"{file}: {error}", param_hint=hint) from None
         if isinstance(loaded, np.ndarray):
-            return ([loaded] if loaded.ndim == 2 else loaded), None
+            return ([loaded] if loaded.ndim == 2 else loaded), None, None
         with loaded:
             arrays = [loaded[name] for name in loaded.files]
-        return (arrays[0] if len(arrays) == 1 and arrays[0].ndim == 3 else arrays), None
+        return (arrays[0] if len(arrays) == 1 and arrays[0].ndim == 3 else arrays), None, None
     content = read_json(file, hint)
-    if isinstance(content, dict):
-        state = content.get("state")
-        return content.get("inputs", []), None if state is None else [State.model_validate(one) for one in state]
-    return content, None
+    if not isinstance(content, dict):
+        return content, None, None
+    if unknown := sorted(content.keys() - {"inputs", "state", "steps"}):
+        detail = f"{file}: there is no {', '.join(unknown)} among inputs, state and steps"
+        raise typer.BadParameter(detail, param_hint=hint)
+    if "inputs" not in content:
+        raise typer.BadParameter(f"{file}: there are no inputs", param_hint=hint)
+    return content["inputs"], content.get("state"), content.get("steps")
 
 
 def _arrays(answer: Prediction) -> dict[str, Any]:

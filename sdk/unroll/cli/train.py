@@ -13,6 +13,7 @@ from unroll.cli.jobs import follow, show_job
 from unroll.cli.output import Format, Output, say, show_fields, show_json
 from unroll.cli.values import pairs, parameters, put, read_json
 from unroll.client import Client
+from unroll.errors import InvalidRequestError
 from unroll.job import JobHandle
 from unroll.progress import clock
 
@@ -143,7 +144,12 @@ def _network(client: Client, config: dict[str, Any], hidden: int | None, embeddi
     if hidden is None or not isinstance(data, dict) or "name" not in data:
         raise typer.BadParameter("an inline network needs --hidden and --task", param_hint="--hidden")
     given = data.get("parameters")
-    task = client.tasks.get(str(data["name"]), given if isinstance(given, dict) else None)
+    try:
+        task = client.tasks.get(str(data["name"]), given if isinstance(given, dict) else None)
+    except InvalidRequestError as error:
+        # The job has them elsewhere than the question about its task.
+        told = [f"{one.pointer.replace('?parameters', '/data/parameters')}: {one.detail}" for one in error.errors]
+        raise typer.BadParameter("; ".join(told) or str(error), param_hint="--parameter") from None
     network: dict[str, Any] = {
         "cell": {"type": "vanilla", "hidden_size": hidden},
         "input_size": task.input_size,

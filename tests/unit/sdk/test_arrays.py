@@ -102,6 +102,9 @@ def test_every_double_survives_the_wire_to_the_last_bit(server: ScriptedServer, 
         ([np.array([[0.0, 1.0], [np.nan, 0.0]])], r"inputs\[0\]\[1\]\[0\] is nan"),
         (np.full((1, 2, 1), np.inf), r"inputs\[0\]\[0\]\[0\] is inf"),
         ([np.zeros((2, 1), complex)], "complex"),
+        (3, "inputs must be a list of sequences .* not int"),
+        ({"inputs": []}, "inputs must be a list of sequences .* not dict"),
+        ([[[1.0], [1.0, 2.0]]], r"inputs\[0\] must be numbers \[T, I\], its lists differ in length"),
     ],
 )
 def test_inputs_that_are_no_sequences_are_refused_before_they_leave(
@@ -110,6 +113,35 @@ def test_inputs_that_are_no_sequences_are_refused_before_they_leave(
     with pytest.raises(ValueError, match=message):
         client.models.predict("m", inputs)
     assert server.seen == []
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        (3, "state must be a list with one entry a sequence"),
+        ([3], r"state\[0\] must be a list of layers .* not int"),
+        ([{"h": [0.0]}], r"state\[0\] must be .*layers.* not an object of h"),
+        ([[[0.0]]], r"state\[0\]\[0\] must be an object of arrays"),
+        ([[{"h": [np.nan]}]], r"state\[0\]\[0\].h\[0\] is nan"),
+    ],
+)
+def test_states_that_are_none_are_refused_before_they_leave(
+    server: ScriptedServer, client: Client, state: Any, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        client.models.predict("m", [np.zeros((1, 1))], state=state)
+    assert server.seen == []
+
+
+def test_a_state_may_be_written_as_it_travels(server: ScriptedServer, client: Client) -> None:
+    server.script = leaky_sum
+    bare = client.models.predict("m", [np.ones((1, 1))], state=[[{"h": [2.0]}]])
+    wire = client.models.predict("m", [np.ones((1, 1))], state=[{"layers": [{"h": [2.0]}]}])
+    first, second = (seen.json for seen in server.seen)
+    assert first == second
+    assert bare.outputs is not None
+    assert wire.outputs is not None
+    np.testing.assert_array_equal(bare.outputs[0], wire.outputs[0])
 
 
 def series(name: str, replica: int, steps: list[int], values: list[float | None]) -> dict[str, Any]:

@@ -60,6 +60,37 @@ def test_a_state_that_no_table_has_room_for_is_not_passed_over_in_silence(server
     assert json.loads(asked.stdout)["state"] == [{"layers": [{"h": [0.5]}]}]
 
 
+def test_a_file_has_what_the_request_has(server: ScriptedServer) -> None:
+    server.script = double
+    text = json.dumps({"inputs": [[[1.0]]], "state": [{"layers": [{"h": [0.5]}]}], "steps": 3})
+    for more, steps in (([], 3), (["--steps", "4"], 4)):
+        assert unroll(server, "predict", "m", "-i", "-", *more, stdin=text).returncode == 0
+        sent = server.seen[-1].json
+        assert (sent["steps"], sent["state"]) == (steps, [{"layers": [{"h": [0.5]}]}])
+
+
+@pytest.mark.parametrize(
+    ("text", "flags", "code", "words"),
+    [
+        ("3", [], 1, "inputs must be a list of sequences"),
+        ('{"inputs": [[[1.0]]], "state": {"layers": []}}', [], 1, "state must be a list with one entry a sequence"),
+        ('{"inputs": [[[1.0]]], "foo": 1}', [], 2, "foo"),
+        ('{"steps": 3}', [], 2, "there are no inputs"),
+        ("[[[1.0]]]", ["--replica", "x"], 2, "an index from 0"),
+        ("[[[1.0]]]", ["--replica=-1"], 2, "an index from 0"),
+    ],
+)
+def test_bad_input_is_refused_by_name(
+    server: ScriptedServer, text: str, flags: list[str], code: int, words: str
+) -> None:
+    server.script = double
+    ended = unroll(server, "predict", "m", "-i", "-", *flags, stdin=text)
+    assert ended.returncode == code
+    assert words in " ".join(re.sub(r"[^\x20-\x7f]", " ", ended.stderr).split())
+    assert "Traceback" not in ended.stderr
+    assert server.seen == []
+
+
 @pytest.mark.parametrize("name", sorted(get_command(app).commands))
 def test_help_says_every_word_that_was_written_for_it(server: ScriptedServer, name: str) -> None:
     """Words in square brackets would be taken for markup, and left out."""
