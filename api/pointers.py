@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from unroll.contract import FieldError
+from unroll.contract import FieldError, Request
 
 MAX_ERRORS = 50
 """More are cut off: nobody reads them, and the answer stays small."""
@@ -79,7 +80,23 @@ def _walk(error: Mapping[str, Any], body: object) -> _Found:
             return _Found(tuple(path), tuple(branches), "missing", "Field required: it says which kind is meant")
         expected = error["ctx"]["expected_tags"]
         return _Found(tuple(path), tuple(branches), "literal_error", f"Input should be one of {expected}")
-    return _Found(tuple(path), tuple(branches), code, error["msg"].removeprefix("Value error, "))
+    detail = error["msg"].removeprefix("Value error, ")
+    if code == "extra_forbidden":
+        kind = branches[-1][1] if branches and branches[-1][0] == tuple(path[:-1]) else ""
+        detail = _no_such_field(kind)
+    return _Found(tuple(path), tuple(branches), code, detail)
+
+
+@cache
+def _no_such_field(kind: str) -> str:
+    """Of a kind of cell, optimiser and so on: what it has instead."""
+    found, classes = "There is no such field", [Request]
+    for each in classes:
+        classes += each.__subclasses__()
+        if "type" in each.model_fields and each.model_fields["type"].default == kind:
+            fields = [name for name in each.model_fields if name != "type"]
+            found = f"{kind} has no such field; it has {', '.join(fields)}" if fields else f"{kind} has no fields"
+    return found
 
 
 def _fitting(found: list[_Found]) -> list[_Found]:

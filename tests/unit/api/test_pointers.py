@@ -70,6 +70,23 @@ def test_both_complaints_are_shown_where_no_branch_fits_better():
     assert found.detail == "Input should be a valid string; or: input should be an object"
 
 
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        ({"pet": {"kind": "dog", "legs": 4, "dog": 1}}, "There is no such field"),
+        ({"model": {"cell": {"type": "vanilla", "noise": {}}}}, "vanilla has no such field; it has hidden_size, act"),
+        ({"model": {"initialisation": {"type": "uniform", "gain": 1}}}, "uniform has no fields"),
+        ({"training": {"optimizer": {"type": "sgd", "beta1": 0.9}}}, "sgd has no such field; it has lr, momentum"),
+    ],
+)
+def test_a_field_that_is_not_there_is_told_from_those_that_are(body: dict[str, Any], detail: str):
+    model = House if "pet" in body else TrainJob
+    with pytest.raises(ValidationError) as caught:
+        model.model_validate_json(json.dumps(body))
+    (one,) = (one for one in of_body(caught.value.errors(), body) if one.code == "extra_forbidden")
+    assert one.detail.startswith(detail)
+
+
 def test_more_errors_than_anybody_reads_are_cut_off():
     assert len(errors({str(i): 1 for i in range(200)})) == MAX_ERRORS
 
