@@ -7,12 +7,12 @@ from typing import Any
 
 from pydantic import Json, TypeAdapter, ValidationError
 
-import rnn.check
-import rnn.check_network
-import rnn.estimate
+import rnn.data.tasks
 import rnn.gradient_check.bounds
-import rnn.parameters
-import rnn.tasks
+import rnn.networks.check
+import rnn.networks.parameters
+import rnn.training.check
+import rnn.training.cost
 from api.errors import Refused, invalid
 from rnn.errors import ConfigurationError
 from unroll.contract import CheckRequest, DryRun, Network, Task, TaskData, TrainJob
@@ -30,7 +30,7 @@ class Checked:
 
 def tasks() -> list[Task]:
     """Every built-in task."""
-    return rnn.tasks.all()
+    return rnn.data.tasks.all()
 
 
 _OBJECT = TypeAdapter(Json[dict[str, Any]])
@@ -39,7 +39,7 @@ _OBJECT = TypeAdapter(Json[dict[str, Any]])
 def task(name: str, given: str) -> Task:
     """One built-in task, with parameters (a JSON object). Refuses not_found, and validation_failed at ?parameters."""
     try:
-        return rnn.tasks.resolve(TaskData(name=name, parameters=_OBJECT.validate_python(given))).describe()
+        return rnn.data.tasks.resolve(TaskData(name=name, parameters=_OBJECT.validate_python(given))).describe()
     except ValidationError as error:
         raise invalid("?parameters", "json_invalid", f"not a JSON object: {error.errors()[0]['msg']}") from None
     except ConfigurationError as error:
@@ -51,10 +51,10 @@ def task(name: str, given: str) -> Task:
 def parameters(network: Network) -> int:
     """Parameters of one replica. Refuses a network that contradicts itself or is too large to train even once."""
     try:
-        rnn.check_network.check_network(network)
+        rnn.networks.check.check_network(network)
     except ConfigurationError as error:
         raise invalid("/config" + error.pointer.removeprefix("/model"), error.code, error.detail) from None
-    count = rnn.parameters.count(network)
+    count = rnn.networks.parameters.count(network)
     if count > MAX_PARAMETERS:
         raise invalid(
             "/config/cell/hidden_size", "too_many_parameters", f"{count:,} parameters, more than {MAX_PARAMETERS:,}"
@@ -66,10 +66,10 @@ def check(job: TrainJob, *, named: bool) -> Checked:
     """Check a job whose network is in full. Refuses validation_failed; where the model was named, at /model."""
     assert isinstance(job.model, Network)  # noqa: S101 - the caller resolved it
     try:
-        rnn.check.check(job)
+        rnn.training.check.check(job)
         return Checked(
-            rnn.parameters.count(job.model),
-            rnn.tasks.baseline_loss(job.data, job.model.architecture, job.training.loss),
+            rnn.networks.parameters.count(job.model),
+            rnn.data.tasks.baseline_loss(job.data, job.model.architecture, job.training.loss),
         )
     except ConfigurationError as error:
         inside = named and error.pointer.startswith("/model/")
@@ -87,7 +87,7 @@ def require_checkable(request: CheckRequest, *, named: bool) -> None:
 
 def require_fits(job: TrainJob, most: int | None, *, named: bool) -> None:
     """Refuse validation_failed for a checked job that needs more than `most` bytes of memory, before any is taken."""
-    needed = rnn.estimate.memory_bytes(job)
+    needed = rnn.training.cost.memory_bytes(job)
     if most is None or needed <= most:
         return
     training = job.training
@@ -98,7 +98,9 @@ def require_fits(job: TrainJob, most: int | None, *, named: bool) -> None:
         },
         "/replicas": {"replicas": 1},
     }
-    fitting = (at for at, update in least.items() if rnn.estimate.memory_bytes(job.model_copy(update=update)) <= most)
+    fitting = (
+        at for at, update in least.items() if rnn.training.cost.memory_bytes(job.model_copy(update=update)) <= most
+    )
     pointer = next(fitting, "/model" if named else "/model/cell/hidden_size")
     detail = f"the job needs about {needed / 1e9:,.1f} GB of memory, more than the {most / 1e9:,.1f} GB there are"
     raise invalid(pointer, "too_much_memory", detail)
@@ -109,7 +111,7 @@ def estimate(job: TrainJob, checked: Checked) -> DryRun:
     return DryRun(
         config=job,
         parameters=checked.parameters,
-        memory_bytes=rnn.estimate.memory_bytes(job),
-        seconds=rnn.estimate.seconds(job),
+        memory_bytes=rnn.training.cost.memory_bytes(job),
+        seconds=rnn.training.cost.seconds(job),
         baseline_loss=checked.baseline_loss,
     )

@@ -12,7 +12,7 @@ from pydantic_core import to_json
 
 from api.errors import invalid
 from rnn.errors import InputError
-from rnn.inference import Predictor
+from rnn.serving.predictor import Predictor
 from unroll.contract import PredictRequest
 from unroll.contract.limits import MAX_PREDICT_SEQUENCES, MAX_PREDICT_VALUES
 

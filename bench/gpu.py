@@ -25,12 +25,13 @@ import torch
 from interleave import Step
 from step import CELLS, SHAPES, Shape
 
-from rnn import cuda, parameters
-from rnn.bptt import BPTT
-from rnn.graphs import Passes
+from rnn.bptt import cuda
+from rnn.bptt.constraints import Constraints
+from rnn.bptt.cuda_graphs import Passes
+from rnn.bptt.whole import BPTT
 from rnn.kernels import Engine
-from rnn.optimizers import Optimizer
-from rnn.reparametrise import Constraints
+from rnn.networks import parameters
+from rnn.training.optimisers import Optimizer
 from unroll.contract import Adam, Connectivity, Dale, LeakyCell, Network, Noise
 
 NO_GPU = 3
@@ -75,7 +76,7 @@ def cases(device: torch.device, *, small: bool) -> list[Case]:
 
 
 def ours(case: Case, engine: Engine, device: torch.device, *, graph: bool) -> Step:
-    """A step as `rnn.train` makes it, its data on the device already."""
+    """A step as `rnn.training.run` makes it, its data on the device already."""
     s, network = case.shape, case.network
     optimizer = Optimizer(Adam(lr=1e-3), parameters.initialise(network, 0, s.R), device)
     constraints = Constraints(network, optimizer.parameters)

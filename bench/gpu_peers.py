@@ -13,8 +13,8 @@ from step import Shape, Stock
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from rnn import parameters
-from rnn.reparametrise import Constraints
+from rnn.bptt.constraints import Constraints
+from rnn.networks import parameters
 from unroll.contract import LeakyCell, Network
 
 

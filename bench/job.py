@@ -3,8 +3,8 @@
 A ladder, each rung doing what the one below it does and one thing more:
 
     bare          bench/step.py's step: forward, backward, the update; the loss is read
-    batches       rnn.tasks draws a new batch for every step
-    quiet         rnn.train without events: gradient norms, freezing, the loop
+    batches       rnn.data.tasks draws a new batch for every step
+    quiet         rnn.training.run without events: gradient norms, freezing, the loop
     logging       an event with the metrics of every step
     evaluation    of 512 held-out sequences, once in 100 steps
     checkpoint    once in 100 steps, as long as every evaluation is the best so far; later once in 500
@@ -33,17 +33,21 @@ from typing import Any
 import numpy as np
 import torch
 
+from rnn.data.batches import Batches
+
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[1] / "sdk")]
 
 import interleave  # noqa: E402
 from interleave import Times  # noqa: E402
 from step import CELLS, SHAPES, Shape  # noqa: E402
 
-from rnn import kernels, parameters, tasks  # noqa: E402
-from rnn.bptt import BPTT  # noqa: E402
+from rnn import kernels  # noqa: E402
+from rnn.bptt.whole import BPTT  # noqa: E402
+from rnn.data import tasks  # noqa: E402
 from rnn.events import Checkpoint, Evaluation, Metrics  # noqa: E402
-from rnn.optimizers import Optimizer  # noqa: E402
-from rnn.train import train, warm_up  # noqa: E402
+from rnn.networks import parameters  # noqa: E402
+from rnn.training.optimisers import Optimizer  # noqa: E402
+from rnn.training.run import train, warm_up  # noqa: E402
 from unroll.contract import Adam, Network, TaskData, Training, TrainJob  # noqa: E402
 from unroll.contract.limits import MAX_STEPS  # noqa: E402
 from worker import processes  # noqa: E402
@@ -68,7 +72,7 @@ def make_job(s: Shape, **training: int) -> TrainJob:
 
 
 def bare(s: Shape, *, batches: bool) -> Advance:
-    """The engine's steps without rnn.train."""
+    """The engine's steps without rnn.training.run."""
     job = make_job(s)
     network = job.model
     assert isinstance(network, Network)
@@ -78,7 +82,7 @@ def bare(s: Shape, *, batches: bool) -> Advance:
     gradients_RP = torch.zeros_like(optimizer.parameters)
     bptt = BPTT(network, optimizer.parameters, gradients_RP, s.T, s.B)
     arrays = bptt.memory.map(torch.Tensor.numpy)
-    drawn = tasks.Batches(tasks.resolve(job.data), network, job.training.loss, 0, arrays)
+    drawn = Batches(tasks.resolve(job.data), network, job.training.loss, 0, arrays)
     drawn.fill(0)
     frozen_R = np.zeros(s.R, bool)
 
@@ -96,7 +100,7 @@ def bare(s: Shape, *, batches: bool) -> Advance:
 
 
 class Running:
-    """One endless rnn.train, in turns; `spent` has the seconds of each evaluation and each checkpoint."""
+    """One endless rnn.training.run, in turns; `spent` has the seconds of each evaluation and each checkpoint."""
 
     def __init__(self, job: TrainJob) -> None:
         self._events, self._at = train(job), 0

@@ -1,6 +1,6 @@
 """Whether long jobs grow in memory: `python bench/memory.py [--steps 1000000] [--served 100000]`. Linux only.
 
-1. rnn.train, tiny, with an event for every step, consumed in a plain loop: resident memory of this process.
+1. rnn.training.run, tiny, with an event for every step, consumed in a plain loop: resident memory of this process.
 2. The same job through `unroll-server up`: resident memory of API, worker and trainer, sampled while it runs.
 
 The slope is that of a straight line through the samples after the first fifth, in bytes per step. What a job keeps for
@@ -26,7 +26,7 @@ import service  # noqa: E402
 import torch  # noqa: E402
 
 from rnn.events import Metrics  # noqa: E402
-from rnn.train import train  # noqa: E402
+from rnn.training.run import train  # noqa: E402
 from unroll.contract import TrainJob  # noqa: E402
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -56,7 +56,7 @@ def trained(steps: int) -> dict[str, Any]:
     events = train(TrainJob.model_validate(job(steps)))
     logged = (event.step for event in events if isinstance(event, Metrics))
     samples = [(step, resident(os.getpid())) for step in logged if step % every == 0]
-    return grown("rnn.train", samples) | {"seconds": round(time.perf_counter() - started, 1)}
+    return grown("rnn.training.run", samples) | {"seconds": round(time.perf_counter() - started, 1)}
 
 
 def served(steps: int) -> list[dict[str, Any]]:
@@ -122,7 +122,7 @@ def grown(name: str, samples: Sequence[tuple[int, int]]) -> dict[str, Any]:
 def main() -> None:
     """Print one row a process."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=1_000_000, help="of rnn.train; 0: none")
+    parser.add_argument("--steps", type=int, default=1_000_000, help="of rnn.training.run; 0: none")
     parser.add_argument("--served", type=int, default=100_000, help="through the service; 0: none")
     parser.add_argument("--json", type=Path, help="write the figures there")
     parser.add_argument("--markdown", action="store_true", help="print the table as it stands in docs/performance.md")

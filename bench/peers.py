@@ -25,11 +25,13 @@ import torch
 from interleave import Step
 from step import SHAPES, Shape, ours
 
-from rnn import kernels, parameters, reparametrise
-from rnn.bptt import BPTT
+from rnn import kernels
+from rnn.bptt import constraints as reparametrise
+from rnn.bptt.whole import BPTT
 from rnn.kernels import Engine
-from rnn.noise import TrainingNoise
-from rnn.optimizers import Optimizer
+from rnn.networks import parameters
+from rnn.training.noise import TrainingNoise
+from rnn.training.optimisers import Optimizer
 from unroll.contract import Adam, Connectivity, Dale, LeakyCell, Network, Noise
 
 LR, DENSITY, EXCITATORY, TAU, NOISE = 1e-3, 0.5, 0.8, 10.0, 0.1

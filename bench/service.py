@@ -1,6 +1,7 @@
 """What the service costs beside the training it runs: `python bench/service.py`.
 
-1. Overhead: steps per second of the demo's job through the service over those of the same `rnn.train` loop in a plain
+1. Overhead: steps per second of the demo's job through the service over those of the same `rnn.training.run` loop in a
+plain
    script; the two take turns, so that the machine's drift hits both. From the first reported step to the end.
 2. From POST to the first step, with an idle worker: the time of the first `progress` event, which is written after the
    first step was reported (so the figure includes reporting it), minus the time just before the POST.
@@ -37,7 +38,7 @@ PLAIN = """
 import json, sys, time
 import torch
 torch.set_num_threads(1)
-from rnn.train import train, warm_up
+from rnn.training.run import train, warm_up
 from unroll.contract import TrainJob
 warm_up()
 job = TrainJob.model_validate_json(sys.argv[1])

@@ -18,10 +18,11 @@ import numpy as np
 import torch
 from interleave import Step
 
-from rnn import kernels, parameters
-from rnn.bptt import BPTT
+from rnn import kernels
+from rnn.bptt.whole import BPTT
 from rnn.kernels import Engine
-from rnn.optimizers import Optimizer
+from rnn.networks import parameters
+from rnn.training.optimisers import Optimizer
 from unroll.contract import Adam, GRUCell, LSTMCell, Network, VanillaCell
 
 CELLS = {

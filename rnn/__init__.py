@@ -1,9 +1,20 @@
 """The science of Unroll: recurrent networks trained by backpropagation through time, many replicas at once.
 
-`rnn.train.train(job)` yields events and knows no database, queue or web. What runs inside a server that must not load
-torch (tasks, parameters, connectivity, check, estimate, events, state, inference, numpy_page) is NumPy only. What
-trains needs torch: `train` drives `bptt` (or `truncated`), which is layers (`layer`, `cells`, `kernels`) and a
-`readout` with its `losses`; `reparametrise` keeps constraints, `optimizers` moves what is free.
+The package knows no database, no queue and no web. Its rooms, from the bottom up; each imports only those below it:
+
+    events, errors   what a job says while it runs, and what can be wrong with what this package is given
+    kernels          the native CPU kernel, and how it is built
+    randomness       random numbers addressed by (seed, purpose, replica, step)
+    cells            one file a cell: equations, forward step, hand-derived backward step
+    networks         parameters, connectivity, initialisation, and the format of stored weights
+    data             what a source of sequences is, the built-in tasks, batches
+    serving          predictions on posted sequences
+    reference        the equations as plainly as possible; oracles compare with them
+    bptt             loss and gradients of R replicas: stacks of layers, readouts, constraints, penalties
+    training         the training run: optimisers, evaluations, stopping, checkpoints, cost
+    gradient_check   gradients by hand against autograd, complex steps and finite differences
+
+The API never loads torch, so what it asks (networks, data, serving, checks, costs) is NumPy only.
 
 Notation
 --------
@@ -14,7 +25,7 @@ A tensor's name ends in its axes, in the order of memory:
     B  sequence within the batch (N in a held-out set)
     I, H, O  input, hidden and output units
     A  pre-activations: H, times the gates of a gated cell
-    P  all parameters of one replica, flat, in the order of `rnn.parameters.layout`
+    P  all parameters of one replica, flat, in the order of `rnn.networks.parameters.layout`
 
 Sequences are time-first within a replica: `x_RTBI` is R independent sets of [T, B, I]. Then all time steps of a replica
 are one matrix [T*B, I], so that the input projection and every weight gradient is one GEMM per replica. The recurrence

@@ -41,7 +41,7 @@ class Diverged:
     loss: float
     gradient_norm: float
     hint: str = ""
-    """What may help (see rnn.divergence)."""
+    """What may help (see rnn.training.divergence)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """A replica that was trained enough (see rnn.stopping). It keeps the weights that it has after this step."""
+    """A replica was trained enough and keeps the weights of this step (see `rnn.training.stopping`)."""
 
     step: int
     replica: int
@@ -80,7 +80,7 @@ class LagProfile:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """All replicas after this step's update: `weights` to use (see rnn.state), `state` only to resume."""
+    """All replicas after this step's update: `weights` to use (see rnn.training.resume), `state` only to resume."""
 
     step: int
     reason: Reason

@@ -4,7 +4,7 @@
     runner      one attempt of one job, from claim to end
     recorder    what the child reports, as batched and fenced writes
     processes   the supervisor's handle on a trainer child
-    trainer     the child itself: rnn.train and a pipe (the only part that loads torch)
+    trainer     the child itself: rnn.training.run and a pipe (the only part that loads torch)
     forkserver  what every child is forked from, with torch imported
     messages    what travels between child and supervisor
     reconciler  the thread beside: heartbeat, expired leases, rings that were lost

@@ -15,7 +15,7 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import torch
 
-from rnn.train import warm_up
+from rnn.training.run import warm_up
 from worker import lifeline
 
 lifeline.die_with_parent()

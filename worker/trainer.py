@@ -1,4 +1,4 @@
-"""The trainer child: runs rnn.train on one assignment and reports through a pipe. It knows no database and no queue.
+"""The trainer child: runs one assignment and reports through a pipe. It knows no database and no queue.
 
 It ends when its job ends, when it is killed, or when its supervisor is gone. Told to stop, it makes a checkpoint first.
 """
@@ -83,15 +83,15 @@ def _listen(control: Connection, stop: threading.Event) -> None:
 def _train(assignment: Assignment, outbox: Outbox, events: Connection, stop: threading.Event) -> None:
     import torch
 
-    from rnn import cuda
-    from rnn.environment import describe
-    from rnn.train import train
+    from rnn.bptt import cuda
+    from rnn.training.environment import describe
+    from rnn.training.run import train
 
     torch.set_num_threads(assignment.threads)
     job, device, tf32 = assignment.job, assignment.device, assignment.tf32
     if device == "cuda":
         cuda.prepare(tf32=tf32)  # before anything starts CUDA, as `describe` does
-    network = job.model if isinstance(job.model, Network) else None  # rnn.train refuses anything else
+    network = job.model if isinstance(job.model, Network) else None  # rnn.training.run refuses anything else
     omega = job.training.regularisation.omega
     environment = describe(device, network, job.dtype, job.replicas, omega=omega, tf32=tf32)
     _log(f"{assignment.job_id}, attempt {assignment.attempt}, from step {assignment.step}: {environment}")

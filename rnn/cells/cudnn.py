@@ -16,7 +16,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from rnn.layer import Layer, LayerSpec
+from rnn.cells.layer import Layer, LayerSpec
 from unroll.contract import Cell, VanillaCell
 
 _NAMES = {"W_xh": "weight_ih_l0", "W_hh": "weight_hh_l0", "b_x": "bias_ih_l0", "b_h": "bias_hh_l0"}

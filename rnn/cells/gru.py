@@ -20,8 +20,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from rnn import activations
-from rnn.layer import Call, LayerSpec, WorkspaceLayer
+from rnn.cells import activations
+from rnn.cells.layer import Call, LayerSpec, WorkspaceLayer
 from unroll.contract import GRUCell
 
 

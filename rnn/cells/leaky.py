@@ -17,7 +17,8 @@
     dL/dα = Σ_t dL/dv[t] ∘ (v[t] - v[t-1])/α
 
 The state that a sequence leaves, and starts from, is h and v respectively. α is fixed, or learned as τ: dα/dτ = -α/τ.
-Noise ξ is given from outside (`rnn.noise`). Shapes: W_xh [H, I], W_hh [H, H], b_x and b_h [H], α one number or [H].
+Noise ξ is given from outside (`rnn.training.noise`). Shapes: W_xh [H, I], W_hh [H, H], b_x and b_h [H], α one number or
+[H].
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from rnn import activations
-from rnn.layer import Call, LayerSpec, Transport, WorkspaceLayer
+from rnn.cells import activations
+from rnn.cells.layer import Call, LayerSpec, Transport, WorkspaceLayer
 from unroll.contract import LeakyCell
 
 

@@ -14,8 +14,8 @@ from functools import partial
 
 from torch import Tensor
 
-from rnn import activations
-from rnn.layer import Call, LayerSpec, Transport, WorkspaceLayer
+from rnn.cells import activations
+from rnn.cells.layer import Call, LayerSpec, Transport, WorkspaceLayer
 from unroll.contract import Activation
 
 

@@ -5,6 +5,6 @@ python -m rnn.gradient_check    reads a CheckRequest on stdin, writes a Check (o
 bounds.py     refuses what would take too long; the only part that a server imports (no torch)
 batch.py      the weights and the random batch that are checked
 engines.py    loss and gradients by hand, on each engine that has the network
-reference.py  the same by autograd, complex steps and central differences over `rnn.equations`
+reference.py  the same by autograd, complex steps and central differences over `rnn.reference.equations`
 compare.py    the distances between them, and the answer; formulas.py: the equations written out
 """

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rnn import parameters, reparametrise
+from rnn.bptt import constraints as reparametrise
+from rnn.networks import parameters
 from unroll.contract import CheckRequest, Network
 
 Array = npt.NDArray[Any]
@@ -21,7 +22,7 @@ class Batch:
     request: CheckRequest
     network: Network
     raw_RP: Array
-    """Raw weights: see `rnn.reparametrise`."""
+    """Raw weights: see `rnn.bptt.constraints`."""
     x_RTBI: Array
     """Or tokens, as numbers; of a one_to_many network of the first step alone."""
     target_RTBO: Array

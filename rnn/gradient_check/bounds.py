@@ -6,10 +6,10 @@ from math import prod
 
 import numpy as np
 
-from rnn import parameters
-from rnn.check_data import check_feedback, check_time_weights
-from rnn.check_network import check_network
+from rnn.data.check import check_feedback, check_time_weights
 from rnn.errors import ConfigurationError
+from rnn.networks import parameters
+from rnn.networks.check import check_network
 from unroll.contract import CheckRequest, Network
 from unroll.contract.limits import MAX_CHECK_LAYER_STEPS, MAX_CHECK_MULTIPLICATIONS, MAX_CHECK_PARAMETERS
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from rnn import parameters
 from rnn.errors import ConfigurationError
 from rnn.gradient_check import engines, formulas
 from rnn.gradient_check.batch import Array, Batch, draw
 from rnn.gradient_check.reference import Autograd, Reference, by_autograd, central_difference, complex_step, step_of
+from rnn.networks import parameters
 from unroll.contract import BiasCheck, Check, CheckRequest, Distances, EngineCheck, Tolerances
 
 TOLERANCES = Tolerances()

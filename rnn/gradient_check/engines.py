@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from rnn import kernels
-from rnn.bptt import BPTT
-from rnn.encoder_decoder import EncoderDecoder
+from rnn.bptt.constraints import Constraints
+from rnn.bptt.encoder_decoder import EncoderDecoder
+from rnn.bptt.truncated import TruncatedBPTT
+from rnn.bptt.whole import BPTT
 from rnn.gradient_check.batch import Array, Batch
-from rnn.reparametrise import Constraints
-from rnn.truncated import TruncatedBPTT
 
 Engine = Literal["workspace", "native"]
 

@@ -1,4 +1,7 @@
-"""The equations of a network and of its gradients, written out for people. Sources: `rnn.numpy_page`, `rnn.cells`."""
+"""The equations of a network and of its gradients, written out for people.
+
+Sources: docs/bptt_in_numpy.py and the files of `rnn.cells`.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +72,7 @@ def of(network: Network, loss: Loss, window: int | None = None) -> list[Formula]
 
 
 def _derivative(loss: Loss) -> Formula:
-    """By the output, as `rnn.losses` has it."""
+    """By the output, as `rnn.bptt.losses` has it."""
     sequences = loss.type == "mse" and loss.over == "sequences"
     counted = "steps and sequences" if loss.type == "cross_entropy" else "steps, sequences and outputs"
     if sequences:
@@ -84,7 +87,7 @@ def _derivative(loss: Loss) -> Formula:
 
 
 def _constraints(network: Network) -> list[Formula]:
-    """How used weights are made of those that are trained, and the gradient of these: `rnn.reparametrise`."""
+    """How used weights are made of those that are trained, and the gradient of these: `rnn.bptt.constraints`."""
     c, found = network.connectivity, []
     image, back, notes = "V", "dL/dW_hh", ["V is what is trained"]
     if c.symmetry != "none":

@@ -1,4 +1,4 @@
-"""The same gradients without a derivation by hand, over `rnn.equations` in float64.
+"""The same gradients without a derivation by hand, over `rnn.reference.equations` in float64.
 
 Of a truncated gradient the loss is meant in which each window's first state is a constant: the one that the unmoved
 weights give. That is what truncation is, and it makes a function of which differences can be taken.
@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from rnn import equations, parameters, reparametrise
+from rnn.bptt import constraints as reparametrise
 from rnn.gradient_check.batch import Array, Batch
+from rnn.networks import parameters
+from rnn.reference import equations
 from unroll.contract import MSE, Network
 
 KINKED = frozenset({"relu", "leaky_relu", "saturated_relu"})

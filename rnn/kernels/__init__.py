@@ -5,7 +5,7 @@
                      and gradients.h, and cells.h, gemm.h and vector.h are what they are made of
     src/variant.cpp  compiled once for each instruction set; abi.cpp chooses among them at run time; threads.cpp
     src/updates.cpp    what a training step does besides: squared errors, gradient norms, optimisers' updates
-    src/normals.cpp  standard normals and running sums for tasks and noise; bits as in rnn/normals.py
+    src/normals.cpp  standard normals and running sums for tasks and noise; bits as in rnn/randomness/normals.py
     build.py         compiles it; without a C++ compiler the package works all the same, on the workspace engine
     abi.py           loads it        layer.py  the `Layer` that runs on it        updates.py  src/updates.cpp for Python
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from rnn import cuda
+from rnn.bptt import cuda
 from tests.cuda.gpu import GPU
 
 torch.set_num_threads(1)
@@ -15,7 +15,7 @@ torch.set_num_threads(1)
 
 @pytest.fixture(autouse=True)
 def _a_gpu() -> Iterator[None]:
-    """And the settings of `rnn.cuda`, which are this process's, as they were, for the tests of other folders."""
+    """And the settings of `rnn.bptt.cuda`, which are this process's, as they were, for the tests of other folders."""
     if GPU == "cuda" and not torch.cuda.is_available():
         pytest.skip("torch sees no CUDA device on this machine")
     before = torch.are_deterministic_algorithms_enabled()

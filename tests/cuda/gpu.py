@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from rnn.events import Event
-from rnn.train import train
+from rnn.training.run import train
 from unroll.contract import Connectivity, Dale, GRUCell, LeakyCell, LSTMCell, Network, Noise, TrainJob, VanillaCell
 
 GPU = "cuda"

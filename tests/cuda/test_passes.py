@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from rnn.graphs import Passes
+from rnn.bptt.cuda_graphs import Passes
 from rnn.kernels import Engine
 from tests.cuda.gpu import GPU, relative
 from tests.unit.rnn.passes import RUNS, drawn, made

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import unroll.contract
-from rnn.environment import describe
 from rnn.events import Checkpoint, Diverged, Done, Evaluation, Metrics
+from rnn.training.environment import describe
 from tests.cuda.gpu import GPU, NETWORKS, on
 from tests.unit.rnn.jobs import bits, job, last_checkpoint, only
 from unroll.contract import SGD, AdamW, ClipByGlobalNorm, ClipByValue, Regularisation, RMSprop, TrainJob

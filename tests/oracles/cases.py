@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from rnn import kernels, parameters, reparametrise
+from rnn import kernels
+from rnn.bptt import constraints as reparametrise
+from rnn.networks import parameters
 from unroll.contract import (
     Connectivity,
     Dale,

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from rnn import equations, parameters
+from rnn.networks import parameters
+from rnn.reference import equations
 from unroll.contract import MSE, Network, Regularisation
 
 
@@ -104,7 +105,7 @@ def omega(cell: Any, w: dict[str, Any], s: list[Any], a: list[Any], sent_back: t
 def trajectory(
     cell: Any, w: dict[str, Any], x: torch.Tensor, state: dict[str, Any]
 ) -> tuple[list[Any], list[Any], torch.Tensor, dict[str, Any]]:
-    """States s[t] (see `rnn.omega`), pre-activations a[t], rates h, and the state after the last step.
+    """States s[t] (see `rnn.bptt.omega`), pre-activations a[t], rates h, and the state after the last step.
 
     Each s[t] lies between two steps, so that autograd can be asked for dL/ds[t].
     """

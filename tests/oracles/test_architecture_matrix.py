@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from rnn import equations, kernels, parameters
-from rnn.bptt import BPTT
-from rnn.encoder_decoder import EncoderDecoder
-from rnn.reparametrise import Constraints
+from rnn import kernels
+from rnn.bptt.constraints import Constraints
+from rnn.bptt.encoder_decoder import EncoderDecoder
+from rnn.bptt.whole import BPTT
+from rnn.networks import parameters
+from rnn.reference import equations
 from tests.oracles.cases import distance, every_cell, every_constraint, point
 from unroll.contract import BCE, MSE, CrossEntropy, Network, PoissonNLL
 

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from rnn import equations, kernels, parameters
-from rnn.bptt import BPTT
-from rnn.encoder_decoder import EncoderDecoder
-from rnn.truncated import TruncatedBPTT
+from rnn import kernels
+from rnn.bptt.encoder_decoder import EncoderDecoder
+from rnn.bptt.truncated import TruncatedBPTT
+from rnn.bptt.whole import BPTT
+from rnn.networks import parameters
+from rnn.reference import equations
 from unroll.contract import (
     BCE,
     MSE,

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from rnn import numpy_page as page
-from rnn import parameters
-from rnn.bptt import BPTT
+from docs import bptt_in_numpy as page
+from rnn.bptt.whole import BPTT
+from rnn.networks import parameters
 from unroll.contract import Activation, Network, VanillaCell
 
 ACTIVATIONS = ("tanh", "relu", "identity")

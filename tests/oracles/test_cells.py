@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from rnn import equations, kernels, parameters
-from rnn.bptt import BPTT
-from rnn.inference import Predictor
+from rnn import kernels
+from rnn.bptt.whole import BPTT
 from rnn.kernels import Engine
-from rnn.state import dump_weights
+from rnn.networks import parameters
+from rnn.networks.weights import dump_weights
+from rnn.reference import equations
+from rnn.serving.predictor import Predictor
 from unroll.contract import (
     BCE,
     MSE,

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnn import connectivity, parameters
-from rnn.check import check
 from rnn.errors import ConfigurationError
 from rnn.events import Checkpoint
-from rnn.state import load_weights
+from rnn.networks import connectivity, parameters
+from rnn.networks.weights import load_weights
+from rnn.training.check import check
 from tests.unit.rnn.jobs import bits, job, last_checkpoint, only, run
 from unroll.contract import (
     Adam,

@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 import torch
 
-from rnn import cells, environment, parameters
-from rnn.bptt import BPTT
-from rnn.cells import cudnn
+from rnn.bptt.truncated import TruncatedBPTT
+from rnn.bptt.whole import BPTT
+from rnn.cells import make as cells
 from rnn.cells.cudnn import CuDNNLayer
+from rnn.cells.make import cudnn
 from rnn.cells.vanilla import VanillaLayer
-from rnn.truncated import TruncatedBPTT
+from rnn.networks import parameters
+from rnn.training import environment
 from tests.oracles.test_cells import by_autograd, distance, network, parameters_of, run
 from unroll.contract import (
     BCE,

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from rnn import kernels
-from rnn.bptt import BPTT
+from rnn.bptt.whole import BPTT
 from rnn.errors import ConfigurationError
 from rnn.gradient_check.batch import draw
 from rnn.gradient_check.bounds import require_feasible

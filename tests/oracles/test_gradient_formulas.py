@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from rnn import connectivity, equations
+from rnn.bptt.constraints import Constraints
 from rnn.gradient_check import compare
 from rnn.gradient_check.batch import Array, draw
 from rnn.gradient_check.reference import by_autograd
-from rnn.optimizers import Optimizer
-from rnn.reparametrise import Constraints
+from rnn.networks import connectivity
+from rnn.reference import equations
+from rnn.training.optimisers import Optimizer
 from tests.oracles.cases import every_constraint
 from tests.oracles.checks import CELLS, H, T, request, run
 from unroll.contract import BCE, MSE, Adam, AdamW, CrossEntropy, LeakyCell, LinearCell, Network, PoissonNLL, VanillaCell

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from rnn import equations, parameters
-from rnn.bptt import BPTT
+from rnn.bptt.whole import BPTT
+from rnn.networks import parameters
+from rnn.reference import equations
 from tests.oracles.cases import CELLS, RUNS, H, distance, loss_and_gradients, network, problem
 from unroll.contract import (
     MSE,

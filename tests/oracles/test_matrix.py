@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from rnn import connectivity, equations, kernels, parameters
-from rnn.bptt import BPTT
+from rnn import kernels
+from rnn.bptt.constraints import Constraints
+from rnn.bptt.penalties import WeightPenalty
+from rnn.bptt.truncated import TruncatedBPTT
+from rnn.bptt.whole import BPTT
 from rnn.events import Checkpoint
-from rnn.regularise import WeightPenalty
-from rnn.reparametrise import Constraints
-from rnn.truncated import TruncatedBPTT
+from rnn.networks import connectivity, parameters
+from rnn.reference import equations
 from tests.oracles.cases import distance, every_cell, every_constraint, point
 from tests.oracles.reference import by_autograd
 from tests.unit.rnn.jobs import bits, job, only, run

@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-from rnn import environment, kernels, parameters
-from rnn.bptt import BPTT
-from rnn.cells import make_layer
+from rnn import kernels
+from rnn.bptt.whole import BPTT
+from rnn.cells.layer import Layer, LayerSpec
+from rnn.cells.make import make_layer
+from rnn.cells.native import NativeLayer, torch_alone
 from rnn.kernels import abi
 from rnn.kernels.build import BuildError, build
-from rnn.kernels.layer import NativeLayer, torch_alone
-from rnn.layer import Layer, LayerSpec
+from rnn.networks import parameters
+from rnn.training import environment
 from unroll.contract import (
     FeedForwardCell,
     GRUCell,
@@ -184,8 +186,8 @@ def test_a_process_forked_after_the_kernel_has_run_can_run_it_too():
 import os
 import torch
 torch.set_num_threads(1)  # torch's own threads do not survive a fork
-from rnn.kernels.layer import NativeLayer
-from rnn.layer import LayerSpec
+from rnn.cells.native import NativeLayer
+from rnn.cells.layer import LayerSpec
 from unroll.contract import VanillaCell
 weights = {"W_xh": torch.ones(1, 4, 1), "W_hh": torch.eye(4)[None] / 2}
 def states():

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 import torch
 
-from rnn import parameters, reparametrise
-from rnn.bptt import BPTT
-from rnn.check import check
+from rnn.bptt import constraints as reparametrise
+from rnn.bptt.constraints import Constraints
+from rnn.bptt.truncated import TruncatedBPTT
+from rnn.bptt.whole import BPTT
 from rnn.errors import ConfigurationError
 from rnn.events import Checkpoint, Metrics
-from rnn.reparametrise import Constraints
-from rnn.truncated import TruncatedBPTT
+from rnn.networks import parameters
+from rnn.training.check import check
 from tests.oracles.reference import by_autograd
 from tests.unit.rnn.jobs import bits, job, only, run
 from unroll.contract import (

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from rnn import equations, parameters
-from rnn.bptt import BPTT
-from rnn.regularise import WeightPenalty
-from rnn.truncated import TruncatedBPTT
+from rnn.bptt.penalties import WeightPenalty
+from rnn.bptt.truncated import TruncatedBPTT
+from rnn.bptt.whole import BPTT
+from rnn.networks import parameters
+from rnn.reference import equations
 from tests.oracles.cases import RUNS, H, distance, loss_and_gradients, network, problem
 from tests.oracles.reference import by_autograd
 from unroll.contract import (

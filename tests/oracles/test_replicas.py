@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rnn import parameters, tasks
+from rnn.data import tasks
+from rnn.data.batches import Batches
+from rnn.data.memory import Memory
 from rnn.events import Evaluation, Metrics
-from rnn.memory import Memory
-from rnn.state import load_weights
+from rnn.networks import parameters
+from rnn.networks.weights import load_weights
 from tests.unit.rnn.jobs import job, last_checkpoint, network, only, run
 from unroll.contract import MSE, SGD, Adam, ClipByGlobalNorm, DType
 
@@ -23,7 +25,7 @@ def test_initial_parameters_of_a_replica_do_not_depend_on_how_many_there_are():
 def test_training_batches_in_the_stack_are_those_of_each_replica_alone(dtype: DType):
     task = tasks.resolve(job(length=9).data)
     x, y = (np.empty((3, 9, 5, 1), dtype) for _ in range(2))
-    tasks.Batches(task, network(), MSE(), 4, Memory(x, y)).fill(17)
+    Batches(task, network(), MSE(), 4, Memory(x, y)).fill(17)
     for r in range(3):
         alone = task.batch(seed=4, replica=r, step=17, batch_size=5)
         alone_x, alone_y = alone.x_RTBI[0], alone.target_RTBO[0]

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnn import equations, parameters
 from rnn.errors import InputError
-from rnn.inference import Predictor
-from rnn.state import dump_weights
+from rnn.networks import parameters
+from rnn.networks.weights import dump_weights
+from rnn.reference import equations
+from rnn.serving.predictor import Predictor
 from unroll.contract import GRUCell, LeakyCell, LSTMCell, Network, VanillaCell
 
 R, H, I, O, V, STEPS = 2, 4, 2, 3, 5, 6  # noqa: E741

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from rnn import equations, kernels, parameters
-from rnn.encoder_decoder import EncoderDecoder
+from rnn import kernels
+from rnn.bptt.constraints import Constraints
+from rnn.bptt.encoder_decoder import EncoderDecoder
 from rnn.events import Checkpoint, LagProfile
-from rnn.reparametrise import Constraints
+from rnn.networks import parameters
+from rnn.reference import equations
 from tests.oracles.cases import distance, every_cell, point
 from tests.oracles.reference import omega, trajectory
 from tests.unit.rnn.jobs import bits, only, run

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 import unroll.contract
-from rnn import tasks
-from rnn.check import check
+from rnn.data import tasks
 from rnn.errors import ConfigurationError
 from rnn.events import Checkpoint, Metrics
+from rnn.training.check import check
 from tests.oracles.cases import H, every_cell, every_constraint
 from tests.unit.rnn.jobs import bits, job, only, run
 from unroll.contract import (

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from rnn import parameters
+from rnn.bptt.losses import MeanLoss
 from rnn.kernels.updates import Norms, SquaredError, Update
-from rnn.losses import MeanLoss
-from rnn.optimizers import Optimizer, clip
-from rnn.schedule import learning_rate
-from rnn.state import load_weights
+from rnn.networks import parameters
+from rnn.networks.weights import load_weights
+from rnn.training.optimisers import Optimizer, clip
+from rnn.training.schedule import learning_rate
 from tests.oracles.cases import H
 from tests.oracles.test_native import INSTRUCTION_SETS, usable
 from tests.unit.rnn.jobs import job, last_checkpoint, run

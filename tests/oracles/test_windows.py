@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from rnn.bptt import BPTT
-from rnn.truncated import TruncatedBPTT
+from rnn.bptt.truncated import TruncatedBPTT
+from rnn.bptt.whole import BPTT
 from tests.oracles.cases import RUNS, distance, loss_and_gradients, network, problem
 from tests.oracles.reference import by_autograd
 

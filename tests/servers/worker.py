@@ -53,7 +53,7 @@ def reference_sha256(steps: int) -> str:
     """The hash of the last weights of `job(steps)`, trained here without a service, on one thread as workers do."""
     import torch
 
-    from rnn.train import train
+    from rnn.training.run import train
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -26,7 +26,7 @@ template <class T> struct Step {
     T *dh, *da, *carry, *dc;          // dL/dh[t], dL/da[t], carry, dL/dc
 };
 
-// The nonlinearities of rate cells, in place where to == a, and their slopes in h = f(a); see rnn/activations.py.
+// The nonlinearities of rate cells, in place where to == a, and their slopes in h = f(a); see rnn/cells/activations.py.
 template <class T> void activate(int64_t f, const T *a, int64_t n, T *to) {
     constexpr int W = lanes<T>;
     const Vec<T> zero{}, one = all<T>(1);

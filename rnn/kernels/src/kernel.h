@@ -15,7 +15,7 @@ struct Tensor {
     int64_t stride;
 };
 
-// Names as in rnn/parameters.py. Gated cells stack their gates along H: W_xh [G*H,I], W_hh [G*H,H], b [G*H]. A leaky
+// Names as in rnn/networks/parameters.py. Gated cells stack their gates along H: W_xh [G*H,I], W_hh [G*H,H], b [G*H]. A leaky
 // cell's alpha is dt/tau of each unit [H]; its gradient is there where tau is learned, and of potentials times alpha.
 struct Tensors {
     Tensor W_xh, b_x, W_hh, b_h, W_hy, b_y, alpha;
@@ -54,7 +54,7 @@ struct Piece {
     int64_t r, b0, b1;
 };
 
-// One update of R rows of P parameters; see rnn/optimizers.py. Parameters and their moments are [1 + moments, R, P].
+// One update of R rows of P parameters; see rnn/training/optimisers.py. Parameters and their moments are [1 + moments, R, P].
 enum Rule : int64_t { ADAM = 0, RMSPROP = 1, SGD = 2 };
 struct Update {
     int64_t rule, moments, R, P;
@@ -66,7 +66,7 @@ struct Update {
     bool *broken;         // [R], written: rows left alone because a number would not have been finite
 };
 
-// R arrays of `rows` rows of `width` standard normals times scale [width], if it is there; see rnn/normals.py.
+// R arrays of `rows` rows of `width` standard normals times scale [width], if it is there; see rnn/randomness/normals.py.
 struct Normals {
     const uint64_t *keys;  // [R,2]
     uint64_t array, step;

@@ -1,8 +1,8 @@
-// Standard normals from Philox words, and running sums: the bits are promised, whatever the processor (rnn/normals.py).
+// Standard normals from Philox words, and running sums: the bits are promised, whatever the processor (rnn/randomness/normals.py).
 //
 // Compiled once for each instruction set like variant.cpp, but without contraction to fused multiply-adds: sums,
 // products, square roots and conversions that are each rounded once have one result everywhere. No library function.
-// The same operations, in the same order, are in rnn/normals.py; tests compare the bits.
+// The same operations, in the same order, are in rnn/randomness/normals.py; tests compare the bits.
 #include <cmath>
 #include <cstring>
 

@@ -14,8 +14,8 @@ import numpy as np
 import uvicorn
 
 from api.app import create_app
-from rnn.parameters import initialise
-from rnn.state import dump_weights
+from rnn.networks.parameters import initialise
+from rnn.networks.weights import dump_weights
 from store import jobs, keys, leases
 from store.checkpoints import NewCheckpoint
 from store.db import Database

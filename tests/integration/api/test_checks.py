@@ -82,7 +82,7 @@ def test_a_wrong_gradient_in_the_child_is_reported_as_failed(tmp_path: Path):
     """The child of this test has an engine that forgets a part of one gradient."""
     script = tmp_path / "broken.py"
     script.write_text(
-        "from rnn.bptt import BPTT\n"
+        "from rnn.bptt.whole import BPTT\n"
         "backward = BPTT.backward\n"
         "def broken(engine):\n"
         "    backward(engine)\n"

@@ -9,7 +9,7 @@ import pytest
 
 from api import catalogue
 from api.errors import Refused
-from rnn import estimate
+from rnn.training import cost as estimate
 from store.settings import Settings
 from tests.unit.rnn.jobs import job
 from unroll.contract import HeldOut

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import torch
 
-from rnn import parameters
-from rnn.bptt import BPTT
-from rnn.cells import cudnn
-from rnn.encoder_decoder import EncoderDecoder
-from rnn.engine import AnyEngine
+from rnn.bptt.encoder_decoder import EncoderDecoder
+from rnn.bptt.engine import AnyEngine
+from rnn.bptt.truncated import TruncatedBPTT
+from rnn.bptt.whole import BPTT
+from rnn.cells.make import cudnn
 from rnn.kernels import Engine
-from rnn.truncated import TruncatedBPTT
+from rnn.networks import parameters
 from unroll.contract import (
     BCE,
     MSE,

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 import unroll.contract
-from rnn import estimate, parameters
-from rnn.check import check
 from rnn.errors import ConfigurationError
+from rnn.networks import parameters
+from rnn.training import cost as estimate
+from rnn.training.check import check
 from tests.unit.rnn.jobs import job, network
 from unroll.contract import CosineDecay, EarlyStopping, ExponentialDecay, HeldOut, Network, StepDecay, TrainJob
 
@@ -126,8 +127,8 @@ from rnn import kernels
 kernels.runs = lambda cell: {native}
 import torch
 torch.set_num_threads(1)
-from rnn import estimate
-from rnn.train import train
+from rnn.training import cost as estimate
+from rnn.training.run import train
 from tests.unit.rnn.jobs import job
 def peak():
     return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))
@@ -145,8 +146,9 @@ def test_the_memory_estimate_counts_held_out_sequences_and_what_drawing_them_nee
     script = f"""
 import numpy, torch
 torch.set_num_threads(1)
-from rnn import estimate, tasks
-from rnn.train import train
+from rnn.training import cost as estimate
+from rnn.data import tasks
+from rnn.training.run import train
 from unroll.contract import Network, TaskData, Training, TrainJob, VanillaCell
 def peak():
     return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))
@@ -167,8 +169,10 @@ list(train(big)); print((peak() - before) / estimate.memory_bytes(big))
 
 def test_what_servers_import_loads_no_torch():
     modules = (
-        "tasks parameters estimate check check_network connectivity initialise chunks events errors state inference "
-        "divergence stopping numpy_cells numpy_page noise schedule randomness normals"
+        "events errors randomness.streams networks.parameters networks.check networks.weights networks.noise "
+        "networks.initialisation data.tasks data.batches data.check serving.predictor reference.equations "
+        "training.check training.cost training.resume training.divergence training.stopping training.noise "
+        "training.schedule gradient_check.bounds gradient_check.formulas"
     )
     imports = "import rnn; " + "; ".join(f"import rnn.{name}" for name in modules.split())
     script = f"{imports}; import sys; assert 'torch' not in sys.modules"

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnn import parameters
-from rnn.check import check
 from rnn.errors import ConfigurationError
+from rnn.networks import parameters
+from rnn.training.check import check
 from unroll.contract import Network, TrainJob
 
 H = 3

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnn import parameters
-from rnn.divergence import hint, usual_norm
 from rnn.events import Checkpoint, Diverged, Metrics
-from rnn.state import load_state
+from rnn.networks import parameters
+from rnn.training.divergence import hint, usual_norm
+from rnn.training.resume import load_state
 from tests.unit.rnn.jobs import bits, job, only, run
 from unroll.contract import SGD, AdamW, ClipByGlobalNorm, ClipByValue, Network, Regularisation
 

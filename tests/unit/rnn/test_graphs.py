@@ -16,8 +16,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from rnn import activations
-from rnn.graphs import CaptureError, Passes
+from rnn.bptt.cuda_graphs import CaptureError, Passes
+from rnn.cells import activations
 from rnn.kernels import Engine
 from tests.unit.rnn.passes import CELLS, RUNS, drawn, made
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rnn import numpy_page as page
-from rnn import parameters
+from docs import bptt_in_numpy as page
 from rnn.errors import CheckpointError, InputError
-from rnn.inference import Predictor
-from rnn.state import dump_weights, load_weights
+from rnn.networks import parameters
+from rnn.networks.weights import dump_weights, load_weights
+from rnn.serving.predictor import Predictor
 from tests.unit.rnn.jobs import job, last_checkpoint, network, run
 from unroll.contract import Activation, DType, Returnable
 
@@ -113,7 +113,7 @@ def test_batches_beyond_the_working_memory_give_the_same_bits(monkeypatch: pytes
     generator = np.random.default_rng(2)
     sequences = [generator.standard_normal((int(n), 2)) for n in generator.integers(1, 30, 50)]
     at_once = served.predict(sequences, want=EVERYTHING)
-    monkeypatch.setattr("rnn.inference._WORKING_VALUES", 1)
+    monkeypatch.setattr("rnn.serving.predictor._WORKING_VALUES", 1)
     tile_by_tile = served.predict(sequences, want=EVERYTHING)
     for i in range(50):
         assert np.array_equal(at_once.outputs[i], tile_by_tile.outputs[i])
@@ -156,7 +156,7 @@ def test_a_prediction_that_is_too_large_is_refused_with_the_numbers(
 
 
 def test_what_is_computed_is_bounded_too(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("rnn.inference.MAX_PREDICT_ACTIVATIONS", 100)
+    monkeypatch.setattr("rnn.serving.predictor.MAX_PREDICT_ACTIVATIONS", 100)
     served = predictor()
     assert len(served.predict([np.zeros((20, 2))]).outputs[0]) == 20
     with pytest.raises(InputError, match="21 time steps are 105 values to compute for 1 replica, more than 100"):
@@ -172,7 +172,7 @@ def test_only_what_was_asked_for_is_answered_in_the_dtype_of_the_checkpoint():
 
 
 def test_the_predictions_of_a_trained_network_reach_its_held_out_loss():
-    from rnn import tasks
+    from rnn.data import tasks
     from rnn.events import Evaluation
 
     trained = job(steps=50, length=8, replicas=2, batch_size=32)

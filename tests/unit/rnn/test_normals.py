@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnn import kernels, normals
-from rnn.randomness import Draws, Purpose
+from rnn import kernels
+from rnn.randomness import normals
+from rnn.randomness.streams import Draws, Purpose
 
 ADDRESS = {"seed": 3, "purpose": Purpose.BATCHES, "replicas": (0, 7)}
 DIGEST = "d3200a66a4a87c67c6f65fe06c7b8ba808fa8eed69e51555759dcba4966473f1"
@@ -88,7 +89,7 @@ def test_memory_that_is_not_in_rows_is_filled_all_the_same():
 
 
 def test_the_bits_are_the_ones_that_stored_results_were_made_from():
-    """If this fails, old jobs cannot be reproduced: raise rnn.environment.ENGINE and rnn.kernels.VERSION."""
+    """If this fails, old jobs cannot be reproduced: raise rnn.training.environment.ENGINE and rnn.kernels.VERSION."""
     for values in (drawn(10_000), without_kernel(10_000)):
         assert hashlib.sha256(values.astype("<f4").tobytes()).hexdigest() == DIGEST
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnn.check import check
 from rnn.errors import ConfigurationError
 from rnn.events import LagProfile, Metrics
-from rnn.profile import lags
+from rnn.training.check import check
+from rnn.training.profile import lags
 from tests.unit.rnn.jobs import bits, job, last_checkpoint, only, run
 from unroll.contract import BPTT, TrainJob
 

@@ -11,7 +11,8 @@ import pytest
 from safetensors.numpy import load, save
 
 from rnn.errors import CheckpointError
-from rnn.state import dump_weights, load_state, load_weights, restore
+from rnn.networks.weights import dump_weights, load_weights
+from rnn.training.resume import load_state, restore
 from tests.unit.rnn.jobs import job, last_checkpoint, network, run
 from unroll.contract import SGD, Adam, HeldOut
 

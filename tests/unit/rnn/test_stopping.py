@@ -11,12 +11,14 @@ import pytest
 from pydantic import ValidationError
 from safetensors.numpy import load, save
 
-from rnn import stopping, tasks
-from rnn.check import check
+from rnn.data import tasks
 from rnn.errors import ConfigurationError
 from rnn.events import Checkpoint, Diverged, Done, Evaluation, Metrics, Stopped
-from rnn.state import load_state, load_weights
-from rnn.stopping import Stopping
+from rnn.networks.weights import load_weights
+from rnn.training import stopping
+from rnn.training.check import check
+from rnn.training.resume import load_state
+from rnn.training.stopping import Stopping
 from tests.unit.rnn.jobs import bits, job, last_checkpoint, only, run
 from unroll.contract import SGD, Adam, EarlyStopping, Training, TrainJob
 

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnn import tasks
+from rnn.data import tasks
+from rnn.data.sequences import Batch
 from rnn.errors import ConfigurationError
-from rnn.randomness import Purpose, Stream
+from rnn.randomness.streams import Purpose, Stream
 from unroll.contract import HeldOut, TaskData
 
 
-def pair(batch: tasks.Batch):
+def pair(batch: Batch):
     """Inputs [T, B, I] and targets [T, B, O] of the first replica."""
     return batch.x_RTBI[0], batch.target_RTBO[0]
 
@@ -85,7 +86,7 @@ def test_repositioning_a_stream_forgets_what_was_drawn_before():
 
 
 def test_the_streams_are_the_ones_that_stored_results_were_made_from():
-    """If this fails, old jobs cannot be reproduced: raise rnn.environment.ENGINE."""
+    """If this fails, old jobs cannot be reproduced: raise rnn.training.environment.ENGINE."""
     x, _ = pair(integrate().batch(seed=0, replica=3, step=100, batch_size=64))
     digest = hashlib.sha256(x.astype("<f4").tobytes()).hexdigest()
     assert digest == "a5b436c04d25ea8fe9806f719ee676dd0bf575a142eb7f7d90c6cc6ff8675fee"

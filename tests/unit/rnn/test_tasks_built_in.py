@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnn import tasks
+from rnn.data import tasks
+from rnn.data.sequences import Batch, SequenceTask
 from rnn.errors import ConfigurationError
-from rnn.randomness import Draws, Purpose
+from rnn.randomness.streams import Draws, Purpose
 from unroll.contract import BCE, MSE, TaskData
 
 CASES: list[tuple[str, dict[str, Any]]] = [
@@ -35,21 +36,21 @@ CASES: list[tuple[str, dict[str, Any]]] = [
 every_case = pytest.mark.parametrize(("name", "given"), CASES, ids=str)
 
 
-def task_of(name: str, given: dict[str, Any]) -> tasks.SequenceTask:
+def task_of(name: str, given: dict[str, Any]) -> SequenceTask:
     return tasks.resolve(TaskData(name=name, parameters=given))
 
 
-def drawn(name: str, given: dict[str, Any], size: int = 50, step: int = 1) -> tasks.Batch:
+def drawn(name: str, given: dict[str, Any], size: int = 50, step: int = 1) -> Batch:
     return task_of(name, given).batch(3, 0, step, size)
 
 
-def valid(batch: tasks.Batch) -> np.ndarray:
+def valid(batch: Batch) -> np.ndarray:
     """[T, B], true where an output step counts."""
     shape = batch.target_RTBO.shape[1:3]
     return np.ones(shape, bool) if batch.weight_RTB is None else batch.weight_RTB[0] > 0
 
 
-def cost_of_the_trivial_predictor(task: tasks.SequenceTask, y_TBO: np.ndarray, loss: str) -> np.ndarray:
+def cost_of_the_trivial_predictor(task: SequenceTask, y_TBO: np.ndarray, loss: str) -> np.ndarray:
     """Costs [T, B] written down by hand: of the predictor that each task names."""
     y = y_TBO.astype(np.float64)
     T = np.arange(1, len(y) + 1)

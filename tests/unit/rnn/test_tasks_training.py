@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnn import tasks
-from rnn.check import check
+from rnn.data import tasks
 from rnn.errors import ConfigurationError
 from rnn.events import Done, Evaluation, Metrics
-from rnn.train import train
+from rnn.training.check import check
+from rnn.training.run import train
 from tests.unit.rnn.jobs import only
 from unroll.contract import TrainJob
 from unroll.contract.network import FEEDBACK

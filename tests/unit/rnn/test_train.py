@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnn import parameters, tasks
+from rnn.data import tasks
 from rnn.errors import CheckpointError, ConfigurationError
 from rnn.events import Checkpoint, Diverged, Done, Evaluation, Metrics
-from rnn.state import load_state, load_weights
-from rnn.train import train
+from rnn.networks import parameters
+from rnn.networks.weights import load_weights
+from rnn.training.resume import load_state
+from rnn.training.run import train
 from tests.unit.rnn.jobs import bits, job, last_checkpoint, only, run
 from unroll.contract import SGD, Adam, ClipByGlobalNorm, DType, Network
 
@@ -84,7 +86,7 @@ def test_metrics_of_a_step_are_of_the_parameters_before_its_update():
 def test_adam_updates_are_those_of_torch_optim_on_the_same_gradients():
     import torch
 
-    from rnn.optimizers import Optimizer
+    from rnn.training.optimisers import Optimizer
 
     start, generator = np.random.default_rng(0).standard_normal((3, 7)), np.random.default_rng(1)
     for config, reference in (
@@ -266,7 +268,7 @@ def test_a_short_run_learns_to_integrate_far_better_than_the_baseline(dtype: DTy
 
 
 def test_the_held_out_loss_is_that_of_the_numpy_page_on_the_held_out_set():
-    from rnn import numpy_page as page
+    from docs import bptt_in_numpy as page
 
     whole = job(steps=3, replicas=2, dtype="float64", activation="relu")
     events = run(whole)

@@ -1,0 +1,78 @@
+"""Whether a network and a loss fit the sequences of a task. NumPy only."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from rnn.data.sequences import SequenceTask
+from rnn.errors import ConfigurationError
+from unroll.contract import Architecture, Loss, Network
+from unroll.contract.network import FEEDBACK
+
+_LEAST_WEIGHT = 1e-6
+"""Smaller ones, of all steps, would be lost in float32's sums."""
+_NEEDS: dict[Architecture, str] = {
+    "one_to_one": "one input and one target",
+    "one_to_many": "one input and a target at each step",
+    "many_to_one": "a target at the last step",
+    "many_to_many": "a target at each input step",
+    "encoder_decoder": "a target sequence for its decoder, after the input",
+}
+
+
+def check_data(network: Network, loss: Loss, task: SequenceTask) -> None:
+    """Raise ConfigurationError with a JSON Pointer relative to the job, and the reason."""
+    if network.architecture not in task.architectures:
+        detail = (
+            f"{network.architecture} needs {_NEEDS[network.architecture]}; sequences of {task.name} have it for "
+            f"{' or '.join(task.architectures)} alone: {' or '.join(_NEEDS[one] for one in task.architectures)}"
+        )
+        raise ConfigurationError("/model/architecture", "contradiction", detail)
+    _check_widths(network, task)
+    if loss.type not in task.losses:
+        detail = f"targets of {task.name} are for {' or '.join(task.losses)}, not for {loss.type}"
+        raise ConfigurationError("/training/loss/type", "contradiction", detail)
+    check_feedback(network, loss)
+    check_time_weights("/training/loss/time_weights", loss, network, task.weights(), task.shortest)
+
+
+def check_feedback(network: Network, loss: Loss) -> None:
+    """Raise ConfigurationError for a decoder that would read its outputs in other units than its targets."""
+    if network.architecture == "encoder_decoder" and network.feedback != FEEDBACK[loss.type]:
+        detail = f"targets of {loss.type} are in the units of {FEEDBACK[loss.type]}(y), not {network.feedback}(y)"
+        raise ConfigurationError("/model/feedback", "contradiction", detail)
+
+
+def check_time_weights(
+    pointer: str, loss: Loss, network: Network, counts_T: npt.NDArray[np.float64], shortest: int | None
+) -> None:
+    """Raise ConfigurationError for a loss's weights in time that do not fit steps which count so often anyhow, [T].
+
+    `shortest`: valid steps of the shortest sequence; None: all have T.
+    """
+    if loss.time_weights is None:
+        return
+    if network.architecture in {"many_to_one", "one_to_one"}:
+        detail = f"{network.architecture} networks have one output, there is nothing to weigh"
+        raise ConfigurationError(pointer, "contradiction", detail)
+    if len(loss.time_weights) != len(counts_T):
+        detail = f"{len(loss.time_weights)} weights for {len(counts_T)} output steps"
+        raise ConfigurationError(pointer, "wrong_length", detail)
+    if not (np.asarray(loss.time_weights) * counts_T)[:shortest].max() >= _LEAST_WEIGHT:
+        which = f"first {shortest or len(counts_T)} weights" if counts_T.all() else "weights of steps that count"
+        detail = f"none of the {which} reaches {_LEAST_WEIGHT:g}: a batch could have nothing to learn from"
+        raise ConfigurationError(pointer, "contradiction", detail)
+
+
+def _check_widths(network: Network, task: SequenceTask) -> None:
+    if network.vocabulary_size is not None and task.vocabulary_size != network.vocabulary_size:
+        has = "numbers, not tokens" if task.vocabulary_size is None else f"{task.vocabulary_size} kinds of tokens"
+        detail = f"inputs of {task.name} are {has}"
+        raise ConfigurationError("/model/vocabulary_size", "width_mismatch", detail)
+    if network.vocabulary_size is None and network.input_size != task.input_size:
+        detail = f"task {task.name} needs input_size {task.input_size}, not {network.input_size}"
+        raise ConfigurationError("/model/input_size", "width_mismatch", detail)
+    if network.output_size != task.output_size:
+        detail = f"task {task.name} needs output_size {task.output_size}, not {network.output_size}"
+        raise ConfigurationError("/model/output_size", "width_mismatch", detail)

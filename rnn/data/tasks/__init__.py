@@ -1,0 +1,53 @@
+"""The built-in tasks. To add one: write its class beside `integrate_noise.py` and name it in `TASKS`."""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+from rnn.data.sequences import SequenceTask
+from rnn.data.tasks.adding import Adding
+from rnn.data.tasks.integrate_noise import IntegrateNoise
+from rnn.data.tasks.parity import Parity
+from rnn.data.tasks.poisson_counts import PoissonCounts
+from rnn.data.tasks.recall import Recall
+from rnn.data.tasks.reverse import Reverse
+from rnn.data.tasks.sine import Sine
+from rnn.data.tasks.xor import Xor
+from rnn.errors import ConfigurationError
+from unroll.contract import Architecture, Loss, Task, TaskData
+
+TASKS: dict[str, type[SequenceTask]] = {
+    task.name: task for task in (IntegrateNoise, Adding, Parity, Recall, Reverse, Sine, Xor, PoissonCounts)
+}
+
+
+def all() -> list[Task]:  # noqa: A001 - read as rnn.data.tasks.all()
+    """Descriptions of every task, with its default parameters."""
+    return [task().describe() for task in TASKS.values()]
+
+
+def resolve(data: TaskData) -> SequenceTask:
+    """The task with its parameters checked.
+
+    Raises ConfigurationError: `unknown_task` at /data/name, or pydantic's code at /data/parameters/….
+    """
+    task = _find(data.name)
+    try:
+        return task.model_validate(data.parameters)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        pointer = "/".join(str(part).replace("~", "~0").replace("/", "~1") for part in first["loc"])
+        raise ConfigurationError(
+            f"/data/parameters/{pointer}", first["type"], first["msg"].removeprefix("Value error, ")
+        ) from None
+
+
+def baseline_loss(data: TaskData, architecture: Architecture | None = None, loss: Loss | None = None) -> float:
+    """Exact expected loss of the task's trivial predictor, as the job counts it. Raises as `resolve`."""
+    return resolve(data).baseline_loss(architecture, loss)
+
+
+def _find(name: str) -> type[SequenceTask]:
+    if name not in TASKS:
+        raise ConfigurationError("/data/name", "unknown_task", f"no task {name!r}; there are: {', '.join(TASKS)}")
+    return TASKS[name]

@@ -1,0 +1,80 @@
+"""Recall: see some symbols, keep them over a delay, say them again in order when asked."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from rnn.data.sequences import Batch, SequenceTask
+from rnn.randomness.streams import Draws
+from unroll.contract import Architecture
+
+
+class Recall(SequenceTask):
+    """x: S symbols of K kinds, D blanks (token K), a cue (token K + 1), S - 1 blanks;  y: the symbols, from the cue on.
+
+    The S steps from the cue on are those that count in the loss. (The copying memory problem of Arjovsky, Shah & Bengio
+    2016, with a cue.)
+
+    Symbols are independent and equally likely, so equal probabilities cost ln K at every step that counts.
+    """
+
+    name: ClassVar[str] = "recall"
+    description: ClassVar[str] = "Copying memory: read symbols, wait, and give them again in order after a cue."
+    predictor: ClassVar[str] = "equal probabilities"
+    formula: ClassVar[str] = "ln(symbols)"
+    architectures: ClassVar[tuple[Architecture, ...]] = ("many_to_many",)
+    losses: ClassVar[tuple[str, ...]] = ("cross_entropy",)
+    weighted: ClassVar[bool] = True
+
+    symbols: Annotated[int, Field(ge=2, le=1_000)] = 8
+    """K, kinds of symbols."""
+    items: Annotated[int, Field(ge=1, le=10_000)] = 3
+    """S, symbols in each sequence."""
+    delay: Annotated[int, Field(ge=0, le=10_000)] = 5
+    """D, time steps between the last symbol and the cue."""
+
+    @property
+    def input_steps(self) -> int:
+        """2 S + D."""
+        return 2 * self.items + self.delay
+
+    @property
+    def vocabulary_size(self) -> int:
+        """The symbols, a blank, and the cue."""
+        return self.symbols + 2
+
+    @property
+    def input_size(self) -> int:
+        """One-hot tokens."""
+        return self.vocabulary_size
+
+    @property
+    def output_size(self) -> int:
+        """A class for each kind of symbol."""
+        return self.symbols
+
+    def costs(self, loss: str) -> npt.NDArray[np.float64]:
+        """The entropy of a symbol, in nats."""
+        del loss
+        return np.full(self.input_steps, np.log(self.symbols))
+
+    def weights(self) -> npt.NDArray[np.float64]:
+        """1 at the steps of recall."""
+        return (np.arange(self.input_steps) >= self.items + self.delay).astype(np.float64)
+
+    def draw(self, draws: Draws, batch: Batch) -> None:
+        """Symbols, blanks and the cue; one-hot targets and weights at the steps of recall, zeros elsewhere."""
+        S, recall = self.items, self.items + self.delay
+        batch.x_RTBI[:, S:] = self.symbols
+        batch.x_RTBI[:, recall] = self.symbols + 1
+        batch.target_RTBO.fill(0.0)
+        for generator, x_TB1, y_TBO in zip(draws, batch.x_RTBI, batch.target_RTBO, strict=True):
+            symbol_SB1 = generator.integers(0, self.symbols, (S, *x_TB1.shape[1:]))
+            x_TB1[:S] = symbol_SB1
+            np.put_along_axis(y_TBO[recall:], symbol_SB1, 1.0, axis=-1)
+        if batch.weight_RTB is not None:
+            batch.weight_RTB[:, :recall] = 0.0

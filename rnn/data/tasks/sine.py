@@ -1,0 +1,88 @@
+"""Sine: one number sets the frequency, the network then oscillates by itself."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, ValidationInfo, field_validator
+
+from rnn.data.sequences import Batch, SequenceTask
+from rnn.randomness.streams import Draws
+from unroll.contract import Architecture
+from unroll.contract.limits import MAX_LENGTH
+
+Period = Annotated[float, Field(ge=2, le=MAX_LENGTH)]
+
+
+class Sine(SequenceTask):
+    """x[1] = u ~ U(-1, 1);  y[t] = sin(2π f t), t = 1 … T, with the frequency f = f₀ + u w.
+
+    It runs from 1 / longest_period to 1 / shortest_period: f₀ and w are half the sum and half the difference of these.
+    Predicting zero costs E[sin²(2π f t)] = (1 - cos(4π f₀ t) sin(4π w t) / (4π w t)) / 2 at step t.
+    """
+
+    name: ClassVar[str] = "sine"
+    description: ClassVar[str] = "Oscillate: the input at the first step says the frequency of the sine wave to give."
+    predictor: ClassVar[str] = "zero"
+    formula: ClassVar[str] = (
+        "mean over t = 1 … length of (1 - cos(4π f t) sin(4π w t) / (4π w t)) / 2, "
+        "f, w = (1 / shortest_period ± 1 / longest_period) / 2"
+    )
+    architectures: ClassVar[tuple[Architecture, ...]] = ("one_to_many",)
+
+    length: Annotated[int, Field(ge=1, le=MAX_LENGTH)] = 20
+    """T, output steps."""
+    shortest_period: Period = 8.0
+    """Time steps of one oscillation at the highest frequency, where the input is 1."""
+    longest_period: Period = 16.0
+    """Time steps of one oscillation at the lowest frequency, where the input is -1."""
+
+    @field_validator("longest_period")
+    @classmethod
+    def _at_least_shortest(cls, value: float, info: ValidationInfo) -> float:
+        if value < info.data.get("shortest_period", value):
+            raise ValueError(f"{value} is less than shortest_period {info.data['shortest_period']}")
+        return value
+
+    @property
+    def input_steps(self) -> int:
+        """1."""
+        return 1
+
+    @property
+    def output_steps(self) -> int:
+        """T."""
+        return self.length
+
+    @property
+    def input_size(self) -> int:
+        """1."""
+        return 1
+
+    @property
+    def output_size(self) -> int:
+        """1."""
+        return 1
+
+    def costs(self, loss: str) -> npt.NDArray[np.float64]:
+        """E[y²]; np.sinc(a) is sin(πa) / (πa)."""
+        del loss
+        centre, half = self._frequencies()
+        t = np.arange(1, self.length + 1)
+        costs_T: npt.NDArray[np.float64] = (1 - np.cos(4 * np.pi * centre * t) * np.sinc(4 * half * t)) / 2
+        return costs_T
+
+    def draw(self, draws: Draws, batch: Batch) -> None:
+        """A number a sequence, and its wave."""
+        for generator, x_1BI in zip(draws, batch.x_RTBI, strict=True):
+            x_1BI[...] = 2 * generator.random(x_1BI.shape, dtype=np.float32) - 1
+        centre, half = self._frequencies()
+        angle_R1BI = 2 * np.pi * (centre + half * batch.x_RTBI.astype(np.float64))
+        for t in range(1, self.length + 1):
+            batch.target_RTBO[:, t - 1] = np.sin(angle_R1BI[:, 0] * t)
+
+    def _frequencies(self) -> tuple[float, float]:
+        high, low = 1 / self.shortest_period, 1 / self.longest_period
+        return (high + low) / 2, (high - low) / 2

@@ -1,0 +1,188 @@
+"""Which recurrent connections a network may have, and the count that it has no others. NumPy only.
+
+W_hh [A, H] has one block of H x H for each gate; a constraint holds for each block. Row i, column j: from unit j to i.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rnn.randomness.streams import Purpose, Stream
+from unroll.contract import Certificate, LayerCertificate, LeakyCell, Network
+
+Array = npt.NDArray[Any]
+_LARGEST = 5 * 10**9
+"""R H³ (of each gate) up to which spectral radii are computed: a few seconds, as a step of such a network takes."""
+
+_MANY = 16
+
+
+def is_constrained(network: Network) -> bool:
+    """Whether raw and used parameters differ."""
+    c = network.connectivity
+    learned = isinstance(network.cell, LeakyCell) and network.cell.learn_tau != "no"
+    return learned or not (c.dale is None and c.density == 1 and c.mask is None and c.symmetry == "none" and c.autapses)
+
+
+def signs(network: Network) -> npt.NDArray[np.int8] | None:
+    """+1 or -1 for each unit, [H]; None without Dale's law."""
+    dale, H = network.connectivity.dale, network.cell.hidden_size
+    if dale is None:
+        return None
+    if dale.signs is not None:
+        return np.array(dale.signs, np.int8)
+    return np.where(np.arange(H) < round(dale.excitatory * H), 1, -1).astype(np.int8)
+
+
+def read_units(network: Network) -> npt.NDArray[np.bool_] | None:
+    """Which units the readout sees, [H]; None: all."""
+    sign_H, dale = signs(network), network.connectivity.dale
+    return sign_H > 0 if sign_H is not None and dale is not None and dale.readout == "excitatory" else None
+
+
+def mask(network: Network, layer: int, replica: int) -> npt.NDArray[np.bool_] | None:
+    """Which connections may exist, [H, H]; None: all.
+
+    Of a density the number is exact, round(density x possible), in symmetric networks up to pairs.
+    """
+    connectivity, H = network.connectivity, network.cell.hidden_size
+    paired = connectivity.symmetry != "none"
+    if connectivity.mask is not None:
+        allowed = np.array(connectivity.mask, bool).reshape(H, H)
+    elif connectivity.density < 1 or not connectivity.autapses:
+        allowed = np.ones((H, H), bool)
+    else:
+        return None
+    if not connectivity.autapses or connectivity.symmetry == "antisymmetric":
+        np.fill_diagonal(allowed, val=False)
+    if connectivity.density < 1:
+        possible = np.flatnonzero(np.tril(allowed) if paired else allowed)
+        generator = Stream(connectivity.seed, Purpose.CONNECTIVITY, replica).at(layer)
+        chosen = generator.permutation(possible)[: round(connectivity.density * len(possible))]
+        allowed = np.zeros((H, H), bool)
+        allowed.flat[chosen] = True
+        if paired:
+            allowed |= allowed.T
+    return allowed
+
+
+def acyclic(network: Network, replicas: int, layers: int) -> bool:
+    """Whether some replica's connections in a layer make no cycle, so that W_hh has only zero eigenvalues.
+
+    `layers`: of all stacks together.
+
+    Not looked for where units receive so many connections that it does not happen (_MANY or more on average, of more
+    units than that).
+    """
+    c, H = network.connectivity, network.cell.hidden_size
+    if c.mask is None and c.density * H >= _MANY and H > _MANY:
+        return False
+    drawn = 1 if c.density == 1 else replicas
+    masks = (mask(network, layer, r) for r in range(drawn) for layer in range(layers if c.density < 1 else 1))
+    return any(_is_acyclic(allowed) for allowed in masks if allowed is not None)
+
+
+def _is_acyclic(allowed_HH: npt.NDArray[np.bool_]) -> bool:
+    """Units that receive nothing are taken away until none is left, or all receive something."""
+    while len(allowed_HH):
+        receives = allowed_HH.any(1)
+        if receives.all():
+            return False
+        allowed_HH = allowed_HH[np.ix_(receives, receives)]
+    return True
+
+
+def frozen_weights(network: Network) -> npt.NDArray[np.bool_] | None:
+    """Which single weights keep their initial values, [H, H], alike in every layer, gate and replica; None: none."""
+    frozen = network.connectivity.frozen_weights
+    return None if frozen is None or not any(map(any, frozen)) else np.array(frozen, bool)
+
+
+def learns(network: Network) -> bool:
+    """Whether some weight of W_hh changes in training: it may be other than zero, and is not frozen."""
+    c = network.connectivity
+    if network.cell.type == "feedforward" or "W_hh" in c.frozen:
+        return False
+    frozen_HH = frozen_weights(network)
+    if frozen_HH is None:
+        return True
+    # Of a density each replica and layer draws its own.
+    allowed_HH = mask(network, 0, 0) if c.density == 1 else None
+    return bool((~frozen_HH if allowed_HH is None else allowed_HH & ~frozen_HH).any())
+
+
+def constrain(network: Network, W_AH: Array, layer: int, replica: int) -> Array:
+    """The nearest thing to W_hh that keeps the constraints; one that keeps them stays as it is."""
+    H, symmetry = network.cell.hidden_size, network.connectivity.symmetry
+    W = W_AH.reshape(-1, H, H)
+    if symmetry != "none":
+        W = (W + W.swapaxes(1, 2)) / 2 if symmetry == "symmetric" else (W - W.swapaxes(1, 2)) / 2
+    allowed, sign_H = mask(network, layer, replica), signs(network)
+    if allowed is not None:
+        W = W * allowed
+    if sign_H is not None:
+        W = np.abs(W) * sign_H
+    return W.reshape(W_AH.shape)
+
+
+def certificate(
+    network: Network, tensors: dict[str, Array], start: dict[str, Array] | None = None
+) -> Certificate | None:
+    """Counted in the weights themselves, [R, …] by name; None for a cell without W_hh.
+
+    With `start`, earlier weights of the same networks, frozen weights that differ from them are counted too.
+    """
+    if network.cell.type == "feedforward":
+        return None
+    H = network.cell.hidden_size
+    sign_H, read_H, frozen_HH = signs(network), read_units(network), frozen_weights(network)
+    layers = []
+    names = [name for name in tensors if name.endswith(".W_hh")]
+    for n, name in enumerate(names):
+        W_RGHH = tensors[name]
+        W_RGHH = W_RGHH.reshape(len(W_RGHH), -1, H, H).astype(np.float64)
+        bad = np.zeros(W_RGHH.shape, bool)
+        for r in range(len(W_RGHH)):
+            allowed = mask(network, n, r)
+            if allowed is not None:
+                bad[r] |= (W_RGHH[r] != 0) & ~allowed
+        if network.connectivity.symmetry != "none":
+            mirrored = W_RGHH.swapaxes(2, 3)
+            bad |= (mirrored if network.connectivity.symmetry == "symmetric" else -mirrored) != W_RGHH
+        if start is not None and frozen_HH is not None:
+            bad |= (start[name].reshape(W_RGHH.shape) != W_RGHH) & frozen_HH
+        balance = None
+        if sign_H is not None:
+            bad |= W_RGHH * sign_H < 0
+            total = np.abs(W_RGHH).sum(3)
+            rows = np.divide(W_RGHH.sum(3), total, out=np.zeros_like(total), where=total > 0)
+            balance = rows.mean((1, 2)).tolist()
+        violations = bad.sum((1, 2, 3))
+        if read_H is not None and name == names[-1]:
+            violations += (tensors["readout.W_hy"][:, :, ~read_H] != 0).sum((1, 2))
+        radius = spectral_radius(W_RGHH).tolist() if W_RGHH.size * H <= _LARGEST else None
+        layers.append(LayerCertificate(violations=violations.tolist(), spectral_radius=radius, balance=balance))
+    return Certificate(layers=layers)
+
+
+def spectral_radius(W: Array) -> Array:
+    """Max |eigenvalue| of square matrices [..., H, H] in float64, by Gelfand's formula ‖W^k‖^(1/k) at k = 2^24.
+
+    Repeated squaring with rescaling: a few GEMMs instead of an eigendecomposition; its error is the norm's
+    condition to the power 2^-24 and rounding.
+    """
+    power = W.astype(np.float64)
+    logarithm = np.zeros(W.shape[:-2])
+    for k in range(25):
+        norm = np.linalg.norm(power, axis=(-2, -1))
+        if k == 0:
+            zero = norm == 0
+        with np.errstate(divide="ignore"):
+            logarithm += np.log(norm) / 2.0**k
+        safe = np.where(norm > 0, norm, 1.0)[..., None, None]
+        power = power / safe
+        power = power @ power
+    return np.where(zero, 0.0, np.exp(logarithm))

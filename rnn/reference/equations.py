@@ -1,0 +1,207 @@
+"""Every network's equations, step by step, for one replica; written once, for NumPy (complex too) and torch (autograd).
+
+The reference of the tests' oracles and of the gradient check that users run. Independent of the engine and of the
+server's predictor: plain products and sums, new arrays at every step, nothing derived by hand. `xp` is the module whose
+arrays are given, `numpy` or `torch`; all arrays are of one precision. Sources of the cells: `rnn.cells.make`.
+
+A state is a dict: h, what the layer gave last; c of an LSTM; v, the potential, of a leaky cell that leaks potentials.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from rnn.networks import connectivity
+from unroll.contract import Network
+
+
+def activate(xp: ModuleType, f: str, a: Any) -> Any:
+    """f(a); of complex numbers kinks follow the real part, so that a complex step can be taken."""
+    if f == "tanh":
+        return xp.tanh(a)
+    if f == "sigmoid":
+        return 1 / (1 + xp.exp(-a))
+    if f == "softplus":
+        return xp.log(1 + xp.exp(a))
+    if f == "relu":
+        return xp.where(a.real > 0, a, 0 * a)
+    if f == "leaky_relu":
+        return xp.where(a.real > 0, a, 0.01 * a)
+    if f == "saturated_relu":
+        return xp.where(a.real > 0, xp.where(a.real < 1, a, 0 * a + 1), 0 * a)
+    return a
+
+
+def start(xp: ModuleType, cell: Any, w: dict[str, Any], sequences: int) -> dict[str, Any]:
+    """The state before the first step: zeros, or h0 (and c0) where the layer has them."""
+    zeros = xp.zeros((sequences, cell.hidden_size), dtype=w["W_xh"].dtype)
+    h, c = (zeros + w[name] if name in w else zeros for name in ("h0", "c0"))
+    if cell.type == "leaky" and cell.leak == "potentials":
+        return {"h": activate(xp, cell.activation, h), "v": h}
+    return {"h": h, "c": c} if cell.type == "lstm" else {"h": h}
+
+
+def step(xp: ModuleType, cell: Any, w: dict[str, Any], x: Any, state: dict[str, Any], push: Any = 0) -> dict[str, Any]:
+    """The state after one step of x [B, I]. `push` is added to h: a derivative with respect to it is that of h[t]."""
+    H, h = cell.hidden_size, state["h"]
+    z = x @ w["W_xh"].T + w.get("b_x", 0)
+    q: Any = h @ w["W_hh"].T + w.get("b_h", 0) if "W_hh" in w else 0
+    if cell.type in ("lstm", "gru"):
+        parts = [slice(k * H, (k + 1) * H) for k in range(4)]
+    if cell.type == "lstm":
+        i, f, o = (activate(xp, "sigmoid", (z + q)[:, parts[k]]) for k in (0, 1, 3))
+        c = f * state["c"] + i * xp.tanh((z + q)[:, parts[2]])
+        return {"h": o * xp.tanh(c) + push, "c": c}
+    if cell.type == "gru":
+        r, u = (activate(xp, "sigmoid", (z + q)[:, parts[k]]) for k in (0, 1))
+        n = xp.tanh(z[:, parts[2]] + r * q[:, parts[2]])
+        return {"h": (1 - u) * n + u * h + push}
+    if cell.type == "leaky":
+        alpha = cell.dt / (w["tau"] if "tau" in w else xp.asarray(np.asarray(cell.tau)))
+        if cell.leak == "rates":
+            return {"h": (1 - alpha) * h + alpha * activate(xp, cell.activation, z + q) + push}
+        v = (1 - alpha) * state["v"] + alpha * (z + q)
+        return {"h": activate(xp, cell.activation, v) + push, "v": v}
+    # vanilla, feed-forward (without W_hh) and linear (without biases too)
+    return {"h": activate(xp, getattr(cell, "activation", "identity"), z + q) + push}
+
+
+def layer(xp: ModuleType, cell: Any, w: dict[str, Any], x: Any, push: Any = None) -> Any:
+    """What the layer gives, [T, B, H], for x [T, B, I], from its own initial state."""
+    return layer_from(xp, cell, w, x, {}, push)[0]
+
+
+def layer_from(
+    xp: ModuleType,
+    cell: Any,
+    w: dict[str, Any],
+    x: Any,
+    state: dict[str, Any],
+    push: Any = None,
+    lengths: Any = None,
+) -> tuple[Any, dict[str, Any]]:
+    """The same from a given state, and the state after it.
+
+    A sequence that is over after `lengths` [B] steps keeps its state, whatever the padding is. `push` is [T, B, H].
+    """
+    state = state or start(xp, cell, w, x.shape[1])
+    given = []
+    for t in range(len(x)):
+        after = step(xp, cell, w, x[t], state, 0 if push is None else push[t])
+        if lengths is not None:
+            goes_on = (lengths > t)[:, None]
+            after = {name: xp.where(goes_on, after[name], state[name]) for name in state}
+        state = after
+        given.append(state["h"])
+    return xp.stack(given), state
+
+
+def outputs(
+    xp: ModuleType,
+    network: Network,
+    tensors: dict[str, Any],
+    x: Any,
+    *,
+    lengths: Any = None,
+    steps: int = 0,
+    target: Any = None,
+    forced: Any = None,
+    feedback: str = "identity",
+    push: Any = None,
+) -> Any:
+    """Y [T, B, O] (of a many_to_one network [1, B, O]), from one replica's tensors by their full names.
+
+    x is [T, B, I], or token numbers [T, B, 1] where there is a table `embedding.E`; `lengths` [B] are its valid steps.
+    A one_to_many network sees x[0] and then zero vectors, for `steps` steps. An encoder_decoder network gives `steps`
+    outputs: at step t > 0 its decoder reads target[t-1] where `forced` [steps, B] is true, and feedback(y[t-1])
+    elsewhere; `forced` None: everywhere. `push` is added to the last layer's h: an encoder's at its steps, and then the
+    decoder's.
+    """
+    architecture: str = network.architecture
+    if "embedding.E" in tensors:
+        x = tensors["embedding.E"][xp.asarray(x[..., 0], dtype=xp.int64)]
+    if architecture == "one_to_many":
+        x = xp.concatenate([x[:1], xp.zeros((steps - 1, *x.shape[1:]), dtype=x.dtype)])
+    layers = [_below(f"layers.{n}.", tensors) for n in range(network.num_layers)]
+    states, read = [], len(x)
+    for n, w in enumerate(layers):
+        last = n == network.num_layers - 1
+        x, state = layer_from(xp, network.cell, w, x, {}, push if last else None, lengths)
+        states.append(state)
+    if architecture != "encoder_decoder":
+        y = x @ tensors["readout.W_hy"].T + tensors["readout.b_y"]
+        return y[-1:] if architecture == "many_to_one" else y
+
+    y = None
+    decoder = [_below(f"decoder.{n}.", tensors) for n in range(network.num_layers)]
+    given = []
+    for t in range(steps):
+        x = xp.zeros((x.shape[1], network.output_size), dtype=x.dtype) if t == 0 else feed_back(xp, feedback, y)
+        if t > 0 and forced is not None:
+            x = xp.where(forced[t][:, None], target[t - 1], x)
+        for n, w in enumerate(decoder):
+            pushed = push is not None and w is decoder[-1]
+            states[n] = step(xp, network.cell, w, x, states[n], push[read + t] if pushed else 0)
+            x = states[n]["h"]
+        y = x @ tensors["readout.W_hy"].T + tensors["readout.b_y"]
+        given.append(y)
+    return xp.stack(given)
+
+
+def feed_back(xp: ModuleType, kind: str, y: Any) -> Any:
+    """What a decoder that runs free reads after it has given y [B, O]."""
+    if kind == "softmax":
+        return xp.exp(y) / xp.exp(y).sum(-1)[..., None]
+    if kind == "exp":
+        return xp.exp(y)
+    return activate(xp, kind, y)
+
+
+def cost(xp: ModuleType, loss: Any, y: Any, target: Any, weight: Any = None) -> Any:
+    """The loss; analytic, so that a complex step can be taken. Each step counts as often as `weight` [T, B] says."""
+    if weight is None:
+        weight = xp.ones(y.shape[:2], dtype=y.dtype)
+    if loss.type == "mse":
+        each = (y - target) ** 2
+    elif loss.type == "bce":
+        each = xp.log(1 + xp.exp(y)) - target * y
+    elif loss.type == "poisson":
+        each = xp.exp(y) - target * y
+    else:
+        each = -(target * (y - xp.log(xp.exp(y).sum(-1)[..., None]))).sum(-1)[..., None]
+    total = (weight[..., None] * each).sum()
+    if loss.type == "mse" and loss.over == "sequences":
+        return total / (weight != 0).any(0).sum()
+    return total / (weight.sum() * each.shape[-1])
+
+
+def used(xp: ModuleType, network: Network, raw: dict[str, Any], replica: int = 0) -> dict[str, Any]:
+    """Compute the weights that a network uses from the raw ones that are trained, as `rnn.bptt.constraints` does."""
+    H, symmetry = network.cell.hidden_size, network.connectivity.symmetry
+    sign_H, read_H = connectivity.signs(network), connectivity.read_units(network)
+    tensors = dict(raw)
+    # Which connections exist is counted through, from an encoder's layers on to its decoder's.
+    recurrent = [full for full in raw if full.endswith(".W_hh")]
+    for full, tensor in raw.items():
+        name = full.rpartition(".")[2]
+        if name == "W_hh":
+            V = tensor.reshape(-1, H, H)
+            if symmetry != "none":
+                V = (V + V.swapaxes(1, 2)) / 2 if symmetry == "symmetric" else (V - V.swapaxes(1, 2)) / 2
+            allowed = connectivity.mask(network, recurrent.index(full), replica)
+            V = V if allowed is None else V * xp.asarray(allowed)
+            if sign_H is not None:
+                V = V * xp.where(V.real < 0, -1, 1) * xp.asarray(sign_H)
+            tensors[full] = V.reshape(-1, H)
+        elif name == "tau":
+            tensors[full] = network.cell.dt * (1 + xp.exp(-tensor))  # type: ignore[union-attr]
+        elif name == "W_hy" and read_H is not None:
+            tensors[full] = tensor * xp.asarray(read_H)
+    return tensors
+
+
+def _below(prefix: str, tensors: dict[str, Any]) -> dict[str, Any]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

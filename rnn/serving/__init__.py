@@ -1,0 +1,1 @@
+"""Predictions on posted sequences. NumPy only: the process that serves never loads torch."""

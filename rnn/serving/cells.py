@@ -1,0 +1,173 @@
+"""Every cell's forward pass over padded sequences, for serving. NumPy only; equations in the files of `rnn/cells`.
+
+Sequences lie in tiles of a fixed number of rows, and each product is of one tile, so that a row's bits never depend on
+the rows beside it (see `rnn.serving.predictor`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rnn.networks import parameters
+from unroll.contract import Activation, Cell, GRUCell, LeakyCell, LinearCell, LSTMCell
+
+Array = npt.NDArray[Any]
+Step = Callable[[Array, Array, dict[str, Array], dict[str, Array], Array], None]
+
+
+class NumPyLayer:
+    """One layer of one replica, weights transposed to contiguous memory once, for row vectors."""
+
+    def __init__(self, cell: Cell, weights: dict[str, Array]) -> None:
+        """`weights` by short names: W_xh [A, I], b_x [A], and what else the cell has."""
+        self._H = cell.hidden_size
+        self._names = parameters.state_names(cell)
+        self._W_xh = np.ascontiguousarray(weights["W_xh"].T)
+        self._b_x = weights.get("b_x")
+        self._W_hh = np.ascontiguousarray(weights["W_hh"].T) if "W_hh" in weights else None
+        self._b_h = weights.get("b_h")
+        if self._b_x is not None and self._b_h is not None and not isinstance(cell, GRUCell):
+            # They stand in one sum.
+            self._b_x, self._b_h = self._b_x + self._b_h, None
+        self._start = {name: weights.get(f"{name}0") for name in self._names}
+        self._potentials = cell.activation if isinstance(cell, LeakyCell) and cell.leak == "potentials" else None
+        self._step = _step(cell, weights)
+
+    def run(
+        self, x_TNBI: Array, running_T: list[int], start: dict[str, Array] | None
+    ) -> tuple[Array, dict[str, Array]]:
+        """What the layer gives, and its states, each [T, tiles, rows, H].
+
+        `running_T` says how many tiles, the first ones, still run at each step; others stay zero. `start` has states
+        [tiles, rows, H]; None: the network's own h0.
+        """
+        T, tiles, rows, _ = x_TNBI.shape
+        z = np.matmul(x_TNBI, self._W_xh)
+        if self._b_x is not None:
+            z += self._b_x
+        shape = (tiles, rows, self._H)
+        states = {name: np.zeros((T, *shape), z.dtype) for name in self._names}
+        before = start or {
+            name: np.zeros(shape, z.dtype) if value is None else np.broadcast_to(value, shape).copy()
+            for name, value in self._start.items()
+        }
+        given = np.zeros((T, *shape), z.dtype) if self._potentials else states["h"]
+        recurring = _activated(self._potentials, before["h"]) if self._potentials else before["h"]
+        q = np.zeros((tiles, rows, z.shape[-1]), z.dtype)
+        for t, running in enumerate(running_T):
+            part = slice(running)
+            if self._W_hh is not None:
+                np.matmul(recurring[part], self._W_hh, out=q[part])
+                if self._b_h is not None:
+                    q[part] += self._b_h
+            now = {name: trajectory[t, part] for name, trajectory in states.items()}
+            self._step(z[t, part], q[part], {name: state[part] for name, state in before.items()}, now, given[t, part])
+            before = {name: trajectory[t] for name, trajectory in states.items()}
+            recurring = given[t]
+        return given, states
+
+
+def activate_in_place(f: Activation, a: Array) -> None:
+    """f(a), where it lies."""
+    if f == "tanh":
+        np.tanh(a, out=a)
+    elif f == "relu":
+        np.maximum(a, 0, out=a)
+    elif f == "leaky_relu":
+        np.maximum(a, a * a.dtype.type(0.01), out=a)
+    elif f == "softplus":
+        np.logaddexp(a, a.dtype.type(0), out=a)
+    elif f == "sigmoid":
+        _sigmoid_in_place(a)
+    elif f == "saturated_relu":
+        np.clip(a, 0, 1, out=a)
+
+
+def _activated(f: Activation, a: Array) -> Array:
+    result = a.copy()
+    activate_in_place(f, result)
+    return result
+
+
+def _sigmoid_in_place(a: Array) -> None:
+    # (1 + tanh(a/2))/2 neither overflows nor branches.
+    a *= 0.5
+    np.tanh(a, out=a)
+    a *= 0.5
+    a += 0.5
+
+
+def _step(cell: Cell, weights: dict[str, Array]) -> Step:
+    """A function of (z, q, states before, states now to fill, what is given, to fill); z and q may be destroyed."""
+    if isinstance(cell, LSTMCell):
+        return _lstm
+    if isinstance(cell, GRUCell):
+        return _gru
+    if isinstance(cell, LeakyCell):
+        return _leaky(cell, weights)
+    f: Activation = "identity" if isinstance(cell, LinearCell) else cell.activation
+
+    def vanilla(z: Array, q: Array, before: dict[str, Array], now: dict[str, Array], given: Array) -> None:
+        del before, given
+        np.add(z, q, out=now["h"])
+        activate_in_place(f, now["h"])
+
+    return vanilla
+
+
+def _leaky(cell: LeakyCell, weights: dict[str, Array]) -> Step:
+    dtype = weights["W_xh"].dtype
+    alpha = (cell.dt / weights["tau"] if "tau" in weights else cell.dt / np.asarray(cell.tau)).astype(dtype)
+
+    def leak(before: Array, towards: Array, now: Array) -> None:
+        np.subtract(towards, before, out=now)
+        now *= alpha
+        now += before
+
+    def rates(z: Array, q: Array, before: dict[str, Array], now: dict[str, Array], given: Array) -> None:
+        del given
+        z += q
+        activate_in_place(cell.activation, z)
+        leak(before["h"], z, now["h"])
+
+    def potentials(z: Array, q: Array, before: dict[str, Array], now: dict[str, Array], given: Array) -> None:
+        z += q
+        leak(before["h"], z, now["h"])
+        given[...] = now["h"]
+        activate_in_place(cell.activation, given)
+
+    return rates if cell.leak == "rates" else potentials
+
+
+def _lstm(z: Array, q: Array, before: dict[str, Array], now: dict[str, Array], given: Array) -> None:
+    del given
+    z += q
+    h = z.shape[-1] // 4
+    i, f, g, o = (z[..., k * h : (k + 1) * h] for k in range(4))
+    for gate in (i, f, o):
+        _sigmoid_in_place(gate)
+    np.tanh(g, out=g)
+    np.multiply(f, before["c"], out=now["c"])
+    g *= i
+    now["c"] += g
+    np.tanh(now["c"], out=now["h"])
+    now["h"] *= o
+
+
+def _gru(z: Array, q: Array, before: dict[str, Array], now: dict[str, Array], given: Array) -> None:
+    del given
+    h = z.shape[-1] // 3
+    z[..., : 2 * h] += q[..., : 2 * h]
+    _sigmoid_in_place(z[..., : 2 * h])
+    r, update, n = (z[..., k * h : (k + 1) * h] for k in range(3))
+    q_n = q[..., 2 * h :]
+    q_n *= r
+    n += q_n
+    np.tanh(n, out=n)
+    np.subtract(before["h"], n, out=now["h"])
+    now["h"] *= update
+    now["h"] += n

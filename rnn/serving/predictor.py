@@ -1,0 +1,287 @@
+"""Run trained networks on posted sequences. NumPy only: the process that serves never loads torch.
+
+Promise: what a sequence gives depends on the network, its inputs and its state alone, bit for bit, not on the sequences
+beside it in the batch, on padding, or on where a longer sequence was cut in two. BLAS does not promise that (it may
+round a row differently in a larger matrix), so rows are always multiplied in tiles of the same shape; the tests hold
+it. The arithmetic is the checkpoint's dtype.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from rnn.errors import InputError
+from rnn.networks import parameters
+from rnn.networks.weights import load_weights
+from rnn.serving.architectures import Posted, check_request, decode, numpy_layers
+from unroll.contract import Returnable
+from unroll.contract.limits import MAX_PREDICT_ACTIVATIONS, MAX_PREDICT_VALUES
+
+Array = npt.NDArray[Any]
+LayerStates = list[dict[str, Array]]
+"""The state of one sequence, layer by layer: {"h": [H]} (and c of an LSTM), or [R, H] with replica `all`."""
+
+_TILE = 8
+"""Sequences in one tile. Fewer rows use BLAS badly, more waste work on a single sequence."""
+_WORKING_VALUES = 1 << 21
+"""Hidden or output values that are worked on at a time: of as many tiles as fit, or of a stretch of a long one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One entry a sequence; None where it was not asked for. With replica `all` there is an axis R before T."""
+
+    outputs: list[Array] | None
+    """[T_i, O] or [R, T_i, O]; of a network with one output [O] or [R, O]."""
+    state: list[LayerStates] | None
+    """After the last step."""
+    hidden: list[Array] | None
+    """[T_i, H] or [R, T_i, H], of the last layer."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One replica over a group of rows."""
+
+    outputs: Array
+    """[T, N, O]; [0, N, O] if they are not wanted."""
+    hidden: Array
+    """[T, N, H]; [0, N, H] if they are not wanted."""
+    last: list[dict[str, Array]]
+    """By layer: states [N, H] after each row's last step."""
+
+
+class Predictor:
+    """The networks of one checkpoint, parsed once. Safe to use from several threads."""
+
+    def __init__(self, weights: bytes) -> None:
+        """Raises CheckpointError for content that is torn or foreign."""
+        loaded = load_weights(weights)
+        self.network = loaded.network
+        self.replicas = loaded.replicas
+        self.dtype = np.dtype(loaded.dtype)
+        self._b_y_RO = loaded.tensors["readout.b_y"]
+        self._W_hy_RHO = np.ascontiguousarray(loaded.tensors["readout.W_hy"].swapaxes(1, 2))
+        self._state_names = parameters.state_names(self.network.cell)
+        self._layers, self._decoders = (
+            [numpy_layers(self.network, loaded.tensors, prefix, r) for r in range(self.replicas)]
+            for prefix in ("layers.", "decoder.")
+        )
+        self._posted = Posted(self.network, loaded.tensors, self.dtype)
+
+    def predict(
+        self,
+        inputs: Sequence[Any],
+        states: Sequence[LayerStates] | None = None,
+        replica: int | Literal["all"] = 0,
+        want: Collection[Returnable] = frozenset({"outputs"}),
+        steps: int | None = None,
+    ) -> Prediction:
+        """Run each sequence, an array [T_i, I] or nested lists, from its state (the network's h0 if None).
+
+        `steps` is how many outputs a one_to_many or encoder_decoder network writes.
+
+        Numbers may overflow to infinity in an unstable network; they are returned as they are.
+
+        Raises InputError: `wrong_width` at /inputs/i/t, `empty_sequence` at /inputs/i, `not_finite` at /inputs/i/t/j,
+        `not_numbers`, `not_a_token` likewise, `wrong_length` at /inputs/i, `wrong_shape` below /state/i,
+        `out_of_range` at /replica, `too_many_values` at /inputs, `missing` and `contradiction` at /steps and /state.
+        """
+        which = self._which(replica)
+        check_request(self.network, inputs, steps, stateful=states is not None)
+        self._check_size(inputs, len(which), want, steps or 0)
+        sequences = [self._posted.sequence(i, sequence) for i, sequence in enumerate(inputs)]
+        if self.network.architecture == "one_to_many":
+            sequences = [self._posted.extended(sequence, steps or 0) for sequence in sequences]
+        start = self._start(states, len(sequences), which, stacked=replica == "all")
+        outputs, hidden, last = [], [], []  # in the order of rows, [R, T_i, O], [R, T_i, H], layers of states [R, H]
+        order = sorted(range(len(sequences)), key=lambda i: -len(sequences[i]))
+        with np.errstate(over="ignore", invalid="ignore"):
+            for rows in self._groups(order, sequences):
+                x_TNI, lengths = _pad([sequences[i] for i in rows], self.dtype)
+                runs = [
+                    self._answered(r, x_TNI, lengths, start(k, rows, x_TNI.shape[1]) if start else None, want, steps)
+                    for k, r in enumerate(which)
+                ]
+                for row, read in enumerate(lengths):
+                    length = read if self.network.architecture != "encoder_decoder" else steps
+                    if "outputs" in want:
+                        outputs.append(np.stack([run.outputs[:length, row] for run in runs]))
+                    if "hidden" in want:
+                        hidden.append(np.stack([run.hidden[:length, row] for run in runs]))
+                    if "state" in want:
+                        last.append(
+                            [
+                                {name: np.stack([run.last[n][name][row] for run in runs]) for name in self._state_names}
+                                for n in range(self.network.num_layers)
+                            ]
+                        )
+        came = np.argsort(order)
+
+        def answer(per_row: list[Array]) -> list[Array]:
+            return [per_row[row] if replica == "all" else per_row[row][0] for row in came]
+
+        if self.network.architecture in {"many_to_one", "one_to_one"}:
+            outputs = [y[:, -1] for y in outputs]
+        return Prediction(
+            outputs=answer(outputs) if "outputs" in want else None,
+            state=[
+                [{name: s if replica == "all" else s[0] for name, s in layer.items()} for layer in last[row]]
+                for row in came
+            ]
+            if "state" in want
+            else None,
+            hidden=answer(hidden) if "hidden" in want else None,
+        )
+
+    def _groups(self, order: list[int], sequences: list[Array]) -> list[list[int]]:
+        """Whole tiles that are run together, longest sequences first: as many as the working memory holds."""
+        wide = max(self.network.input_size, self.network.cell.hidden_size, self.network.output_size)
+        groups = []
+        while order:
+            tiles = max(1, _WORKING_VALUES // (_TILE * wide * len(sequences[order[0]])))
+            groups.append(order[: tiles * _TILE])
+            order = order[tiles * _TILE :]
+        return groups
+
+    def _answered(
+        self,
+        r: int,
+        x_TNI: Array,
+        lengths: list[int],
+        start: list[dict[str, Array]] | None,
+        want: Collection[Returnable],
+        steps: int | None,
+    ) -> _Run:
+        """What replica r answers; an encoder_decoder's decoder runs on from what its encoder has read."""
+        x = self._posted.looked_up(r, x_TNI)
+        if self.network.architecture != "encoder_decoder":
+            return self._run(r, x, lengths, start, want)
+        read = self._run(r, x, lengths, None, frozenset({"state"}))
+        begin = [{name: s.reshape(-1, _TILE, s.shape[-1]) for name, s in layer.items()} for layer in read.last]
+        found = decode(self._decoders[r], self._W_hy_RHO[r], self._b_y_RO[r], self.network.feedback, begin, steps or 0)
+        return _Run(*found)
+
+    def _run(
+        self,
+        r: int,
+        x_TNI: Array,
+        lengths: list[int],
+        start: list[dict[str, Array]] | None,
+        want: Collection[Returnable],
+    ) -> _Run:
+        """Run replica r over rows whose lengths fall, a stretch of time after the other."""
+        T, padded, _ = x_TNI.shape
+        tiles = padded // _TILE
+        H, O = self.network.cell.hidden_size, self.network.output_size  # noqa: E741
+        x = x_TNI.reshape(T, tiles, _TILE, -1)
+        y = np.empty((T if "outputs" in want else 0, tiles, _TILE, O), self.dtype)
+        hidden = np.empty((T if "hidden" in want else 0, tiles, _TILE, H), self.dtype)
+        layers = self._layers[r]
+        carried: list[dict[str, Array] | None] = [*start] if start else [None] * len(layers)
+        last = [{name: np.zeros((padded, H), self.dtype) for name in self._state_names} for _ in layers]
+        of_row = np.array(lengths)
+        first_rows = lengths[::_TILE]
+        running_T = [sum(length > t for length in first_rows) for t in range(T)]
+        span = max(1, _WORKING_VALUES // (padded * max(H, O)))
+        for begin in range(0, T, span):
+            h = x[begin : begin + span]
+            (ending,) = np.nonzero((begin < of_row) & (of_row <= begin + len(h)))
+            for n, layer in enumerate(layers):
+                h, states = layer.run(h, running_T[begin : begin + span], carried[n])
+                carried[n] = {name: trajectory[-1].copy() for name, trajectory in states.items()}
+                for name, trajectory in states.items():
+                    ends = of_row[ending] - 1 - begin
+                    last[n][name][ending] = trajectory.reshape(-1, padded, H)[ends, ending]
+            if "outputs" in want:
+                np.matmul(h, self._W_hy_RHO[r], out=y[begin : begin + span])
+            if "hidden" in want:
+                hidden[begin : begin + span] = h
+        y += self._b_y_RO[r]
+        return _Run(y.reshape(-1, padded, O), hidden.reshape(-1, padded, H), last)
+
+    def _which(self, replica: int | Literal["all"]) -> range:
+        if replica == "all":
+            return range(self.replicas)
+        if not 0 <= replica < self.replicas:
+            raise InputError(
+                "/replica", "out_of_range", f"replicas are 0 to {self.replicas - 1}, there is no {replica}"
+            )
+        return range(replica, replica + 1)
+
+    def _check_size(self, inputs: Sequence[Any], replicas: int, want: Collection[Returnable], written: int) -> None:
+        steps = sum(len(sequence) for sequence in inputs) + written * len(inputs)
+        I, H, O = self.network.input_size, self.network.cell.hidden_size, self.network.output_size  # noqa: E741
+        states = H * self.network.num_layers * len(self._state_names)
+        answer = steps * (O * ("outputs" in want) + H * ("hidden" in want)) + len(inputs) * states * ("state" in want)
+        whose = "1 replica" if replicas == 1 else f"{replicas:,} replicas"
+        for values, most, what in (
+            (steps * I, MAX_PREDICT_VALUES, "in the inputs"),
+            (replicas * answer, MAX_PREDICT_VALUES, f"in the answer of {whose}"),
+            (replicas * steps * max(I, H, O), MAX_PREDICT_ACTIVATIONS, f"to compute for {whose}"),
+        ):
+            if values > most:
+                detail = f"{steps:,} time steps are {values:,} values {what}, more than {most:,}"
+                raise InputError("/inputs", "too_many_values", detail)
+
+    def _start(
+        self, states: Sequence[LayerStates] | None, sequences: int, which: range, *, stacked: bool
+    ) -> Callable[[int, list[int], int], list[dict[str, Array]]] | None:
+        """A function of (index in `which`, sequences, padded) that gives each layer's states, [tiles, _TILE, H]."""
+        if states is None:
+            return None
+        if len(states) != sequences:
+            raise InputError("/state", "wrong_shape", f"{len(states)} states for {sequences} sequences")
+        H, L = self.network.cell.hidden_size, self.network.num_layers
+        shape = (len(which), H) if stacked else (H,)
+        posted = [
+            {name: np.empty((len(which), sequences, H), self.dtype) for name in self._state_names} for _ in range(L)
+        ]
+        for i, layers in enumerate(states):
+            if len(layers) != L:
+                detail = f"{len(layers)} layers, the network has {L}"
+                raise InputError(f"/state/{i}/layers", "wrong_shape", detail)
+            for n, layer in enumerate(layers):
+                for name in layer:
+                    if name not in self._state_names:
+                        detail = f"a {self.network.cell.type} cell has no {name}"
+                        raise InputError(f"/state/{i}/layers/{n}/{name}", "wrong_shape", detail)
+                for name in self._state_names:
+                    posted[n][name][:, i] = self._state(f"/state/{i}/layers/{n}/{name}", layer.get(name), shape)
+
+        def start(k: int, rows: list[int], padded: int) -> list[dict[str, Array]]:
+            def tiles(all_RNH: Array) -> Array:
+                filled = np.zeros((padded, H), self.dtype)
+                filled[: len(rows)] = all_RNH[k, rows]
+                return filled.reshape(-1, _TILE, H)
+
+            return [{name: tiles(state) for name, state in layer.items()} for layer in posted]
+
+        return start
+
+    def _state(self, pointer: str, posted: Any, shape: tuple[int, ...]) -> Array:
+        try:
+            with np.errstate(over="ignore"):
+                state = np.asarray(posted, self.dtype)
+        except (TypeError, ValueError):
+            state = np.empty(0, self.dtype)
+        if posted is None or state.shape != shape:
+            raise InputError(pointer, "wrong_shape", f"a state of shape {list(shape)} is needed")
+        if not np.isfinite(state).all():
+            raise InputError(pointer, "not_finite", f"not finite in {self.dtype}")
+        return state
+
+
+def _pad(sequences: list[Array], dtype: np.dtype[Any]) -> tuple[Array, list[int]]:
+    """Sequences, longest first, with zeros behind them: x [T, N in whole tiles, I], and their lengths."""
+    lengths = [len(sequence) for sequence in sequences]
+    padded = -(-len(sequences) // _TILE) * _TILE
+    x_TNI = np.zeros((lengths[0], padded, sequences[0].shape[1]), dtype)
+    for row, sequence in enumerate(sequences):
+        x_TNI[: lengths[row], row] = sequence
+    return x_TNI, lengths

@@ -1,0 +1,84 @@
+"""Why a replica may have diverged, from its configuration and the moment, in short sentences. NumPy only.
+
+It is a guess, of the usual causes: a start, steps or gradients that are too large (Pascanu, Mikolov & Bengio 2013).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from rnn.networks import connectivity
+from unroll.contract import AdamW, ClipByValue, LeakyCell, LinearCell, Network, TrainJob, VanillaCell
+
+Float64R = npt.NDArray[np.float64]
+
+SAMPLED_EVERY = 10
+"""Steps between two looks at gradient norms: what is usual changes slowly."""
+_EARLY = 20
+_LARGE_PENALTY = 10.0
+_UNBOUNDED = ("relu", "leaky_relu", "identity", "softplus")
+
+
+def usual_norm(before_R: Float64R, norm_R: Float64R) -> Float64R:
+    """The running geometric mean of gradient norms, [R], with a fifth of it new; NaN: none was seen."""
+    seen_R = np.isfinite(norm_R) & (norm_R > 0)
+    norm_R = np.where(seen_R, norm_R, 1.0)
+    mixed_R = np.where(np.isnan(before_R), norm_R, before_R**0.8 * norm_R**0.2)
+    return np.where(seen_R, mixed_R, before_R)
+
+
+def radius(network: Network, weights: dict[str, npt.NDArray[np.generic]]) -> float | None:
+    """The largest spectral radius of one replica's W_hh, tensors [1, …]; None where it says nothing about growth."""
+    if _unbounded(network) is None:
+        return None
+    certificate = connectivity.certificate(network, weights)
+    found = [layer.spectral_radius for layer in certificate.layers] if certificate else []
+    return max((max(one[0]) for one in found if one), default=None)
+
+
+def hint(job: TrainJob, step: int, *, finite: bool, usual: float, radius: float | None) -> str:
+    """What may help a replica that diverged at `step`.
+
+    `finite`: whether loss and gradient still were, so that it was the update that overflowed; `usual` is its usual
+    gradient norm, NaN if there is none; `radius` that of its W_hh, where units are unbounded.
+    """
+    assert isinstance(job.model, Network)  # noqa: S101 - rnn.training.check has refused anything else
+    training, start = job.training, job.model.initialisation.type
+    lr = f"{training.optimizer.lr:g}"
+    said = []
+    if step == 1 and not finite:
+        said.append(f"It was so before the first update: the initialisation ({start}) is too large.")
+    else:
+        if step <= _EARLY:
+            rise = "" if training.warmup else ", let it rise over a warmup"
+            said.append(f"It came right at the start, at step {step}: lower the learning rate (now {lr}){rise},")
+            said.append(f"or take a smaller initialisation (now {start}).")
+        if training.clip is None:
+            at = f"a max_norm of about {usual:.2g}, its usual norm" if math.isfinite(usual) else "a max_norm of 1"
+            said.append(f"Gradients are not clipped: clip them by global norm, with {at},")
+            said.append(f"or lower the learning rate (now {lr}).")
+        else:
+            limit = training.clip.max_value if isinstance(training.clip, ClipByValue) else training.clip.max_norm
+            said.append(f"Gradients are clipped already, at {limit:g}: lower the learning rate (now {lr}).")
+    if large := [f"{name} {factor:g}" for name, factor in training.regularisation if factor >= _LARGE_PENALTY]:
+        said.append(f"Penalties are large ({', '.join(large)}): smaller ones may help.")
+    if isinstance(training.optimizer, AdamW) and training.optimizer.lr * training.optimizer.weight_decay >= 1:
+        decay = f"{training.optimizer.lr * training.optimizer.weight_decay:g}"
+        said.append(f"Each step takes lr * weight_decay = {decay} of a weight away: make that less than 1.")
+    if radius is not None and radius > 1:
+        said.append(f"With {_unbounded(job.model)} units and a spectral radius of W_hh that is {radius:.3g} by now,")
+        said.append("above 1, states can grow at every time step: take a bounded activation, or a smaller start.")
+    return " ".join(said)
+
+
+def _unbounded(network: Network) -> str | None:
+    """The activation, if states can grow without a bound."""
+    cell = network.cell
+    if isinstance(cell, LinearCell):
+        return "linear"
+    if isinstance(cell, VanillaCell | LeakyCell) and cell.activation in _UNBOUNDED:
+        return cell.activation
+    return None

@@ -1,0 +1,70 @@
+"""What a run's bits depend on besides its configuration."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rnn import kernels
+from rnn.events import Environment
+from rnn.kernels import Engine
+from rnn.networks.noise import noise_of
+from unroll.contract import DType, Network
+
+ENGINE = "workspace-4"
+"""The BPTT engine; the number is raised when its arithmetic changes, that is when the same job gives other bits."""
+
+
+def describe(
+    device: str = "cpu",
+    network: Network | None = None,
+    dtype: DType = "float32",
+    replicas: int = 1,
+    *,
+    omega: float = 0.0,
+    tf32: bool = False,
+) -> Environment:
+    """engine, torch, threads, instruction_set and device, as this process would train `network` on `device`.
+
+    The native kernel is named with its own instruction set, which need not be that of torch; on a GPU the engine is
+    cuDNN or the workspace, as a CUDA graph (`rnn.bptt.cuda_graphs`), with the version of CUDA that torch was built for.
+
+    Loads torch; on a GPU it starts CUDA.
+    """
+    import torch
+
+    kind = torch.device(device).type
+    layers = _names(runs_on(network, dtype, kind, replicas, omega=omega))
+    if kind == "cuda":
+        layers += f", cuda graph{', tf32' if tf32 else ''}+cuda-{torch.version.cuda}"
+    return {
+        "device": torch.cuda.get_device_name(device) if kind == "cuda" else "cpu",
+        "engine": f"{layers}+numpy-{np.__version__}",
+        "torch": str(torch.__version__),  # its own class would have whoever unpickles it load torch
+        "threads": torch.get_num_threads(),
+        "instruction_set": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def runs_on(network: Network | None, dtype: DType, device: str, replicas: int, *, omega: float = 0.0) -> Engine:
+    """What this process would train `network` on: native, cudnn or the workspace; None: a network unknown.
+
+    With `omega`, that of `Regularisation`, gradients of states are needed, which only the workspace keeps.
+    """
+    from rnn.cells.make import chosen
+
+    if network is None or omega:
+        return "workspace"
+    engine = chosen(network.cell, dtype, device, replicas, noisy=noise_of(network).recurrent > 0)
+    if engine == "cudnn" and network.architecture == "encoder_decoder" and network.cell.type == "lstm":
+        return "workspace"  # see `rnn.cells.make.make_layer`
+    return engine
+
+
+def _names(engine: Engine) -> str:
+    if engine == "native":
+        return f"{kernels.VERSION}-{kernels.instruction_set()}"
+    if engine == "cudnn":
+        from torch.backends import cudnn
+
+        return f"cudnn-{cudnn.version()}"  # type: ignore[no-untyped-call]
+    return ENGINE
