@@ -6,13 +6,13 @@ stops, Checkpoint; Done is the last.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from unroll.contract import Certificate, StopReason
+from unroll.contract import Certificate, DType, EventType, JobErrorCode, Loss, Network, StopReason, TaskData
 
 Reason = Literal["periodic", "best", "last", "interrupted"]
 Outcome = Literal["completed", "max_seconds", "preempted", "all_diverged", "early_stopping", "skill_reached"]
@@ -79,6 +79,21 @@ class LagProfile:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckpointOf:
+    """What a checkpoint's weights are, so that nobody has to look at the job that made them."""
+
+    network: Network
+    dtype: DType
+    replicas: int
+    data: TaskData | None = None
+    """What they were trained on."""
+    loss: Loss | None = None
+    """What they were trained to minimise."""
+    keep: int | None = None
+    """How many of the newest checkpoints of the job are kept; None: all."""
+
+
+@dataclass(frozen=True, slots=True)
 class Checkpoint:
     """All replicas after this step's update: `weights` to use (see rnn.training.resume), `state` only to resume."""
 
@@ -91,6 +106,8 @@ class Checkpoint:
     best_replica: int | None
     certificate: Certificate | None = None
     """That the weights keep the network's constraints; None for a cell without recurrent weights."""
+    about: CheckpointOf | None = None
+    """What the weights are; a kind of job says so before it hands the checkpoint over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +118,64 @@ class Done:
     outcome: Outcome
 
 
-Event = Metrics | LagProfile | Diverged | Evaluation | Stopped | Checkpoint | Done
+TrainingEvent = Metrics | LagProfile | Diverged | Evaluation | Stopped | Checkpoint | Done
 Environment = dict[str, Any]
 """device, engine, torch, threads, instruction_set: what a run's bits depend on besides its configuration."""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The job is about to do its work; the first event."""
+
+    environment: Environment
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """So many of the job's steps are done."""
+
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An entry of the job's journal."""
+
+    step: int
+    type: EventType
+    data: dict[str, Any]
+    """JSON."""
+    collect: str | None = None
+    """A list in the job's summary that keeps `data` too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A file that the job made. One of the same name replaces it."""
+
+    name: str
+    media_type: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What the job found: `content` becomes the artifact `result.json`, `summary` goes into the job's summary."""
+
+    content: dict[str, Any]
+    summary: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The last event of a job."""
+
+    step: int
+    outcome: Literal["succeeded", "failed", "preempted"]
+    summary: dict[str, Any] = field(default_factory=dict)
+    """What goes into the job's summary."""
+    error: tuple[JobErrorCode, str] | None = None
+    """Code and message, of a job that failed."""
+
+
+Event = Started | Metrics | Progress | Entry | Checkpoint | Artifact | Result | End

@@ -95,6 +95,10 @@ class LeaseLost(Exception):
     """Another worker owns the job now, or it was taken back; this attempt may write nothing more."""
 
 
+class InputGone(Exception):
+    """Something that the job reads was deleted."""
+
+
 class TornBlob(Exception):
     """Stored content does not have the hash it is filed under."""
 

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from store import journal
+from store import inputs, journal
 from store.db import Database, db_now
 from store.errors import IdempotencyKeyReused, InvalidRequest, InvalidTransition, JobNotEnded, NotFound, QuotaExceeded
 from store.ids import new_id
@@ -19,23 +19,29 @@ from store.job_view import places_in_line, show
 from store.paging import page
 from store.states import move
 from store.tables import jobs, keys, models
-from unroll.contract import CONTRACT_VERSION, ENDED, Job, JobStatus, Page, Requested, TrainJob
+from unroll.contract import CONTRACT_VERSION, ENDED, Job, JobRequest, JobStatus, Page, Requested
 
 
 @dataclass(frozen=True)
 class NewJob:
     """A checked job that is ready to be stored."""
 
-    config: TrainJob
-    """With the network in full."""
-    model_id: str | None
-    model_name: str | None
-    parameters: int
-    baseline_loss: float
+    config: JobRequest
+    """The configuration in full: no registered model is named in it any more."""
+    driver: str
+    """What moves the job on: `trainer` or `reconciler`."""
+    total: int
+    """Steps that its progress counts."""
+    facts: dict[str, Any]
+    """What is known of the job before it runs, as JSON; its summary begins with it."""
+    model_id: str | None = None
+    model_name: str | None = None
+    parent: str | None = None
+    """The job that made what this one reads."""
 
 
-def body_hash(body: TrainJob) -> str:
-    """Of the request as normalised, so that two bodies that mean the same are the same."""
+def body_hash(body: JobRequest) -> str:
+    """Return the hash of a request as normalised: two bodies that mean the same have the same one."""
     return hashlib.sha256(json.dumps(body.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
 
 
@@ -61,7 +67,7 @@ def submit(
     """Store a queued job; (job, True), or (the job stored before under the same Idempotency-Key, False).
 
     `idempotency` is the key and the body's hash. Raises IdempotencyKeyReused, QuotaExceeded, and InvalidRequest where
-    the model was deleted at this moment.
+    the model or a checkpoint that the job reads was deleted at this moment.
     """
     key, digest = idempotency or (None, None)
     try:
@@ -71,6 +77,7 @@ def submit(
             _within_quota(tx, key_id)
             job_id = new_id("job")
             tx.execute(insert(jobs).values(_row(job_id, tenant, key_id, new, key, digest)))
+            inputs.add(tx, tenant, job_id, new.config.checkpoints_read())
             journal.append(tx, job_id, [("queued", {"reason": "submitted"})])
             return show(tx, _get(tx, tenant, job_id)), True
     except IntegrityError:
@@ -98,8 +105,11 @@ def _row(
         "model_name": new.model_name,
         "config": config.model_dump(mode="json"),
         "contract_version": CONTRACT_VERSION,
-        "parameters": new.parameters,
-        "baseline_loss": new.baseline_loss,
+        "driver": new.driver,
+        "facts": new.facts,
+        "summary": {},
+        "latest": {},
+        "parent_id": new.parent,
         "labels": config.labels,
         "priority": config.priority,
         "device": config.device,
@@ -110,8 +120,7 @@ def _row(
         "crashes": 0,
         "last_seq": 0,
         "step": 0,
-        "total": config.training.steps,
-        "diverged": [],
+        "total": new.total,
         "created_at": db_now(),
         "queued_at": db_now(),
     }
@@ -161,6 +170,7 @@ def list_(
     labels: Mapping[str, str] | None = None,
     kind: str | None = None,
     model: str | None = None,
+    parent: str | None = None,
     name: str | None = None,
 ) -> Page[Job]:
     """The tenant's jobs, newest first, that fit every filter given."""
@@ -173,6 +183,8 @@ def list_(
         query = query.where(jobs.c.kind == kind)
     if model is not None:
         query = query.where(jobs.c.model_name == model)
+    if parent is not None:
+        query = query.where(jobs.c.parent_id == parent)
     if name is not None:
         query = query.where(jobs.c.name == name)
     with db.read() as tx:
@@ -267,7 +279,7 @@ def retry(db: Database, tenant: str, job_id: str) -> Job:
 
 
 def remove(db: Database, tenant: str, job_id: str) -> None:
-    """Delete an ended job with its events, metrics and checkpoints. Raises NotFound, JobNotEnded."""
+    """Delete an ended job with its events, metrics, checkpoints and artifacts. Raises NotFound, JobNotEnded."""
     with db.begin() as tx:
         job = _locked(tx, tenant, job_id)
         if job.status not in ENDED:

@@ -1,4 +1,4 @@
-"""A worker's side of a job: claim it, write under the fence, give it back. See docs/adr for the reasons.
+"""A worker's side of a job of any kind: claim it, write under the fence, give it back. docs/adr has the reasons.
 
 The fence: every write names the attempt it belongs to, in a transaction that first updates, and so locks, the job's
 row where status is running and attempt is mine. A worker whose lease was taken away updates no row and gets LeaseLost.
@@ -13,16 +13,18 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, Row, select, update
 
-from store import checkpoints, journal, metrics
+from store import artifacts, blobs, checkpoints, inputs, journal, metrics
+from store.artifacts import NewArtifact
 from store.checkpoints import NewCheckpoint
 from store.db import Database, db_now
 from store.errors import LeaseLost, TornBlob
+from store.job_view import config
 from store.journal import Entry
 from store.recovery import crashed
 from store.states import move
 from store.tables import checkpoints as checkpoint_rows
 from store.tables import jobs
-from unroll.contract import Divergence, Environment, JobError, Requested, Stop, StopReason, TrainJob
+from unroll.contract import Environment, JobError, JobRequest, Requested
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,9 @@ class Lease:
     tenant: str
     attempt: int
     seconds: float
-    config: TrainJob
+    config: JobRequest
+    total: int
+    """Steps that the job's progress counts."""
     resumed: bool
     """Whether an earlier attempt ran."""
 
@@ -50,10 +54,13 @@ class ResumePoint:
 
 
 def claim(db: Database, worker_id: str, device: Literal["cpu", "cuda"], lease_seconds: float) -> Lease | None:
-    """Take the best queued job that this device can run: by priority, then age. None where there is none."""
+    """Take the best queued job that this device can run: by priority, then age. None where there is none.
+
+    A job whose input was deleted while it waited fails here, and the next one is taken.
+    """
     best = (
         select(jobs.c.id)
-        .where(jobs.c.status == "queued", jobs.c.device.in_(("auto", device)))
+        .where(jobs.c.status == "queued", jobs.c.driver == "trainer", jobs.c.device.in_(("auto", device)))
         .order_by(jobs.c.priority.desc(), jobs.c.queued_at, jobs.c.id)
         .limit(1)
     )
@@ -61,9 +68,14 @@ def claim(db: Database, worker_id: str, device: Literal["cpu", "cuda"], lease_se
         if tx.execute(best).first() is None:
             return None
     with db.begin() as tx:
-        job_id = tx.execute(best.with_for_update(skip_locked=True)).scalar_one_or_none()
-        if job_id is None:
-            return None
+        while True:
+            job_id = tx.execute(best.with_for_update(skip_locked=True)).scalar_one_or_none()
+            if job_id is None:
+                return None
+            missing = inputs.gone(tx, job_id)
+            if missing is None:
+                break
+            _cannot_run(tx, job_id, JobError(code="input_gone", message=f"The checkpoint {missing} was deleted."))
         row = move(
             tx,
             job_id,
@@ -80,18 +92,28 @@ def claim(db: Database, worker_id: str, device: Literal["cpu", "cuda"], lease_se
         to_step = kept[0].step if kept else 0
         _rewind(tx, row, to_step)
         journal.append(tx, job_id, [("started", {"attempt": row.attempt, "worker": worker_id, "step": to_step})])
-        config = TrainJob.model_validate(row.config, extra="ignore")
-        return Lease(db, job_id, row.tenant, row.attempt, lease_seconds, config, resumed=row.attempt > 1)
+        return Lease(
+            db, job_id, row.tenant, row.attempt, lease_seconds, config(row), row.total, resumed=row.attempt > 1
+        )
+
+
+def _cannot_run(tx: Connection, job_id: str, error: JobError) -> None:
+    """End a queued job that no worker could run."""
+    told = error.model_dump(mode="json")
+    move(tx, job_id, "queued", "failed", error=told)
+    journal.append(tx, job_id, [("end", {"status": "failed", "error": told})])
 
 
 def _rewind(tx: Connection, row: Row[Any], to_step: int) -> None:
     """Withdraw what an earlier attempt reported after its last good checkpoint, so that curves have no doubles."""
     withdrawn = metrics.withdraw(tx, row.id, to_step) + checkpoints.withdraw(tx, row.id, to_step)
+    withdrawn += artifacts.withdraw(tx, row.id, to_step)
     if withdrawn or row.step > to_step:
-        diverged = [one for one in row.diverged if one["step"] <= to_step]
-        stopped = [one for one in row.stopped_replicas or [] if one["step"] <= to_step]
-        values = {"step": to_step, "diverged": diverged, "stopped_replicas": stopped}
-        values |= checkpoints.summary(tx, row.id)
+        of_checkpoint = select(checkpoint_rows.c.summary).where(
+            checkpoint_rows.c.job_id == row.id, checkpoint_rows.c.step == to_step
+        )
+        values = {"step": to_step, "summary": tx.execute(of_checkpoint).scalar_one_or_none() or {}}
+        values |= checkpoints.best_and_last(tx, row.id)
         tx.execute(update(jobs).where(jobs.c.id == row.id).values(values))
         journal.append(tx, row.id, [("rewind", {"to_step": to_step, "attempt": row.attempt})])
 
@@ -109,8 +131,8 @@ def resume_point(lease: Lease) -> ResumePoint | None:
                 return None
             newest = kept[0]
             try:
-                weights = checkpoints.blob(tx, newest.weights_sha256)
-                state = checkpoints.blob(tx, newest.state_sha256)
+                weights = blobs.get(tx, newest.weights_sha256)
+                state = blobs.get(tx, newest.state_sha256)
             except TornBlob:
                 discard(tx, newest.id)
                 continue
@@ -140,16 +162,20 @@ def fenced(lease: Lease, **values: Any) -> Iterator[tuple[Connection, Row[Any]]]
 
 @dataclass
 class Report:
-    """What a trainer did since the last report; written in one transaction."""
+    """What a job did since the last report; written in one transaction."""
 
     blocks: Sequence[metrics.Block] = ()
     entries: Sequence[Entry] = ()
     checkpoint: NewCheckpoint | None = None
+    artifacts: Sequence[NewArtifact] = ()
     step: int | None = None
-    loss: list[float | None] | None = None
+    latest: dict[str, list[float | None]] | None = None
+    """The last logged value of metrics that are shown with the progress, [R]."""
     steps_per_second: float | None = None
-    diverged: Sequence[Divergence] = ()
-    stopped: Sequence[Stop] = ()
+    collected: Sequence[tuple[str, dict[str, Any]]] = ()
+    """What is added to lists in the job's summary, by the name of the list."""
+    summary: dict[str, Any] | None = None
+    """What is set in the job's summary."""
 
 
 def report(lease: Lease, what: Report, *, again: bool = False) -> Requested | None:
@@ -157,13 +183,14 @@ def report(lease: Lease, what: Report, *, again: bool = False) -> Requested | No
 
     Also the heartbeat, with an empty report. Blocks must not reach beyond the checkpoint of the same report. `again`:
     the connection broke at an earlier try, which may have been committed all the same; then nothing is written twice
-    (except the entries of a report that has neither metrics nor a checkpoint, which cannot be told apart).
+    (except the entries of a report that has neither metrics nor a checkpoint nor an artifact, which cannot be told
+    apart).
     """
     values: dict[str, Any] = {}
     if what.step is not None:
         values["step"] = what.step
-    if what.loss is not None:
-        values["loss"] = what.loss
+    if what.latest is not None:
+        values["latest"] = what.latest
     if what.steps_per_second is not None:
         values["steps_per_second"] = what.steps_per_second
     with fenced(lease, **values) as (tx, row):
@@ -173,13 +200,18 @@ def report(lease: Lease, what: Report, *, again: bool = False) -> Requested | No
             metrics.write(tx, lease.job_id, block)
         entries = list(what.entries)
         changes: dict[str, Any] = {}
-        if what.diverged:
-            changes["diverged"] = [*row.diverged, *(one.model_dump(mode="json") for one in what.diverged)]
-        if what.stopped:
-            before = row.stopped_replicas or []
-            changes["stopped_replicas"] = [*before, *(one.model_dump(mode="json") for one in what.stopped)]
+        summary = row.summary | (what.summary or {})
+        for name, item in what.collected:
+            summary[name] = [*summary.get(name, []), item]
+        if summary != row.summary:
+            changes["summary"] = summary
+        for new in what.artifacts:
+            about = artifacts.write(tx, lease.job_id, lease.attempt, row.step, new)
+            entries.append(("artifact", about))
+        if what.artifacts:  # a large one may have taken long to write
+            changes["lease_expires"] = db_now() + lease.seconds
         if what.checkpoint is not None:
-            of_checkpoint, changed = _write_checkpoint(tx, lease, row, what.checkpoint)
+            of_checkpoint, changed = _write_checkpoint(tx, lease, row, what.checkpoint, summary)
             entries += of_checkpoint
             changes |= changed
         if changes:
@@ -191,6 +223,8 @@ def report(lease: Lease, what: Report, *, again: bool = False) -> Requested | No
 def _written(tx: Connection, lease: Lease, what: Report) -> bool:
     if what.blocks:
         return metrics.has(tx, lease.job_id, int(what.blocks[0].steps[0]))
+    if what.artifacts:
+        return artifacts.has(tx, lease.job_id, lease.attempt, what.artifacts[-1].name)
     return what.checkpoint is not None and any(
         row.step == what.checkpoint.step and row.attempt == lease.attempt
         for row in checkpoints.resumable(tx, lease.job_id)
@@ -198,9 +232,9 @@ def _written(tx: Connection, lease: Lease, what: Report) -> bool:
 
 
 def _write_checkpoint(
-    tx: Connection, lease: Lease, row: Row[Any], new: NewCheckpoint
+    tx: Connection, lease: Lease, row: Row[Any], new: NewCheckpoint, summary: dict[str, Any]
 ) -> tuple[list[Entry], dict[str, Any]]:
-    checkpoint_id = checkpoints.write(tx, lease.tenant, lease.job_id, lease.attempt, new)
+    checkpoint_id = checkpoints.write(tx, lease.tenant, lease.job_id, lease.attempt, new, summary)
     if checkpoint_id == row.last_checkpoint:  # the one that the attempt began from: no progress
         return [], {}
     # the lease is renewed once more: a large checkpoint may have taken long to write
@@ -209,8 +243,8 @@ def _write_checkpoint(
         "crashes": 0,
         "lease_expires": db_now() + lease.seconds,
     }
-    if lease.config.training.keep_checkpoints is not None:
-        checkpoints.prune(tx, lease.job_id, lease.config.training.keep_checkpoints)
+    if new.keep is not None:
+        checkpoints.prune(tx, lease.job_id, new.keep)
     best = False
     if new.losses is not None and new.best_replica is not None:
         loss = new.losses[new.best_replica]
@@ -236,18 +270,17 @@ def end(
     status: Literal["succeeded", "failed", "cancelled"],
     *,
     error: JobError | None = None,
-    stopped: Literal["max_seconds"] | StopReason | None = None,
 ) -> None:
-    """The job is over. Whatever was requested meanwhile comes too late: one end state. Raises LeaseLost."""
+    """End the job. Whatever was requested meanwhile comes too late: there is one end state. Raises LeaseLost."""
     with fenced(lease) as (tx, row):
         full = error and {**error.model_dump(mode="json"), "checkpoint": row.last_checkpoint}
-        move(tx, lease.job_id, "running", status, error=full, stopped=stopped)
+        move(tx, lease.job_id, "running", status, error=full)
         # the log stands in the job alone: a journal is read again and again
         journal.append(tx, lease.job_id, [("end", {"status": status, "error": full and {**full, "log": None}})])
 
 
-def give_back(lease: Lease, target: Literal["paused", "queued"]) -> None:
-    """Stop before the end, at a checkpoint: paused by the user, or drained because the worker goes.
+def give_back(lease: Lease, *, drained: bool) -> None:
+    """Stop before the end, at a checkpoint: paused by the user, or `drained` because the worker goes.
 
     What the user requests at this moment decides: a pause may have become a cancel, or have been taken back.
     Raises LeaseLost.
@@ -260,9 +293,10 @@ def give_back(lease: Lease, target: Literal["paused", "queued"]) -> None:
             move(tx, lease.job_id, "running", "paused")
             journal.append(tx, lease.job_id, [("paused", {"step": row.step})])
         else:
-            # a drained job was first in line when it started; it keeps its place
+            # it was first in line when it started; it keeps its place
             move(tx, lease.job_id, "running", "queued", queued_at=row.queued_at)
-            reason = "drained" if target == "queued" else "resumed"
+            # without a drain it stopped for a pause, which was taken back meanwhile
+            reason = "drained" if drained else "resumed"
             journal.append(tx, lease.job_id, [("queued", {"reason": reason})])
 
 

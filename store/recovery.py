@@ -79,7 +79,8 @@ def unheard(db: Database, older_than: float) -> list[Waiting]:
         for device in devices:
             query = (
                 select(jobs.c.id)
-                .where(jobs.c.status == "queued", jobs.c.device == device, jobs.c.queued_at < db_now() - older_than)
+                .where(jobs.c.status == "queued", jobs.c.driver == "trainer", jobs.c.device == device)
+                .where(jobs.c.queued_at < db_now() - older_than)
                 .order_by(jobs.c.priority.desc(), jobs.c.queued_at, jobs.c.id)
                 .limit(1)
             )

@@ -1,4 +1,4 @@
-"""What travels between the supervisor and its trainer child. NumPy only: both load it, and one has no torch."""
+"""What travels between the supervisor and the child that runs a job. NumPy only, since the supervisor has no torch."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from rnn.events import Checkpoint, Diverged, Done, Environment, Evaluation, LagProfile, Stopped
-from unroll.contract import TrainJob
+from rnn.events import Artifact, Checkpoint, End, Entry, Environment, Result
+from rnn.kinds.kind import Inputs
+from unroll.contract import JobRequest
 
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """Supervisor to child, once: what to train."""
+    """Supervisor to child, once: the job to run."""
 
     job_id: str
     attempt: int
-    job: TrainJob
+    config: JobRequest
+    inputs: Inputs
     resume: tuple[bytes, bytes] | None
     """Weights and state of the checkpoint to go on from."""
     step: int
@@ -30,8 +32,8 @@ class Assignment:
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
-    """The child is about to train."""
+class Declared:
+    """The child is about to begin with the job's work."""
 
     environment: Environment
 
@@ -45,15 +47,15 @@ class Steps:
     values: npt.NDArray[np.float64]
 
 
-Item = Steps | LagProfile | Diverged | Evaluation | Stopped | Checkpoint | Done
+Item = Steps | Entry | Checkpoint | Artifact | Result | End
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """What happened since the last batch, in order; metrics never stand behind a checkpoint that they came before."""
+class Bundle:
+    """What happened since the last bundle, in order; metrics never stand behind a checkpoint that they came before."""
 
     step: int
-    """The last step that was run, logged or not: the sign of life."""
+    """The last step that was done, logged or not: the sign of life."""
     items: tuple[Item, ...]
 
     @property
@@ -65,6 +67,8 @@ class Batch:
                 size += item.steps.nbytes + item.values.nbytes
             elif isinstance(item, Checkpoint):
                 size += len(item.weights) + len(item.state)
+            elif isinstance(item, Artifact):
+                size += len(item.content)
         return size
 
 
@@ -73,6 +77,7 @@ class Failed:
     """The child met an exception; its traceback is in the log."""
 
     code: Literal["training_error", "out_of_memory", "bad_checkpoint"]
+    """training_error: any exception that is none of the others, whatever the kind of job."""
     message: str
 
 
@@ -83,4 +88,4 @@ class Gone:
     exit_code: int | None
 
 
-Message = Started | Batch | Failed | Gone
+Message = Declared | Bundle | Failed | Gone

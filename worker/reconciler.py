@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from importlib.metadata import version
 
-from store import checkpoints, fleet, recovery
+from store import blobs, fleet, recovery
 from store.db import Database
 from store.errors import DatabaseUnavailable
 from store.queue import Doorbell
@@ -82,5 +82,5 @@ class Reconciler:
             self._doorbell.ring(waiting.job_id, waiting.device)
         if time.monotonic() >= self._garbage_at:
             self._garbage_at = time.monotonic() + GARBAGE_SECONDS
-            if deleted := checkpoints.collect_garbage(self._db):
+            if deleted := blobs.collect_garbage(self._db):
                 log.info("deleted %d blobs that nothing needs", deleted)

@@ -1,4 +1,4 @@
-"""One worker's work: claim a job, have a child train it, write what it reports, and end it properly.
+"""One worker's work: claim a job, have a child run it, write what it reports, and end it properly.
 
 The database decides everything: a report that finds the lease gone ends the child, and nothing else is written.
 """
@@ -13,15 +13,16 @@ from collections.abc import Callable
 from multiprocessing.context import ForkServerContext
 from typing import TypeVar
 
-from rnn.events import Outcome
-from store import leases
+from rnn.events import End
+from rnn.kinds.kind import Inputs
+from store import inputs, leases
 from store.db import Database
-from store.errors import DatabaseUnavailable, LeaseLost
+from store.errors import DatabaseUnavailable, InputGone, LeaseLost, TornBlob
 from store.leases import Lease, ResumePoint
 from store.queue import Doorbell, Notifier
 from store.settings import Settings
 from unroll.contract import Environment, JobError
-from worker.messages import Assignment, Batch, Failed, Gone, Started
+from worker.messages import Assignment, Bundle, Declared, Failed, Gone
 from worker.processes import TrainerProcess
 from worker.recorder import Recorder
 
@@ -140,6 +141,15 @@ class Attempt:
         lease, settings = self._lease, self._settings
         if lease.resumed:
             self._point = self._insist(lambda: leases.resume_point(lease))
+        self._recorder = Recorder(lease, self._point.step if self._point else 0)
+        try:
+            read = self._read()
+        except InputGone as gone:
+            self._fail(JobError(code="input_gone", message=str(gone)))
+            return
+        except TornBlob as torn:
+            self._fail(JobError(code="bad_checkpoint", message=str(torn)))
+            return
         point = self._point
         step = point.step if point else 0
         resume = (point.weights, point.state) if point else None
@@ -148,6 +158,7 @@ class Attempt:
                 lease.job_id,
                 lease.attempt,
                 lease.config,
+                read,
                 resume,
                 step,
                 settings.device,
@@ -155,8 +166,18 @@ class Attempt:
                 settings.tf32,
             )
         )
-        self._recorder = Recorder(lease, step)
         self._supervise()
+
+    def _read(self) -> Inputs:
+        """What the job reads. Raises InputGone and TornBlob."""
+        lease = self._lease
+        if not lease.config.checkpoints_read():
+            return Inputs()
+        found = self._insist(lambda: inputs.load(lease.db, lease.tenant, lease.job_id))
+        return Inputs(
+            {checkpoint_id: one.about for checkpoint_id, one in found.items()},
+            {checkpoint_id: one.weights for checkpoint_id, one in found.items()},
+        )
 
     def _supervise(self) -> None:
         settings, child, recorder = self._settings, self._child, self._recorder
@@ -167,10 +188,10 @@ class Attempt:
             message = child.next(due - time.monotonic())
             now = time.monotonic()
             match message:
-                case Started():
+                case Declared():
                     lived = now
                     self._insist(lambda: self._declare(message))  # noqa: B023 - called before the next message
-                case Batch():
+                case Bundle():
                     if message.step > recorder.step:
                         lived = now
                     recorder.add(message)
@@ -181,8 +202,8 @@ class Attempt:
                     return self._failed(message)
                 case Gone():
                     return self._crashed(_cause(message.exit_code))
-            if recorder.done is not None:
-                return self._finish(recorder.done.outcome)
+            if recorder.ended is not None:
+                return self._finish(recorder.ended)
             if now >= due:
                 try:
                     requested = recorder.write()
@@ -214,32 +235,24 @@ class Attempt:
             self._stopping = True
             self._child.stop()
 
-    def _declare(self, started: Started) -> None:
-        leases.declare(self._lease, Environment(worker=self._runner.worker_id, **started.environment))
+    def _declare(self, declared: Declared) -> None:
+        leases.declare(self._lease, Environment(worker=self._runner.worker_id, **declared.environment))
 
-    def _finish(self, outcome: Outcome) -> None:
-        """The child has said all it had to say."""
+    def _finish(self, end: End) -> None:
+        """Write the end that the child has come to."""
         lease = self._lease
         self._child.kill()
         requested = self._insist(self._recorder.write)
-        match outcome:
-            case "completed":
+        match end.outcome:
+            case "succeeded":
                 self._insist(lambda: leases.end(lease, "succeeded"))
-            case "max_seconds" | "early_stopping" | "skill_reached" as stopped:
-                self._insist(lambda: leases.end(lease, "succeeded", stopped=stopped))
-            case "all_diverged":
-                self._all_diverged()
+            case "failed":
+                code, message = end.error or ("training_error", "The job failed without a reason.")
+                self._fail(JobError(code=code, message=message, step=end.step))
             case "preempted" if requested == "cancel":
                 self._insist(lambda: leases.end(lease, "cancelled"))
-            case _:
+            case "preempted":
                 self._give_back()
-
-    def _all_diverged(self) -> None:
-        step = self._recorder.step
-        replicas = self._lease.config.replicas
-        who = "The replica diverged" if replicas == 1 else f"All {replicas} replicas diverged, the last"
-        message = f"{who} at step {step}. {self._recorder.hint}"
-        self._fail(JobError(code="all_replicas_diverged", message=message, step=step))
 
     def _failed(self, failed: Failed) -> None:
         """The child met an exception, which it would meet again; only an unreadable checkpoint can be stepped over."""
@@ -273,7 +286,7 @@ class Attempt:
 
     def _give_back(self) -> None:
         """At a checkpoint, or without one where the grace time was too short: to its pause, or to the queue."""
-        self._insist(lambda: leases.give_back(self._lease, "queued"))
+        self._insist(lambda: leases.give_back(self._lease, drained=self._runner.draining))
         if self._runner.draining:
             self._ring()
 

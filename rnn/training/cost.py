@@ -9,12 +9,13 @@ pointwise work and random numbers. Good to a factor of about three on a CPU of t
 from __future__ import annotations
 
 from rnn.data import tasks
+from rnn.data.sequences import SequenceTask
 from rnn.networks import parameters
 from rnn.networks.connectivity import is_constrained
 from rnn.networks.noise import noise_of
 from rnn.training.chunks import chunk_size
 from rnn.training.resume import moment_names
-from unroll.contract import Network, TrainJob
+from unroll.contract import DType, Network, TrainJob
 
 _STEP_SECONDS = 150e-6
 _TIME_STEP_SECONDS = 8e-6
@@ -74,6 +75,29 @@ def memory_bytes(job: TrainJob) -> int:
     checkpoint = 2 * R * P * (1 + moments + raw)
     total = learned + batch + trajectories + between + held_out + checkpoint
     return item * total + L * (T + K) * _BYTES_PER_TIME_STEP
+
+
+def evaluation_memory_bytes(network: Network, source: SequenceTask, replicas: int, sequences: int, dtype: DType) -> int:
+    """Peak memory of what an evaluation of R replicas holds: their weights, the sequences, one chunk of states."""
+    T, H, L = source.steps(network.architecture), network.cell.hidden_size, network.num_layers
+    I, O = network.input_size, network.output_size  # noqa: E741
+    chunk = chunk_size(replicas, T, sequences, H)
+    numbers = _TRAJECTORIES[network.cell.type][3 if replicas > 1 else 2]
+    drawn = T * sequences * (2 * (I + O) + 1)
+    states = replicas * T * chunk * (L * H * numbers + (L - 1) * H + I + 4 * O)
+    item = 4 if dtype == "float32" else 8
+    weights = 2 * replicas * parameters.count(network)
+    return item * (weights + drawn + states) + L * T * _BYTES_PER_TIME_STEP
+
+
+def evaluation_seconds(network: Network, source: SequenceTask, replicas: int, sequences: int, dtype: DType) -> float:
+    """Time of one evaluation on one CPU core; good to a factor of about three."""
+    T, H, L = source.steps(network.architecture), network.cell.hidden_size, network.num_layers
+    gates = len(parameters.gates(network.cell))
+    products = H * gates * (L * H + network.input_size + (L - 1) * H) + H * network.output_size
+    of_sequences = 2 * products * _SECONDS_PER_FLOP + L * H * gates * _SECONDS_PER_ACTIVATION
+    one = L * T * gates * _TIME_STEP_SECONDS + replicas * T * sequences * of_sequences
+    return (1 if dtype == "float32" else 2) * one
 
 
 def seconds(job: TrainJob) -> float:

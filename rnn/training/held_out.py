@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -43,6 +45,12 @@ class HeldOutLoss:
 
     def __call__(self) -> npt.NDArray[np.float64]:
         """Losses [R] of the parameters as they are now."""
+        for _ in self.chunks():
+            pass
+        return self.loss_R
+
+    def chunks(self) -> Iterator[int]:
+        """Work through the sequences, some at a time; how many are done. After the last, `loss_R` has the losses."""
         loss_R = self._engine.loss_R
         total_R = torch.zeros_like(loss_R, dtype=torch.float64)
         counted_R = torch.zeros_like(total_R)
@@ -58,4 +66,6 @@ class HeldOutLoss:
             elements_R = self._engine.scale_R.double().reciprocal()
             total_R.addcmul_(loss_R.double(), elements_R)
             counted_R.add_(elements_R)
-        return (total_R / counted_R).cpu().numpy()
+            if start + taken == self._sequences:
+                self.loss_R: npt.NDArray[np.float64] = (total_R / counted_R).cpu().numpy()
+            yield start + taken

@@ -22,7 +22,18 @@ from rnn.bptt.cuda_graphs import Passes
 from rnn.bptt.penalties import WeightPenalty
 from rnn.data import tasks
 from rnn.data.batches import Batches
-from rnn.events import Checkpoint, Diverged, Done, Evaluation, Event, LagProfile, Metrics, Outcome, Reason, Stopped
+from rnn.events import (
+    Checkpoint,
+    Diverged,
+    Done,
+    Evaluation,
+    LagProfile,
+    Metrics,
+    Outcome,
+    Reason,
+    Stopped,
+    TrainingEvent,
+)
 from rnn.kernels.updates import Norms
 from rnn.networks import connectivity, parameters
 from rnn.networks.weights import dump_weights
@@ -40,7 +51,7 @@ from unroll.contract import Adam, Network, Regularisation, TaskData, Training, T
 Row = Tensor | npt.NDArray[np.float64]
 
 
-def _never() -> bool:
+def _never(_step: int) -> bool:
     return False
 
 
@@ -50,8 +61,8 @@ def train(
     *,
     device: str = "cpu",
     tf32: bool = False,
-    preempt: Callable[[], bool] = _never,
-) -> Iterator[Event]:
+    preempt: Callable[[int], bool] = _never,
+) -> Iterator[TrainingEvent]:
     """Train `job`, from the start or from `resume`, the (weights, state) of a Checkpoint.
 
     `preempt` is asked once a step: true ends the run with a checkpoint from which it can be resumed. Resuming gives the
@@ -60,23 +71,24 @@ def train(
 
     Raises, before the first event, ConfigurationError (see rnn.training.check) and CheckpointError.
     """
-    check(job)
-    place = torch.device(device)
-    if place.type == "cuda":
-        cuda.prepare(tf32=tf32)
-    return _Run(job, resume, place, tf32=tf32).events(preempt)
+    return TrainingRun(job, resume, device=device, tf32=tf32).events(preempt)
 
 
-class _Run:
+class TrainingRun:
+    """One training run, ready to make its first step."""
+
     def __init__(
-        self, job: TrainJob, resume: tuple[bytes, bytes] | None, device: torch.device, *, tf32: bool = False
+        self, job: TrainJob, resume: tuple[bytes, bytes] | None = None, *, device: str = "cpu", tf32: bool = False
     ) -> None:
+        """Prepare the run as `train` says. Raises ConfigurationError and CheckpointError."""
+        check(job)
+        place = _prepared(device, tf32=tf32)
         assert isinstance(job.model, Network)  # noqa: S101 - rnn.training.check has refused anything else
         network, training, R = job.model, job.training, job.replicas
         self._job, self._network, self._training = job, network, training
         omega = training.regularisation.omega
-        self._environment = environment.describe(str(device), network, job.dtype, R, omega=omega, tf32=tf32)
-        native = environment.runs_on(network, job.dtype, device.type, R, omega=omega) == "native"
+        self.environment = environment.describe(str(place), network, job.dtype, R, omega=omega, tf32=tf32)
+        native = environment.runs_on(network, job.dtype, place.type, R, omega=omega) == "native"
         self._step = 0
         self._best: state.Best | None = None
         self._frozen, self._stopping = state.Frozen.none(R), stopping.Stopping.none(R)
@@ -93,7 +105,7 @@ class _Run:
             raw_RP = weights.flat() if saved.raw is None else saved.raw
             moments, taken = saved.moments, saved.step
         kept = constraints.frozen(network)
-        self._optimizer = Optimizer(training.optimizer, raw_RP, device, moments, taken, kept, native=native)
+        self._optimizer = Optimizer(training.optimizer, raw_RP, place, moments, taken, kept, native=native)
         self._rest()
         task = tasks.resolve(job.data)
         self._constraints = Constraints(network, self._optimizer.parameters)
@@ -106,12 +118,12 @@ class _Run:
             self._penalty = WeightPenalty(network, training.regularisation, parameters_RP, self._gradients_RP)
         self._engine = engine.for_training(network, training, task, parameters_RP, self._gradients_RP)
         self._held_out_loss = HeldOutLoss(network, training, task, parameters_RP)
-        self._passes = Passes(self._engine, device)
+        self._passes = Passes(self._engine, place)
         if self._passes.failure is not None:
-            self._environment |= {"engine": f"{self._environment['engine']}, without its graph"}
+            self.environment |= {"engine": f"{self.environment['engine']}, without its graph"}
         # On CPU this is the engine's own memory; on a GPU it is pinned and copied at every step.
         self._host = memory = self._engine.memory
-        if device.type != "cpu":
+        if place.type != "cpu":
             self._host = memory.map(lambda m: torch.empty(m.shape, dtype=m.dtype, pin_memory=True))
         arrays = self._host.map(Tensor.numpy)
         threads = torch.get_num_threads()
@@ -120,7 +132,8 @@ class _Run:
         self._forcing = TeacherForcing(training.teacher_forcing, job.seed, arrays)
         self._profiler = Profiler(network, training, task, parameters_RP) if training.profile_every else None
 
-    def events(self, preempt: Callable[[], bool]) -> Iterator[Event]:
+    def events(self, preempt: Callable[[int], bool]) -> Iterator[TrainingEvent]:
+        """Train until the run ends; `preempt` as in `train`."""
         training, total = self._training, self._training.steps
         deadline = None if self._job.max_seconds is None else time.monotonic() + self._job.max_seconds
         if self._step >= total:
@@ -170,7 +183,7 @@ class _Run:
                 self._rest()
                 if self._resting == self._job.replicas:
                     outcome = self._stopping.last_reason()
-            if outcome is None and preempt():
+            if outcome is None and preempt(step):
                 outcome = "preempted"
             why = self._reason(outcome, evaluation)
             if why:
@@ -277,7 +290,7 @@ class _Run:
             stopping=self._stopping,
             usual_norm=self._usual_norm,
             best=self._best,
-            environment=self._environment,
+            environment=self.environment,
             job=self._job,
             weights_sha256=hashlib.sha256(weights).hexdigest(),
         )
@@ -288,6 +301,13 @@ class _Run:
         start = None if self._start_RP is None else parameters.views(self._start_RP, self._network)
         certificate = connectivity.certificate(self._network, parameters.views(used_RP, self._network), start)
         return Checkpoint(self._step, reason, weights, state.dump_state(saved), losses, best_replica, certificate)
+
+
+def _prepared(device: str, *, tf32: bool) -> torch.device:
+    place = torch.device(device)
+    if place.type == "cuda":
+        cuda.prepare(tf32=tf32)
+    return place
 
 
 def on_host(rows: dict[str, Row]) -> dict[str, npt.NDArray[np.float64]]:

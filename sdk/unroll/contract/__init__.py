@@ -41,32 +41,32 @@ from unroll.contract.connectivity import (
     Uniform,
 )
 from unroll.contract.data import Baseline, Task, TaskData
+from unroll.contract.evaluate import EvaluateJob, EvaluateSummary, EvaluationResult, LengthResult
+from unroll.contract.export import ExportFormat, ExportJob, ExportSummary, Parity
 from unroll.contract.fleet import Queue, Readiness, Worker
 from unroll.contract.inference import LayerState, PredictRequest, PredictResponse, Replica, Returnable, State
 from unroll.contract.jobs import (
     ENDED,
-    Best,
-    Device,
-    Divergence,
+    Artifact,
     DryRun,
-    DType,
     Environment,
     Event,
     EventType,
     Job,
     JobError,
+    JobErrorCode,
     JobStatus,
     Metrics,
     Progress,
     QueuePosition,
     Requested,
     Series,
-    Stop,
-    StopReason,
-    TrainJob,
 )
+from unroll.contract.kinds import JobConfig, JobSummary, Kind
 from unroll.contract.network import Architecture, Feedback, Network
 from unroll.contract.problems import RETRYABLE, STATUS, FieldError, Problem, ProblemCode
+from unroll.contract.submission import Device, DType, JobRequest
+from unroll.contract.train import Best, Divergence, Stop, StopReason, TrainJob, TrainSummary
 from unroll.contract.training import (
     BCE,
     BPTT,
@@ -105,6 +105,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Architecture",
+    "Artifact",
     "Baseline",
     "Best",
     "BiasCheck",
@@ -131,9 +132,15 @@ __all__ = [
     "EarlyStopping",
     "EngineCheck",
     "Environment",
+    "EvaluateJob",
+    "EvaluateSummary",
+    "EvaluationResult",
     "Event",
     "EventType",
     "ExponentialDecay",
+    "ExportFormat",
+    "ExportJob",
+    "ExportSummary",
     "FeedForwardCell",
     "Feedback",
     "FieldError",
@@ -144,13 +151,19 @@ __all__ = [
     "Identity",
     "Initialisation",
     "Job",
+    "JobConfig",
     "JobError",
+    "JobErrorCode",
+    "JobRequest",
     "JobStatus",
+    "JobSummary",
     "Key",
+    "Kind",
     "LSTMCell",
     "LayerCertificate",
     "LayerState",
     "LeakyCell",
+    "LengthResult",
     "LinearCell",
     "Loss",
     "Me",
@@ -164,6 +177,7 @@ __all__ = [
     "Optimizer",
     "Orthogonal",
     "Page",
+    "Parity",
     "PoissonNLL",
     "PredictRequest",
     "PredictResponse",
@@ -195,6 +209,7 @@ __all__ = [
     "TaskData",
     "Tolerances",
     "TrainJob",
+    "TrainSummary",
     "Training",
     "Uniform",
     "VanillaCell",

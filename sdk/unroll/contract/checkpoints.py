@@ -9,11 +9,14 @@ from pydantic import Field
 
 from unroll.contract.base import Name, Request, Response
 from unroll.contract.connectivity import Certificate
+from unroll.contract.data import TaskData
 from unroll.contract.network import Network
+from unroll.contract.submission import DType
+from unroll.contract.training import Loss
 
 
 class Checkpoint(Response):
-    """The weights of all R replicas at one step."""
+    """The weights of all R replicas at one step of the job that made them."""
 
     id: str
     job: str
@@ -31,6 +34,12 @@ class Checkpoint(Response):
     resumable: bool
     """Whether the optimiser's state is still kept, so that training can go on from here."""
     network: Network
+    dtype: DType
+    """Precision of the weights."""
+    data: TaskData | None = None
+    """What the networks were trained on; null where they were not trained."""
+    loss: Loss | None = None
+    """What they were trained to minimise; null where they were not trained."""
     certificate: Certificate | None = None
     """What was counted in the recurrent weights; null for a cell that has none."""
     created_at: datetime

@@ -26,6 +26,7 @@ MAX_PREDICT_ACTIVATIONS = 20_000_000
 """R * T * max(I, H, O) of one predict request, T over all sequences: what is computed, of which little is held."""
 MAX_LAYERS = 64
 MAX_LABELS = 32
+MAX_EVALUATED_LENGTHS = 100
 MAX_CHECK_STEPS = 200
 MAX_CHECK_BATCH = 64
 MAX_CHECK_REPLICAS = 8

@@ -48,6 +48,12 @@ class PoissonNLL(_Loss):
     type: Literal["poisson"] = "poisson"
 
 
+LOSSES: dict[str, type[MSE | CrossEntropy | BCE | PoissonNLL]] = {
+    "mse": MSE,
+    "cross_entropy": CrossEntropy,
+    "bce": BCE,
+    "poisson": PoissonNLL,
+}
 Loss = Annotated[MSE | CrossEntropy | BCE | PoissonNLL, Field(discriminator="type"), default_type("mse")]
 
 

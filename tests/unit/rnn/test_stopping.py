@@ -158,7 +158,7 @@ def test_a_run_preempted_at_the_evaluation_that_stops_a_replica_goes_on_as_it_wo
     reference = run(whole)
     step = only(Stopped, reference)[0].step
     asked = itertools.count(1)
-    begun = run(whole, preempt=lambda: next(asked) >= step)
+    begun = run(whole, preempt=lambda _step: next(asked) >= step)
     checkpoint = last_checkpoint(begun)
     assert checkpoint.step == step
     resumed = run(whole, resume=(checkpoint.weights, checkpoint.state))

@@ -153,7 +153,7 @@ def test_preempting_at_any_step_and_resuming_changes_no_later_event():
     reference = run(whole)
     for stop in (1, 4, 5, 11):
         asked = itertools.count(1)
-        first = run(whole, preempt=lambda asked=asked, stop=stop: next(asked) >= stop)
+        first = run(whole, preempt=lambda _step, asked=asked, stop=stop: next(asked) >= stop)
         assert first[-1] == Done(stop, "preempted")
         checkpoint = first[-2]
         assert isinstance(checkpoint, Checkpoint)
@@ -168,7 +168,7 @@ def test_preempting_at_any_step_and_resuming_changes_no_later_event():
 
 def test_preemption_is_asked_once_a_step():
     asked = []
-    run(job(steps=6), preempt=lambda: bool(asked.append(1)))
+    run(job(steps=6), preempt=lambda _step: bool(asked.append(1)))
     assert len(asked) == 5  # at the last step the run ends anyway
 
 

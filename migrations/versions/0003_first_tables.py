@@ -1,9 +1,9 @@
-"""The first tables."""
+"""The first tables: revisions 0001 to 0003 in one, as no database of the earlier ones was ever released."""
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0001"
+revision = "0003"
 down_revision = None
 
 
@@ -101,6 +101,7 @@ def upgrade() -> None:
         sa.Column("diverged", sa.JSON(), nullable=False),
         sa.Column("environment", sa.JSON()),
         sa.Column("stopped", sa.String(length=20)),
+        sa.Column("stopped_replicas", sa.JSON()),
         sa.Column("error", sa.JSON()),
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.Column("queued_at", sa.Double(), nullable=False),
@@ -129,6 +130,7 @@ def upgrade() -> None:
         sa.Column("losses", sa.JSON()),
         sa.Column("best_replica", sa.Integer()),
         sa.Column("replicas", sa.Integer(), nullable=False),
+        sa.Column("certificate", sa.JSON()),
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_checkpoints_job_id"), ondelete="CASCADE"),
         sa.ForeignKeyConstraint(["state_sha256"], ["blobs.sha256"], name=op.f("fk_checkpoints_state_sha256")),

@@ -1,0 +1,59 @@
+"""The kind of job that writes trained networks as files for other programs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from unroll.contract.base import Response
+from unroll.contract.inference import Replica
+from unroll.contract.submission import JobRequest
+
+ExportFormat = Literal["safetensors", "npz", "torch", "onnx"]
+
+
+class ExportJob(JobRequest):
+    """Write a checkpoint's network as a file, and measure how far the file's outputs are from our own predictions."""
+
+    kind: Literal["export"] = "export"
+    checkpoint: str
+    """Id of the checkpoint."""
+    replica: Replica = "best"
+    """Which replica to write: an index or the best by held-out loss. safetensors and npz can hold all of them."""
+    format: ExportFormat
+    """safetensors and npz hold the tensors with the names of a checkpoint; torch is a state dict, as safetensors, for
+    torch.nn.RNN, LSTM or GRU with torch.nn.Linear; onnx is a graph that any ONNX runtime runs."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """The random sequences on which parity is measured depend on this seed. Nobody trained on them."""
+
+    def checkpoints_read(self) -> dict[str, str]:
+        """Return the checkpoint's id by its JSON Pointer."""
+        return {"/checkpoint": self.checkpoint}
+
+
+class Parity(Response):
+    """How far a file's outputs are from the outputs of our own predictions."""
+
+    relative: float
+    """Largest difference between two outputs, as a fraction of the largest output."""
+    tolerance: float
+    """The largest fraction that passes: 1e-6 in float32, 1e-12 in float64."""
+    passed: bool
+    sequences: int
+    """Number of random sequences that were compared."""
+    by: dict[str, float]
+    """The same fraction for each program that read the file, with its version."""
+
+
+class ExportSummary(Response):
+    """What an export job has to say for itself."""
+
+    kind: Literal["export"] = "export"
+    parameters: int
+    """Number of parameters of one replica."""
+    artifact: str | None = None
+    """Name of the artifact that holds the file."""
+    size: int | None = None
+    """Bytes of the file."""
+    parity: Parity | None = None

@@ -1,0 +1,96 @@
+"""The kind of job that trains networks."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from unroll.contract.base import Name, Request, Response
+from unroll.contract.data import TaskData
+from unroll.contract.limits import MAX_REPLICAS
+from unroll.contract.network import Network
+from unroll.contract.submission import DType, JobRequest
+from unroll.contract.training import Training
+
+StopReason = Literal["early_stopping", "skill_reached"]
+
+
+class TrainJob(JobRequest):
+    """Train R networks of one configuration, each with its own seed, as one batched computation."""
+
+    kind: Literal["train"] = "train"
+    model: Name | Network
+    """A registered model's name, or a configuration."""
+    data: TaskData
+    """What to train on."""
+    training: Training
+    """How to train."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Initial parameters and data of replica r depend only on (seed, r)."""
+    replicas: Annotated[int, Field(ge=1, le=MAX_REPLICAS)] = 1
+    """R, the number of independently seeded networks."""
+    dtype: DType = "float32"
+    """Precision of parameters and arithmetic. float64 runs in the workspace engine."""
+    max_seconds: Annotated[float, Field(gt=0)] | None = None
+    """Stop after this much training time in one attempt, with a last evaluation and checkpoint."""
+
+    def model_named(self) -> str | None:
+        """Return the registered model's name, if the job names one."""
+        return self.model if isinstance(self.model, str) else None
+
+    def with_model(self, network: Request) -> TrainJob:
+        """Return the same job with the network's configuration in full."""
+        return self.model_copy(update={"model": network})
+
+
+class Best(Response):
+    """The best network so far: a checkpoint and a replica in it, by held-out loss."""
+
+    checkpoint: str
+    replica: int
+    loss: float
+
+
+class Divergence(Response):
+    """A replica whose loss or gradient stopped being finite. It kept the weights that it had before that step."""
+
+    replica: int
+    step: int
+    loss: float | None
+    gradient_norm: float | None
+    """Null where it is not finite."""
+    hint: str | None = None
+    """What may help, guessed from the configuration and the moment."""
+
+
+class Stop(Response):
+    """A replica that was trained enough. It kept the weights that it had after this step."""
+
+    replica: int
+    step: int
+    reason: StopReason
+    loss: float | None
+    """Its held-out loss; null where it is not finite."""
+
+
+class TrainSummary(Response):
+    """What a train job has to say for itself."""
+
+    kind: Literal["train"] = "train"
+    parameters: int
+    """Number of parameters of one replica."""
+    baseline_loss: float
+    """Expected loss of the task's trivial predictor."""
+    model: str | None = None
+    """The registered model that is trained, if any."""
+    loss: list[float | None] | None = None
+    """The latest training loss of each replica; null for one that diverged or stopped."""
+    best: Best | None = None
+    last_checkpoint: str | None = None
+    diverged: list[Divergence] = []
+    stopped: Literal["max_seconds"] | StopReason | None = None
+    """Why a succeeded job ended before its last step. With early stopping or a skill to reach, the reason of the
+    replica that stopped last."""
+    stopped_replicas: list[Stop] = []
+    """Replicas that stopped before the last step, in that order."""
