@@ -18,6 +18,7 @@ from api.inference import Predictors
 from api.limits import BodyLimit
 from api.observe import Observe
 from api.routes import (
+    artifacts,
     checkpoints,
     checks,
     docs,
@@ -84,7 +85,22 @@ def create_app(settings: Settings) -> FastAPI:
     )
     errors.install(app)
     document.install(app)
-    for noun in (jobs, events, metrics, models, checkpoints, tasks, checks, schemas, keys, me, fleet, health, docs):
+    for noun in (
+        jobs,
+        events,
+        metrics,
+        artifacts,
+        models,
+        checkpoints,
+        tasks,
+        checks,
+        schemas,
+        keys,
+        me,
+        fleet,
+        health,
+        docs,
+    ):
         app.include_router(noun.router)
     app.mount(docs.ASSETS, docs.Assets())
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)

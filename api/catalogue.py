@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from pydantic import Json, TypeAdapter, ValidationError
@@ -11,21 +12,12 @@ import rnn.data.tasks
 import rnn.gradient_check.bounds
 import rnn.networks.check
 import rnn.networks.parameters
-import rnn.training.check
-import rnn.training.cost
 from api.errors import Refused, invalid
 from rnn.errors import ConfigurationError
-from unroll.contract import CheckRequest, DryRun, Network, Task, TaskData, TrainJob
+from rnn.kinds import KINDS
+from rnn.kinds.kind import Facts, Inputs
+from unroll.contract import Checkpoint, CheckRequest, DryRun, JobRequest, Network, Task, TaskData
 from unroll.contract.limits import MAX_PARAMETERS
-
-
-@dataclass(frozen=True)
-class Checked:
-    """A job that can be run."""
-
-    parameters: int
-    """Of one replica."""
-    baseline_loss: float
 
 
 def tasks() -> list[Task]:
@@ -62,18 +54,42 @@ def parameters(network: Network) -> int:
     return count
 
 
-def check(job: TrainJob, *, named: bool) -> Checked:
-    """Check a job whose network is in full. Refuses validation_failed; where the model was named, at /model."""
-    assert isinstance(job.model, Network)  # noqa: S101 - the caller resolved it
+def check(job: JobRequest, read: Mapping[str, Checkpoint], *, named: bool) -> Facts:
+    """Return what a job is and costs. Refuses validation_failed; where the model was named, at /model.
+
+    The job's network is in full, and `read` has the checkpoints that the job reads, by id.
+    """
     try:
-        rnn.training.check.check(job)
-        return Checked(
-            rnn.networks.parameters.count(job.model),
-            rnn.data.tasks.baseline_loss(job.data, job.model.architecture, job.training.loss),
-        )
+        return KINDS[job.kind].check(job, Inputs(read))
     except ConfigurationError as error:
-        inside = named and error.pointer.startswith("/model/")
-        raise invalid("/model" if inside else error.pointer, error.code, error.detail) from None
+        raise invalid(_outside(error.pointer, named=named), error.code, error.detail) from None
+
+
+def require_fits(
+    job: JobRequest, read: Mapping[str, Checkpoint], facts: Facts, most: int | None, *, named: bool
+) -> None:
+    """Refuse validation_failed for a checked job that needs more than `most` bytes of memory, before any is taken."""
+    if most is None or facts.memory_bytes <= most:
+        return
+    pointer = KINDS[job.kind].too_large(job, Inputs(read), most)
+    needed, there = facts.memory_bytes / 1e9, most / 1e9
+    detail = f"the job needs about {needed:,.1f} GB of memory, more than the {there:,.1f} GB there are"
+    raise invalid(_outside(pointer, named=named), "too_much_memory", detail)
+
+
+def estimate(job: JobRequest, facts: Facts) -> DryRun:
+    """Return what a checked job would cost."""
+    return DryRun.model_validate({"config": job, **asdict(facts)})
+
+
+def driver(job: JobRequest) -> str:
+    """Return which part of the service moves jobs of this kind on."""
+    return KINDS[job.kind].driver
+
+
+def _outside(pointer: str, *, named: bool) -> str:
+    """Point at the model's name where the network was not posted with the job."""
+    return "/model" if named and pointer.startswith("/model/") else pointer
 
 
 def require_checkable(request: CheckRequest, *, named: bool) -> None:
@@ -81,37 +97,4 @@ def require_checkable(request: CheckRequest, *, named: bool) -> None:
     try:
         rnn.gradient_check.bounds.require_feasible(request)
     except ConfigurationError as error:
-        inside = named and error.pointer.startswith("/model/")
-        raise invalid("/model" if inside else error.pointer, error.code, error.detail) from None
-
-
-def require_fits(job: TrainJob, most: int | None, *, named: bool) -> None:
-    """Refuse validation_failed for a checked job that needs more than `most` bytes of memory, before any is taken."""
-    needed = rnn.training.cost.memory_bytes(job)
-    if most is None or needed <= most:
-        return
-    training = job.training
-    least: dict[str, dict[str, object]] = {
-        "/training/batch_size": {"training": training.model_copy(update={"batch_size": 1})},
-        "/training/held_out/size": {
-            "training": training.model_copy(update={"held_out": training.held_out.model_copy(update={"size": 1})})
-        },
-        "/replicas": {"replicas": 1},
-    }
-    fitting = (
-        at for at, update in least.items() if rnn.training.cost.memory_bytes(job.model_copy(update=update)) <= most
-    )
-    pointer = next(fitting, "/model" if named else "/model/cell/hidden_size")
-    detail = f"the job needs about {needed / 1e9:,.1f} GB of memory, more than the {most / 1e9:,.1f} GB there are"
-    raise invalid(pointer, "too_much_memory", detail)
-
-
-def estimate(job: TrainJob, checked: Checked) -> DryRun:
-    """What a checked job would cost."""
-    return DryRun(
-        config=job,
-        parameters=checked.parameters,
-        memory_bytes=rnn.training.cost.memory_bytes(job),
-        seconds=rnn.training.cost.seconds(job),
-        baseline_loss=checked.baseline_loss,
-    )
+        raise invalid(_outside(error.pointer, named=named), error.code, error.detail) from None

@@ -11,17 +11,18 @@ from pydantic.json_schema import models_json_schema
 
 from api.operations import NULL, REFERENCE
 from unroll.contract import (
+    JOB_TYPES,
     ChangeKey,
     Check,
     CheckRequest,
     DryRun,
+    EvaluationResult,
     NewKey,
     NewModel,
     PredictRequest,
     PredictResponse,
     Problem,
     Serving,
-    TrainJob,
 )
 
 REFERRED: tuple[type[BaseModel], ...] = (
@@ -29,13 +30,14 @@ REFERRED: tuple[type[BaseModel], ...] = (
     Check,
     CheckRequest,
     DryRun,
+    EvaluationResult,
     NewKey,
     NewModel,
     PredictRequest,
     PredictResponse,
     Problem,
     Serving,
-    TrainJob,
+    *JOB_TYPES,
 )
 """Types that routes name by reference, because bodies are read and some answers written without the framework."""
 
@@ -48,9 +50,10 @@ JSON Pointers to the fields that were wrong. Lists are pages `{data, next}`: sen
 """
 
 TAGS = [
-    {"name": "jobs", "description": "Train networks; follow, pause, resume, cancel and retry."},
+    {"name": "jobs", "description": "Train, evaluate and export networks; follow, pause, resume, cancel and retry."},
     {"name": "models", "description": "Named configurations, and predictions with the best trained one."},
     {"name": "checkpoints", "description": "Trained weights, and predictions with them."},
+    {"name": "artifacts", "description": "Files that jobs made: results, exported networks."},
     {"name": "tasks", "description": "What networks can be trained on."},
     {"name": "checks", "description": "Gradients by hand against autograd and finite differences."},
     {"name": "schemas", "description": "JSON Schema of what can be sent."},

@@ -41,6 +41,7 @@ TITLES: dict[ProblemCode, str] = {
     "no_checkpoint": "There is no checkpoint yet",
     "body_too_large": "The body is too large",
     "unsupported_media_type": "The body is not JSON",
+    "range_not_satisfiable": "The range lies outside of the file",
     "validation_failed": "The request is not valid",
     "idempotency_key_reused": "The Idempotency-Key was used before",
     "quota_exceeded": "The quota is used up",

@@ -62,6 +62,22 @@ def matches(if_none_match: str | None, etag: str) -> bool:
     return "*" in known or etag in known
 
 
+def byte_range(header: str | None, size: int) -> range | None:
+    """Return the bytes that a Range header asks for (RFC 9110, 14.1.2): an empty range if there are none of them.
+
+    None: the whole is to be sent, as for several ranges at once and for what is no range of bytes.
+    """
+    found = re.fullmatch(r"bytes=(\d{0,18})-(\d{0,18})", (header or "").replace(" ", ""))
+    if found is None or not (found[1] or found[2]):
+        return None
+    if not found[1]:
+        return range(max(size - int(found[2]), 0), size)
+    first, last = int(found[1]), int(found[2]) if found[2] else size - 1
+    if found[2] and last < first:
+        return None
+    return range(first, min(last + 1, size)) if first < size else range(0)
+
+
 def wait_seconds(prefer: str | None, longest: int) -> int | None:
     """N of `Prefer: wait=N` (RFC 7240), at most `longest`; None where it is not asked for, or not understood."""
     found = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})\b", prefer or "", re.IGNORECASE)

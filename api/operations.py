@@ -41,7 +41,7 @@ def operation(
     summary: str,
     *,
     gives: tuple[int, str, BaseModel | None],
-    takes: tuple[type[BaseModel], BaseModel] | None = None,
+    takes: tuple[type[BaseModel] | tuple[type[BaseModel], ...], BaseModel] | None = None,
     problems: Sequence[ProblemCode] = (),
     also: dict[int | str, dict[str, Any]] | None = None,
     or_as: Mapping[str, str | None] | None = None,
@@ -49,7 +49,8 @@ def operation(
 ) -> dict[str, Any]:
     """Keyword arguments of a route: its name, what it takes and gives, and everything it may refuse.
 
-    `or_as`: other media types of what it gives, with an example of those that are text.
+    `takes` is a type, or several that are told apart by `kind`, and an example. `or_as` are other media types of what
+    it gives, with an example of those that are text.
     """
     status, description, example = gives
     codes = [*ALWAYS, *(WITH_KEY if with_key else ()), *(WITH_BODY if takes else ()), *problems]
@@ -67,10 +68,7 @@ def operation(
     extra: dict[str, Any] = {}
     if takes is not None:
         model, sent = takes
-        content = {
-            "schema": {"$ref": REFERENCE.format(model=model.__name__)},
-            "example": _example(sent, exclude_unset=True),
-        }
+        content = {"schema": _schema(model), "example": _example(sent, exclude_unset=True)}
         extra["requestBody"] = {"required": True, "content": {"application/json": content}}
     return {
         "operation_id": operation_id,
@@ -78,6 +76,16 @@ def operation(
         "status_code": status,
         "responses": responses,
         "openapi_extra": extra or None,
+    }
+
+
+def _schema(model: type[BaseModel] | tuple[type[BaseModel], ...]) -> dict[str, Any]:
+    if not isinstance(model, tuple):
+        return {"$ref": REFERENCE.format(model=model.__name__)}
+    kinds = {one.model_fields["kind"].default: REFERENCE.format(model=one.__name__) for one in model}
+    return {
+        "oneOf": [{"$ref": reference} for reference in kinds.values()],
+        "discriminator": {"propertyName": "kind", "mapping": kinds},
     }
 
 

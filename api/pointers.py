@@ -89,12 +89,13 @@ def _walk(error: Mapping[str, Any], body: object) -> _Found:
 
 @cache
 def _no_such_field(kind: str) -> str:
-    """Of a kind of cell, optimiser and so on: what it has instead."""
+    """Say what a kind of job, cell, optimiser and so on has instead."""
     found, classes = "There is no such field", [Request]
     for each in classes:
         classes += each.__subclasses__()
-        if "type" in each.model_fields and each.model_fields["type"].default == kind:
-            fields = [name for name in each.model_fields if name != "type"]
+        tags = {each.model_fields[tag].default for tag in ("type", "kind") if tag in each.model_fields}
+        if kind in tags:
+            fields = [name for name in each.model_fields if name not in {"type", "kind"}]
             found = f"{kind} has no such field; it has {', '.join(fields)}" if fields else f"{kind} has no fields"
     return found
 

@@ -23,6 +23,22 @@ class CheckpointRead:
     weights: bytes
 
 
+def find(db: Database, tenant: str, read: Mapping[str, str]) -> dict[str, Checkpoint]:
+    """Return the checkpoints that a job would read, by id. `read` has their ids by JSON Pointers.
+
+    Raises InvalidRequest, with the pointer, for one that is not there.
+    """
+    found = {}
+    with db.read() as tx:
+        for pointer, checkpoint_id in read.items():
+            mine = (checkpoints.c.id == checkpoint_id, checkpoints.c.tenant == tenant)
+            row = tx.execute(select(checkpoints).where(*mine)).one_or_none()
+            if row is None:
+                raise InvalidRequest(f"There is no checkpoint {checkpoint_id}.", pointer=pointer)
+            found[checkpoint_id] = show(row)
+    return found
+
+
 def add(tx: Connection, tenant: str, job_id: str, read: Mapping[str, str]) -> None:
     """Record the checkpoints that a job reads, by JSON Pointers to the fields that name them.
 

@@ -1,10 +1,11 @@
-"""/v1/jobs: submit, look, wait, cancel, pause, resume, retry, delete."""
+"""/v1/jobs: submit, look, wait, cancel, pause, resume, retry, delete. Nothing here knows a kind of job."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from typing import Annotated, Literal
+from dataclasses import asdict
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
@@ -17,8 +18,8 @@ from api.operations import answer, operation
 from api.routes.parameters import Cursor, Limit
 from api.service import Served, Service
 from api.streams import until
-from store import jobs, models
-from unroll.contract import ENDED, DryRun, Job, JobStatus, Page, TrainJob
+from store import inputs, jobs, models
+from unroll.contract import ENDED, JOB_TYPES, DryRun, Job, JobConfig, JobRequest, JobStatus, Kind, Page
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[offers(JSON)])
 
@@ -33,7 +34,7 @@ _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
     **operation(
         "submit_job",
         "Submit a job",
-        takes=(TrainJob, examples.TRAIN_JOB),
+        takes=(JOB_TYPES, examples.TRAIN_JOB),
         gives=(202, "The job, queued.", examples.JOB),
         also={200: answer(DryRun, "With `dry_run`: what it would be and cost.", examples.DRY_RUN)},
         problems=["missing_scope", "idempotency_key_reused", "quota_exceeded"],
@@ -42,7 +43,7 @@ _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 def submit_job(
     asker: Writer,
     service: Served,
-    body: Annotated[TrainJob, Depends(json_body(TrainJob))],
+    body: Annotated[JobRequest, Depends(json_body(JobConfig))],
     *,
     dry_run: Annotated[bool, Query(description="Check and estimate only; nothing is stored.")] = False,
     idempotency_key: Annotated[
@@ -57,16 +58,17 @@ def submit_job(
     # before anything else is looked at: since it was submitted, the model may have been forgotten
     if idempotency is not None and (earlier := jobs.submitted(service.db, asker.tenant, idempotency)) is not None:
         return _accepted(service, earlier, traceparent, replayed=True)
-    model_id, config = None, body
-    name = body.model if isinstance(body.model, str) else None
+    model_id, name, config = None, body.model_named(), body
     if name is not None:
         model_id, network = models.resolve(service.db, asker.tenant, name)
-        config = body.model_copy(update={"model": network})
-    checked = catalogue.check(config, named=name is not None)
-    catalogue.require_fits(config, service.settings.job_bytes, named=name is not None)
+        config = body.with_model(network)
+    read = inputs.find(service.db, asker.tenant, body.checkpoints_read())
+    facts = catalogue.check(config, read, named=name is not None)
+    catalogue.require_fits(config, read, facts, service.settings.job_bytes, named=name is not None)
     if dry_run:
-        return Response(catalogue.estimate(config, checked).model_dump_json(), media_type=JSON)
-    new = jobs.NewJob(config, model_id, name, checked.parameters, checked.baseline_loss)
+        return Response(catalogue.estimate(config, facts).model_dump_json(), media_type=JSON)
+    parent = next((checkpoint.job for checkpoint in read.values()), None)
+    new = jobs.NewJob(config, catalogue.driver(config), facts.total, asdict(facts), model_id, name, parent)
     job, created = jobs.submit(service.db, asker.tenant, asker.key_id, new, idempotency=idempotency)
     return _accepted(service, job, traceparent, replayed=not created)
 
@@ -94,7 +96,8 @@ def list_jobs(
     *,
     status: Annotated[list[JobStatus], Query(description="Any of these; may be repeated.")] = [],  # noqa: B006
     label: Annotated[list[str], Query(description="`key:value`; may be repeated, then all must fit.")] = [],  # noqa: B006
-    kind: Literal["train"] | None = None,
+    kind: Kind | None = None,
+    parent: Annotated[str | None, Query(description="The job whose checkpoints they read.")] = None,
     model: Annotated[str | None, Query(description="Name of the registered model.")] = None,
     name: Annotated[str | None, Query(description="The job's own name.")] = None,
     limit: Limit = 50,
@@ -117,6 +120,7 @@ def list_jobs(
         labels=labels,
         kind=kind,
         model=model,
+        parent=parent,
         name=name,
     )
 

@@ -21,7 +21,7 @@ router = APIRouter(prefix="/v1/schema", tags=["schemas"], dependencies=[offers(J
 KINDS: dict[str, tuple[Any, str]] = {
     "network": (contract.Network, ""),
     "training": (contract.Training, ""),
-    "train": (contract.TrainJob, ""),
+    **{one.model_fields["kind"].default: (one, "") for one in contract.JOB_TYPES},
     "predict": (contract.PredictRequest, ""),
     "check": (contract.CheckRequest, ""),
     "model": (contract.NewModel, ""),

@@ -62,7 +62,7 @@ from unroll.contract.jobs import (
     Requested,
     Series,
 )
-from unroll.contract.kinds import JobConfig, JobSummary, Kind
+from unroll.contract.kinds import JOB_TYPES, JobConfig, JobSummary, Kind
 from unroll.contract.network import Architecture, Feedback, Network
 from unroll.contract.problems import RETRYABLE, STATUS, FieldError, Problem, ProblemCode
 from unroll.contract.submission import Device, DType, JobRequest
@@ -97,6 +97,7 @@ __all__ = [
     "BPTT",
     "CONTRACT_VERSION",
     "ENDED",
+    "JOB_TYPES",
     "MSE",
     "RETRYABLE",
     "SGD",

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field
 
 from unroll.contract.evaluate import EvaluateJob, EvaluateSummary
 from unroll.contract.export import ExportJob, ExportSummary
+from unroll.contract.submission import JobRequest
 from unroll.contract.train import TrainJob, TrainSummary
 
 Kind = Literal["train", "evaluate", "export"]
@@ -21,5 +22,8 @@ JobConfig = Annotated[
     TrainJob | EvaluateJob | ExportJob, Field(discriminator="kind"), BeforeValidator(_train_by_default)
 ]
 """What is posted to /v1/jobs. A job without a kind is a train job."""
+
+JOB_TYPES: tuple[type[JobRequest], ...] = (TrainJob, EvaluateJob, ExportJob)
+"""The types in that union, train first."""
 
 JobSummary = Annotated[TrainSummary | EvaluateSummary | ExportSummary, Field(discriminator="kind")]
