@@ -1,4 +1,4 @@
-"""Loaded once by multiprocessing's forkserver, before the first child: torch, and one tiny training run.
+"""Loaded once by multiprocessing's forkserver, before the first child: torch, the kinds of jobs, a tiny training run.
 
 So a trainer child is a fresh process that makes its first step in milliseconds. Nothing here may touch CUDA, which does
 not survive a fork, and the warm-up runs on one thread: after a warm-up with two, children hung.
@@ -15,6 +15,8 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import torch
 
+import rnn.kinds.runs.evaluate
+import rnn.kinds.runs.train  # noqa: F401 - the same
 from rnn.training.run import warm_up
 from worker import lifeline
 

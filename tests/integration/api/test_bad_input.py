@@ -319,4 +319,4 @@ def test_each_wrong_part_of_a_prediction_is_named(
 def checkpoint(shared: tuple[Api, httpx2.Client]) -> Iterator[tuple[httpx2.Client, str]]:
     api, _ = shared
     with api.client(tenant="trained") as client:
-        yield client, trained(api, client)["last_checkpoint"]
+        yield client, trained(api, client)["summary"]["last_checkpoint"]

@@ -46,6 +46,8 @@ ROUTES: list[tuple[str, str, Scope]] = [
     ("GET", "/v1/jobs/{job}/events", "read"),
     ("GET", "/v1/jobs/{job}/metrics", "read"),
     ("GET", "/v1/jobs/{job}/checkpoints", "read"),
+    ("GET", "/v1/jobs/{job}/artifacts", "read"),
+    ("GET", "/v1/jobs/{job}/artifacts/result.json", "read"),
     ("GET", "/v1/checkpoints/{checkpoint}", "read"),
     ("GET", "/v1/checkpoints/{checkpoint}/content", "read"),
     ("GET", "/v1/models", "read"),
@@ -69,7 +71,7 @@ ROUTES: list[tuple[str, str, Scope]] = [
 
 def test_each_route_needs_its_scope_and_names_it(api: Api, client: httpx2.Client):
     job = trained(api, client)
-    names = {"job": job["id"], "checkpoint": job["last_checkpoint"]}
+    names = {"job": job["id"], "checkpoint": job["summary"]["last_checkpoint"]}
     others = {
         scope: api.client(*({"read", "write", "predict", "admin"} - {scope}))
         for scope in ("read", "write", "predict", "admin")
