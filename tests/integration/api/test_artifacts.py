@@ -9,18 +9,23 @@ import pytest
 
 from store import leases
 from store.artifacts import NewArtifact
-from store.leases import Report
+from store.leases import Lease, Report
 from tests.integration.api.serving import JOB, Api, claim, problem
 
 CONTENT = bytes(range(256)) * 8
 
 
 @pytest.fixture
-def path(api: Api, client: httpx2.Client) -> str:
-    """The path of an artifact of a running job."""
+def lease(api: Api, client: httpx2.Client) -> Lease:
+    """A running job that has made an artifact."""
     client.post("/v1/jobs", json=JOB)
-    lease = claim(api)
-    leases.report(lease, Report(artifacts=[NewArtifact("model.bin", "application/x-model", CONTENT)]))
+    claimed = claim(api)
+    leases.report(claimed, Report(artifacts=[NewArtifact("model.bin", "application/x-model", CONTENT)]))
+    return claimed
+
+
+@pytest.fixture
+def path(lease: Lease) -> str:
     return f"/v1/jobs/{lease.job_id}/artifacts/model.bin"
 
 
@@ -76,11 +81,8 @@ def test_artifacts_are_hidden_from_another_tenant(stranger: httpx2.Client, clien
     problem(client.get(f"{path}.other"), 404, "not_found")
 
 
-def test_an_artifact_goes_with_its_job(api: Api, client: httpx2.Client, path: str):
-    job = path.removesuffix("/artifacts/model.bin")
-    client.post(f"{job}/cancel")
-    with api.db.read():  # the worker hears of it and ends the job
-        pass
-    leases.end(leases.Lease(api.db, job.rpartition("/")[2], "ours", 1, 60.0, None, 100, resumed=False), "cancelled")  # type: ignore[arg-type]
-    assert client.delete(job).status_code == 204
+def test_an_artifact_goes_with_its_job(client: httpx2.Client, lease: Lease, path: str):
+    leases.end(lease, "succeeded")
+    assert client.get(path).content == CONTENT
+    assert client.delete(f"/v1/jobs/{lease.job_id}").status_code == 204
     problem(client.get(path), 404, "not_found")
