@@ -16,8 +16,7 @@ def prepare(*, tf32: bool = False) -> None:
 
     Call it before the process's first work there; calling it again does no harm. From then on, operations without a
     deterministic algorithm raise an error instead of adding with atomics in any order. `tf32` lets float32 matrix
-    products
-    round their factors to 10 bits (TensorFloat-32), which PyTorch does by default in cuDNN.
+    products round their factors to 10 bits (TensorFloat-32), which PyTorch does by default in cuDNN.
 
     Source: PyTorch's notes on reproducibility and on CUDA semantics; cuBLAS, "Results reproducibility".
     """

@@ -2,9 +2,8 @@
 
 A pass of the workspace engine consists of thousands of small operations, and the host takes longer to launch each one
 than the GPU takes to run it. All of them use buffers that are allocated once, and no number in the buffers decides
-which
-operations run, so the launches can be recorded. A replay runs the same kernels on the same memory and so gives the same
-bits.
+which operations run, so the launches can be recorded. A replay runs the same kernels on the same memory and so gives
+the same bits.
 
 Host code between the launches is not recorded: values that a pass reads in Python (a flag, a number) stay as they were
 during the recording.

@@ -10,8 +10,7 @@ g is the network's `feedback`, which gives y the units of the targets. Gradients
 
 If the decoder is forced at every step, its inputs are known and it runs as one stack over all steps (`Forced`).
 Otherwise it runs step by step (`ClosedLoop`): each step is a stack with its own memory, so that every cell's forward
-and
-backward are used unchanged.
+and backward are used unchanged.
 """
 
 from __future__ import annotations
@@ -66,9 +65,8 @@ class EncoderDecoder:
     ) -> None:
         """With `ragged`, `memory` contains the number of valid input steps of each sequence.
 
-        `activity`, `omega` and `profiled` mean the same as in `BPTT`. `omega` requires a decoder that is always
-        forced; raises
-        ValueError otherwise.
+        `activity`, `omega` and `profiled` mean the same as in `BPTT`. `omega` requires a decoder that is always forced;
+        raises ValueError otherwise.
         """
         if omega and (mixed or not forced):
             raise ValueError("there is no Ω of a decoder that reads its own outputs: see rnn.bptt.omega")
@@ -161,9 +159,8 @@ class EncoderDecoder:
     def lag_profile(self) -> Tensor:
         """Return ‖dL/dh[t]‖ over batch and units, [R, T_in + T_out], after `backward`.
 
-        The steps are those of the encoder's last layer, then those of the decoder's last layer. The engine must be
-        made with
-        `profiled`. See `rnn.bptt.whole.BPTT.lag_profile`.
+        The steps are those of the encoder's last layer, then those of the decoder's last layer. The engine must be made
+        with `profiled`. See `rnn.bptt.whole.BPTT.lag_profile`.
         """
         both = self._handover.state_gradients(), self._decoder.state_gradients()
         norms_RT: Tensor = torch.linalg.vector_norm(torch.cat(both, 1), dim=(2, 3))

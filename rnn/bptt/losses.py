@@ -30,10 +30,8 @@ class MeanLoss:
     """Computes the loss of outputs [R, T, B, O] and its derivative with respect to them.
 
     With `weighted`, `weight_RTB` is the weight of each step of each sequence. A weight of 0 leaves the step out,
-    whatever
-    its output is. The mean is then over the sum of weights, or over the sequences that have any weight. With `native`
-    the
-    kernel computes the squared error, if that is the loss.
+    whatever its output is. The mean is then over the sum of weights, or over the sequences that have any weight. With
+    `native` the kernel computes the squared error, if that is the loss.
     """
 
     def __init__(self, loss: Loss, y_RTBO: Tensor, *, weighted: bool = False, native: bool = False) -> None:

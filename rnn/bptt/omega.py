@@ -11,8 +11,7 @@ Jacobians of one step, through the layer's own recurrence:
     leaky, of rates         s = h[t]    diag(1-α) + diag(α f'(a[t+1])) W_hh
 
 Its gradient is the immediate one: it flows only through the W_hh written here, with states and dL/ds held constant.
-With
-δ = dL/ds[t+1], v = δ · ∂s[t+1]/∂s[t], q = ‖v‖/‖δ‖ and da = dL/da[t+1]:
+With δ = dL/ds[t+1], v = δ · ∂s[t+1]/∂s[t], q = ‖v‖/‖δ‖ and da = dL/da[t+1]:
 
     dΩ/dW_hh = mean over sequences of Σ_t 2 (q - 1) (da/‖δ‖) (f'(s[t]) ∘ v/‖v‖)ᵀ               f' = 1 for rates
 

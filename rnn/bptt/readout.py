@@ -20,8 +20,7 @@ class Readout:
     """Reads h [R, T, B, H] of a layer, and fills its dh.
 
     A layer on the native kernel computes its own readout and takes dL/dy, while its states are in the cache; the loss
-    is
-    computed here. With `last_only` (many_to_one) only the last step has an output and a loss.
+    is computed here. With `last_only` (many_to_one) only the last step has an output and a loss.
     """
 
     def __init__(

@@ -2,9 +2,8 @@
 
 The state is carried from window to window. With windows of K steps, dL/dh[t] has only the terms of the losses up to the
 end of t's window (Williams & Peng 1990). The gradients of all windows are added up and make one update, so a window of
-T
-steps is full BPTT. The memory for states and their gradients is that of one window. `rnn.bptt.omega` also has only the
-pairs of steps within each window.
+T steps is full BPTT. The memory for states and their gradients is that of one window. `rnn.bptt.omega` also has only
+the pairs of steps within each window.
 """
 
 from __future__ import annotations

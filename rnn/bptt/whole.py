@@ -29,11 +29,9 @@ class BPTT:
     """Computes loss and gradients of R networks on batches of one shape.
 
     Fill `memory`, call `forward` and `backward`, then read `loss_R` and the matrix `gradients_RP`. The engine has the
-    dtype
-    and device of the parameters and reads their present values at every call. Without gradients only `forward` may be
-    called, and no memory for `backward` is allocated. With `noisy`, `memory` includes the network's noise, which the
-    caller
-    fills like the inputs. `engine` says whether layers run on the native kernel (`rnn.kernels`).
+    dtype and device of the parameters and reads their present values at every call. Without gradients only `forward`
+    may be called, and no memory for `backward` is allocated. With `noisy`, `memory` includes the network's noise, which
+    the caller fills like the inputs. `engine` says whether layers run on the native kernel (`rnn.kernels`).
     """
 
     def __init__(
@@ -148,9 +146,8 @@ class BPTT:
         """Return ‖dL/dh[t]‖ over batch and units of the last layer, [R, T], after `backward`.
 
         It shows how far back gradients reach. With many_to_one the loss is only at t = T, so T - t is the lag. The
-        slope
-        distinguishes vanishing from exploding gradients (Bengio, Simard & Frasconi 1994). The engine must be made with
-        `profiled`.
+        slope distinguishes vanishing from exploding gradients (Bengio, Simard & Frasconi 1994). The engine must be made
+        with `profiled`.
         """
         norms_RT: Tensor = torch.linalg.vector_norm(self.stack.state_gradients(), dim=(2, 3))
         return norms_RT

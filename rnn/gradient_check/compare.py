@@ -128,9 +128,8 @@ def _floors(batch: Batch, reference: Autograd) -> tuple[Array, Array, Array, Arr
     """Return the least norms that distances are relative to, [R]: one array for each kind of reference.
 
     The references are autograd in float64 and in float32, complex steps, and differences. Each norm is a fraction of
-    the
-    whole gradient's norm, or, if the whole gradient is only rounding error, the size that this
-    error may have. A difference of losses is rounded as the losses are, and then divided by the step.
+    the whole gradient's norm, or, if the whole gradient is only rounding error, the size that this error may have. A
+    difference of losses is rounded as the losses are, and then divided by the step.
     """
     whole_R, size_R = TOLERANCES.floor * np.linalg.norm(reference.gradients_RP, axis=1), reference.size_R
     rounding = (
@@ -152,8 +151,7 @@ def distance(found_RN: Array, expected_RN: Array, floor_R: Array) -> float:
     """Return ‖found - expected‖ / max(‖expected‖, floor), for the replica where it is largest.
 
     A result that is not finite becomes a huge number. Without the floor, a tensor whose gradient is zero or only
-    rounding
-    error would have no relative distance.
+    rounding error would have no relative distance.
     """
     with np.errstate(invalid="ignore", over="ignore"):
         apart_R = np.linalg.norm(found_RN - expected_RN, axis=1)

@@ -63,8 +63,7 @@ class Reference:
         """Return a bound on the sum of the absolute values of the loss's terms. The rounding error is a fraction of it.
 
         Every loss is a mean of A(y) - c target y, with A ≥ 0 and c of 1 or 2. The two terms can nearly cancel, so that
-        the
-        loss and its gradient are small, but the rounding error stays that of the terms.
+        the loss and its gradient are small, but the rounding error stays that of the terms.
         """
         target, weight = self.batch.read(self._r)
         y = self._outputs(np, self.point_P, target, None)

@@ -68,10 +68,8 @@ def native(
     """Fill `out` [R, …] with the native kernel, for keys [R, 2] and the counters of `rnn.randomness.streams`.
 
     If `scale` is given, multiply by it; it is as long as the last axis. Returns False, and fills nothing, if there is
-    no
-    kernel, if it lacks the instruction set, or if the memory does not suit it: the last axis must be contiguous, and
-    the
-    rows of a replica must lie at equal distances.
+    no kernel, if it lacks the instruction set, or if the memory does not suit it: the last axis must be contiguous, and
+    the rows of a replica must lie at equal distances.
     """
     kernel, row = library(), _row(out)
     if kernel is None or row is None:

@@ -106,9 +106,8 @@ class Draws:
     def normals(self, out: npt.NDArray[Any], scale: npt.NDArray[np.float32] | None = None) -> None:
         """Fill `out` [R, …] with independent standard normals, drawn as float32 whatever the dtype of `out`.
 
-        If `scale` is given, multiply by it; it is as long as the last axis. A replica's normals do not depend on R,
-        and a
-        longer array begins with the normals of a shorter one.
+        If `scale` is given, multiply by it; it is as long as the last axis. A replica's normals do not depend on R, and
+        a longer array begins with the normals of a shorter one.
         """
         array, self._arrays = self._arrays, self._arrays + 1
         address = self._keys, array, self._step

@@ -20,8 +20,7 @@ class Sine(SequenceTask):
     """x[1] = u ~ U(-1, 1);  y[t] = sin(2π f t), t = 1 … T, with the frequency f = f₀ + u w.
 
     f lies between 1 / longest_period and 1 / shortest_period: f₀ and w are half the sum and half the difference of
-    these.
-    Predicting zero costs E[sin²(2π f t)] = (1 - cos(4π f₀ t) sin(4π w t) / (4π w t)) / 2 at step t.
+    these. Predicting zero costs E[sin²(2π f t)] = (1 - cos(4π f₀ t) sin(4π w t) / (4π w t)) / 2 at step t.
     """
 
     name: ClassVar[str] = "sine"
