@@ -56,8 +56,7 @@ def held(folder: Path) -> Iterator[None]:
     """Lock the folder, because two supervisors would overwrite each other's `key` and `url`.
 
     The kernel holds the lock, so a supervisor that was killed leaves nothing to clean up. Raises Failure if the folder
-    is
-    in use.
+    is in use.
     """
     with (folder / "lock").open("a+") as file:
         try:
