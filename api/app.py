@@ -1,4 +1,4 @@
-"""The application: `create_app(settings)`, to be run by uvicorn."""
+"""The application: uvicorn runs `create_app(settings)`."""
 
 from __future__ import annotations
 
@@ -43,13 +43,14 @@ from store.settings import Settings
 from store.wakeups import Wakeups
 
 THREADS = 24
-"""Requests at work at once: fewer than connections in the database's pool (30), so none waits for a connection."""
+"""Number of requests processed at once: fewer than connections in the database's pool (30), so that none waits for
+one."""
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The API for these settings. Nothing is opened before it is started.
+    """Return the API for these settings. It opens nothing before it is started.
 
-    Starting raises SchemaMismatch where the database is not at this program's schema, and DatabaseUnavailable.
+    Starting raises SchemaMismatch if the database does not have this program's schema, and DatabaseUnavailable.
     """
     logs.configure(settings.log_level)
     telemetry = Telemetry()
@@ -109,7 +110,10 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def _end_waits_at_a_stop(stopping: asyncio.Event) -> None:
-    """Hear of SIGTERM before the lifespan does: uvicorn ends it only after every open stream has ended."""
+    """Set `stopping` at SIGTERM or SIGINT, before the lifespan ends.
+
+    uvicorn ends the lifespan only after every open stream has ended, which would be too late for streams that wait.
+    """
     if threading.current_thread() is not threading.main_thread():
         return
     loop = asyncio.get_running_loop()

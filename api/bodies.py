@@ -1,7 +1,7 @@
-"""Reading a JSON body as a type of the contract.
+"""Reads a JSON body as a type of the contract.
 
-Validated from the bytes, not from Python objects: pydantic's JSON mode is what the contract's strict types mean (a
-list for a tuple, a string for a time) and is several times faster than parsing first.
+The bytes are validated, not Python objects: the contract's strict types are made for pydantic's JSON mode (a list for a
+tuple, a string for a time), and it is several times faster than parsing first.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from api.errors import Refused, invalid, summary
 from api.pointers import of_body
 
 CONFIGURATION_BYTES = 256 * 1024
-"""Enough for any configuration, and little enough that validating it never holds up other requests."""
+"""Size that is enough for every configuration, and so small that its validation never delays other requests."""
 INLINE_BYTES = 64 * 1024
-"""Larger bodies are validated in a thread, so that the event loop goes on."""
+"""Bodies larger than this are validated in a thread, so that the event loop continues."""
 
 TOO_MANY_ERRORS = 10_000
 
@@ -34,7 +34,7 @@ def json_body(
 ) -> Callable[[Request], Awaitable[Any]]:
     """Return a dependency that reads the body as a type of the contract, a model or a union of models.
 
-    `max_bytes` is the longest body that is read; None: as long as the server takes at all.
+    `max_bytes` is the longest body that is read; None: the server's own limit.
     `look` sees the bytes before they are parsed, and may refuse them.
     Refuses: unsupported_media_type, body_too_large, malformed_request, validation_failed.
     """
@@ -52,7 +52,7 @@ def json_body(
 
 
 def validate(type_: Any, content: bytes) -> Any:
-    """The body. Refuses malformed_request, and validation_failed with a pointer for each field."""
+    """Return the body as its type. Refuses malformed_request, and validation_failed with a pointer for each field."""
     try:
         return _adapter(type_).validate_json(content)
     except ValidationError as error:

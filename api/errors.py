@@ -1,7 +1,7 @@
-"""Every refusal as application/problem+json (RFC 9457), with a code of the contract's vocabulary.
+"""Answers every error as application/problem+json (RFC 9457), with a code of the contract.
 
-Routes raise `Refused` or let an error of the store pass; nothing else may reach a client. What nobody expected is
-caught in `observe`, logged with its traceback, and answered as internal_error with nothing but the request's id.
+Routes raise `Refused` or let the store's errors pass. `observe` catches unexpected errors, logs them with their
+traceback, and answers internal_error, which tells the client only the request's id.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ logger = logging.getLogger("unroll.api")
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER: dict[ProblemCode, int] = {"quota_exceeded": 10, "database_unavailable": 2, "busy": 5}
-"""Seconds: a quota is freed when a job ends, a database comes back when it was restarted,
-a check is done within seconds."""
+"""Seconds to wait before a retry: a quota is freed when a job ends, a database comes back when it is restarted, and
+a check finishes within seconds."""
 
 TITLES: dict[ProblemCode, str] = {
     "malformed_request": "The request cannot be read",
-    "unauthorized": "A valid key is needed",
+    "unauthorized": "A valid key is required",
     "key_expired": "The key has expired",
-    "missing_scope": "The key may not do this",
-    "not_found": "There is no such thing",
+    "missing_scope": "The key's scopes do not allow this",
+    "not_found": "This does not exist",
     "method_not_allowed": "The method is not allowed here",
-    "not_acceptable": "None of the accepted media types is offered",
+    "not_acceptable": "None of the accepted media types is available",
     "name_conflict": "The name is taken",
     "model_in_use": "The model is in use",
     "job_not_ended": "The job has not ended",
@@ -47,8 +47,8 @@ TITLES: dict[ProblemCode, str] = {
     "quota_exceeded": "The quota is used up",
     "internal_error": "The server failed",
     "database_unavailable": "The database is not available",
-    "busy": "The server has too much of this to do",
-    "time_limit_exceeded": "It took too long",
+    "busy": "The server is busy",
+    "time_limit_exceeded": "The request took too long",
 }
 
 _HTTP: dict[int, ProblemCode] = {
@@ -62,7 +62,7 @@ _HTTP: dict[int, ProblemCode] = {
 
 
 class Refused(Exception):
-    """A request that is refused before or beside the store."""
+    """The API refuses a request itself, without or besides the store."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class Refused(Exception):
 
 
 def invalid(pointer: str, code: str, detail: str) -> Refused:
-    """validation_failed because of one field."""
+    """Return a `Refused` with code validation_failed that points at one field."""
     return Refused("validation_failed", detail, errors=[FieldError(pointer=pointer, code=code, detail=detail)])
 
 
@@ -93,7 +93,7 @@ def problem(
     errors: Sequence[FieldError] = (),
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """The response."""
+    """Return the response for a problem."""
     status = STATUS[code]
     document = Problem(
         type=f"urn:unroll:problem:{code}",
@@ -115,7 +115,7 @@ def problem(
 
 
 def install(app: FastAPI) -> None:
-    """Answer problems wherever this application refuses."""
+    """Register the handlers that turn this application's errors into problems."""
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(StoreError, _store)
     app.add_exception_handler(TornBlob, _torn)
@@ -179,7 +179,7 @@ async def _http(request: Request, error: Exception) -> Response:
 
 
 def _methods(request: Request) -> list[str]:
-    """What the path takes. The framework names the methods of the first route that fits only."""
+    """Return the methods that the path allows. The framework names only those of the first route that fits."""
     found: set[str] = set()
     for template, operations in request.app.openapi()["paths"].items():
         if compile_path(template)[0].match(request.url.path):
@@ -188,7 +188,7 @@ def _methods(request: Request) -> list[str]:
 
 
 def summary(errors: Sequence[FieldError]) -> str:
-    """One line on all that was wrong."""
+    """Summarise all errors in one line."""
     first = errors[0]
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     return f"{first.pointer or 'The body'}: {first.detail}{more}"

@@ -13,10 +13,10 @@ from unroll.contract import RETRYABLE, STATUS, FieldError, Problem, ProblemCode
 
 REFERENCE = "#/components/schemas/{model}"
 NULL = "\0null"
-"""Stands for null in examples until the document is made: the framework drops every null from it."""
+"""Replaces null in examples until the document is made, because the framework removes every null."""
 
 ALWAYS: tuple[ProblemCode, ...] = ("validation_failed", "internal_error")
-"""A query parameter that the route does not have is refused everywhere."""
+"""Every route refuses query parameters that it does not have."""
 WITH_KEY: tuple[ProblemCode, ...] = (
     "unauthorized",
     "key_expired",
@@ -31,7 +31,7 @@ WITH_BODY: tuple[ProblemCode, ...] = (
 
 
 def answer(model: type[BaseModel], description: str, example: BaseModel) -> dict[str, Any]:
-    """Another successful response of a route."""
+    """Describe another successful response of a route."""
     content = {"schema": {"$ref": REFERENCE.format(model=model.__name__)}, "example": _example(example)}
     return {"description": description, "content": {"application/json": content}}
 
@@ -47,7 +47,7 @@ def operation(
     or_as: Mapping[str, str | None] | None = None,
     with_key: bool = True,
 ) -> dict[str, Any]:
-    """Keyword arguments of a route: its name, what it takes and gives, and everything it may refuse.
+    """Return the keyword arguments of a route: its name, what it takes and gives, and everything that it may refuse.
 
     `takes` is a type, or several that are told apart by `kind`, and an example. `or_as` are other media types of what
     it gives, with an example of those that are text.
@@ -126,7 +126,7 @@ def _problem(code: ProblemCode) -> Problem:
 
 
 def _example(value: BaseModel, **options: Any) -> Any:
-    """As it goes over the wire, nulls disguised."""
+    """Return the example as it is sent, with nulls replaced."""
 
     def disguised(node: Any) -> Any:
         if isinstance(node, dict):

@@ -1,7 +1,7 @@
-"""From pydantic's error locations to JSON Pointers (RFC 6901) into what was really posted.
+"""Converts pydantic's error locations to JSON Pointers (RFC 6901) into the posted document.
 
-A location also names the branches of unions that were tried ('Network', 'constrained-str', 'adam'), which are no part
-of the document. They are told apart by walking the posted document along the location. Of the branches of one union
+A location also names the branches of unions that were tried ('Network', 'constrained-str', 'adam'), which are not part
+of the document. They are recognised by following the location through the posted document. Of the branches of one union
 only the one that fits the posted value best is reported: the one that got deepest into it.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 from unroll.contract import FieldError, Request
 
 MAX_ERRORS = 50
-"""More are cut off: nobody reads them, and the answer stays small."""
+"""Largest number of reported errors. The rest is cut off: nobody reads it, and the answer stays small."""
 
 Path = tuple[int | str, ...]
 
@@ -25,13 +25,13 @@ Path = tuple[int | str, ...]
 class _Found:
     path: Path
     branches: tuple[tuple[Path, str], ...]
-    """Where the location chose a union's branch, and which."""
+    """The places where the location chose a branch of a union, and the branches."""
     code: str
     detail: str
 
 
 def of_body(errors: Sequence[Mapping[str, Any]], body: object) -> list[FieldError]:
-    """Errors of a body, in order. `body` is the parsed JSON that was posted."""
+    """Return the errors of a body, in order. `body` is the parsed JSON that was posted."""
     found = _fitting([_walk(error, body) for error in errors])
     merged: dict[Path, _Found] = {}
     for one in found:
@@ -45,7 +45,7 @@ def of_body(errors: Sequence[Mapping[str, Any]], body: object) -> list[FieldErro
 
 
 def of_parameters(errors: Iterable[Mapping[str, Any]]) -> list[FieldError]:
-    """Errors of query parameters (`?name`), headers (`#name`) and parts of the path (the name alone)."""
+    """Return the errors of query parameters (`?name`), headers (`#name`) and parts of the path (only the name)."""
     marks = {"query": "?", "header": "#"}
     return [
         FieldError(
@@ -56,7 +56,7 @@ def of_parameters(errors: Iterable[Mapping[str, Any]]) -> list[FieldError]:
 
 
 def pointer(path: Iterable[int | str]) -> str:
-    """For example ('model', 'cell', 'hidden_size') → /model/cell/hidden_size."""
+    """Return the JSON Pointer of a path, for example ('model', 'cell', 'hidden_size') → /model/cell/hidden_size."""
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
 
 
@@ -89,7 +89,7 @@ def _walk(error: Mapping[str, Any], body: object) -> _Found:
 
 @cache
 def _no_such_field(kind: str) -> str:
-    """Say what a kind of job, cell, optimiser and so on has instead."""
+    """Say which fields a kind of job, cell, optimiser and so on has instead."""
     found, classes = "There is no such field", [Request]
     for each in classes:
         classes += each.__subclasses__()
@@ -119,5 +119,5 @@ def _fitting(found: list[_Found]) -> list[_Found]:
 
 
 def _progress(members: list[_Found]) -> tuple[int, list[int]]:
-    """How far a branch got: how deep into the document, and behind how many items of its lists."""
+    """Measure how far a branch got: how deep into the document, and behind how many items of its lists."""
     return max(len(one.path) for one in members), [part for part in members[0].path if isinstance(part, int)]

@@ -17,7 +17,10 @@ from unroll.contract import CONTRACT_VERSION, ENDED, Model, Network, NewModel, P
 
 
 def register(db: Database, tenant: str, new: NewModel, parameters: int) -> tuple[Model, bool]:
-    """Register; (model, True), or (the model of the same name and configuration, False). Raises NameConflict."""
+    """Register a model and return (model, True).
+
+    If the same name and configuration exist already, returns (the existing model, False). Raises NameConflict.
+    """
     try:
         with db.begin() as tx:
             row = _find(tx, tenant, new.name)
@@ -47,18 +50,18 @@ def _same(row: Row[Any], new: NewModel) -> Row[Any]:
 
 
 def network(row: Row[Any]) -> Network:
-    """The stored configuration."""
+    """Read the stored configuration."""
     return Network.model_validate(row.config, extra="ignore")
 
 
 def get(db: Database, tenant: str, name: str) -> Model:
-    """One model. Raises NotFound."""
+    """Return one model. Raises NotFound."""
     with db.read() as tx:
         return _show(tx, _get(tx, tenant, name))
 
 
 def resolve(db: Database, tenant: str, name: str) -> tuple[str, Network]:
-    """Id and configuration of the model that a job names. Raises InvalidRequest at /model."""
+    """Return id and configuration of the model that a job names. Raises InvalidRequest at /model."""
     with db.read() as tx:
         row = _find(tx, tenant, name)
     if row is None:
@@ -67,14 +70,14 @@ def resolve(db: Database, tenant: str, name: str) -> tuple[str, Network]:
 
 
 def list_(db: Database, tenant: str, *, limit: int = 50, cursor: str | None = None) -> Page[Model]:
-    """The tenant's models, newest first."""
+    """Return the tenant's models, newest first."""
     with db.read() as tx:
         query = select(models).where(models.c.tenant == tenant)
         return page(tx, query, models.c.id, limit=limit, cursor=cursor, show=lambda row: _show(tx, row))
 
 
 def remove(db: Database, tenant: str, name: str) -> None:
-    """Forget the name; jobs and checkpoints stay. Raises NotFound, and ModelInUse while a job trains it."""
+    """Remove the name; jobs and checkpoints stay. Raises NotFound, and ModelInUse while a job trains the model."""
     with db.begin() as tx:
         row = _get(tx, tenant, name, lock=True)  # a job that is submitted at this moment comes before or after
         training = select(jobs.c.id).where(jobs.c.model_id == row.id, jobs.c.status.not_in(ENDED)).limit(1)
@@ -84,7 +87,7 @@ def remove(db: Database, tenant: str, name: str) -> None:
 
 
 def pin(db: Database, tenant: str, name: str, serving: Serving) -> Model:
-    """Pin what predict uses. Raises NotFound, and InvalidRequest for a checkpoint that does not fit."""
+    """Set the checkpoint that predict uses. Raises NotFound, and InvalidRequest for a checkpoint that does not fit."""
     with db.begin() as tx:
         row = _get(tx, tenant, name)
         found = tx.execute(
@@ -111,7 +114,7 @@ def pin(db: Database, tenant: str, name: str, serving: Serving) -> Model:
 
 
 def served(db: Database, tenant: str, name: str) -> Served:
-    """What predict uses. Raises NotFound, and NoCheckpoint where nothing was trained yet."""
+    """Return the checkpoint that predict uses. Raises NotFound, and NoCheckpoint if nothing was trained yet."""
     with db.read() as tx:
         found = _served(tx, _get(tx, tenant, name))
     if found is None:

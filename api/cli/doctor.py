@@ -1,4 +1,4 @@
-"""`unroll-server doctor`: look at everything the service needs, change nothing, and say what is wrong with it."""
+"""`unroll-server doctor`: check everything that the service needs, change nothing, and report what is wrong."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LITTLE_SPACE = 1 << 30
 NO_SPACE = 100 << 20
 TORCH_SECONDS = 120.0
 HEARTBEATS = 3.0
-"""A worker that missed so many is not alive."""
+"""A worker that has missed this many heartbeats is not alive."""
 
 # In a process of its own, as everything with torch is: this command stays small, and a broken build cannot kill it.
 ASK_TORCH = """
@@ -48,7 +48,7 @@ print(f"native, {kernels.instruction_set()}" if kernels.available() else kernels
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at. A note is worth knowing and stops nothing."""
+    """The result of one check. A note is useful to know but is not an error."""
 
     name: str
     verdict: Verdict
@@ -146,7 +146,7 @@ def _disk(settings: Settings) -> tuple[Verdict, str]:
 
 
 def _no_database_yet(settings: Settings) -> bool:
-    """Looking must not make the file."""
+    """Return whether there is no database file yet, because a check must not create it."""
     return settings.embedded and not Path(settings.database.removeprefix("sqlite:///")).exists()
 
 

@@ -1,8 +1,10 @@
-"""The processes that `unroll-server up` runs: started, restarted with backoff when they die, stopped in order.
+"""The processes that `unroll-server up` runs.
 
-A child dies with its supervisor: on Linux the kernel sends it SIGTERM when the supervisor is gone, however it went
-(PR_SET_PDEATHSIG is bound to the thread that starts the child: all is started from the main thread). Each child leads
-a process group of its own, so that Ctrl-C in a terminal reaches the supervisor alone, which then stops them in order.
+It starts them, restarts them with backoff when they die, and stops them in order.
+
+A child dies with its supervisor: on Linux the kernel sends it SIGTERM when the supervisor ends, for whatever reason
+(PR_SET_PDEATHSIG is bound to the thread that starts the child, so the main thread starts all of them). Each child leads
+its own process group, so that Ctrl-C in a terminal reaches only the supervisor, which then stops the children in order.
 """
 
 from __future__ import annotations
@@ -22,14 +24,17 @@ from dataclasses import dataclass, field
 FIRST_DELAY = 0.5
 LONGEST_DELAY = 30.0
 SETTLED_SECONDS = 60.0
-"""A process that lived so long was well: its next death counts as the first."""
+"""A process that has lived this long was healthy: its next death counts as the first."""
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def python(module: str, *arguments: str) -> list[str]:
-    """The command that runs one of our modules; -P: never one of the same name in the current folder."""
+    """Return the command that runs one of our modules.
+
+    -P prevents importing a module of the same name from the current folder.
+    """
     return [sys.executable, "-P", "-m", module, *arguments]
 
 
@@ -40,7 +45,7 @@ class Process:
     name: str
     command: Sequence[str]
     grace_seconds: float
-    """Between SIGTERM and SIGKILL."""
+    """Seconds between SIGTERM and SIGKILL."""
     pass_fds: tuple[int, ...] = ()
     popen: subprocess.Popen[bytes] | None = None
     deaths: int = 0
@@ -48,7 +53,7 @@ class Process:
     start_at: float = field(default_factory=time.monotonic)
 
     def start(self) -> None:
-        """Start it, from the main thread."""
+        """Start the process, from the main thread."""
         supervisor = os.getpid()
 
         def follow_supervisor() -> None:
@@ -67,7 +72,7 @@ class Process:
         self.started = time.monotonic()
 
     def tend(self, tell: Callable[[str], None]) -> None:
-        """Start it if it is due; if it has died, say so and set when it is started again."""
+        """Start the process if it is due. If it has died, report that and set the time of its next start."""
         now = time.monotonic()
         if self.popen is None:
             if now >= self.start_at:
@@ -83,12 +88,12 @@ class Process:
         tell(f"{self.name} ended ({cause(code)}); it is started again in {delay:g} s")
 
     def terminate(self) -> None:
-        """Ask it to stop."""
+        """Ask the process to stop."""
         if self.popen is not None and self.popen.poll() is None:
             self.popen.terminate()
 
     def kill_if_late(self, deadline: float) -> bool:
-        """Wait until the deadline, then kill the process and its group; whether that was needed."""
+        """Wait until the deadline, then kill the process and its group. Returns whether that was needed."""
         if self.popen is None:
             return False
         try:
@@ -102,7 +107,7 @@ class Process:
 
 
 def cause(code: int) -> str:
-    """An exit status in words."""
+    """Describe an exit status in words."""
     return f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
 
 
@@ -112,9 +117,9 @@ class Supervisor:
     def __init__(
         self, groups: Sequence[Sequence[Process]], tell: Callable[[str], None], parent: int | None = None
     ) -> None:
-        """`groups` are in the order in which they are stopped; they start in the opposite one.
+        """`groups` are in the order in which they are stopped; they start in the opposite order.
 
-        `parent`: stop, too, when the process with this id, which started us, has ended.
+        `parent` is the id of the process that started this one; its end stops the supervisor too.
         """
         self.groups = groups
         self.tell = tell
@@ -126,12 +131,12 @@ class Supervisor:
 
     @property
     def processes(self) -> Iterator[Process]:
-        """All of them, first those that are stopped last."""
+        """All processes; those that are stopped last come first."""
         for group in reversed(self.groups):
             yield from group
 
     def run(self, look: Callable[[], bool]) -> bool:
-        """Supervise until told to stop; whether all stopped in time. `look` is called until it says True."""
+        """Supervise until told to stop. Returns whether all stopped in time. `look` is called until it returns True."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
             signal.signal(number, self._handle)
         signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
@@ -147,7 +152,7 @@ class Supervisor:
         return in_time
 
     def stop(self) -> bool:
-        """Stop group after group; whether nobody had to be killed."""
+        """Stop group after group. Returns whether no process had to be killed."""
         in_time = True
         for group in self.groups:
             for process in group:
@@ -164,7 +169,7 @@ class Supervisor:
             self.stopping = True
 
     def _sleep(self, seconds: float) -> None:
-        """Until a signal comes, but at most so long."""
+        """Wait for a signal, but at most this many seconds."""
         select.select([self._woken], [], [], seconds)
         with contextlib.suppress(BlockingIOError):
             while self._woken.recv(4096):

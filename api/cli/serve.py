@@ -1,4 +1,4 @@
-"""One API process under uvicorn."""
+"""Runs one API process under uvicorn."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import socket
 from api.cli.failures import WRONG_SETTINGS, Failure, hash_secret, load_settings, open_database
 
 GRACE_SECONDS = 5
-"""For requests under way at SIGTERM; event streams are cut, and clients reconnect with Last-Event-ID."""
+"""Seconds for active requests at SIGTERM. Event streams are cut, and clients reconnect with Last-Event-ID."""
 BACKLOG = 2048
 
 
 def listen(host: str, port: int, *, else_free: bool = False) -> socket.socket:
-    """A listening socket. A port in use raises Failure, or with `else_free` gives way to a free one."""
+    """Return a listening socket. If the port is in use, raises Failure, or with `else_free` uses a free port."""
     try:
         family, _, _, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE, proto=socket.IPPROTO_TCP
@@ -35,7 +35,7 @@ def listen(host: str, port: int, *, else_free: bool = False) -> socket.socket:
 
 
 def run(inherited: int | None) -> None:
-    """Serve until SIGTERM, on an inherited socket if its descriptor is given, else on the settings' address."""
+    """Serve until SIGTERM, on an inherited socket if its descriptor is given, otherwise on the settings' address."""
     settings = load_settings()
     hash_secret(settings)
     open_database(settings).close()  # a schema that is not ours is one clear line here, a traceback in the lifespan

@@ -1,4 +1,4 @@
-"""`unroll-server up`: the whole service on one machine, from an empty folder, by one command."""
+"""`unroll-server up`: run the whole service on one machine, from an empty folder, with one command."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from store.settings import Settings
 
 TENANT = "default"
 MARGIN_SECONDS = 5.0
-"""What a process may take to leave after its own grace time."""
+"""Extra seconds that a process may take to end after its own grace time."""
 
 
 def run(*, with_parent: bool = False) -> None:
-    """Run until SIGTERM or SIGINT, or the parent's end. Raises Failure where it cannot start."""
+    """Run until SIGTERM, SIGINT or the parent's end. Raises Failure if the service cannot start."""
     parent = os.getppid() if with_parent else None
     settings = load_settings()
     make_private(settings.data_dir)
@@ -38,7 +38,11 @@ def run(*, with_parent: bool = False) -> None:
 
 
 def make_private(folder: Path) -> None:
-    """Make the data folder, for its owner alone. One that others can read is told of, not changed: it may hold more."""
+    """Make the data folder, readable only by its owner.
+
+    If other users can read an existing folder, this is reported but not changed, because the folder may hold other
+    files.
+    """
     if not folder.is_dir():
         folder.mkdir(parents=True, mode=0o700)
     elif not any(folder.iterdir()):
@@ -49,9 +53,10 @@ def make_private(folder: Path) -> None:
 
 @contextlib.contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Hold the folder: two supervisors on one would fight over its `key` and `url`. Raises Failure where one has it.
+    """Lock the folder, because two supervisors would overwrite each other's `key` and `url`.
 
-    The lock is the kernel's, so that a supervisor which was killed leaves nothing to clean up.
+    The kernel holds the lock, so a supervisor that was killed leaves nothing to clean up. Raises Failure if the folder
+    is in use.
     """
     with (folder / "lock").open("a+") as file:
         try:
@@ -67,7 +72,10 @@ def held(folder: Path) -> Iterator[None]:
 
 
 def provide_key(settings: Settings, secret: bytes) -> Path:
-    """The file with a key for this machine's user, made where there is none or the one there is no longer works."""
+    """Return the file with a key for this machine's user.
+
+    The key is made if there is none, or if the present one no longer works.
+    """
     from store import keys
     from store.errors import KeyExpired, Unauthorized
     from unroll.contract import NewKey
@@ -88,7 +96,7 @@ def provide_key(settings: Settings, secret: bytes) -> Path:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replace the file at once, readable by its owner alone: a reader sees the old text or the new one."""
+    """Replace the file in one step, readable only by its owner: a reader sees the old text or the new one."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
@@ -150,7 +158,7 @@ def _serve(settings: Settings, parent: int | None) -> None:
 class _Readiness:
     """Asks the API whether it is ready, one question at a time, and never waits for the answer.
 
-    The socket listens before the API runs, so the first question is answered as soon as there is somebody to do so.
+    The socket listens before the API runs, so the first question is answered as soon as the API can answer.
     """
 
     def __init__(self, host: str, port: int) -> None:

@@ -36,7 +36,7 @@ router = APIRouter(prefix="/v1/keys", tags=["keys"], dependencies=[offers(JSON)]
 def create_key(
     asker: Admin, service: Served, new: Annotated[NewKey, Depends(json_body(NewKey))], response: Response
 ) -> CreatedKey:
-    """For the asking key's tenant, and with no scope that the asking key does not have."""
+    """Create a key for your tenant. It can have only scopes that your key has."""
     _within(asker, new.scopes)
     # a time without a zone is refused by the store
     if new.expires_at is not None and new.expires_at.tzinfo is not None and new.expires_at <= datetime.now(UTC):
@@ -56,7 +56,7 @@ def create_key(
     ),
 )
 def list_keys(asker: Admin, service: Served, limit: Limit = 50, cursor: Cursor = None) -> Page[Key]:
-    """Of the key's tenant, without secrets."""
+    """List your tenant's keys, without secrets."""
     return keys.list_(service.db, asker.tenant, limit=limit, cursor=cursor)
 
 
@@ -65,7 +65,7 @@ def list_keys(asker: Admin, service: Served, limit: Limit = 50, cursor: Cursor =
     **operation("get_key", "One key", gives=(200, "The key.", examples.KEY), problems=["missing_scope", "not_found"]),
 )
 def get_key(key_id: str, asker: Admin, service: Served) -> Key:
-    """Without its secret."""
+    """Return one key, without its secret."""
     return keys.get(service.db, asker.tenant, key_id)
 
 
@@ -82,7 +82,7 @@ def get_key(key_id: str, asker: Admin, service: Served) -> Key:
 def change_key(
     key_id: str, asker: Admin, service: Served, wanted: Annotated[ChangeKey, Depends(json_body(ChangeKey))]
 ) -> Key:
-    """Name, scopes, expiry or quota; what is not sent stays."""
+    """Change a key's name, scopes, expiry or quota. A field that is not sent keeps its value."""
     _within(asker, wanted.scopes or ())
     return keys.change(service.db, asker.tenant, key_id, wanted)
 
@@ -92,7 +92,7 @@ def change_key(
     **operation("revoke_key", "Revoke a key", gives=(204, "Revoked.", None), problems=["missing_scope", "not_found"]),
 )
 def revoke_key(key_id: str, asker: Admin, service: Served) -> None:
-    """At once. What it submitted goes on."""
+    """Revoke a key at once. Jobs that it submitted continue."""
     keys.remove(service.db, asker.tenant, key_id)
 
 

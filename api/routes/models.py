@@ -34,7 +34,10 @@ router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=[offers(JS
 def register_model(
     asker: Writer, service: Served, new: Annotated[NewModel, Depends(json_body(NewModel))], response: Response
 ) -> Model:
-    """Registering the same again is no error; another configuration under the same name is."""
+    """Register a configuration under a name.
+
+    Registering the same configuration again is no error. Registering another one under the same name is.
+    """
     model, created = models.register(service.db, asker.tenant, new, catalogue.parameters(new.config))
     response.status_code = 201 if created else 200
     response.headers["Location"] = f"/v1/models/{model.name}"
@@ -51,7 +54,7 @@ def register_model(
     ),
 )
 def list_models(asker: Reader, service: Served, limit: Limit = 50, cursor: Cursor = None) -> Page[Model]:
-    """Of the key's tenant."""
+    """List your tenant's models."""
     return models.list_(service.db, asker.tenant, limit=limit, cursor=cursor)
 
 
@@ -65,7 +68,7 @@ def list_models(asker: Reader, service: Served, limit: Limit = 50, cursor: Curso
     ),
 )
 def get_model(name: str, asker: Reader, service: Served) -> Model:
-    """Configuration, parameter count, and the checkpoint that predict uses."""
+    """Return a model's configuration, parameter count, and the checkpoint that predict uses."""
     return models.get(service.db, asker.tenant, name)
 
 
@@ -79,7 +82,7 @@ def get_model(name: str, asker: Reader, service: Served) -> Model:
     ),
 )
 def delete_model(name: str, asker: Writer, service: Served) -> None:
-    """Jobs and checkpoints stay. Refused while a job that has not ended trains it."""
+    """Remove a model's name; jobs and checkpoints stay. Refused while a job that has not ended trains the model."""
     models.remove(service.db, asker.tenant, name)
 
 
@@ -89,14 +92,17 @@ def delete_model(name: str, asker: Writer, service: Served) -> None:
         "serve_model",
         "Pin what predict uses",
         takes=(Serving, examples.SERVING),
-        gives=(200, "The model, with what it serves now.", examples.MODEL),
+        gives=(200, "The model, with the checkpoint that it serves now.", examples.MODEL),
         problems=["missing_scope", "not_found"],
     ),
 )
 def serve_model(
     name: str, asker: Writer, service: Served, serving: Annotated[Serving, Depends(json_body(Serving))]
 ) -> Model:
-    """Without a pin, predict uses the best checkpoint of the train job that finished last."""
+    """Set the checkpoint that predict uses.
+
+    Without this, predict uses the best checkpoint of the train job that finished last.
+    """
     return models.pin(service.db, asker.tenant, name, serving)
 
 
@@ -107,7 +113,7 @@ def serve_model(
         "predict_with_model",
         "Run sequences through a model",
         takes=(PredictRequest, examples.PREDICT),
-        gives=(200, "One entry a sequence.", examples.PREDICTED),
+        gives=(200, "One entry for each sequence.", examples.PREDICTED),
         problems=["missing_scope", "not_found", "no_checkpoint"],
     ),
 )
@@ -117,7 +123,10 @@ def predict_with_model(
     service: Served,
     request: Annotated[PredictRequest, Depends(json_body(PredictRequest, None, inference.require_few))],
 ) -> Response:
-    """Sequences may differ in length. A returned state, posted with what follows, goes on exactly where it was."""
+    """Run sequences through a model. They may have different lengths.
+
+    If a returned state is sent with the following steps, the network continues exactly where it stopped.
+    """
     served = models.served(service.db, asker.tenant, name)
     checkpoint = checkpoints.get(service.db, asker.tenant, served.checkpoint)
     predictor = service.predictors.get(

@@ -1,4 +1,4 @@
-"""Query parameters: those that several routes share, and the refusal of those that a route does not have."""
+"""Query parameters that several routes share, and the refusal of parameters that a route does not have."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from api.errors import Refused, summary
 from api.pointers import MAX_ERRORS
 from unroll.contract import FieldError
 
-Limit = Annotated[int, Query(ge=1, le=200, description="Entries in a page.")]
-Cursor = Annotated[str | None, Query(max_length=200, description="`next` of the page before.")]
+Limit = Annotated[int, Query(ge=1, le=200, description="Largest number of entries in a page.")]
+Cursor = Annotated[str | None, Query(max_length=200, description="`next` of the previous page.")]
 
 
 async def only_known(request: Request) -> None:
-    """Dependency of every route: a misspelt filter must not answer everything, as if nothing had been asked.
+    """Dependency of every route that refuses unknown query parameters.
 
-    What a route has is read from the OpenAPI document, so nothing is accepted that it does not name. Refuses
-    validation_failed.
+    A misspelt filter must not return everything, as if no filter had been given. The allowed parameters are read from
+    the OpenAPI document, so nothing is accepted that the document does not name. Refuses validation_failed.
     """
     if not request.query_params:
         return

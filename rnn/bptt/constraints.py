@@ -1,12 +1,12 @@
-"""Weights that keep their constraints by construction: the optimiser moves raw parameters, the network has their image.
+"""Constraints on weights that hold by construction: the optimiser changes raw parameters, the network uses their image.
 
     W_hh = s ∘ |M ∘ S(V)|      V raw, S the symmetric or antisymmetric part (V ± Vᵀ)/2, M the mask, s Dale's signs
     τ = dt (1 + e^-θ)          θ raw, so τ > dt
     W_hy = V ∘ e               e: which units are read
 
-and the gradient is pulled back through these maps (|·|' = 1 at 0, so that no weight is stuck there). Where a tensor is
-not constrained, raw and used are the same numbers. Where a tensor or a single weight is frozen the gradient is zero.
-What is frozen in a symmetric W_hh is so on both sides of the diagonal, so its image does not move either.
+The gradient is pulled back through these maps (|·|' = 1 at 0, so that no weight is stuck there). Where a tensor is not
+constrained, its raw and used values are the same numbers. Where a tensor or a single weight is frozen, the gradient is
+zero. In a symmetric W_hh both sides of the diagonal are frozen together, so the image of a frozen weight does not move.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ from unroll.contract import LeakyCell, Network
 
 
 def frozen(network: Network) -> list[slice | Tensor]:
-    """The columns of [R, P] that keep their initial values: of whole tensors, and the numbers of single ones."""
+    """Return the columns of [R, P] that keep their initial values.
+
+    They are slices for whole tensors, and indices for single weights.
+    """
     kept, frozen_HH = network.connectivity.frozen, connectivity.frozen_weights(network)
     columns: list[slice | Tensor] = []
     for slot in parameters.layout(network):
@@ -37,7 +40,7 @@ def frozen(network: Network) -> list[slice | Tensor]:
 
 
 def raw(network: Network, used_RP: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Raw parameters whose image is `used_RP`, which keeps the constraints."""
+    """Return raw parameters whose image is `used_RP`, which must satisfy the constraints."""
     raw_RP = used_RP.copy()
     if isinstance(network.cell, LeakyCell):
         for name, tau in parameters.views(raw_RP, network).items():
@@ -47,7 +50,10 @@ def raw(network: Network, used_RP: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 class Constraints:
-    """Raw parameters, used parameters and gradients, each [R, P]: `apply` before `forward`, `pull_back` after."""
+    """Raw parameters, used parameters and gradients, each [R, P].
+
+    Call `apply` before `forward`, and `pull_back` after `backward`.
+    """
 
     def __init__(self, network: Network, raw_RP: Tensor) -> None:
         """`used` is `raw_RP` itself if nothing is constrained."""
@@ -93,7 +99,7 @@ class Constraints:
             self._used_views["readout.W_hy"].mul_(self._read_H)
 
     def pull_back(self, gradients_RP: Tensor) -> None:
-        """From the gradient of the used parameters to that of the raw ones, in place."""
+        """Turn the gradient of the used parameters into that of the raw ones, in place."""
         network = self._network
         if self._constrained:
             views = parameters.views(gradients_RP, network)
@@ -114,7 +120,7 @@ class Constraints:
             gradients_RP[:, part] = 0.0
 
     def _blocks(self, W_RAH: Tensor) -> Tensor:
-        """[R, gates, H, H], a view."""
+        """Return a view of W_hh as [R, gates, H, H]."""
         H = W_RAH.shape[-1]
         return W_RAH.view(len(W_RAH), -1, H, H)
 

@@ -1,4 +1,4 @@
-"""The engine that a network's architecture and a job's training call for, made for the sequences of a task."""
+"""Makes the engine that a network's architecture and a job's training need, for the sequences of a task."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ AnyEngine = BPTT | TruncatedBPTT | EncoderDecoder
 def for_training(
     network: Network, training: Training, task: SequenceTask, parameters_RP: Tensor, gradients_RP: Tensor
 ) -> AnyEngine:
-    """Loss and gradients of training batches, noise included."""
+    """Return an engine for loss and gradients of training batches, with noise."""
     flat, window = (parameters_RP, gradients_RP), training.bptt.window
     penalties: dict[str, Any] = {"activity": training.regularisation.activity, "omega": training.regularisation.omega}
     if window is None:
@@ -41,7 +41,10 @@ def for_training(
 def for_profiles(
     network: Network, training: Training, task: SequenceTask, parameters_RP: Tensor
 ) -> BPTT | EncoderDecoder:
-    """`lag_profile` of the loss alone of training batches, noise included; with gradients that nobody else reads."""
+    """Return an engine for `lag_profile` of training batches, with noise and without penalties.
+
+    Its gradients are written to memory of their own that nothing else reads.
+    """
     return _over_whole_sequences(network, training, task, parameters_RP, torch.zeros_like(parameters_RP), profiled=True)
 
 
@@ -74,7 +77,10 @@ def _over_whole_sequences(
 def for_evaluation(
     network: Network, training: Training, task: SequenceTask, parameters_RP: Tensor, sequences: int, *, counts: bool
 ) -> BPTT | EncoderDecoder:
-    """Loss alone, without noise, a decoder running free; `counts`: whether steps do not all count alike."""
+    """Return an engine for the loss alone, without noise. A decoder runs free.
+
+    `counts` says whether steps have different weights.
+    """
     loss = training.loss
     if network.architecture == "encoder_decoder":
         return EncoderDecoder(

@@ -25,8 +25,8 @@ def check_data(network: Network, loss: Loss, task: SequenceTask) -> None:
     """Raise ConfigurationError with a JSON Pointer relative to the job, and the reason."""
     if network.architecture not in task.architectures:
         detail = (
-            f"{network.architecture} needs {_NEEDS[network.architecture]}; sequences of {task.name} have it for "
-            f"{' or '.join(task.architectures)} alone: {' or '.join(_NEEDS[one] for one in task.architectures)}"
+            f"{network.architecture} needs {_NEEDS[network.architecture]}; sequences of {task.name} fit only "
+            f"{' or '.join(task.architectures)}: {' or '.join(_NEEDS[one] for one in task.architectures)}"
         )
         raise ConfigurationError("/model/architecture", "contradiction", detail)
     _check_widths(network, task)
@@ -40,7 +40,7 @@ def check_data(network: Network, loss: Loss, task: SequenceTask) -> None:
 def check_feedback(network: Network, loss: Loss) -> None:
     """Raise ConfigurationError for a decoder that would read its outputs in other units than its targets."""
     if network.architecture == "encoder_decoder" and network.feedback != FEEDBACK[loss.type]:
-        detail = f"targets of {loss.type} are in the units of {FEEDBACK[loss.type]}(y), not {network.feedback}(y)"
+        detail = f"the loss {loss.type} needs feedback {FEEDBACK[loss.type]}, because its targets have those units"
         raise ConfigurationError("/model/feedback", "contradiction", detail)
 
 
@@ -54,14 +54,14 @@ def check_time_weights(
     if loss.time_weights is None:
         return
     if network.architecture in {"many_to_one", "one_to_one"}:
-        detail = f"{network.architecture} networks have one output, there is nothing to weigh"
+        detail = f"{network.architecture} networks have one output, so there are no time steps to weight"
         raise ConfigurationError(pointer, "contradiction", detail)
     if len(loss.time_weights) != len(counts_T):
         detail = f"{len(loss.time_weights)} weights for {len(counts_T)} output steps"
         raise ConfigurationError(pointer, "wrong_length", detail)
     if not (np.asarray(loss.time_weights) * counts_T)[:shortest].max() >= _LEAST_WEIGHT:
         which = f"first {shortest or len(counts_T)} weights" if counts_T.all() else "weights of steps that count"
-        detail = f"none of the {which} reaches {_LEAST_WEIGHT:g}: a batch could have nothing to learn from"
+        detail = f"none of the {which} is at least {_LEAST_WEIGHT:g}: a batch could have nothing to learn from"
         raise ConfigurationError(pointer, "contradiction", detail)
 
 

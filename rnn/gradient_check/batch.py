@@ -17,22 +17,25 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Batch:
-    """What all engines and references are given."""
+    """Weights and data that all engines and references receive."""
 
     request: CheckRequest
     network: Network
     raw_RP: Array
-    """Raw weights: see `rnn.bptt.constraints`."""
+    """Raw weights, before constraints are applied: see `rnn.bptt.constraints`."""
     x_RTBI: Array
-    """Or tokens, as numbers; of a one_to_many network of the first step alone."""
+    """Inputs, or tokens as numbers. For a one_to_many network only the first step."""
     target_RTBO: Array
     length_RB: Array | None
-    """Valid steps of each sequence: of its inputs, and but for an encoder_decoder of its outputs."""
+    """Number of valid steps of each sequence: of its inputs and, except for an encoder_decoder, of its outputs."""
     forced_RTB: Array | None
-    """Where a decoder reads the target of the step before."""
+    """1 where a decoder reads the target of the previous step."""
 
     def weights(self) -> Array | None:
-        """How often the engine is to count each step, [R, T, B]: of a many_to_one network the last valid one alone."""
+        """Return how often the engine counts each step, [R, T, B].
+
+        For a many_to_one network only the last valid step counts.
+        """
         in_time = self.request.loss.time_weights
         ragged = self.length_RB is not None and self.network.architecture != "encoder_decoder"
         if not ragged and in_time is None:
@@ -44,7 +47,7 @@ class Batch:
         return counts_RTB if in_time is None else counts_RTB * np.asarray(in_time)[:, None]
 
     def read(self, r: int) -> tuple[Array, Array | None]:
-        """Targets and weights of replica r at the steps that the equations have outputs for."""
+        """Return targets and weights of replica r, at the steps where the equations have outputs."""
         target, weight_RTB = self.target_RTBO[r], self.weights()
         if self.network.architecture != "many_to_one":
             return target, None if weight_RTB is None else weight_RTB[r]
@@ -54,7 +57,10 @@ class Batch:
 
 
 def draw(request: CheckRequest) -> Batch:
-    """Weights as a training job of this seed starts from, initial states moved off zero; x normal, targets to match."""
+    """Draw the weights with which a training job of this seed starts, and a random batch.
+
+    Initial states are moved away from zero. Inputs are normal, and targets fit the loss.
+    """
     network = request.model
     assert isinstance(network, Network)  # noqa: S101 - see bounds.require_feasible
     R, B, architecture = request.replicas, request.batch_size, network.architecture
@@ -83,7 +89,7 @@ def _inputs(network: Network, generator: np.random.Generator, shape: tuple[int, 
 
 
 def _targets(loss: str, generator: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    """Numbers, probabilities of classes that exclude each other or do not, counts."""
+    """Draw targets: numbers, class probabilities, independent probabilities or counts, as the loss requires."""
     if loss == "cross_entropy":
         odds = np.exp(generator.standard_normal(shape))
         return np.asarray(odds / odds.sum(-1, keepdims=True))

@@ -1,4 +1,4 @@
-"""What a gradient check may cost, from its sizes alone. No tensor is made, and torch is not needed."""
+"""Limits on the cost of a gradient check, computed from its sizes alone. No tensor is made, and torch is not needed."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from unroll.contract import CheckRequest, Network
 from unroll.contract.limits import MAX_CHECK_LAYER_STEPS, MAX_CHECK_MULTIPLICATIONS, MAX_CHECK_PARAMETERS
 
 EVALUATIONS = 8
-"""Of the loss at most, for each entry that is moved: one for the complex step and up to seven for the difference."""
+"""Largest number of evaluations of the loss for each entry that is moved: one for the complex step, up to seven for
+the difference."""
 
 
 def require_feasible(request: CheckRequest) -> None:
-    """Raise ConfigurationError, with a JSON Pointer into the request, for a network or sizes that cannot be checked.
+    """Raise ConfigurationError, with a JSON Pointer into the request, if the network or the sizes cannot be checked.
 
     Codes: those of `check_network`, contradiction, not_available, wrong_length, too_many_parameters, too_slow,
     unresolved_model.

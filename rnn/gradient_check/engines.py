@@ -1,4 +1,4 @@
-"""Loss and gradients by hand: the engine that trains, in either precision, on the workspace or the native kernel."""
+"""Loss and gradients of the training engine, in either precision, on the workspace or on the native kernel."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Engine = Literal["workspace", "native"]
 
 
 def available(batch: Batch) -> list[Engine]:
-    """The engines that have this network here."""
+    """Return the engines that support this network here."""
     native = kernels.available() and kernels.runs(batch.network.cell)
     return ["workspace", "native"] if native else ["workspace"]
 
 
 def by_hand(batch: Batch, engine: Engine, dtype: Literal["float32", "float64"]) -> tuple[Array, Array]:
-    """Losses [R] and gradients [R, P] of the raw weights, as float64."""
+    """Return losses [R] and gradients [R, P] of the raw weights, as float64."""
     network = batch.network
     raw_RP = torch.from_numpy(batch.raw_RP).to(getattr(torch, dtype), copy=True)
     constraints, gradients_RP = Constraints(network, raw_RP), torch.zeros_like(raw_RP)

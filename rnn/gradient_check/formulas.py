@@ -1,4 +1,4 @@
-"""The equations of a network and of its gradients, written out for people.
+"""The equations of a network and of its gradients, as text for people.
 
 Sources: docs/bptt_in_numpy.py and the files of `rnn.cells`.
 """
@@ -37,7 +37,7 @@ _SAME_BIAS = (
 
 
 def of(network: Network, loss: Loss, window: int | None = None) -> list[Formula]:
-    """Forward pass, how gradients travel back through time, and the gradient of each parameter."""
+    """Return the forward pass, the way of gradients back through time, and the gradient of each parameter."""
     cell = network.cell
     found = [
         *_cell(cell),

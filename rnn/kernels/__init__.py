@@ -1,17 +1,18 @@
-"""The native CPU kernel: whole sequences of a layer, forward and backward, in C++ behind a plain C interface.
+"""The native CPU kernel: it runs whole sequences of a layer, forward and backward, in C++ behind a plain C interface.
 
     src/kernel.h     the sizes and addresses that the kernel works on
-    src/sequence.h   a thread's sequences: sizes, scratch, addresses; the passes over time are in forward.h, backward.h
-                     and gradients.h, and cells.h, gemm.h and vector.h are what they are made of
-    src/variant.cpp  compiled once for each instruction set; abi.cpp chooses among them at run time; threads.cpp
-    src/updates.cpp    what a training step does besides: squared errors, gradient norms, optimisers' updates
+    src/sequence.h   the sequences of one thread: sizes, scratch memory, addresses; forward.h, backward.h and
+                     gradients.h pass over time, built from cells.h, gemm.h and vector.h
+    src/variant.cpp  compiled once for each instruction set; abi.cpp selects one at run time; threads.cpp
+    src/updates.cpp  the rest of a training step: squared errors, gradient norms, optimisers' updates
     src/normals.cpp  standard normals and running sums for tasks and noise; bits as in rnn/randomness/normals.py
-    build.py         compiles it; without a C++ compiler the package works all the same, on the workspace engine
-    abi.py           loads it        layer.py  the `Layer` that runs on it        updates.py  src/updates.cpp for Python
+    build.py         compiles the kernel; without a C++ compiler the package still works, on the workspace engine
+    abi.py           loads the kernel        updates.py  calls src/updates.cpp from Python
+    The `Layer` that runs on the kernel is rnn/cells/native.py.
 
-Replicas and sequences are dealt to threads once, and each thread runs its own through all time steps: there is no
-barrier inside a pass. Who gets what depends only on sizes and the number of threads, so results do not depend on how
-busy the machine is.
+Replicas and sequences are assigned to threads once, and each thread runs its own through all time steps, so no thread
+waits for another inside a pass. The assignment depends only on sizes and the number of threads, so results do not
+depend on how busy the machine is.
 """
 
 from __future__ import annotations
@@ -24,16 +25,16 @@ from unroll.contract import Cell, DType
 __all__ = ["VERSION", "Engine", "available", "chosen", "instruction_set", "missing", "runs"]
 
 Engine = Literal["auto", "workspace", "native", "cudnn"]
-"""Which implementation of a layer runs; auto: the kernel, on a GPU cuDNN, where it has the cell and there is one."""
+"""Which implementation of a layer runs. auto: the kernel on a CPU, cuDNN on a GPU, where they support the cell."""
 
 
 def available() -> bool:
-    """Whether the kernel was built and can be loaded here."""
+    """Return whether the kernel was built and can be loaded here."""
     return library() is not None
 
 
 def instruction_set() -> str:
-    """What the kernel uses on this processor: avx512, avx2 or portable."""
+    """Return the instruction set that the kernel uses on this processor: avx512, avx2 or portable."""
     kernel = library()
     if kernel is None:
         raise OSError(missing())
@@ -41,10 +42,13 @@ def instruction_set() -> str:
 
 
 def runs(cell: Cell) -> bool:
-    """Whether the kernel has this cell: all but the feed-forward net."""
+    """Return whether the kernel supports this cell: every cell except the feed-forward one."""
     return cell.type != "feedforward"
 
 
 def chosen(cell: Cell, dtype: DType, device: str) -> bool:
-    """Whether `auto` is the kernel: on CPU in float32, for the cells that it has. Its float64 is for oracles."""
+    """Return whether `auto` selects the kernel: on the CPU, in float32, for the cells that it supports.
+
+    Its float64 version serves as an oracle in tests.
+    """
     return device == "cpu" and dtype == "float32" and runs(cell) and available()

@@ -11,9 +11,7 @@ from unroll.contract import Connectivity, Dale, LeakyCell, Network
 
 _MOST_STEPS = 1e6
 """Of a time constant in time steps. 1 - dt/tau has seven digits in float32."""
-NO_CYCLE = (
-    "the connections that exist make no cycle: W_hh has only zero eigenvalues, which no scale makes a spectral radius"
-)
+NO_CYCLE = "the connections that exist make no cycle: W_hh has only zero eigenvalues and no spectral radius"
 
 
 def check_network(network: Network) -> None:
@@ -57,10 +55,10 @@ def _check_tau(cell: LeakyCell) -> None:
     if cell.learn_tau == "no":
         return
     if min(values) < 1.001 * cell.dt:
-        detail = f"a learned tau starts at {1.001 * cell.dt:g} or more, as it stays above dt {cell.dt:g}"
+        detail = f"a learned tau must start at {1.001 * cell.dt:g} or more, because it stays above dt {cell.dt:g}"
         raise ConfigurationError(pointer, "too_small", detail)
     if cell.learn_tau == "shared" and len(set(values)) > 1:
-        raise ConfigurationError(pointer, "contradiction", "one tau for all units cannot start from several")
+        raise ConfigurationError(pointer, "contradiction", "one tau for all units cannot start from several values")
 
 
 def _check_connectivity(network: Network) -> None:
@@ -81,16 +79,14 @@ def _check_connectivity(network: Network) -> None:
             raise refuse("mask", f"the mask of a {c.symmetry} W_hh must be symmetric")
     if c.frozen_weights is not None:
         if len(c.frozen_weights) != H or any(len(row) != H for row in c.frozen_weights):
-            raise refuse(
-                "frozen_weights", f"frozen weights are marked in {H} x {H}, a row for each unit", "wrong_length"
-            )
+            raise refuse("frozen_weights", f"frozen_weights must be {H} x {H}, a row for each unit", "wrong_length")
         frozen_HH = connectivity.frozen_weights(network)
         if c.symmetry != "none" and frozen_HH is not None and (frozen_HH != frozen_HH.T).any():
             detail = f"in a {c.symmetry} W_hh the weights W_ij and W_ji can only be frozen together"
             raise refuse("frozen_weights", detail)
         rest = {slot.name.rpartition(".")[2] for slot in layout(network)} - set(c.frozen)
         if rest == {"W_hh"} and not connectivity.learns(network):
-            detail = "with every weight of W_hh that may exist all is frozen: there is nothing to train"
+            detail = "every weight that may exist is frozen: there is nothing to train"
             raise refuse("frozen_weights", detail)
     if (allowed := connectivity.mask(network, 0, 0)) is not None and not allowed.any():
         field = "mask" if c.mask is not None else "density" if c.density < 1 else "autapses"
@@ -104,15 +100,20 @@ def _check_connectivity(network: Network) -> None:
     if c.dale.signs is not None and len(c.dale.signs) != H:
         raise refuse("dale/signs", f"{len(c.dale.signs)} signs for {H} units", "wrong_length")
     if c.symmetry == "antisymmetric":
-        raise refuse("symmetry", "Dale's law gives a column one sign, antisymmetry gives W_ij and W_ji opposite ones")
+        raise refuse(
+            "symmetry",
+            "Dale's law needs one sign in each column, antisymmetry needs opposite ones for W_ij and W_ji",
+        )
     sign_H = connectivity.signs(network)
     assert sign_H is not None  # noqa: S101 - dale is not None
     if c.dale.signs is None and 0 < c.dale.excitatory < 1 and len(set(sign_H.tolist())) == 1:
         kind = "inhibitory" if sign_H[0] > 0 else "excitatory"
-        detail = f"{c.dale.excitatory:g} of {H} units leave none {kind}; give 0 or 1, signs, or more units"
+        detail = (
+            f"with {c.dale.excitatory:g} of {H} units excitatory, no unit is {kind}; give 0 or 1, signs, or more units"
+        )
         raise refuse("dale/excitatory", detail)
     if c.symmetry == "symmetric" and len(set(sign_H.tolist())) > 1:
-        detail = "symmetry gives W_ij and W_ji one sign, Dale's law two where an exciting unit meets an inhibiting one"
+        detail = "symmetry needs one sign for W_ij and W_ji, Dale's law two for units of different signs"
         raise refuse("symmetry", detail)
     if c.dale.readout == "excitatory" and not (sign_H > 0).any():
         raise refuse("dale/readout", "there are no excitatory units to read")
@@ -133,7 +134,7 @@ def _check_frozen(network: Network) -> None:
     if there <= set(c.frozen):
         raise refuse("frozen", "every tensor is frozen: there is nothing to train")
     if "W_hh" in c.frozen and c.frozen_weights is not None:
-        raise refuse("frozen_weights", "all of W_hh is frozen already")
+        raise refuse("frozen_weights", "all of W_hh is already frozen")
 
 
 def _check_initialisation(network: Network) -> None:
@@ -144,11 +145,13 @@ def _check_initialisation(network: Network) -> None:
     if how.type == "dale_balanced":
         sign_H = connectivity.signs(network)
         if sign_H is None or len(set(sign_H.tolist())) < 2:
-            raise ConfigurationError(pointer, "contradiction", "balance needs Dale's law with units of both signs")
+            raise ConfigurationError(
+                pointer, "contradiction", "dale_balanced needs Dale's law with units of both signs"
+            )
     if how.type == "identity" and len(gates(network.cell)) > 1:
-        raise ConfigurationError(pointer, "contradiction", "the identity is a start for rate cells, not for gates")
+        raise ConfigurationError(pointer, "contradiction", "the identity can initialise only cells without gates")
     if how.type in {"identity", "orthogonal"} and not _leaves(how.type, network):
-        raise ConfigurationError(pointer, "contradiction", f"the constraints leave no {how.type} matrix as it is")
+        raise ConfigurationError(pointer, "contradiction", f"the constraints would change the {how.type} matrix")
 
 
 def _leaves(kind: str, network: Network) -> bool:

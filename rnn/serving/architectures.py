@@ -21,16 +21,24 @@ def check_request(network: Network, inputs: Sequence[Any], steps: int | None, *,
     architecture = network.architecture
     writes = architecture in {"one_to_many", "encoder_decoder"}
     if writes and steps is None:
-        detail = f"{architecture} networks write as many outputs as they are asked for: how many?"
+        detail = f"{architecture} networks need the number of outputs to write"
         raise InputError("/steps", "missing", detail)
     if steps is not None and not writes:
-        raise InputError("/steps", "contradiction", f"{architecture} networks have no choice of how many outputs")
+        raise InputError(
+            "/steps",
+            "contradiction",
+            f"the inputs of {architecture} networks set the number of outputs: leave steps out",
+        )
     if stateful and architecture == "encoder_decoder":
-        raise InputError("/state", "contradiction", "an encoder_decoder starts from what its encoder reads")
+        raise InputError(
+            "/state",
+            "contradiction",
+            "an encoder_decoder takes no state, because its encoder makes the decoder's first state",
+        )
     if architecture in {"one_to_one", "one_to_many"}:
         for i, sequence in enumerate(inputs):
             if len(sequence) != 1:
-                detail = f"{architecture} networks read one step, here are {len(sequence)}"
+                detail = f"{architecture} networks read one step, but this sequence has {len(sequence)}"
                 raise InputError(f"/inputs/{i}", "wrong_length", detail)
 
 
@@ -69,7 +77,7 @@ class Posted:
         if array.shape != (len(sequence), width):
             for t, row in enumerate(sequence):
                 if hasattr(row, "__len__") and len(row) != width:
-                    detail = f"this step has {len(row)} inputs, the network takes {width}"
+                    detail = f"this step has {len(row)} inputs, but the network takes {width}"
                     raise InputError(f"/inputs/{i}/{t}", "wrong_width", detail)
             raise InputError(f"/inputs/{i}", "not_numbers", "a sequence is a list of lists of numbers")
         finite = np.isfinite(array)

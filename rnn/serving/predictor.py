@@ -210,7 +210,7 @@ class Predictor:
             return range(self.replicas)
         if not 0 <= replica < self.replicas:
             raise InputError(
-                "/replica", "out_of_range", f"replicas are 0 to {self.replicas - 1}, there is no {replica}"
+                "/replica", "out_of_range", f"there is no replica {replica}: they are 0 to {self.replicas - 1}"
             )
         return range(replica, replica + 1)
 
@@ -244,7 +244,7 @@ class Predictor:
         ]
         for i, layers in enumerate(states):
             if len(layers) != L:
-                detail = f"{len(layers)} layers, the network has {L}"
+                detail = f"this state has {len(layers)} layers, but the network has {L}"
                 raise InputError(f"/state/{i}/layers", "wrong_shape", detail)
             for n, layer in enumerate(layers):
                 for name in layer:
@@ -271,9 +271,9 @@ class Predictor:
         except (TypeError, ValueError):
             state = np.empty(0, self.dtype)
         if posted is None or state.shape != shape:
-            raise InputError(pointer, "wrong_shape", f"a state of shape {list(shape)} is needed")
+            raise InputError(pointer, "wrong_shape", f"the state must have shape {list(shape)}")
         if not np.isfinite(state).all():
-            raise InputError(pointer, "not_finite", f"not finite in {self.dtype}")
+            raise InputError(pointer, "not_finite", f"this state is not finite in {self.dtype}")
         return state
 
 

@@ -33,7 +33,7 @@ def check(job: TrainJob) -> None:
     _check_training(job, task)
     layers = len(parameters.places(network))
     if network.initialisation.type in {"spectral_radius", "dale_balanced"} and acyclic(network, job.replicas, layers):
-        detail = f"of one of the {job.replicas} replicas {NO_CYCLE}"
+        detail = f"in one of the {job.replicas} replicas {NO_CYCLE}"
         raise ConfigurationError("/model/initialisation", "no_spectral_radius", detail)
     total = job.replicas * parameters.count(network)
     if total > MAX_PARAMETERS:
@@ -74,7 +74,7 @@ def _check_training(job: TrainJob, task: SequenceTask) -> None:
         detail = f"a window of {window} steps is longer than the sequences, {steps}"
         raise ConfigurationError("/training/bptt/window", "contradiction", detail)
     if window is not None and network.architecture == "one_to_one":
-        detail = "a one_to_one network has one step, there is nothing to truncate"
+        detail = "a one_to_one network has one step, so there is nothing to truncate"
         raise ConfigurationError("/training/bptt/window", "not_available", detail)
     if window is not None and window < steps and network.h0 == "trainable" and not _reads_early(job, task, window):
         detail = (
@@ -82,19 +82,19 @@ def _check_training(job: TrainJob, task: SequenceTask) -> None:
         )
         raise ConfigurationError("/training/bptt/window", "contradiction", detail)
     if training.warmup > training.steps:
-        detail = f"a warm-up of {training.warmup:,} steps does not end within {training.steps:,}"
+        detail = f"a warm-up of {training.warmup:,} steps is longer than the training of {training.steps:,}"
         raise ConfigurationError("/training/warmup", "contradiction", detail)
     if isinstance(training.schedule, CosineDecay):
         _check_cosine(training.schedule, training.warmup, training.steps)
     elif training.schedule is not None and not np.float32(learning_rate(training, training.steps)):
-        detail = f"the learning rate of the last of {training.steps:,} steps would be zero: let it fall more slowly"
+        detail = f"the learning rate would be zero at the last of {training.steps:,} steps: let it fall more slowly"
         raise ConfigurationError("/training/schedule", "contradiction", detail)
     if training.profile_every is not None:
         _check_profile(job, task)
     if training.regularisation.omega:
         _check_omega(network, training.teacher_forcing)
         if (window or steps) == 1:
-            detail = "omega is about gradients from step to step, and there is one step"
+            detail = "omega compares gradients from step to step, but there is only one step"
             raise ConfigurationError("/training/regularisation/omega", "contradiction", detail)
     if network.architecture == "encoder_decoder":
         if window is not None:
@@ -111,7 +111,7 @@ def _check_training(job: TrainJob, task: SequenceTask) -> None:
 
 def _check_cosine(cosine: CosineDecay, warmup: int, steps: int) -> None:
     if cosine.steps <= warmup:
-        detail = f"the cosine has fallen after {cosine.steps:,} steps, in the warm-up of {warmup:,}"
+        detail = f"the cosine ends after {cosine.steps:,} steps, within the warm-up of {warmup:,}"
         raise ConfigurationError("/training/schedule/steps", "contradiction", detail)
     if cosine.steps < steps and not cosine.final:
         detail = (
@@ -149,7 +149,7 @@ def _check_frozen(job: TrainJob) -> None:
         ("omega", recurs, "W_hh"),
     ):
         if getattr(penalties, name) and not learned:
-            detail = f"{what} cannot change, frozen as told: the penalty would do nothing"
+            detail = f"frozen parameters keep {what} from changing: the penalty would do nothing"
             raise ConfigurationError(f"/training/regularisation/{name}", "contradiction", detail)
 
 
@@ -158,12 +158,12 @@ def _check_omega(network: Network, teacher_forcing: float) -> None:
     if cell == "feedforward":
         raise ConfigurationError(pointer, "contradiction", "a feed-forward cell has no recurrent weights")
     if cell in ("lstm", "gru"):
-        detail = f"omega is about gradients that W_hh carries from step to step; those of {cell} also pass its gates"
+        detail = f"omega measures gradients that W_hh carries from step to step; those of {cell} also pass its gates"
         raise ConfigurationError(pointer, "contradiction", detail)
     if network.architecture == "encoder_decoder" and teacher_forcing < 1:
         detail = (
-            "omega is about gradients that W_hh carries from step to step; where a decoder reads its own outputs they "
-            "also pass the readout and W_xh: with a teacher_forcing of 1 they do not"
+            "omega measures gradients that W_hh carries from step to step; if a decoder reads its own outputs, they "
+            "also pass the readout and W_xh: use a teacher_forcing of 1"
         )
         raise ConfigurationError(pointer, "contradiction", detail)
 
@@ -172,14 +172,14 @@ def _check_profile(job: TrainJob, task: SequenceTask) -> None:
     pointer, network = "/training/profile_every", job.model
     assert isinstance(network, Network)  # noqa: S101 - checked before
     if job.training.bptt.window is not None:
-        detail = "there is a profile of whole sequences, not of windows, which gradients do not leave"
+        detail = "a profile needs whole sequences: gradients do not leave a truncation window"
         raise ConfigurationError(pointer, "not_available", detail)
     every = job.training.profile_every or 1
     if every > job.training.steps:
-        detail = f"a profile every {every:,} steps is none in {job.training.steps:,}"
+        detail = f"a profile every {every:,} steps never happens in {job.training.steps:,} steps"
         raise ConfigurationError(pointer, "contradiction", detail)
     told = min(task.steps(network.architecture), 128) * job.replicas
     profiles = job.training.steps // every
     if told * profiles > MAX_PROFILED:
-        detail = f"{profiles:,} profiles of {told:,} numbers are more than {MAX_PROFILED:,}: ask for fewer"
+        detail = f"{profiles:,} profiles of {told:,} values are more than {MAX_PROFILED:,}: ask for fewer profiles"
         raise ConfigurationError(pointer, "too_many_values", detail)

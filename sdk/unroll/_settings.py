@@ -1,4 +1,4 @@
-"""Where the server is, and with which key: arguments, then environment, then the embedded server's data folder."""
+"""Finds the server and the key: arguments first, then environment, then the embedded server's data folder."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ class Settings:
 
 
 def data_dir() -> Path:
-    """The folder in which `unroll-server up` leaves its address (`url`) and key (`key`)."""
+    """Return the folder in which `unroll-server up` writes its address (`url`) and key (`key`)."""
     if given := os.environ.get("UNROLL_DATA_DIR"):
         return Path(given)
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "unroll"
 
 
 def discover(url: str | None = None, api_key: str | None = None) -> Settings:
-    """What was given, else UNROLL_URL and UNROLL_API_KEY, else the server that runs on this machine.
+    """Return the given server and key, or UNROLL_URL and UNROLL_API_KEY, or the server that runs on this machine.
 
-    The key in the data folder is for the server on this machine: it is never sent to another one.
-    Raises ValueError for an address that is no http(s) URL.
+    The key in the data folder belongs to the server on this machine and is never sent to another one.
+    Raises ValueError for an address that is not an http(s) URL.
     """
     folder = data_dir()
     local_url = _read(folder / "url")
@@ -45,7 +45,7 @@ def discover(url: str | None = None, api_key: str | None = None) -> Settings:
 
 
 def is_loopback(url: str) -> bool:
-    """Whether the address is this machine."""
+    """Return whether the address is this machine."""
     host = urlsplit(url).hostname or ""
     try:
         return ipaddress.ip_address(host).is_loopback

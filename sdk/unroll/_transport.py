@@ -1,4 +1,4 @@
-"""One request, made to arrive: keys, timeouts, retries, and errors of the package's own kinds."""
+"""Sends one request reliably: keys, timeouts, retries, and this package's own errors."""
 
 from __future__ import annotations
 
@@ -22,19 +22,20 @@ from unroll.errors import APIConnectionError, APIError, APITimeoutError, Unexpec
 Params = Mapping[str, str | int | Sequence[str] | None]
 
 NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
-"""Failures before a byte of the request was on its way: safe to retry, whatever the request does."""
+"""Failures before any byte of the request was sent: every request may be sent again."""
 REFUSED = frozenset({429, 503})
-"""The server says that it did not do it."""
+"""Statuses with which the server says that it did nothing."""
 UNCERTAIN = frozenset({500, 502, 504})
-"""Somebody failed, perhaps after it was done: only what may be done twice is tried again."""
+"""Statuses after which the request may have been carried out. Only requests that may run twice are sent again."""
 
 
 @dataclass(frozen=True)
 class Retries:
     """Exponential backoff with full jitter: before attempt n + 1 a wait uniform in [0, min(cap, base 2^(n-1))].
 
-    A Retry-After of the server is waited for in full, plus the jitter; one beyond `patience` is not waited for, the
-    error is raised. What follows a job for hours outlives an `outage` of the server of so many seconds.
+    A Retry-After of the server is waited for in full, plus the jitter. If it is longer than `patience`, the error is
+    raised instead. Calls that follow a job for hours survive an `outage` of the server of that many seconds.
+
     Source: M. Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015.
     """
 
@@ -45,18 +46,18 @@ class Retries:
     outage: float = 300.0
 
     def delay(self, attempt: int, retry_after: float | None = None) -> float | None:
-        """Seconds to wait after attempt 1, 2, ...; None: give up."""
+        """Return the seconds to wait after attempt 1, 2, ..., or None to give up."""
         if attempt >= self.attempts or (retry_after or 0.0) > self.patience:
             return None
         return (retry_after or 0.0) + self.jitter(attempt)
 
     def jitter(self, attempt: int) -> float:
-        """A random wait after attempt 1, 2, ...."""
+        """Return a random wait after attempt 1, 2, ...."""
         return random.uniform(0, min(self.cap, self.base * 2 ** min(attempt - 1, 30)))  # noqa: S311 - not a secret
 
 
 class Transport:
-    """The connection pool. Safe to use from several threads, not across a fork."""
+    """The connection pool. It may be shared between threads, but not across a fork."""
 
     def __init__(self, settings: Settings, *, timeout: float, retries: Retries) -> None:
         """`timeout` is the longest silence, in seconds, before a request counts as unanswered."""
@@ -84,10 +85,10 @@ class Transport:
         repeatable: bool | None = None,
         patience: float = 0.0,
     ) -> httpx2.Response:
-        """The answer, 2xx or 304.
+        """Send a request and return the answer, 2xx or 304.
 
-        `repeatable`: doing it twice is the same as doing it once; by default so for every method but POST.
-        `patience`: seconds that the server may take on purpose, beyond the timeout.
+        `repeatable`: running it twice is the same as running it once; by default true for every method except POST.
+        `patience`: seconds that the server may take intentionally, beyond the timeout.
         Raises an APIError, APIConnectionError or APITimeoutError when the retries are used up.
         """
         repeatable = method != "POST" if repeatable is None else repeatable
@@ -116,7 +117,7 @@ class Transport:
             time.sleep(delay)
 
     def answers(self, path: str) -> bool:
-        """Whether a GET, tried once, is answered with success."""
+        """Return whether a GET, sent once, is answered with success."""
         try:
             return self._http.send(self._build("GET", path, None, None, None, self._timeout(self.timeout))).is_success
         except httpx2.TransportError:
@@ -126,9 +127,9 @@ class Transport:
     def stream(
         self, path: str, *, params: Params | None = None, headers: Mapping[str, str], silence: float
     ) -> Iterator[httpx2.Response]:
-        """One GET whose body is read as it comes, without retries; `silence` seconds without a byte are a timeout.
+        """Send one GET and yield its body as it comes, without retries; `silence` seconds without a byte are a timeout.
 
-        Raises as `request` does, also while the body is read.
+        Raises the same errors as `request`, also while the body is read.
         """
         request = self._build("GET", path, params, None, headers, self._timeout(silence))
         try:
@@ -169,7 +170,7 @@ class Transport:
 
 
 def _retry_after(response: httpx2.Response) -> float | None:
-    """Seconds, from either form of the header (RFC 9110, 10.2.3); None where there is none that can be read."""
+    """Return the seconds of Retry-After in either form (RFC 9110, 10.2.3), or None if it is missing or unreadable."""
     value = response.headers.get("Retry-After", "")
     if value.isdecimal():
         return float(value)

@@ -1,4 +1,7 @@
-"""Between Python values and the wire: sent is what was set; unknown things in an answer are no error."""
+"""Converts between Python values and JSON.
+
+Only fields that were set are sent. Unknown fields and values in an answer are no error.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,11 @@ from unroll.errors import UnexpectedAnswerError
 T = TypeVar("T", bound=BaseModel)
 
 DISCRIMINATORS = frozenset({"type", "kind"})
-"""Sent even where they are the default: they say which of several things the other fields describe."""
+"""Fields that are sent even if they have the default value, because they say which kind the other fields describe."""
 
 
 def encode(value: object) -> bytes:
-    """JSON of what was set. Raises ValueError for NaN and infinity, TypeError for what JSON cannot say."""
+    """Return the set fields as JSON. Raises ValueError for NaN and infinity, TypeError for what JSON cannot express."""
     return json.dumps(_plain(value), allow_nan=False, separators=(",", ":")).encode()
 
 
@@ -49,11 +52,10 @@ def _plain(value: object) -> object:
 
 
 def decode(model: type[T], content: bytes | str) -> T:
-    """Read an answer. Fields that are not known here are ignored.
+    """Read an answer. Unknown fields are ignored.
 
-    A value that is not known here (a newer server's cell, event type or status) is kept as plain JSON in its
-    place, so that one new thing on the server does not make a whole list unreadable. Raises UnexpectedAnswerError
-    for anything else.
+    An unknown value (a newer server's cell, event type or status) is kept as plain JSON in its place, so that one new
+    thing on the server does not make a whole list unreadable. Raises UnexpectedAnswerError for anything else.
     """
     try:
         return model.model_validate_json(content, extra="ignore")
@@ -68,7 +70,7 @@ def decode(model: type[T], content: bytes | str) -> T:
 
 
 def _tolerant(kind: Any, raw: Any) -> Any:
-    """`raw` read as `kind`, where that is possible piece by piece; raises LookupError where a field is missing."""
+    """Read `raw` as `kind` piece by piece, where possible. Raises LookupError if a field is missing."""
     if get_origin(kind) is list and isinstance(raw, list):
         return [_tolerant(get_args(kind)[0], item) for item in raw]
     if get_origin(kind) in {Union, UnionType}:

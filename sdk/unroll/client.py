@@ -1,4 +1,4 @@
-"""The client: a connection to one server, with the API's operations by noun."""
+"""The client: a connection to one server, with the API's operations grouped by noun."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from unroll.resources.paging import Listing, path
 
 
 class Client:
-    """A connection to an Unroll server; safe to share between threads, closed by `with` or `close()`.
+    """A connection to an Unroll server. It may be shared between threads; `with` or `close()` closes it.
 
         client = Client()                       # the server on this machine, or UNROLL_URL and UNROLL_API_KEY
-        client.tasks, client.models, client.jobs, client.checkpoints, client.keys     # one method an operation
+        client.tasks, client.models, client.jobs, client.checkpoints, client.keys     # one method for each operation
         job = client.train(...)                 # a handle: job.wait(), job.metrics(), job.best()
 
-    Requests that fail on the way are tried again where that cannot do anything twice.
+    Requests that fail on the way are sent again if that cannot do anything twice.
     """
 
     def __init__(
@@ -36,15 +36,15 @@ class Client:
         attempts: int = 5,
         outage: float = 300.0,
     ) -> None:
-        """Neither argument is needed where the server runs on this machine.
+        """Neither argument is needed if the server runs on this machine.
 
-        url: for example https://unroll.example.org; else UNROLL_URL, else what `unroll-server up` left in its data
+        url: for example https://unroll.example.org; default: UNROLL_URL, else what `unroll-server up` left in its data
             folder (UNROLL_DATA_DIR), else http://127.0.0.1:8000.
-        api_key: else UNROLL_API_KEY, else the key in that folder.
+        api_key: default: UNROLL_API_KEY, else the key in that folder.
         timeout: seconds of silence after which a request counts as unanswered.
-        attempts: how often one request is sent at most.
-        outage: seconds without an answer that waiting for a job, or reading its events, outlives.
-        Raises ValueError for an address that is no http(s) URL.
+        attempts: largest number of times that one request is sent.
+        outage: seconds without an answer that waiting for a job, or reading its events, survives.
+        Raises ValueError for an address that is not an http(s) URL.
         """
         retries = Retries(attempts=attempts, outage=outage)
         self._transport = Transport(discover(url, api_key), timeout=timeout, retries=retries)
@@ -57,7 +57,7 @@ class Client:
 
     @property
     def outage(self) -> float:
-        """Seconds without an answer that waiting for a job outlives."""
+        """Seconds without an answer that waiting for a job survives."""
         return self._transport.retries.outage
 
     @property
@@ -96,7 +96,7 @@ class Client:
         priority: int | None = None,
         idempotency_key: str | None = None,
     ) -> JobHandle:
-        """Submit a train job; what is None is the server's default. Fields as in unroll.contract.TrainJob.
+        """Submit a train job. An argument that is None takes the server's default. Fields: unroll.contract.TrainJob.
 
         Raises InvalidRequestError, whose `errors` point at the fields that are wrong.
         """
@@ -129,10 +129,10 @@ class Client:
         variable_lengths: bool | None = None,
         entries: int | None = None,
     ) -> Check:
-        """Hold a network's gradients by hand against autograd, complex steps and finite differences.
+        """Compare a network's hand-written gradients with autograd, complex steps and finite differences.
 
-        `model` is a registered name or a configuration; what is None is the server's default. Fields as in
-        unroll.contract.CheckRequest. Raises InvalidRequestError where it is wrong or would take too long.
+        `model` is a registered name or a configuration. An argument that is None takes the server's default. Fields:
+        unroll.contract.CheckRequest. Raises InvalidRequestError if the request is wrong or would take too long.
         """
         optional = {
             "time_steps": time_steps,
@@ -150,25 +150,28 @@ class Client:
         return check(self._transport, body)
 
     def job(self, job_id: str) -> JobHandle:
-        """The handle of a job that was submitted before, by whichever process."""
+        """Return the handle of a job that was submitted before, by any process."""
         return JobHandle(self, self.jobs.get(job_id))
 
     def me(self) -> Me:
-        """Whose key this is, and what it may do."""
+        """Return the key that you use, its owner, and what it may do."""
         return decode(Me, self._transport.request("GET", path("me")).content)
 
     def workers(self) -> Listing[Worker]:
-        """The workers that were heard of lately."""
+        """Return the workers that reported recently."""
         return Listing(self._transport, path("workers"), Worker)
 
     def queues(self) -> Listing[Queue]:
-        """Jobs waiting and running, by kind of device."""
+        """Return waiting and running jobs for each kind of device."""
         return Listing(self._transport, path("queues"), Queue)
 
     def ready(self) -> bool:
-        """Whether the server answers and can take work. Raises nothing for a server that is away; asks once."""
+        """Return whether the server answers and can take work.
+
+        It asks once, and raises no error if the server does not answer.
+        """
         return self._transport.answers("/readyz")
 
     def alive(self) -> bool:
-        """Whether the server's process answers at all; asks once."""
+        """Return whether the server's process answers. It asks once."""
         return self._transport.answers("/livez")

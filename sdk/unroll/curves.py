@@ -15,14 +15,15 @@ if TYPE_CHECKING:
 
 
 class Curves(Mapping[str, NDArray[np.float64]]):
-    """curves[name] is an array [steps, R]; row n was measured at step `curves.steps[n]`.
+    """Metrics of a job: curves[name] is an array [steps, R], and row n was measured at step `curves.steps[n]`.
 
-    NaN stands where a value was not finite, and, if the server thinned the curves (`downsampled`), where a series
-    has no point at that step: thinning keeps each series' end points and extremes, which lie at different steps.
+    NaN stands for a value that was not finite. If the server thinned the curves (`downsampled`), NaN also stands where
+    a series has no point at that step: thinning keeps the end points and extremes of each series, which lie at
+    different steps.
     """
 
     def __init__(self, *pages: Metrics) -> None:
-        """The pages of one answer, one at least."""
+        """Read the pages of one answer; there is at least one."""
         self.job = pages[-1].job
         self.last_step = pages[-1].last_step
         self.downsampled = any(page.downsampled for page in pages)
@@ -52,11 +53,11 @@ class Curves(Mapping[str, NDArray[np.float64]]):
         return f"Curves({names}; {len(self.steps)} points up to step {self.last_step})"
 
     def to_numpy(self) -> dict[str, NDArray[np.float64] | NDArray[np.int64]]:
-        """A plain dict: "steps" [steps] and each metric [steps, R]; fits numpy.savez(**...)."""
+        """Return a plain dict: "steps" [steps] and each metric [steps, R]. It fits numpy.savez(**...)."""
         return {"steps": self.steps, **self._values}
 
     def to_pandas(self) -> pd.DataFrame:
-        """A data frame with the index `step` and the columns (metric, replica). Needs unroll-sdk[pandas]."""
+        """Return a data frame with the index `step` and the columns (metric, replica). Needs unroll-sdk[pandas]."""
         try:
             import pandas as pd
         except ImportError as error:

@@ -1,4 +1,4 @@
-"""The built-in tasks. To add one: write its class beside `integrate_noise.py` and name it in `TASKS`."""
+"""The built-in tasks. To add a task, write its class in a file beside `integrate_noise.py` and list it in `TASKS`."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ TASKS: dict[str, type[SequenceTask]] = {
 
 
 def all() -> list[Task]:  # noqa: A001 - read as rnn.data.tasks.all()
-    """Descriptions of every task, with its default parameters."""
+    """Return the descriptions of all tasks, with their default parameters."""
     return [task().describe() for task in TASKS.values()]
 
 
 def resolve(data: TaskData) -> SequenceTask:
-    """The task with its parameters checked.
+    """Return the task with its parameters checked.
 
     Raises ConfigurationError: `unknown_task` at /data/name, or pydantic's code at /data/parameters/….
     """
@@ -43,7 +43,10 @@ def resolve(data: TaskData) -> SequenceTask:
 
 
 def baseline_loss(data: TaskData, architecture: Architecture | None = None, loss: Loss | None = None) -> float:
-    """Exact expected loss of the task's trivial predictor, as the job counts it. Raises as `resolve`."""
+    """Return the exact expected loss of the task's trivial predictor, computed as the job computes its loss.
+
+    Raises ConfigurationError like `resolve`.
+    """
     return resolve(data).baseline_loss(architecture, loss)
 
 

@@ -1,7 +1,7 @@
-// The plain C interface: what rnn/kernels/abi.py loads. Says which code runs on this processor, deals the sequences to
+// The plain C interface that rnn/kernels/abi.py loads. It selects the code for this processor, assigns sequences to
 // threads, and adds up the gradients of replicas that several threads share, in the threads' order.
 //
-// Who gets what depends on the sizes and the number of threads alone, so the same call gives the same bits however busy
+// The assignment depends only on the sizes and the number of threads, so the same call gives the same bits however busy
 // the machine is.
 #include <algorithm>
 #include <cmath>

@@ -1,4 +1,4 @@
-// The backward pass of one thread's sequences, against time.
+// The backward pass of one thread's sequences, from the last time step to the first.
 #pragma once
 #include "gradients.h"
 

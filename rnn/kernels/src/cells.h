@@ -1,4 +1,4 @@
-// What each cell does at one time step besides the products. Equations and sources: rnn/cells/.
+// The pointwise part of each cell's time step; matrix products are in gemm.h. Equations and sources: rnn/cells/.
 //
 // A cell's pre-activations are BLOCKS blocks of [rows,S]; gate g's weights act on x in block x_block(g) and on h[t-1] in
 // block h_block(g). `forward` finds pre-activations in `a` and leaves there what `backward` needs; `backward` turns

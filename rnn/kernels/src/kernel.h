@@ -1,4 +1,4 @@
-// What the kernel computes on: sizes, and where everything lies. Plain C types: rnn/kernels/abi.py mirrors this struct.
+// The sizes and addresses that the kernel computes with. Plain C types: rnn/kernels/abi.py mirrors these structs.
 //
 // Axes as in rnn/__init__.py: R replicas, T time steps, B sequences, I inputs, H hidden units, O outputs. Rows of H
 // numbers are padded to a multiple of 64 bytes, S numbers a row, so that every vector load is aligned: h is [R,T,B,S].

@@ -1,4 +1,4 @@
-// A recurrent layer with its readout over whole sequences, for the sequences that one thread has.
+// A recurrent layer with its readout over whole sequences, for the sequences of one thread.
 //
 // Forward, for t = 1 … T: the pre-activations are one product over two segments, W_xh x[t] and W_hh h[t-1], started from
 // the biases; then the cell's pointwise step; then the readout, while h[t] is in the cache. Backward, for t = T … 1:

@@ -1,5 +1,5 @@
-// What a training step does besides the passes, each in one sweep over memory: the squared error and its derivative,
-// gradient norms, and the optimisers' updates. One thread: they are short, and the order of sums is then always the same.
+// The rest of a training step, each part in one sweep over memory: the squared error and its derivative, gradient
+// norms, and the optimisers' updates. One thread runs them: they are short, and the order of sums is always the same.
 //
 // Compiled once for each instruction set, like normals.cpp without contraction to fused multiply-adds: two sweeps over the
 // same numbers then round alike, and an update has the same bits on every processor.

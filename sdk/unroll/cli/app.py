@@ -1,4 +1,4 @@
-"""The application: all commands, the server's address, and one place where errors become messages and exit codes."""
+"""The application: all commands, the server's address, and the place where errors become messages and exit codes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def main(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    """Connect."""
+    """Connect to the server."""
     del version  # handled by its callback
     context.obj = Client(url)
     context.call_on_close(context.obj.close)

@@ -33,7 +33,8 @@ def predict(
     ] = None,
     replica: Annotated[str, typer.Option(help="An index, best, or all.")] = "best",
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Outputs to write, of one_to_many and encoder_decoder networks.")
+        int | None,
+        typer.Option(min=1, help="Number of outputs to write, for one_to_many and encoder_decoder networks."),
     ] = None,
     save: Annotated[Path | None, typer.Option(help="Also write the arrays to this .npz file.")] = None,
     output: Output = Format.TABLE,
@@ -61,7 +62,7 @@ def _replica(given: str) -> Replica:
 
 
 def _ask(client: Client, target: str, inputs: Any, **options: Any) -> Prediction:
-    """Ids look like names, so the likelier is asked first and the other one if there is none."""
+    """Ask for the likelier kind of name first, and for the other if there is none, because ids look like names."""
     asked = [client.models.predict, client.checkpoints.predict]
     if target.startswith("ckpt_"):
         asked.reverse()
@@ -76,7 +77,7 @@ def _ask(client: Client, target: str, inputs: Any, **options: Any) -> Prediction
 
 
 def _read(file: Path) -> tuple[Any, Any, Any]:
-    """Inputs, and where the file has them state and steps; what is wrong in them the server says."""
+    """Read the inputs and, if the file has them, state and steps. The server checks them."""
     hint = "--input"
     if file.suffix in {".npy", ".npz"}:
         try:
@@ -100,7 +101,7 @@ def _read(file: Path) -> tuple[Any, Any, Any]:
 
 
 def _arrays(answer: Prediction) -> dict[str, Any]:
-    """One array where all sequences have one shape, else one a sequence."""
+    """Return one array if all sequences have the same shape, otherwise one array for each sequence."""
     found: dict[str, Any] = {}
     for name, values in (("outputs", answer.outputs), ("hidden", answer.hidden)):
         if isinstance(values, list):
@@ -126,7 +127,10 @@ def _plain(answer: Prediction) -> dict[str, Any]:
 
 
 def _show(answer: Prediction) -> None:
-    """Outputs and trajectories, a line a time step; of several replicas each in turn. States only in JSON and files."""
+    """Print outputs and trajectories, one line for each time step, and replicas one after the other.
+
+    States are written only in JSON and in files.
+    """
     if answer.state is not None:
         say("states are not in the table: -o json shows them, --save writes them to a file")
     rows: list[list[object]] = []

@@ -1,4 +1,4 @@
-"""Values from the command line and from files."""
+"""Reads values from the command line and from files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 
 
 def pairs(given: list[str], option: str) -> dict[str, str]:
-    """KEY=VALUE, each once. Raises typer.BadParameter."""
+    """Read KEY=VALUE pairs, each key once. Raises typer.BadParameter."""
     found: dict[str, str] = {}
     for one in given:
         key, equals, value = one.partition("=")
@@ -22,7 +22,7 @@ def pairs(given: list[str], option: str) -> dict[str, str]:
 
 
 def parameters(given: list[str], option: str) -> dict[str, Any]:
-    """KEY=VALUE, where a value that is JSON (a number, true, a list) is read as JSON, anything else as text."""
+    """Read KEY=VALUE pairs. A value that is JSON (a number, true, a list) is read as JSON, any other as text."""
     return {key: _value(text) for key, text in pairs(given, option).items()}
 
 
@@ -34,7 +34,7 @@ def _value(text: str) -> Any:
 
 
 def read_json(path: Path, option: str) -> Any:
-    """A JSON file; `-` is stdin. Raises typer.BadParameter where it cannot be read."""
+    """Read a JSON file; `-` is stdin. Raises typer.BadParameter if it cannot be read."""
     try:
         return json.loads(sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -42,7 +42,7 @@ def read_json(path: Path, option: str) -> Any:
 
 
 def put(config: dict[str, Any], values: dict[str, Any], *, merge: bool = False) -> None:
-    """Put the values that are there (not None) where their dotted paths say. Raises typer.BadParameter."""
+    """Put each value that is not None where its dotted path says. Raises typer.BadParameter."""
     for dotted, value in values.items():
         if value is None:
             continue

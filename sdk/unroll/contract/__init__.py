@@ -1,6 +1,7 @@
-"""The wire types of Unroll: one definition for the server, the SDK, the database and the trainer.
+"""The wire types of Unroll, defined once for the server, the SDK, the database and the trainer.
 
-Requests (`Request`) are strict; responses (`Response`) are read leniently. Within /v1 fields are only added.
+A `Request` is validated strictly and refuses unknown fields. A `Response` is read leniently: readers ignore fields
+that they do not know. Within /v1 fields are only added.
 """
 
 from unroll.contract.access import ChangeKey, CreatedKey, Key, Me, NewKey, Scope

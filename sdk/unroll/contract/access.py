@@ -1,4 +1,4 @@
-"""Keys: who may do what."""
+"""API keys and what each of them allows."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ from pydantic import Field
 from unroll.contract.base import Name, Request, Response
 
 Scope = Literal["read", "write", "predict", "admin"]
-"""read: every GET. write: models and jobs. predict: predictions. admin: keys."""
+"""What a key allows. read: every GET. write: creating and changing models and jobs. predict: predictions. admin:
+managing keys."""
 
 
 class NewKey(Request):
-    """A key for this tenant."""
+    """A request for a new API key of your tenant."""
 
     name: Name
-    """A name for people."""
+    """A name by which people recognise the key."""
     scopes: Annotated[list[Scope], Field(min_length=1)] = ["read", "write", "predict"]
     """What the key may do."""
     expires_at: datetime | None = None
-    """With a time zone; null: never."""
+    """When the key stops working, with a time zone. null: never."""
     max_active_jobs: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
-    """Quota: jobs that this key submitted and that have not ended; null: no limit."""
+    """Quota: the largest number of jobs submitted with this key that have not ended. null: no limit."""
 
 
 class ChangeKey(Request):
-    """Change a key's name, scopes, expiry or quota; fields that are not sent stay as they are."""
+    """Change a key's name, scopes, expiry or quota. A field that is not sent keeps its value."""
 
     name: Name | None = None
     scopes: Annotated[list[Scope], Field(min_length=1)] | None = None
@@ -36,14 +37,14 @@ class ChangeKey(Request):
 
 
 class Key(Response):
-    """A key, without its secret."""
+    """An API key without its secret."""
 
     id: str
     name: str
     tenant: str
     scopes: list[Scope]
     prefix: str
-    """The first characters, to recognise it by."""
+    """The first characters of the secret, by which people recognise the key."""
     expires_at: datetime | None
     max_active_jobs: int | None
     created_at: datetime
@@ -51,13 +52,13 @@ class Key(Response):
 
 
 class CreatedKey(Key):
-    """A new key; its secret is shown this once."""
+    """A newly created key. Its secret is shown only in this answer."""
 
     secret: str
 
 
 class Me(Response):
-    """Whose key this is, and what it may do."""
+    """The key that you use, its owner, and what it may do."""
 
     key: Key
     active_jobs: int

@@ -1,4 +1,4 @@
-"""The two kinds of wire types: what users send (strict) and what the server answers."""
+"""Base classes of the wire types: requests, which users send, and responses, which the server answers."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints
 Item = TypeVar("Item")
 
 CONTRACT_VERSION = 1
-"""Stored beside every configuration; raised only when the meaning of a field changes."""
+"""Version that is stored with every configuration. It is raised only when the meaning of a field changes."""
 
 
 def _describe_tags(schema: dict[str, Any]) -> None:
-    """A field with one possible value only says which kind of thing this is."""
+    """Describe each field that has only one possible value: it says which kind of object this is."""
     for name, field in schema.get("properties", {}).items():
         if "const" in field:
             field.setdefault("description", f"Which {name} this is.")
 
 
 class Request(BaseModel):
-    """Something a user sends: unknown fields, wrong types and non-finite numbers are refused."""
+    """Base class of what a user sends. Unknown fields, wrong types and non-finite numbers are refused."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -37,7 +37,7 @@ class Request(BaseModel):
 
 
 class Response(BaseModel):
-    """Something the server answers. Within /v1 fields are only added, so readers ignore unknown ones."""
+    """Base class of what the server answers. Within /v1 fields are only added, so readers ignore unknown ones."""
 
     model_config = ConfigDict(
         extra="ignore",
@@ -51,7 +51,7 @@ class Response(BaseModel):
 
 
 def default_type(name: str) -> BeforeValidator:
-    """For a union of requests told apart by `type`: one without it is a `name`."""
+    """Return a validator that sets `type` to `name` where a request of a union does not give its `type`."""
 
     def with_type(value: Any) -> Any:
         return {"type": name, **value} if isinstance(value, dict) and "type" not in value else value
@@ -64,8 +64,9 @@ class Page(Response, Generic[Item]):
 
     data: list[Item]
     next: str | None = None
-    """Opaque cursor of the next page; null on the last one."""
+    """Opaque cursor of the next page; null on the last page."""
 
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
-"""A name that a user chooses: letters, digits, dot, underscore, hyphen; at most 100 characters."""
+"""A name chosen by a user: letters, digits, dot, underscore and hyphen, starting with a letter or digit; at most 100
+characters."""

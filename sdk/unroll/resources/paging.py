@@ -1,4 +1,4 @@
-"""Lists that fetch their pages as they are read."""
+"""Lists that fetch their pages while they are read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ Item = TypeVar("Item", bound=Response)
 
 
 class Listing(Generic[Item]):
-    """All items of a list, newest first: iterate over it, or take `first_page()`. Each iteration asks anew."""
+    """All items of a list, newest first.
+
+    Iterate over it, or take `first_page()`. Each iteration asks the server again.
+    """
 
     def __init__(self, transport: Transport, path: str, item: type[Item], params: Params | None = None) -> None:
         self._transport = transport
@@ -32,16 +35,16 @@ class Listing(Generic[Item]):
             cursor = page.next
 
     def first_page(self) -> Page[Item]:
-        """The first page, with the cursor of the next one."""
+        """Return the first page, with the cursor of the next one."""
         return self.page(None)
 
     def page(self, cursor: str | None) -> Page[Item]:
-        """The page that starts at a cursor; None: the first."""
+        """Return the page that starts at a cursor; None: the first page."""
         params = {**self._params, "cursor": cursor}
         page: Page[Item] = decode(self._page, self._transport.request("GET", self._path, params=params).content)
         return page
 
 
 def path(*parts: str) -> str:
-    """A path of the API; what users chose is quoted."""
+    """Return a path of the API. Names that users chose are quoted."""
     return "/v1/" + "/".join(quote(part, safe="") for part in parts)
