@@ -9,10 +9,10 @@ from pydantic import Json, TypeAdapter, ValidationError
 
 import rnn.data.tasks
 import rnn.gradient_check.bounds
-import rnn.networks.check
 import rnn.networks.parameters
-import rnn.training.check
+import rnn.networks.validation
 import rnn.training.cost
+import rnn.training.validation
 from api.errors import Refused, invalid
 from rnn.errors import ConfigurationError
 from unroll.contract import CheckRequest, DryRun, Network, Task, TaskData, TrainJob
@@ -51,7 +51,7 @@ def task(name: str, given: str) -> Task:
 def parameters(network: Network) -> int:
     """Parameters of one replica. Refuses a network that contradicts itself or is too large to train even once."""
     try:
-        rnn.networks.check.check_network(network)
+        rnn.networks.validation.validate_network(network)
     except ConfigurationError as error:
         raise invalid("/config" + error.pointer.removeprefix("/model"), error.code, error.detail) from None
     count = rnn.networks.parameters.count(network)
@@ -66,7 +66,7 @@ def check(job: TrainJob, *, named: bool) -> Checked:
     """Check a job whose network is in full. Refuses validation_failed; where the model was named, at /model."""
     assert isinstance(job.model, Network)  # noqa: S101 - the caller resolved it
     try:
-        rnn.training.check.check(job)
+        rnn.training.validation.validate(job)
         return Checked(
             rnn.networks.parameters.count(job.model),
             rnn.data.tasks.baseline_loss(job.data, job.model.architecture, job.training.loss),

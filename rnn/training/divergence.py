@@ -45,7 +45,7 @@ def hint(job: TrainJob, step: int, *, finite: bool, usual: float, radius: float 
     `finite`: whether loss and gradient still were, so that it was the update that overflowed; `usual` is its usual
     gradient norm, NaN if there is none; `radius` that of its W_hh, where units are unbounded.
     """
-    assert isinstance(job.model, Network)  # noqa: S101 - rnn.training.check has refused anything else
+    assert isinstance(job.model, Network)  # noqa: S101 - rnn.training.validation has refused anything else
     training, start = job.training, job.model.initialisation.type
     lr = f"{training.optimizer.lr:g}"
     said = []

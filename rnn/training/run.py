@@ -28,13 +28,13 @@ from rnn.networks import connectivity, parameters
 from rnn.networks.weights import dump_weights
 from rnn.training import divergence, environment, stopping
 from rnn.training import resume as state
-from rnn.training.check import check
 from rnn.training.held_out import HeldOutLoss
 from rnn.training.noise import TrainingNoise
 from rnn.training.optimisers import Optimizer, clip
 from rnn.training.profile import Profiler
 from rnn.training.schedule import learning_rate
 from rnn.training.teacher_forcing import TeacherForcing
+from rnn.training.validation import validate
 from unroll.contract import Adam, Network, Regularisation, TaskData, Training, TrainJob, VanillaCell
 
 Row = Tensor | npt.NDArray[np.float64]
@@ -58,9 +58,9 @@ def train(
     events that would have followed, bit for bit. On a GPU, where this process's settings change as `rnn.bptt.cuda`
     says, `tf32` allows shorter factors in float32 products.
 
-    Raises, before the first event, ConfigurationError (see rnn.training.check) and CheckpointError.
+    Raises, before the first event, ConfigurationError (see rnn.training.validation) and CheckpointError.
     """
-    check(job)
+    validate(job)
     place = torch.device(device)
     if place.type == "cuda":
         cuda.prepare(tf32=tf32)
@@ -71,7 +71,7 @@ class _Run:
     def __init__(
         self, job: TrainJob, resume: tuple[bytes, bytes] | None, device: torch.device, *, tf32: bool = False
     ) -> None:
-        assert isinstance(job.model, Network)  # noqa: S101 - rnn.training.check has refused anything else
+        assert isinstance(job.model, Network)  # noqa: S101 - rnn.training.validation has refused anything else
         network, training, R = job.model, job.training, job.replicas
         self._job, self._network, self._training = job, network, training
         omega = training.regularisation.omega

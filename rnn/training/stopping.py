@@ -71,7 +71,7 @@ def judge(
     return np.flatnonzero(stops)
 
 
-def check(job: TrainJob) -> None:
+def validate(job: TrainJob) -> None:
     """Raise ConfigurationError for rules that could never stop this run."""
     training = job.training
     steps, every = training.steps, training.evaluate_every
@@ -95,5 +95,5 @@ def check(job: TrainJob) -> None:
 
 
 def _baseline(job: TrainJob) -> float:
-    assert isinstance(job.model, Network)  # noqa: S101 - rnn.training.check has refused anything else
+    assert isinstance(job.model, Network)  # noqa: S101 - rnn.training.validation has refused anything else
     return tasks.baseline_loss(job.data, job.model.architecture, job.training.loss)

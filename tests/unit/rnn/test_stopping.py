@@ -16,9 +16,9 @@ from rnn.errors import ConfigurationError
 from rnn.events import Checkpoint, Diverged, Done, Evaluation, Metrics, Stopped
 from rnn.networks.weights import load_weights
 from rnn.training import stopping
-from rnn.training.check import check
 from rnn.training.resume import load_state
 from rnn.training.stopping import Stopping
+from rnn.training.validation import validate
 from tests.unit.rnn.jobs import bits, job, last_checkpoint, only, run
 from unroll.contract import SGD, Adam, EarlyStopping, Training, TrainJob
 
@@ -177,11 +177,11 @@ def test_a_state_of_before_there_was_stopping_is_read():
 
 
 def test_a_rule_that_could_never_stop_the_run_is_refused_with_the_reason():
-    check(job(steps=401, evaluate_every=100, early_stopping=EarlyStopping(patience=3)))
+    validate(job(steps=401, evaluate_every=100, early_stopping=EarlyStopping(patience=3)))
     with pytest.raises(ConfigurationError, match="3 more every 100 steps end at step 400; the run has 400 steps"):
-        check(job(steps=400, evaluate_every=100, early_stopping=EarlyStopping(patience=3)))
+        validate(job(steps=400, evaluate_every=100, early_stopping=EarlyStopping(patience=3)))
     with pytest.raises(ConfigurationError, match="measured every 100 steps"):
-        check(job(steps=100, evaluate_every=100, stop_at_skill=0.5))
+        validate(job(steps=100, evaluate_every=100, stop_at_skill=0.5))
     for skill in (0.0, 1.0, 1.5):
         with pytest.raises(ValidationError):
             Training(steps=10, stop_at_skill=skill)
@@ -190,5 +190,5 @@ def test_a_rule_that_could_never_stop_the_run_is_refused_with_the_reason():
 def test_a_skill_to_reach_needs_a_baseline_that_is_positive(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(tasks, "baseline_loss", lambda *_: -0.5)
     with pytest.raises(ConfigurationError, match="no positive baseline loss") as error:
-        check(job(steps=100, evaluate_every=10, stop_at_skill=0.5))
+        validate(job(steps=100, evaluate_every=10, stop_at_skill=0.5))
     assert error.value.pointer == "/training/stop_at_skill"

@@ -5,32 +5,32 @@ from __future__ import annotations
 import numpy as np
 
 from rnn.data import tasks
-from rnn.data.check import check_data
 from rnn.data.sequences import SequenceTask
+from rnn.data.validation import validate_data
 from rnn.errors import ConfigurationError
 from rnn.networks import parameters
-from rnn.networks.check import NO_CYCLE, check_network
 from rnn.networks.connectivity import acyclic, learns
+from rnn.networks.validation import NO_CYCLE, validate_network
 from rnn.training import stopping
 from rnn.training.schedule import learning_rate
 from unroll.contract import CosineDecay, Network, TrainJob
 from unroll.contract.limits import MAX_ACTIVATIONS, MAX_PARAMETERS, MAX_PROFILED
 
 
-def check(job: TrainJob) -> None:
+def validate(job: TrainJob) -> None:
     """Raise ConfigurationError if this job cannot be run, with a JSON Pointer relative to the job.
 
     Codes: unknown_task, pydantic's codes below /data/parameters, width_mismatch, wrong_length, contradiction,
-    not_available, too_many_parameters, too_many_activations, too_many_values, those of `rnn.networks.check`, and
+    not_available, too_many_parameters, too_many_activations, too_many_values, those of `rnn.networks.validation`, and
     unresolved_model (a name where `rnn` needs the configuration).
     """
     if not isinstance(job.model, Network):
         raise ConfigurationError("/model", "unresolved_model", f"model {job.model!r} has no configuration here")
     network = job.model
-    check_network(network)
+    validate_network(network)
     task = tasks.resolve(job.data)
-    check_data(network, job.training.loss, task)
-    _check_training(job, task)
+    validate_data(network, job.training.loss, task)
+    _validate_training(job, task)
     layers = len(parameters.places(network))
     if network.initialisation.type in {"spectral_radius", "dale_balanced"} and acyclic(network, job.replicas, layers):
         detail = f"of one of the {job.replicas} replicas {NO_CYCLE}"
@@ -64,8 +64,8 @@ def check(job: TrainJob) -> None:
             raise ConfigurationError(pointer, "too_many_activations", detail)
 
 
-def _check_training(job: TrainJob, task: SequenceTask) -> None:
-    stopping.check(job)
+def _validate_training(job: TrainJob, task: SequenceTask) -> None:
+    stopping.validate(job)
     training = job.training
     network, window = job.model, training.bptt.window
     assert isinstance(network, Network)  # noqa: S101 - checked before
@@ -85,14 +85,14 @@ def _check_training(job: TrainJob, task: SequenceTask) -> None:
         detail = f"a warm-up of {training.warmup:,} steps does not end within {training.steps:,}"
         raise ConfigurationError("/training/warmup", "contradiction", detail)
     if isinstance(training.schedule, CosineDecay):
-        _check_cosine(training.schedule, training.warmup, training.steps)
+        _validate_cosine(training.schedule, training.warmup, training.steps)
     elif training.schedule is not None and not np.float32(learning_rate(training, training.steps)):
         detail = f"the learning rate of the last of {training.steps:,} steps would be zero: let it fall more slowly"
         raise ConfigurationError("/training/schedule", "contradiction", detail)
     if training.profile_every is not None:
-        _check_profile(job, task)
+        _validate_profile(job, task)
     if training.regularisation.omega:
-        _check_omega(network, training.teacher_forcing)
+        _validate_omega(network, training.teacher_forcing)
         if (window or steps) == 1:
             detail = "omega is about gradients from step to step, and there is one step"
             raise ConfigurationError("/training/regularisation/omega", "contradiction", detail)
@@ -106,10 +106,10 @@ def _check_training(job: TrainJob, task: SequenceTask) -> None:
     if training.regularisation.orthogonality and network.cell.type == "feedforward":
         detail = "a feed-forward cell has no recurrent weights"
         raise ConfigurationError("/training/regularisation/orthogonality", "contradiction", detail)
-    _check_frozen(job)
+    _validate_frozen(job)
 
 
-def _check_cosine(cosine: CosineDecay, warmup: int, steps: int) -> None:
+def _validate_cosine(cosine: CosineDecay, warmup: int, steps: int) -> None:
     if cosine.steps <= warmup:
         detail = f"the cosine has fallen after {cosine.steps:,} steps, in the warm-up of {warmup:,}"
         raise ConfigurationError("/training/schedule/steps", "contradiction", detail)
@@ -131,7 +131,7 @@ def _reads_early(job: TrainJob, task: SequenceTask, window: int) -> bool:
     return bool(counts_T[:window].any())
 
 
-def _check_frozen(job: TrainJob) -> None:
+def _validate_frozen(job: TrainJob) -> None:
     """Penalties on what does not learn."""
     network, penalties = job.model, job.training.regularisation
     assert isinstance(network, Network)  # noqa: S101 - checked before
@@ -153,7 +153,7 @@ def _check_frozen(job: TrainJob) -> None:
             raise ConfigurationError(f"/training/regularisation/{name}", "contradiction", detail)
 
 
-def _check_omega(network: Network, teacher_forcing: float) -> None:
+def _validate_omega(network: Network, teacher_forcing: float) -> None:
     pointer, cell = "/training/regularisation/omega", network.cell.type
     if cell == "feedforward":
         raise ConfigurationError(pointer, "contradiction", "a feed-forward cell has no recurrent weights")
@@ -168,7 +168,7 @@ def _check_omega(network: Network, teacher_forcing: float) -> None:
         raise ConfigurationError(pointer, "contradiction", detail)
 
 
-def _check_profile(job: TrainJob, task: SequenceTask) -> None:
+def _validate_profile(job: TrainJob, task: SequenceTask) -> None:
     pointer, network = "/training/profile_every", job.model
     assert isinstance(network, Network)  # noqa: S101 - checked before
     if job.training.bptt.window is not None:

@@ -21,7 +21,7 @@ _NEEDS: dict[Architecture, str] = {
 }
 
 
-def check_data(network: Network, loss: Loss, task: SequenceTask) -> None:
+def validate_data(network: Network, loss: Loss, task: SequenceTask) -> None:
     """Raise ConfigurationError with a JSON Pointer relative to the job, and the reason."""
     if network.architecture not in task.architectures:
         detail = (
@@ -29,22 +29,22 @@ def check_data(network: Network, loss: Loss, task: SequenceTask) -> None:
             f"{' or '.join(task.architectures)} alone: {' or '.join(_NEEDS[one] for one in task.architectures)}"
         )
         raise ConfigurationError("/model/architecture", "contradiction", detail)
-    _check_widths(network, task)
+    _validate_widths(network, task)
     if loss.type not in task.losses:
         detail = f"targets of {task.name} are for {' or '.join(task.losses)}, not for {loss.type}"
         raise ConfigurationError("/training/loss/type", "contradiction", detail)
-    check_feedback(network, loss)
-    check_time_weights("/training/loss/time_weights", loss, network, task.weights(), task.shortest)
+    validate_feedback(network, loss)
+    validate_time_weights("/training/loss/time_weights", loss, network, task.weights(), task.shortest)
 
 
-def check_feedback(network: Network, loss: Loss) -> None:
+def validate_feedback(network: Network, loss: Loss) -> None:
     """Raise ConfigurationError for a decoder that would read its outputs in other units than its targets."""
     if network.architecture == "encoder_decoder" and network.feedback != FEEDBACK[loss.type]:
         detail = f"targets of {loss.type} are in the units of {FEEDBACK[loss.type]}(y), not {network.feedback}(y)"
         raise ConfigurationError("/model/feedback", "contradiction", detail)
 
 
-def check_time_weights(
+def validate_time_weights(
     pointer: str, loss: Loss, network: Network, counts_T: npt.NDArray[np.float64], shortest: int | None
 ) -> None:
     """Raise ConfigurationError for a loss's weights in time that do not fit steps which count so often anyhow, [T].
@@ -65,7 +65,7 @@ def check_time_weights(
         raise ConfigurationError(pointer, "contradiction", detail)
 
 
-def _check_widths(network: Network, task: SequenceTask) -> None:
+def _validate_widths(network: Network, task: SequenceTask) -> None:
     if network.vocabulary_size is not None and task.vocabulary_size != network.vocabulary_size:
         has = "numbers, not tokens" if task.vocabulary_size is None else f"{task.vocabulary_size} kinds of tokens"
         detail = f"inputs of {task.name} are {has}"

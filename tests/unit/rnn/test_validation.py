@@ -14,7 +14,7 @@ import unroll.contract
 from rnn.errors import ConfigurationError
 from rnn.networks import parameters
 from rnn.training import cost as estimate
-from rnn.training.check import check
+from rnn.training.validation import validate
 from tests.unit.rnn.jobs import job, network
 from unroll.contract import CosineDecay, EarlyStopping, ExponentialDecay, HeldOut, Network, StepDecay, TrainJob
 
@@ -83,7 +83,7 @@ def with_model(model: str | Network, **fields: Any) -> TrainJob:
 )
 def test_a_job_that_cannot_run_is_refused_with_the_field_named(bad: TrainJob, pointer: str, code: str):
     with pytest.raises(ConfigurationError) as error:
-        check(bad)
+        validate(bad)
     assert (error.value.pointer, error.value.code) == (pointer, code)
 
 
@@ -92,7 +92,7 @@ def test_the_refusal_of_a_huge_network_says_the_numbers_and_allocates_nothing():
     tracemalloc.start()
     started = time.perf_counter()
     with pytest.raises(ConfigurationError, match=r"268,\d{3},\d{3} parameters are 274,\d{3},\d{3},\d{3}.*500,000,000"):
-        check(huge)
+        validate(huge)
     seconds, (_, peak) = time.perf_counter() - started, tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert seconds < 0.05
@@ -101,7 +101,7 @@ def test_the_refusal_of_a_huge_network_says_the_numbers_and_allocates_nothing():
 
 def test_the_course_network_is_accepted_and_has_141_parameters():
     good = job(hidden=10, length=20, replicas=8)
-    check(good)
+    validate(good)
     assert parameters.count(good.model) == 10 * 1 + 10 + 100 + 10 + 10 + 1
 
 
@@ -169,9 +169,9 @@ list(train(big)); print((peak() - before) / estimate.memory_bytes(big))
 
 def test_what_servers_import_loads_no_torch():
     modules = (
-        "events errors randomness.streams networks.parameters networks.check networks.weights networks.noise "
-        "networks.initialisation data.tasks data.batches data.check serving.predictor reference.equations "
-        "training.check training.cost training.resume training.divergence training.stopping training.noise "
+        "events errors randomness.streams networks.parameters networks.validation networks.weights networks.noise "
+        "networks.initialisation data.tasks data.batches data.validation serving.predictor reference.equations "
+        "training.validation training.cost training.resume training.divergence training.stopping training.noise "
         "training.schedule gradient_check.bounds gradient_check.formulas"
     )
     imports = "import rnn; " + "; ".join(f"import rnn.{name}" for name in modules.split())
