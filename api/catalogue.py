@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import Json, TypeAdapter, ValidationError
@@ -15,6 +15,7 @@ import rnn.training.cost
 import rnn.training.validation
 from api.errors import Refused, invalid
 from rnn.errors import ConfigurationError
+from rnn.training.problem import Problem
 from unroll.contract import CheckRequest, DryRun, Network, Task, TaskData, TrainJob
 from unroll.contract.limits import MAX_PARAMETERS
 
@@ -64,13 +65,10 @@ def parameters(network: Network) -> int:
 
 def check(job: TrainJob, *, named: bool) -> Checked:
     """Check a job whose network is in full. Refuses validation_failed; where the model was named, at /model."""
-    assert isinstance(job.model, Network)  # noqa: S101 - the caller resolved it
     try:
-        rnn.training.validation.validate(job)
-        return Checked(
-            rnn.networks.parameters.count(job.model),
-            rnn.data.tasks.baseline_loss(job.data, job.model.architecture, job.training.loss),
-        )
+        problem = Problem.of(job)
+        rnn.training.validation.validate(problem)
+        return Checked(rnn.networks.parameters.count(problem.network), problem.baseline_loss)
     except ConfigurationError as error:
         inside = named and error.pointer.startswith("/model/")
         raise invalid("/model" if inside else error.pointer, error.code, error.detail) from None
@@ -87,20 +85,19 @@ def require_checkable(request: CheckRequest, *, named: bool) -> None:
 
 def require_fits(job: TrainJob, most: int | None, *, named: bool) -> None:
     """Refuse validation_failed for a checked job that needs more than `most` bytes of memory, before any is taken."""
-    needed = rnn.training.cost.memory_bytes(job)
+    problem = Problem.of(job)
+    needed = rnn.training.cost.memory_bytes(problem)
     if most is None or needed <= most:
         return
     training = job.training
-    least: dict[str, dict[str, object]] = {
+    least: dict[str, dict[str, Any]] = {
         "/training/batch_size": {"training": training.model_copy(update={"batch_size": 1})},
         "/training/held_out/size": {
             "training": training.model_copy(update={"held_out": training.held_out.model_copy(update={"size": 1})})
         },
         "/replicas": {"replicas": 1},
     }
-    fitting = (
-        at for at, update in least.items() if rnn.training.cost.memory_bytes(job.model_copy(update=update)) <= most
-    )
+    fitting = (at for at, update in least.items() if rnn.training.cost.memory_bytes(replace(problem, **update)) <= most)
     pointer = next(fitting, "/model" if named else "/model/cell/hidden_size")
     detail = f"the job needs about {needed / 1e9:,.1f} GB of memory, more than the {most / 1e9:,.1f} GB there are"
     raise invalid(pointer, "too_much_memory", detail)
@@ -108,10 +105,11 @@ def require_fits(job: TrainJob, most: int | None, *, named: bool) -> None:
 
 def estimate(job: TrainJob, checked: Checked) -> DryRun:
     """What a checked job would cost."""
+    problem = Problem.of(job)
     return DryRun(
         config=job,
         parameters=checked.parameters,
-        memory_bytes=rnn.training.cost.memory_bytes(job),
-        seconds=rnn.training.cost.seconds(job),
+        memory_bytes=rnn.training.cost.memory_bytes(problem),
+        seconds=rnn.training.cost.seconds(problem),
         baseline_loss=checked.baseline_loss,
     )

@@ -43,10 +43,10 @@ from step import CELLS, SHAPES, Shape  # noqa: E402
 
 from rnn import kernels  # noqa: E402
 from rnn.bptt.whole import BPTT  # noqa: E402
-from rnn.data import tasks  # noqa: E402
 from rnn.events import Checkpoint, Evaluation, Metrics  # noqa: E402
 from rnn.networks import parameters  # noqa: E402
 from rnn.training.optimisers import Optimizer  # noqa: E402
+from rnn.training.problem import Problem  # noqa: E402
 from rnn.training.run import train, warm_up  # noqa: E402
 from unroll.contract import Adam, Network, TaskData, Training, TrainJob  # noqa: E402
 from unroll.contract.limits import MAX_STEPS  # noqa: E402
@@ -73,16 +73,15 @@ def make_job(s: Shape, **training: int) -> TrainJob:
 
 def bare(s: Shape, *, batches: bool) -> Advance:
     """The engine's steps without rnn.training.run."""
-    job = make_job(s)
-    network = job.model
-    assert isinstance(network, Network)
+    problem = Problem.of(make_job(s))
+    network = problem.network
     start_RP = parameters.initialise(network, 0, s.R)
-    native = kernels.chosen(network.cell, job.dtype, "cpu")
-    optimizer = Optimizer(job.training.optimizer, start_RP, torch.device("cpu"), native=native)
+    native = kernels.chosen(network.cell, problem.dtype, "cpu")
+    optimizer = Optimizer(problem.training.optimizer, start_RP, torch.device("cpu"), native=native)
     gradients_RP = torch.zeros_like(optimizer.parameters)
     bptt = BPTT(network, optimizer.parameters, gradients_RP, s.T, s.B)
     arrays = bptt.memory.map(torch.Tensor.numpy)
-    drawn = Batches(tasks.resolve(job.data), network, job.training.loss, 0, arrays)
+    drawn = Batches(problem.source, network, problem.training.loss, 0, arrays)
     drawn.fill(0)
     frozen_R = np.zeros(s.R, bool)
 

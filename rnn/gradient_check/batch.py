@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rnn.bptt import constraints as reparametrise
+from rnn.gradient_check.bounds import network_of
 from rnn.networks import parameters
 from unroll.contract import CheckRequest, Network
 
@@ -55,8 +56,7 @@ class Batch:
 
 def draw(request: CheckRequest) -> Batch:
     """Weights as a training job of this seed starts from, initial states moved off zero; x normal, targets to match."""
-    network = request.model
-    assert isinstance(network, Network)  # noqa: S101 - see bounds.require_feasible
+    network = network_of(request)
     R, B, architecture = request.replicas, request.batch_size, network.architecture
     T = 1 if architecture == "one_to_one" else request.time_steps
     inputs = 1 if architecture == "one_to_many" else T

@@ -17,15 +17,20 @@ EVALUATIONS = 8
 """Of the loss at most, for each entry that is moved: one for the complex step and up to seven for the difference."""
 
 
+def network_of(request: CheckRequest) -> Network:
+    """Return the network of a request. Raises ConfigurationError (unresolved_model) where its name stands instead."""
+    if not isinstance(request.model, Network):
+        raise ConfigurationError("/model", "unresolved_model", f"model {request.model!r} has no configuration here")
+    return request.model
+
+
 def require_feasible(request: CheckRequest) -> None:
     """Raise ConfigurationError, with a JSON Pointer into the request, for a network or sizes that cannot be checked.
 
     Codes: those of `validate_network`, contradiction, not_available, wrong_length, too_many_parameters, too_slow,
     unresolved_model.
     """
-    if not isinstance(request.model, Network):
-        raise ConfigurationError("/model", "unresolved_model", f"model {request.model!r} has no configuration here")
-    network = request.model
+    network = network_of(request)
     validate_network(network)
     validate_feedback(network, request.loss)
     _check_window(request, network)

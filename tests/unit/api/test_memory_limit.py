@@ -10,6 +10,7 @@ import pytest
 from api import catalogue
 from api.errors import Refused
 from rnn.training import cost as estimate
+from rnn.training.problem import Problem
 from store.settings import Settings
 from tests.unit.rnn.jobs import job
 from unroll.contract import HeldOut
@@ -29,7 +30,7 @@ def test_a_job_that_does_not_fit_is_refused_with_both_numbers(
     fields: dict[str, Any], most: int, named: Any, pointer: str
 ):
     too_large = job(**fields)
-    needed = estimate.memory_bytes(too_large)
+    needed = estimate.memory_bytes(Problem.of(too_large))
     assert needed > most
     with pytest.raises(Refused) as refusal:
         catalogue.require_fits(too_large, most, named=named)

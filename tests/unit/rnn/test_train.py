@@ -13,6 +13,7 @@ from rnn.errors import CheckpointError, ConfigurationError
 from rnn.events import Checkpoint, Diverged, Done, Evaluation, Metrics
 from rnn.networks import parameters
 from rnn.networks.weights import load_weights
+from rnn.training.problem import Problem
 from rnn.training.resume import load_state
 from rnn.training.run import train
 from tests.unit.rnn.jobs import bits, job, last_checkpoint, only, run
@@ -262,7 +263,7 @@ def test_a_job_or_checkpoint_that_cannot_be_used_is_refused_before_the_first_eve
 def test_a_short_run_learns_to_integrate_far_better_than_the_baseline(dtype: DType):
     learning = job(length=20, hidden=10, steps=400, batch_size=64, replicas=4, optimizer=Adam(lr=0.01), dtype=dtype)
     final = only(Evaluation, run(learning))[-1].loss
-    baseline = tasks.baseline_loss(learning.data)
+    baseline = Problem.of(learning).baseline_loss
     assert (final < 0.25 * baseline).all()
     assert final.min() < 0.05 * baseline
 
