@@ -4,7 +4,7 @@ A ladder, each rung doing what the one below it does and one thing more:
 
     bare          bench/step.py's step: forward, backward, the update; the loss is read
     batches       rnn.data.tasks draws a new batch for every step
-    quiet         rnn.training.run without events: gradient norms, freezing, the loop
+    quiet         rnn.training.run without events: gradient norms, what diverges, the loop
     logging       an event with the metrics of every step
     evaluation    of 512 held-out sequences, once in 100 steps
     checkpoint    once in 100 steps, as long as every evaluation is the best so far; later once in 500
@@ -83,7 +83,7 @@ def bare(s: Shape, *, batches: bool) -> Advance:
     arrays = bptt.memory.map(torch.Tensor.numpy)
     drawn = Batches(problem.source, network, problem.training.loss, 0, arrays)
     drawn.fill(0)
-    frozen_R = np.zeros(s.R, bool)
+    resting_R = np.zeros(s.R, bool)
 
     def advance(steps: int) -> None:
         for step in range(1, steps + 1):
@@ -92,7 +92,7 @@ def bare(s: Shape, *, batches: bool) -> Advance:
                     drawn.fill(step)
                 bptt.forward()
                 bptt.backward()
-                optimizer.step(gradients_RP, frozen_R)
+                optimizer.step(gradients_RP, resting_R)
             float(bptt.loss_R[0])
 
     return advance

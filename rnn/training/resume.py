@@ -2,10 +2,11 @@
 
 `weights` are the bytes of `rnn.networks.weights`.
 
-`state` is safetensors with the optimiser's moments [R, P], `frozen.step`, `frozen.loss` and `frozen.gradient_norm` [R]
-(step 0: the replica is alive), `stopping.*` [R] (see rnn.training.stopping), `usual_norm` [R] (see
-rnn.training.divergence), and metadata: the step, the best evaluation so far, the environment, the job, and the hash of
-the weights that it belongs to. There is no random state: data are addressed by (seed, replica, step).
+`state` is safetensors with the optimiser's moments [R, P], with `diverged.step`, `diverged.loss` and
+`diverged.gradient_norm` [R] (step 0: the replica has not diverged), `stopping.*` [R] (see rnn.training.stopping),
+`usual_norm` [R] (see rnn.training.divergence), and metadata: the step, the best evaluation so far, the environment, the
+job, and the hash of the weights that it belongs to. There is no random state: data are addressed by (seed, replica,
+step).
 """
 
 from __future__ import annotations
@@ -40,16 +41,16 @@ class Best:
 
 
 @dataclass(frozen=True, slots=True)
-class Frozen:
-    """When and how replicas diverged, arrays [R]; step 0: alive."""
+class DivergedReplicas:
+    """When and how replicas diverged, arrays [R]; step 0: this one has not."""
 
     step: npt.NDArray[np.int64]
     loss: npt.NDArray[np.float64]
     gradient_norm: npt.NDArray[np.float64]
 
     @classmethod
-    def none(cls, replicas: int) -> Frozen:
-        """All alive."""
+    def none(cls, replicas: int) -> DivergedReplicas:
+        """Return the record before any has diverged."""
         nan = np.full(replicas, np.nan)
         return cls(np.zeros(replicas, np.int64), nan, nan.copy())
 
@@ -60,7 +61,7 @@ class State:
 
     step: int
     moments: dict[str, Array]
-    frozen: Frozen
+    diverged: DivergedReplicas
     best: Best | None
     environment: Environment
     problem: Problem
@@ -83,12 +84,12 @@ def moment_names(config: Optimizer) -> tuple[str, ...]:
 
 def dump_state(state: State) -> bytes:
     """The state as bytes."""
-    frozen = state.frozen
+    diverged = state.diverged
     tensors: dict[str, Array] = {
         **state.moments,
-        "frozen.step": frozen.step,
-        "frozen.loss": frozen.loss,
-        "frozen.gradient_norm": frozen.gradient_norm,
+        "diverged.step": diverged.step,
+        "diverged.loss": diverged.loss,
+        "diverged.gradient_norm": diverged.gradient_norm,
         "usual_norm": state.usual_norm,
     }
     tensors |= {f"stopping.{name}": getattr(state.stopping, name) for name in _STOPPING}
@@ -109,18 +110,20 @@ def load_state(content: bytes) -> State:
     """The state in `content`. Raises CheckpointError if it is torn or foreign."""
     about, tensors = read_container(content)
     try:
-        frozen = Frozen(*(tensors.pop(f"frozen.{name}").copy() for name in ("step", "loss", "gradient_norm")))
+        # Older states say frozen.
+        prefix = "frozen" if "frozen.step" in tensors else "diverged"
+        diverged = DivergedReplicas(*(tensors.pop(f"{prefix}.{name}").copy() for name in _DIVERGED))
         raw = tensors.pop("raw", None)
-        usual = tensors.pop("usual_norm", np.full(len(frozen.step), np.nan)).copy()
+        usual = tensors.pop("usual_norm", np.full(len(diverged.step), np.nan)).copy()
         # States of before there was stopping have none of it.
-        stopping = Stopping.none(len(frozen.step))
+        stopping = Stopping.none(len(diverged.step))
         if "stopping.step" in tensors:
             stopping = Stopping(*(tensors.pop(f"stopping.{name}").copy() for name in _STOPPING))
         return State(
             step=about["step"],
             raw=raw,
             moments=tensors,
-            frozen=frozen,
+            diverged=diverged,
             stopping=stopping,
             usual_norm=usual,
             best=about["best"] and Best(**about["best"]),
@@ -155,13 +158,13 @@ def restore(problem: Problem, weights: bytes, state: bytes) -> tuple[Weights, St
     if saved.raw is not None and saved.raw.shape != shape:
         raise CheckpointError("the raw parameters do not fit the network")
     if any(len(row) != problem.replicas for row in _of_replicas(saved)):
-        raise CheckpointError("the record of frozen and stopped replicas does not fit the job")
+        raise CheckpointError("the record of diverged and stopped replicas does not fit the job")
     return networks, saved
 
 
 def _of_replicas(saved: State) -> tuple[Array, ...]:
     """What must have one entry a replica."""
-    return saved.frozen.step, saved.frozen.loss, saved.stopping.step, saved.usual_norm
+    return saved.diverged.step, saved.diverged.loss, saved.stopping.step, saved.usual_norm
 
 
 def _job(problem: Problem) -> dict[str, Any]:
@@ -192,5 +195,6 @@ def _numbers(problem: Problem) -> dict[str, Any]:
     }
 
 
+_DIVERGED = ("step", "loss", "gradient_norm")
 _STOPPING = ("step", "reason", "lowest", "waited")
 _SCHEDULE = ("steps", "evaluate_every", "checkpoint_every", "keep_checkpoints", "log_every", "profile_every")

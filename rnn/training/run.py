@@ -80,7 +80,7 @@ class _Run:
         native = environment.runs_on(network, problem.dtype, device.type, R, omega=omega) == "native"
         self._step = 0
         self._best: state.Best | None = None
-        self._frozen, self._stopping = state.Frozen.none(R), stopping.Stopping.none(R)
+        self._diverged, self._stopping = state.DivergedReplicas.none(R), stopping.Stopping.none(R)
         self._usual_norm = np.full(R, np.nan)
         if resume is None:
             start = parameters.initialise(network, problem.seed, R, problem.dtype)
@@ -89,7 +89,7 @@ class _Run:
         else:
             weights, saved = state.restore(problem, *resume)
             self._step, self._best = saved.step, saved.best
-            self._frozen, self._stopping = saved.frozen, saved.stopping
+            self._diverged, self._stopping = saved.diverged, saved.stopping
             self._usual_norm = saved.usual_norm
             raw_RP = weights.flat() if saved.raw is None else saved.raw
             moments, taken = saved.moments, saved.step
@@ -153,7 +153,7 @@ class _Run:
                 yield profile
             for r in new:
                 yield Diverged(step, r, float(loss_R[r]), float(norm_R[r]), self._hint(r))
-            if new and np.all(self._frozen.step > 0):
+            if new and np.all(self._diverged.step > 0):
                 # The last good checkpoint stays the last: another would hold nothing new.
                 yield Done(step, "all_diverged")
                 return
@@ -164,8 +164,8 @@ class _Run:
             if evaluation:
                 yield evaluation
             if evaluation and outcome is None:
-                frozen_R = self._frozen.step > 0
-                for r in stopping.judge(self._problem, self._stopping, step, evaluation.loss, frozen_R):
+                diverged_R = self._diverged.step > 0
+                for r in stopping.judge(self._problem, self._stopping, step, evaluation.loss, diverged_R):
                     yield Stopped(step, int(r), self._stopping.why(r), float(evaluation.loss[r]))
                 self._rest()
                 if self._resting == self._problem.replicas:
@@ -221,16 +221,16 @@ class _Run:
         return rate_R
 
     def _update(self, loss_R: npt.NDArray[np.float64], norm_R: npt.NDArray[np.float64]) -> list[int]:
-        """Update the replicas that train; freeze, and return, those whose loss, norm or update is not finite."""
+        """Update the replicas that train; leave alone, and return, those whose loss, norm or update is not finite."""
         kept = ~(np.isfinite(loss_R) & np.isfinite(norm_R))  # of those that rest both are NaN
         kept |= self._optimizer.step(self._gradients_RP, kept, learning_rate(self._training, self._step))
         self._constraints.apply()
         new = kept & ~self._resting_R
         if not new.any():
             return []
-        self._frozen.step[new] = self._step
-        self._frozen.loss[new] = loss_R[new]
-        self._frozen.gradient_norm[new] = norm_R[new]
+        self._diverged.step[new] = self._step
+        self._diverged.loss[new] = loss_R[new]
+        self._diverged.gradient_norm[new] = norm_R[new]
         self._rest()
         return np.flatnonzero(new).tolist()
 
@@ -238,19 +238,19 @@ class _Run:
         """Of a replica that has just diverged."""
         used_P = self._constraints.used[r : r + 1].cpu().numpy()
         radius = divergence.radius(self._network, parameters.views(used_P, self._network))
-        finite = bool(np.isfinite(self._frozen.loss[r]) and np.isfinite(self._frozen.gradient_norm[r]))
+        finite = bool(np.isfinite(self._diverged.loss[r]) and np.isfinite(self._diverged.gradient_norm[r]))
         return divergence.hint(
             self._problem, self._step, finite=finite, usual=float(self._usual_norm[r]), radius=radius
         )
 
     def _rest(self) -> None:
-        """Note which replicas are not trained any more, [R]: frozen or stopped."""
-        self._resting_R = (self._frozen.step > 0) | (self._stopping.step > 0)
+        """Note which replicas are not trained any more, [R]: diverged or stopped."""
+        self._resting_R = (self._diverged.step > 0) | (self._stopping.step > 0)
         self._resting = int(self._resting_R.sum())
 
     def _evaluate(self) -> Evaluation:
         loss_R = self._held_out_loss()
-        loss_R[self._frozen.step > 0] = np.nan
+        loss_R[self._diverged.step > 0] = np.nan
         finite = np.isfinite(loss_R)
         best = int(np.argmin(np.where(finite, loss_R, np.inf))) if finite.any() else None
         improved = best is not None and bool(self._best is None or loss_R[best] < self._best.loss)
@@ -275,7 +275,7 @@ class _Run:
             step=self._step,
             moments={name: moment.cpu().numpy() for name, moment in optimizer.moments.items()},
             raw=optimizer.parameters.cpu().numpy() if connectivity.is_constrained(self._network) else None,
-            frozen=self._frozen,
+            diverged=self._diverged,
             stopping=self._stopping,
             usual_norm=self._usual_norm,
             best=self._best,

@@ -47,14 +47,14 @@ class Stopping:
 
 
 def judge(
-    problem: Problem, so_far: Stopping, step: int, loss_R: npt.NDArray[np.float64], frozen_R: npt.NDArray[np.bool_]
+    problem: Problem, so_far: Stopping, step: int, loss_R: npt.NDArray[np.float64], diverged_R: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.intp]:
     """Take an evaluation into account, in place; the replicas that stop at it.
 
     A loss that is not finite is no improvement. A skill that was reached comes before early stopping.
     """
     training = problem.training
-    training_on = (so_far.step == 0) & ~frozen_R
+    training_on = (so_far.step == 0) & ~diverged_R
     stops = np.zeros(len(loss_R), bool)
     if training.early_stopping is not None:
         better = training_on & (loss_R < so_far.lowest - training.early_stopping.min_delta)
