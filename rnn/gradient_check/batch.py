@@ -17,7 +17,7 @@ Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Batch:
+class CheckBatch:
     """What all engines and references are given."""
 
     request: CheckRequest
@@ -54,7 +54,7 @@ class Batch:
         return target[self.length_RB[r] - 1, np.arange(target.shape[1])][None], None
 
 
-def draw(request: CheckRequest) -> Batch:
+def draw(request: CheckRequest) -> CheckBatch:
     """Weights as a training job of this seed starts from, initial states moved off zero; x normal, targets to match."""
     network = network_of(request)
     R, B, architecture = request.replicas, request.batch_size, network.architecture
@@ -73,7 +73,7 @@ def draw(request: CheckRequest) -> Batch:
     forced = None
     if architecture == "encoder_decoder":
         forced = np.stack([g.random((outputs, B)) < request.teacher_forcing for g in generators])
-    return Batch(request, network, raw_RP, x, target, length, forced)
+    return CheckBatch(request, network, raw_RP, x, target, length, forced)
 
 
 def _inputs(network: Network, generator: np.random.Generator, shape: tuple[int, int]) -> Array:

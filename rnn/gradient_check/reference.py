@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from rnn.bptt import constraints as reparametrise
-from rnn.gradient_check.batch import Array, Batch
+from rnn.gradient_check.batch import Array, CheckBatch
 from rnn.networks import parameters
 from rnn.reference import equations
 from unroll.contract import MSE, Network
@@ -46,7 +46,7 @@ class Autograd:
 class Reference:
     """The loss of one replica as a function of its raw weights."""
 
-    def __init__(self, batch: Batch, replica: int) -> None:
+    def __init__(self, batch: CheckBatch, replica: int) -> None:
         self.batch, self._r = batch, replica
         self.point_P: Array = batch.raw_RP[replica]
         self._held: list[list[dict[str, Any]]] = [[] for _ in self._windows()]
@@ -145,7 +145,7 @@ class Reference:
         return found
 
 
-def by_autograd(batch: Batch) -> Autograd:
+def by_autograd(batch: CheckBatch) -> Autograd:
     """Replica by replica, so that one graph is held at a time."""
     R, T, B, _ = batch.target_RTBO.shape
     if batch.network.architecture == "encoder_decoder":

@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from rnn.errors import CheckpointError, ConfigurationError
 from rnn.events import Environment
 from rnn.networks import parameters
-from rnn.networks.weights import Weights, load_weights, read_container, write_container
+from rnn.networks.weights import StoredNetworks, load_weights, read_container, write_container
 from rnn.training.problem import Problem
 from rnn.training.stopping import Stopping
 from unroll.contract import Adam, AdamW, Optimizer, RMSprop, TrainJob
@@ -135,7 +135,7 @@ def load_state(content: bytes) -> State:
         raise CheckpointError(f"this is not the state of a training run: {error}") from None
 
 
-def restore(problem: Problem, weights: bytes, state: bytes) -> tuple[Weights, State]:
+def restore(problem: Problem, weights: bytes, state: bytes) -> tuple[StoredNetworks, State]:
     """Both parts, checked to belong together and to a run of this problem. Raises CheckpointError.
 
     Steps, intervals, names and the like may differ; what determines the numbers of a step may not.

@@ -292,6 +292,6 @@ def test_the_held_out_loss_is_that_of_the_numpy_page_on_the_held_out_set():
     held_out = tasks.resolve(whole.data).held_out(whole.training.held_out)
     x, target = held_out.x_RTBI[0], held_out.target_RTBO[0]
     for r in range(2):
-        w = page.Weights(**{name.split(".")[-1]: tensor[r] for name, tensor in tensors.items()})
+        w = page.Parameters(**{name.split(".")[-1]: tensor[r] for name, tensor in tensors.items()})
         expected = page.loss(page.forward(w, x.astype(float), "relu")[1], target.astype(float))
         assert only(Evaluation, events)[-1].loss[r] == pytest.approx(expected, rel=1e-9)
