@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -150,6 +150,3 @@ class SchemaKinds(Response):
 
     kinds: dict[str, str]
     """What each kind describes; GET /v1/schema/{kind} has its schema."""
-
-
-Schema = dict[str, Any]
