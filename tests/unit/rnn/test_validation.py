@@ -174,6 +174,7 @@ def test_what_servers_import_loads_no_torch():
     modules = (
         "events errors randomness.streams networks.parameters networks.validation networks.weights networks.noise "
         "networks.initialisation data.tasks data.batches data.validation serving.predictor reference.equations "
+        "reference.windows "
         "training.validation training.cost training.resume training.divergence training.stopping training.noise "
         "training.schedule training.problem gradient_check.bounds gradient_check.formulas"
     )
