@@ -8,7 +8,7 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from api.errors import Refused
-from api.service import Served
+from api.service import CurrentService
 from store import keys
 from store.errors import KeyExpired, Unauthorized
 from store.keys import Identity
@@ -29,7 +29,7 @@ class Requires:
     def __call__(
         self,
         request: Request,
-        service: Served,
+        service: CurrentService,
         credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
     ) -> Identity:
         """Look the key up, with one read of the database."""

@@ -10,7 +10,6 @@ from pydantic import Json, TypeAdapter, ValidationError
 
 import rnn.data.tasks
 import rnn.gradient_check.bounds
-import rnn.networks.check
 import rnn.networks.parameters
 from api.errors import Refused, invalid
 from rnn.errors import ConfigurationError
@@ -43,7 +42,7 @@ def task(name: str, given: str) -> Task:
 def parameters(network: Network) -> int:
     """Parameters of one replica. Refuses a network that contradicts itself or is too large to train even once."""
     try:
-        rnn.networks.check.check_network(network)
+        rnn.networks.validation.validate_network(network)
     except ConfigurationError as error:
         raise invalid("/config" + error.pointer.removeprefix("/model"), error.code, error.detail) from None
     count = rnn.networks.parameters.count(network)

@@ -44,4 +44,4 @@ async def of_request(request: Request) -> Service:
     return service
 
 
-Served = Annotated[Service, Depends(of_request)]
+CurrentService = Annotated[Service, Depends(of_request)]

@@ -87,13 +87,13 @@ def ours(case: Case, engine: Engine, device: torch.device, *, graph: bool) -> St
     passes = Passes(bptt, device) if graph else bptt
     if isinstance(passes, Passes) and passes.failure:
         raise RuntimeError(f"no CUDA graph: {passes.failure}")
-    frozen_R = np.zeros(s.R, bool)
+    resting_R = np.zeros(s.R, bool)
 
     def step() -> None:
         passes.forward()
         passes.backward()
         constraints.pull_back(gradients_RP)
-        optimizer.step(gradients_RP, frozen_R)
+        optimizer.step(gradients_RP, resting_R)
         constraints.apply()
 
     return step

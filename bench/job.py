@@ -4,7 +4,7 @@ A ladder, each rung doing what the one below it does and one thing more:
 
     bare          bench/step.py's step: forward, backward, the update; the loss is read
     batches       rnn.data.tasks draws a new batch for every step
-    quiet         rnn.training.run without events: gradient norms, freezing, the loop
+    quiet         rnn.training.run without events: gradient norms, what diverges, the loop
     logging       an event with the metrics of every step
     evaluation    of 512 held-out sequences, once in 100 steps
     checkpoint    once in 100 steps, as long as every evaluation is the best so far; later once in 500
@@ -43,10 +43,10 @@ from step import CELLS, SHAPES, Shape  # noqa: E402
 
 from rnn import kernels  # noqa: E402
 from rnn.bptt.whole import BPTT  # noqa: E402
-from rnn.data import tasks  # noqa: E402
 from rnn.events import Checkpoint, Evaluation, Metrics  # noqa: E402
 from rnn.networks import parameters  # noqa: E402
 from rnn.training.optimisers import Optimizer  # noqa: E402
+from rnn.training.problem import Problem  # noqa: E402
 from rnn.training.run import train, warm_up  # noqa: E402
 from unroll.contract import Adam, Network, TaskData, Training, TrainJob  # noqa: E402
 from unroll.contract.limits import MAX_STEPS  # noqa: E402
@@ -73,18 +73,17 @@ def make_job(s: Shape, **training: int) -> TrainJob:
 
 def bare(s: Shape, *, batches: bool) -> Advance:
     """The engine's steps without rnn.training.run."""
-    job = make_job(s)
-    network = job.model
-    assert isinstance(network, Network)
+    problem = Problem.of(make_job(s))
+    network = problem.network
     start_RP = parameters.initialise(network, 0, s.R)
-    native = kernels.chosen(network.cell, job.dtype, "cpu")
-    optimizer = Optimizer(job.training.optimizer, start_RP, torch.device("cpu"), native=native)
+    native = kernels.chosen(network.cell, problem.dtype, "cpu")
+    optimizer = Optimizer(problem.training.optimizer, start_RP, torch.device("cpu"), native=native)
     gradients_RP = torch.zeros_like(optimizer.parameters)
     bptt = BPTT(network, optimizer.parameters, gradients_RP, s.T, s.B)
     arrays = bptt.memory.map(torch.Tensor.numpy)
-    drawn = Batches(tasks.resolve(job.data), network, job.training.loss, 0, arrays)
+    drawn = Batches(problem.source, network, problem.training.loss, 0, arrays)
     drawn.fill(0)
-    frozen_R = np.zeros(s.R, bool)
+    resting_R = np.zeros(s.R, bool)
 
     def advance(steps: int) -> None:
         for step in range(1, steps + 1):
@@ -93,7 +92,7 @@ def bare(s: Shape, *, batches: bool) -> Advance:
                     drawn.fill(step)
                 bptt.forward()
                 bptt.backward()
-                optimizer.step(gradients_RP, frozen_R)
+                optimizer.step(gradients_RP, resting_R)
             float(bptt.loss_R[0])
 
     return advance

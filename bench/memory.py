@@ -115,7 +115,6 @@ def grown(name: str, samples: Sequence[tuple[int, int]]) -> dict[str, Any]:
         "first_mib": round(sizes[0] / 2**20, 1),
         "after_a_fifth_mib": round(sizes[late][0] / 2**20, 1),
         "last_mib": round(sizes[-1] / 2**20, 1),
-        "samples": [[int(step), int(size)] for step, size in samples],
     }
 
 

@@ -141,7 +141,7 @@ def leaky(s: Shape, engine: Engine) -> Step:
     bptt.x_RTBI.normal_()
     bptt.target_RTBO.normal_()
     noise = TrainingNoise(network, 0, bptt.memory.map(torch.Tensor.numpy), torch.get_num_threads())
-    frozen_R, at = np.zeros(s.R, bool), [0]
+    resting_R, at = np.zeros(s.R, bool), [0]
 
     def step() -> float:
         at[0] += 1
@@ -150,7 +150,7 @@ def leaky(s: Shape, engine: Engine) -> Step:
             bptt.forward()
             bptt.backward()
             constraints.pull_back(gradients_RP)
-            optimizer.step(gradients_RP, frozen_R)
+            optimizer.step(gradients_RP, resting_R)
             constraints.apply()
         return float(bptt.loss_R[0])
 

@@ -81,13 +81,13 @@ def ours(s: Shape, engine: Engine) -> Step:
     bptt = BPTT(network, optimizer.parameters, gradients_RP, s.T, s.B, engine=engine)
     bptt.x_RTBI.normal_()
     bptt.target_RTBO.normal_()
-    frozen_R = np.zeros(s.R, bool)
+    resting_R = np.zeros(s.R, bool)
 
     def step() -> float:
         with bptt.threads():
             bptt.forward()
             bptt.backward()
-            optimizer.step(gradients_RP, frozen_R)
+            optimizer.step(gradients_RP, resting_R)
         return float(bptt.loss_R[0])
 
     return step

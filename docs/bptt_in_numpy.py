@@ -42,7 +42,7 @@ Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Weights:
+class Parameters:
     """The six parameters of one replica (or their gradients)."""
 
     W_xh: Array
@@ -71,7 +71,7 @@ def slope(f: Activation, h: Array) -> Array:
     return np.ones_like(h)
 
 
-def forward(w: Weights, x: Array, f: Activation = "tanh") -> tuple[Array, Array]:
+def forward(w: Parameters, x: Array, f: Activation = "tanh") -> tuple[Array, Array]:
     """Hidden states h [T+1,B,H] and outputs y [T,B,O]."""
     T, B, _ = x.shape
     dtype = np.result_type(x, w.W_xh, w.b_x, w.W_hh, w.b_h, w.W_hy, w.b_y)
@@ -86,7 +86,7 @@ def loss(y: Array, target: Array) -> Any:
     return np.mean((y - target) ** 2)
 
 
-def gradients(w: Weights, x: Array, target: Array, f: Activation = "tanh") -> tuple[float, Weights]:
+def gradients(w: Parameters, x: Array, target: Array, f: Activation = "tanh") -> tuple[float, Parameters]:
     """L and its gradient, by the recursion above."""
     h, y = forward(w, x, f)
     dy = 2 * (y - target) / y.size
@@ -94,7 +94,7 @@ def gradients(w: Weights, x: Array, target: Array, f: Activation = "tanh") -> tu
     for t in range(len(x), 0, -1):
         later = da[t + 1] @ w.W_hh if t < len(x) else 0
         da[t] = slope(f, h[t]) * (dy[t - 1] @ w.W_hy + later)
-    return float(loss(y, target)), Weights(
+    return float(loss(y, target)), Parameters(
         W_xh=np.einsum("tbh,tbi->hi", da[1:], x),
         b_x=da.sum((0, 1)),
         W_hh=np.einsum("tbh,tbk->hk", da[1:], h[:-1]),

@@ -34,7 +34,7 @@ class Metrics:
 
 @dataclass(frozen=True, slots=True)
 class Diverged:
-    """A replica whose loss, gradient norm or update was not finite. It was frozen as it was before this step."""
+    """A replica whose loss, gradient norm or update was not finite. It stays as it was before this step."""
 
     step: int
     replica: int
@@ -46,7 +46,7 @@ class Diverged:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Held-out loss of every replica after this step's update; NaN for one that is frozen."""
+    """Held-out loss of every replica after this step's update; NaN for one that has diverged."""
 
     step: int
     loss: npt.NDArray[np.float64]
@@ -102,7 +102,7 @@ class Checkpoint:
     weights: bytes
     state: bytes
     losses: tuple[float | None, ...] | None
-    """Held-out losses where this step was evaluated; None in it: not finite, or frozen."""
+    """Held-out losses where this step was evaluated; None in it: not finite, or diverged."""
     best_replica: int | None
     certificate: Certificate | None = None
     """That the weights keep the network's constraints; None for a cell without recurrent weights."""

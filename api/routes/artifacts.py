@@ -11,7 +11,7 @@ from api.auth import Reader
 from api.errors import Refused
 from api.negotiation import JSON, byte_range, matches, offers
 from api.operations import operation
-from api.service import Served
+from api.service import CurrentService
 from store import artifacts
 from unroll.contract import Artifact, Page
 
@@ -28,7 +28,7 @@ router = APIRouter(prefix="/v1/jobs/{job_id}/artifacts", tags=["artifacts"])
         problems=["missing_scope", "not_found"],
     ),
 )
-def list_artifacts(job_id: str, asker: Reader, service: Served) -> Page[Artifact]:
+def list_artifacts(job_id: str, asker: Reader, service: CurrentService) -> Page[Artifact]:
     """Names, sizes and hashes. Jobs make few artifacts, so there is one page."""
     return Page[Artifact](data=artifacts.list_of_job(service.db, asker.tenant, job_id))
 
@@ -52,7 +52,7 @@ def get_artifact(
     job_id: str,
     name: str,
     asker: Reader,
-    service: Served,
+    service: CurrentService,
     if_none_match: Annotated[str | None, Header()] = None,
     range_: Annotated[str | None, Header(alias="Range", description="`bytes=first-last`, one range.")] = None,
     if_range: Annotated[str | None, Header(description="Send the range only if this is still the ETag.")] = None,

@@ -14,7 +14,7 @@ from api.checks import ClientGone
 from api.errors import Refused
 from api.negotiation import JSON, offers
 from api.operations import operation
-from api.service import Served
+from api.service import CurrentService
 from store import models
 from unroll.contract import Check, CheckRequest
 
@@ -33,7 +33,10 @@ router = APIRouter(prefix="/v1/checks", tags=["checks"], dependencies=[offers(JS
     ),
 )
 async def check_gradients(
-    asker: Writer, service: Served, check: Annotated[CheckRequest, Depends(json_body(CheckRequest))], request: Request
+    asker: Writer,
+    service: CurrentService,
+    check: Annotated[CheckRequest, Depends(json_body(CheckRequest))],
+    request: Request,
 ) -> Response:
     """Compare hand-written backpropagation with autograd, complex steps and finite differences, on a random batch.
 

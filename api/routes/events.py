@@ -13,7 +13,7 @@ from api.auth import Reader
 from api.errors import invalid
 from api.negotiation import JSON, preferred
 from api.operations import operation
-from api.service import Served
+from api.service import CurrentService
 from api.streams import BATCH, events
 from store import journal
 from unroll.contract import Event, Page
@@ -40,7 +40,7 @@ async def list_events(
     job_id: str,
     request: Request,
     asker: Reader,
-    service: Served,
+    service: CurrentService,
     after: Annotated[int, Query(ge=0, le=MAX_SEQ, description="Only events with a greater `seq`.")] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
     last_event_id: Annotated[str | None, Header(description="For a stream: continue after this `seq`.")] = None,

@@ -8,7 +8,7 @@ from api import examples
 from api.auth import Reader
 from api.negotiation import JSON, offers
 from api.operations import operation
-from api.service import Served
+from api.service import CurrentService
 from store import fleet
 from unroll.contract import Page, Queue, Worker
 
@@ -24,7 +24,7 @@ router = APIRouter(prefix="/v1", tags=["fleet"], dependencies=[offers(JSON)])
         problems=["missing_scope"],
     ),
 )
-def list_workers(asker: Reader, service: Served) -> Page[Worker]:
+def list_workers(asker: Reader, service: CurrentService) -> Page[Worker]:
     """List the workers. A worker's job is shown if it belongs to your tenant."""
     return Page[Worker](data=fleet.list_workers(service.db, asker.tenant, service.alive_seconds))
 
@@ -38,6 +38,6 @@ def list_workers(asker: Reader, service: Served) -> Page[Worker]:
         problems=["missing_scope"],
     ),
 )
-def list_queues(_asker: Reader, service: Served) -> Page[Queue]:
+def list_queues(_asker: Reader, service: CurrentService) -> Page[Queue]:
     """Count waiting and running jobs over all tenants, because a job waits behind all of them."""
     return Page[Queue](data=fleet.list_queues(service.db, service.alive_seconds))

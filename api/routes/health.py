@@ -11,7 +11,7 @@ from api import examples
 from api.auth import Reader
 from api.errors import Refused
 from api.operations import operation
-from api.service import Served
+from api.service import CurrentService
 from store import queue, schema
 from store.errors import SchemaMismatch
 from unroll.contract import Readiness
@@ -42,7 +42,7 @@ async def livez() -> str:
         with_key=False,
     ),
 )
-def readyz(service: Served) -> Readiness:
+def readyz(service: CurrentService) -> Readiness:
     """Check that the database answers and has this version's schema.
 
     Without the broker, jobs are accepted and found later.
@@ -70,6 +70,6 @@ def readyz(service: Served) -> Readiness:
         problems=["missing_scope"],
     ),
 )
-def scrape(_asker: Reader, service: Served) -> Response:
+def scrape(_asker: Reader, service: CurrentService) -> Response:
     """Return metrics for Prometheus. Needs a key with the scope read, as Prometheus' `authorization` sends it."""
     return Response(service.telemetry.render(), media_type=EXPOSITION)

@@ -16,7 +16,7 @@ from api.errors import invalid
 from api.negotiation import JSON, matches, offers, wait_seconds
 from api.operations import answer, operation
 from api.routes.parameters import Cursor, Limit
-from api.service import Served, Service
+from api.service import CurrentService, Service
 from api.streams import until
 from store import inputs, jobs, models
 from unroll.contract import ENDED, JOB_TYPES, DryRun, Job, JobConfig, JobRequest, JobStatus, Kind, Page
@@ -42,7 +42,7 @@ _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 )
 def submit_job(
     asker: Writer,
-    service: Served,
+    service: CurrentService,
     body: Annotated[JobRequest, Depends(json_body(JobConfig))],
     *,
     dry_run: Annotated[bool, Query(description="Check and estimate only; nothing is stored.")] = False,
@@ -92,7 +92,7 @@ def _accepted(service: Service, job: Job, traceparent: str | None, *, replayed: 
 )
 def list_jobs(
     asker: Reader,
-    service: Served,
+    service: CurrentService,
     *,
     status: Annotated[list[JobStatus], Query(description="Any of these; may be repeated.")] = [],  # noqa: B006
     label: Annotated[list[str], Query(description="`key:value`; may be repeated, then all must fit.")] = [],  # noqa: B006
@@ -140,7 +140,7 @@ async def get_job(
     job_id: str,
     request: Request,
     asker: Reader,
-    service: Served,
+    service: CurrentService,
     prefer: Annotated[
         str | None,
         Header(description="`wait=N`: answer when the job has ended (with If-None-Match: changed), or after N ≤ 60 s."),
@@ -177,7 +177,7 @@ async def get_job(
         problems=["missing_scope", "not_found", "job_not_ended"],
     ),
 )
-def delete_job(job_id: str, asker: Writer, service: Served) -> None:
+def delete_job(job_id: str, asker: Writer, service: CurrentService) -> None:
     """One that has not ended is refused: cancel it first."""
     jobs.remove(service.db, asker.tenant, job_id)
     service.notifier.publish(job_id)
@@ -202,7 +202,7 @@ def _moves(verb: str) -> dict[str, object]:
 
 
 @router.post("/{job_id}/cancel", **_moves("cancel"))  # type: ignore[arg-type]
-def cancel_job(job_id: str, asker: Writer, service: Served) -> Job:
+def cancel_job(job_id: str, asker: Writer, service: CurrentService) -> Job:
     """At once where no worker has it; else `requested` says so until the worker has stopped."""
     job = jobs.cancel(service.db, asker.tenant, job_id)
     service.notifier.publish(job_id)
@@ -210,7 +210,7 @@ def cancel_job(job_id: str, asker: Writer, service: Served) -> Job:
 
 
 @router.post("/{job_id}/pause", **_moves("pause"))  # type: ignore[arg-type]
-def pause_job(job_id: str, asker: Writer, service: Served) -> Job:
+def pause_job(job_id: str, asker: Writer, service: CurrentService) -> Job:
     """The worker makes a checkpoint and lets the job go."""
     job = jobs.pause(service.db, asker.tenant, job_id)
     service.notifier.publish(job_id)
@@ -218,7 +218,7 @@ def pause_job(job_id: str, asker: Writer, service: Served) -> Job:
 
 
 @router.post("/{job_id}/resume", **_moves("resume"))  # type: ignore[arg-type]
-def resume_job(job_id: str, asker: Writer, service: Served) -> Job:
+def resume_job(job_id: str, asker: Writer, service: CurrentService) -> Job:
     """It goes on at its last checkpoint, to the same result as if it had not been paused."""
     job = jobs.resume(service.db, asker.tenant, job_id)
     service.doorbell.ring(job_id, job.config.device)
@@ -227,7 +227,7 @@ def resume_job(job_id: str, asker: Writer, service: Served) -> Job:
 
 
 @router.post("/{job_id}/retry", **_moves("retry"))  # type: ignore[arg-type]
-def retry_job(job_id: str, asker: Writer, service: Served) -> Job:
+def retry_job(job_id: str, asker: Writer, service: CurrentService) -> Job:
     """It goes on at its last good checkpoint."""
     job = jobs.retry(service.db, asker.tenant, job_id)
     service.doorbell.ring(job_id, job.config.device)

@@ -15,7 +15,7 @@ from api.errors import Refused, invalid
 from api.negotiation import JSON, offers
 from api.operations import operation
 from api.routes.parameters import Cursor, Limit
-from api.service import Served
+from api.service import CurrentService
 from store import keys
 from store.keys import Identity
 from unroll.contract import ChangeKey, CreatedKey, FieldError, Key, NewKey, Page, Scope
@@ -34,7 +34,7 @@ router = APIRouter(prefix="/v1/keys", tags=["keys"], dependencies=[offers(JSON)]
     ),
 )
 def create_key(
-    asker: Admin, service: Served, new: Annotated[NewKey, Depends(json_body(NewKey))], response: Response
+    asker: Admin, service: CurrentService, new: Annotated[NewKey, Depends(json_body(NewKey))], response: Response
 ) -> CreatedKey:
     """Create a key for your tenant. It can have only scopes that your key has."""
     _within(asker, new.scopes)
@@ -55,7 +55,7 @@ def create_key(
         problems=["missing_scope"],
     ),
 )
-def list_keys(asker: Admin, service: Served, limit: Limit = 50, cursor: Cursor = None) -> Page[Key]:
+def list_keys(asker: Admin, service: CurrentService, limit: Limit = 50, cursor: Cursor = None) -> Page[Key]:
     """List your tenant's keys, without secrets."""
     return keys.list_(service.db, asker.tenant, limit=limit, cursor=cursor)
 
@@ -64,7 +64,7 @@ def list_keys(asker: Admin, service: Served, limit: Limit = 50, cursor: Cursor =
     "/{key_id}",
     **operation("get_key", "One key", gives=(200, "The key.", examples.KEY), problems=["missing_scope", "not_found"]),
 )
-def get_key(key_id: str, asker: Admin, service: Served) -> Key:
+def get_key(key_id: str, asker: Admin, service: CurrentService) -> Key:
     """Return one key, without its secret."""
     return keys.get(service.db, asker.tenant, key_id)
 
@@ -80,7 +80,7 @@ def get_key(key_id: str, asker: Admin, service: Served) -> Key:
     ),
 )
 def change_key(
-    key_id: str, asker: Admin, service: Served, wanted: Annotated[ChangeKey, Depends(json_body(ChangeKey))]
+    key_id: str, asker: Admin, service: CurrentService, wanted: Annotated[ChangeKey, Depends(json_body(ChangeKey))]
 ) -> Key:
     """Change a key's name, scopes, expiry or quota. A field that is not sent keeps its value."""
     _within(asker, wanted.scopes or ())
@@ -91,7 +91,7 @@ def change_key(
     "/{key_id}",
     **operation("revoke_key", "Revoke a key", gives=(204, "Revoked.", None), problems=["missing_scope", "not_found"]),
 )
-def revoke_key(key_id: str, asker: Admin, service: Served) -> None:
+def revoke_key(key_id: str, asker: Admin, service: CurrentService) -> None:
     """Revoke a key at once. Jobs that it submitted continue."""
     keys.remove(service.db, asker.tenant, key_id)
 

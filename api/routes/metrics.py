@@ -11,7 +11,7 @@ from api import examples, tables
 from api.auth import Reader
 from api.negotiation import JSON, preferred
 from api.operations import operation
-from api.service import Served
+from api.service import CurrentService
 from store import metrics
 from unroll.contract import Metrics
 
@@ -41,7 +41,7 @@ def get_metrics(
     job_id: str,
     request: Request,
     asker: Reader,
-    service: Served,
+    service: CurrentService,
     names: Annotated[list[str], Query(description="Only these metrics; may be repeated.")] = [],  # noqa: B006
     from_step: Annotated[int, Query(ge=0, le=2**63 - 1)] = 0,
     max_points: Annotated[

@@ -12,7 +12,7 @@ from api.bodies import json_body
 from api.negotiation import JSON, offers
 from api.operations import answer, operation
 from api.routes.parameters import Cursor, Limit
-from api.service import Served
+from api.service import CurrentService
 from store import checkpoints, models
 from unroll.contract import Model, NewModel, Page, PredictRequest, PredictResponse, Serving
 
@@ -32,7 +32,7 @@ router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=[offers(JS
     ),
 )
 def register_model(
-    asker: Writer, service: Served, new: Annotated[NewModel, Depends(json_body(NewModel))], response: Response
+    asker: Writer, service: CurrentService, new: Annotated[NewModel, Depends(json_body(NewModel))], response: Response
 ) -> Model:
     """Register a configuration under a name.
 
@@ -53,7 +53,7 @@ def register_model(
         problems=["missing_scope"],
     ),
 )
-def list_models(asker: Reader, service: Served, limit: Limit = 50, cursor: Cursor = None) -> Page[Model]:
+def list_models(asker: Reader, service: CurrentService, limit: Limit = 50, cursor: Cursor = None) -> Page[Model]:
     """List your tenant's models."""
     return models.list_(service.db, asker.tenant, limit=limit, cursor=cursor)
 
@@ -67,7 +67,7 @@ def list_models(asker: Reader, service: Served, limit: Limit = 50, cursor: Curso
         problems=["missing_scope", "not_found"],
     ),
 )
-def get_model(name: str, asker: Reader, service: Served) -> Model:
+def get_model(name: str, asker: Reader, service: CurrentService) -> Model:
     """Return a model's configuration, parameter count, and the checkpoint that predict uses."""
     return models.get(service.db, asker.tenant, name)
 
@@ -81,7 +81,7 @@ def get_model(name: str, asker: Reader, service: Served) -> Model:
         problems=["missing_scope", "not_found", "model_in_use"],
     ),
 )
-def delete_model(name: str, asker: Writer, service: Served) -> None:
+def delete_model(name: str, asker: Writer, service: CurrentService) -> None:
     """Remove a model's name; jobs and checkpoints stay. Refused while a job that has not ended trains the model."""
     models.remove(service.db, asker.tenant, name)
 
@@ -97,7 +97,7 @@ def delete_model(name: str, asker: Writer, service: Served) -> None:
     ),
 )
 def serve_model(
-    name: str, asker: Writer, service: Served, serving: Annotated[Serving, Depends(json_body(Serving))]
+    name: str, asker: Writer, service: CurrentService, serving: Annotated[Serving, Depends(json_body(Serving))]
 ) -> Model:
     """Set the checkpoint that predict uses.
 
@@ -120,7 +120,7 @@ def serve_model(
 def predict_with_model(
     name: str,
     asker: Predictor,
-    service: Served,
+    service: CurrentService,
     request: Annotated[PredictRequest, Depends(json_body(PredictRequest, None, inference.require_few))],
 ) -> Response:
     """Run sequences through a model. They may have different lengths.

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rnn.bptt import constraints as reparametrise
+from rnn.gradient_check.bounds import network_of
 from rnn.networks import parameters
 from unroll.contract import CheckRequest, Network
 
@@ -16,7 +17,7 @@ Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Batch:
+class CheckBatch:
     """Weights and data that all engines and references receive."""
 
     request: CheckRequest
@@ -56,13 +57,12 @@ class Batch:
         return target[self.length_RB[r] - 1, np.arange(target.shape[1])][None], None
 
 
-def draw(request: CheckRequest) -> Batch:
+def draw(request: CheckRequest) -> CheckBatch:
     """Draw the weights with which a training job of this seed starts, and a random batch.
 
     Initial states are moved away from zero. Inputs are normal, and targets fit the loss.
     """
-    network = request.model
-    assert isinstance(network, Network)  # noqa: S101 - see bounds.require_feasible
+    network = network_of(request)
     R, B, architecture = request.replicas, request.batch_size, network.architecture
     T = 1 if architecture == "one_to_one" else request.time_steps
     inputs = 1 if architecture == "one_to_many" else T
@@ -79,7 +79,7 @@ def draw(request: CheckRequest) -> Batch:
     forced = None
     if architecture == "encoder_decoder":
         forced = np.stack([g.random((outputs, B)) < request.teacher_forcing for g in generators])
-    return Batch(request, network, raw_RP, x, target, length, forced)
+    return CheckBatch(request, network, raw_RP, x, target, length, forced)
 
 
 def _inputs(network: Network, generator: np.random.Generator, shape: tuple[int, int]) -> Array:

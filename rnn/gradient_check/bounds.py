@@ -6,10 +6,10 @@ from math import prod
 
 import numpy as np
 
-from rnn.data.check import check_feedback, check_time_weights
+from rnn.data.validation import validate_feedback, validate_time_weights
 from rnn.errors import ConfigurationError
 from rnn.networks import parameters
-from rnn.networks.check import check_network
+from rnn.networks.validation import validate_network
 from unroll.contract import CheckRequest, Network
 from unroll.contract.limits import MAX_CHECK_LAYER_STEPS, MAX_CHECK_MULTIPLICATIONS, MAX_CHECK_PARAMETERS
 
@@ -18,17 +18,22 @@ EVALUATIONS = 8
 the difference."""
 
 
+def network_of(request: CheckRequest) -> Network:
+    """Return the network of a request. Raises ConfigurationError (unresolved_model) where its name stands instead."""
+    if not isinstance(request.model, Network):
+        raise ConfigurationError("/model", "unresolved_model", f"model {request.model!r} has no configuration here")
+    return request.model
+
+
 def require_feasible(request: CheckRequest) -> None:
     """Raise ConfigurationError, with a JSON Pointer into the request, if the network or the sizes cannot be checked.
 
-    Codes: those of `check_network`, contradiction, not_available, wrong_length, too_many_parameters, too_slow,
+    Codes: those of `validate_network`, contradiction, not_available, wrong_length, too_many_parameters, too_slow,
     unresolved_model.
     """
-    if not isinstance(request.model, Network):
-        raise ConfigurationError("/model", "unresolved_model", f"model {request.model!r} has no configuration here")
-    network = request.model
-    check_network(network)
-    check_feedback(network, request.loss)
+    network = network_of(request)
+    validate_network(network)
+    validate_feedback(network, request.loss)
     _check_window(request, network)
     decodes = network.architecture == "encoder_decoder"
     if request.loss.type == "cross_entropy" and network.output_size == 1:
@@ -43,7 +48,7 @@ def require_feasible(request: CheckRequest) -> None:
             raise ConfigurationError(pointer, "contradiction", detail)
     outputs = (request.output_steps or request.time_steps) if decodes else request.time_steps
     shortest = 1 if request.variable_lengths and not decodes else None
-    check_time_weights("/loss/time_weights", request.loss, network, np.ones(outputs), shortest)
+    validate_time_weights("/loss/time_weights", request.loss, network, np.ones(outputs), shortest)
     T = request.time_steps + (outputs if decodes else 0)
     R, B, P = request.replicas, request.batch_size, parameters.count(network)
     if R * P > MAX_CHECK_PARAMETERS:

@@ -9,7 +9,7 @@ import numpy as np
 
 from rnn.errors import ConfigurationError
 from rnn.gradient_check import engines, formulas
-from rnn.gradient_check.batch import Array, Batch, draw
+from rnn.gradient_check.batch import Array, CheckBatch, draw
 from rnn.gradient_check.reference import Autograd, Reference, by_autograd, central_difference, complex_step, step_of
 from rnn.networks import parameters
 from unroll.contract import BiasCheck, Check, CheckRequest, Distances, EngineCheck, Tolerances
@@ -60,7 +60,7 @@ class _Moved:
     """Where no finite difference was taken because a kink is near."""
 
 
-def _moved_entries(batch: Batch, reference: Autograd) -> dict[str, _Moved]:
+def _moved_entries(batch: CheckBatch, reference: Autograd) -> dict[str, _Moved]:
     """Compute the derivatives of the drawn entries of each tensor. Frozen entries have derivative zero."""
     generator = np.random.default_rng(batch.request.seed)
     replicas = [Reference(batch, r) for r in range(batch.request.replicas)]
@@ -83,7 +83,7 @@ def _moved_entries(batch: Batch, reference: Autograd) -> dict[str, _Moved]:
     return found
 
 
-def _engine(batch: Batch, engine: engines.Engine, reference: Autograd, moved: dict[str, _Moved]) -> EngineCheck:
+def _engine(batch: CheckBatch, engine: engines.Engine, reference: Autograd, moved: dict[str, _Moved]) -> EngineCheck:
     loss_R, double_RP = engines.by_hand(batch, engine, "float64")
     _, single_RP = engines.by_hand(batch, engine, "float32")
     exact_R, single_R, stepped_R, difference_R = _floors(batch, reference)
@@ -124,7 +124,7 @@ def _same_loss(loss_R: Array, reference: Autograd) -> bool:
     return distance(loss_R[:, None], reference.loss_R[:, None], floor_R) <= TOLERANCES.autograd
 
 
-def _floors(batch: Batch, reference: Autograd) -> tuple[Array, Array, Array, Array]:
+def _floors(batch: CheckBatch, reference: Autograd) -> tuple[Array, Array, Array, Array]:
     """Return the least norms that distances are relative to, [R]: one array for each kind of reference.
 
     The references are autograd in float64 and in float32, complex steps, and differences. Each norm is a fraction of
@@ -160,7 +160,7 @@ def distance(found_RN: Array, expected_RN: Array, floor_R: Array) -> float:
     return float(np.nan_to_num(ratio_R, nan=_HUGE, posinf=_HUGE).max())
 
 
-def _biases(batch: Batch, reference: Autograd) -> list[BiasCheck]:
+def _biases(batch: CheckBatch, reference: Autograd) -> list[BiasCheck]:
     """Compare the gradients of the two biases by autograd alone, whether they are frozen or not."""
     names, H = parameters.gates(batch.network.cell), batch.network.cell.hidden_size
     found = []
@@ -183,7 +183,7 @@ def _biases(batch: Batch, reference: Autograd) -> list[BiasCheck]:
     return found
 
 
-def _notes(batch: Batch, found: list[EngineCheck], reference: Autograd) -> list[str]:
+def _notes(batch: CheckBatch, found: list[EngineCheck], reference: Autograd) -> list[str]:
     distances = (
         "Distances of a tensor: the norm of the difference divided by the reference's norm, of the replica where that "
         f"is largest; where the gradient is less than {TOLERANCES.floor:g} of the whole one's norm, by that; and by no "

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from rnn.bptt import constraints as reparametrise
-from rnn.gradient_check.batch import Array, Batch
+from rnn.gradient_check.batch import Array, CheckBatch
 from rnn.networks import parameters
-from rnn.reference import equations
+from rnn.reference import equations, windows
 from unroll.contract import MSE, Network
 
 KINKED = frozenset({"relu", "leaky_relu", "saturated_relu"})
@@ -47,7 +47,7 @@ class Autograd:
 class Reference:
     """The loss of one replica as a function of its raw weights."""
 
-    def __init__(self, batch: Batch, replica: int) -> None:
+    def __init__(self, batch: CheckBatch, replica: int) -> None:
         self.batch, self._r = batch, replica
         self.point_P: Array = batch.raw_RP[replica]
         self._held: list[list[dict[str, Any]]] = [[] for _ in self._windows()]
@@ -83,7 +83,7 @@ class Reference:
                 batch.network,
                 tensors,
                 x,
-                lengths=self._lengths(xp, 0),
+                lengths=self._lengths(xp),
                 steps=batch.target_RTBO.shape[1],
                 target=target,
                 forced=None if batch.forced_RTB is None else xp.asarray(batch.forced_RTB[r]),
@@ -93,7 +93,8 @@ class Reference:
         h = []
         for part, held in zip(self._windows(), self._held, strict=True):
             states = [{name: xp.asarray(state) for name, state in one.items()} for one in held]
-            h.append(self._window(xp, tensors, x, part, states, None if push is None else push[part])[0])
+            pushed = None if push is None else push[part]
+            h.append(self._window(xp, tensors, x, part, states, pushed)[0][-1])
         y = xp.concatenate(h) @ tensors["readout.W_hy"].T + tensors["readout.b_y"]
         if batch.network.architecture != "many_to_one":
             return y
@@ -102,46 +103,28 @@ class Reference:
         last_B = np.full(B, len(y)) if batch.length_RB is None else batch.length_RB[r]
         return y[last_B - 1, np.arange(B)][None]
 
-    def _lengths(self, xp: ModuleType, start: int) -> Any:
-        """Return the number of valid input steps of each sequence from `start` on.
+    def _lengths(self, xp: ModuleType) -> Any:
+        """Return the number of valid input steps of each sequence.
 
         A one_to_many network has one input, and no padding after it.
         """
         length_RB = self.batch.length_RB
         if length_RB is None or self.batch.network.architecture == "one_to_many":
             return None
-        return xp.asarray(length_RB[self._r] - start)
+        return xp.asarray(length_RB[self._r])
 
     def _tensors(self, xp: ModuleType, raw_P: Any) -> dict[str, Any]:
         raw = {name: tensor[0] for name, tensor in parameters.views(raw_P[None], self.batch.network).items()}
         return equations.used(xp, self.batch.network, raw, self._r)
 
     def _windows(self) -> list[slice]:
-        T = self.batch.target_RTBO.shape[1]
-        window = self.batch.request.bptt.window or T
-        return [slice(start, min(start + window, T)) for start in range(0, T, window)]
+        return windows.parts(self.batch.target_RTBO.shape[1], self.batch.request.bptt.window)
 
     def _window(
         self, xp: ModuleType, tensors: dict[str, Any], x: Any, part: slice, states: list[dict[str, Any]], push: Any
-    ) -> tuple[Any, list[dict[str, Any]]]:
-        """Return the last layer's h, and the states of all layers after the window.
-
-        Without `states` the window starts from the network's own first states.
-        """
-        network, after, lengths = self.batch.network, [], self._lengths(xp, part.start)
-        if "embedding.E" in tensors:
-            x = tensors["embedding.E"][xp.asarray(x[..., 0], dtype=xp.int64)]
-        if network.architecture == "one_to_many":
-            x = xp.concatenate([x, xp.zeros((self.batch.target_RTBO.shape[1] - 1, *x.shape[1:]), dtype=x.dtype)])
-        x = x[part]
-        for n in range(network.num_layers):
-            prefix = f"layers.{n}."
-            w = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-            last = n == network.num_layers - 1
-            state = states[n] if states else {}
-            x, state = equations.layer_from(xp, network.cell, w, x, state, push if last else None, lengths)
-            after.append(state)
-        return x, after
+    ) -> tuple[list[Any], list[dict[str, Any]]]:
+        steps, lengths = self.batch.target_RTBO.shape[1], self._lengths(xp)
+        return windows.run(xp, self.batch.network, tensors, x, part, states, steps=steps, push=push, lengths=lengths)
 
     def _states(self) -> list[list[dict[str, Any]]]:
         """Return the first states of each window, computed with the unmoved weights."""
@@ -152,7 +135,7 @@ class Reference:
         return found
 
 
-def by_autograd(batch: Batch) -> Autograd:
+def by_autograd(batch: CheckBatch) -> Autograd:
     """Compute the gradients replica by replica, so that only one graph is in memory at a time."""
     R, T, B, _ = batch.target_RTBO.shape
     if batch.network.architecture == "encoder_decoder":

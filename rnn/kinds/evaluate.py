@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rnn.data import tasks
-from rnn.data.check import check_data
 from rnn.data.sequences import SequenceTask
+from rnn.data.validation import validate_data
 from rnn.errors import ConfigurationError
 from rnn.kinds.checkpoints import chosen_replicas
 from rnn.kinds.kind import Facts, Inputs, Kind
@@ -45,7 +45,7 @@ def _part(job: EvaluateJob, checkpoint: Checkpoint, data: TaskData, length: int 
     try:
         source = tasks.resolve(data)
         loss = job.loss or checkpoint.loss or LOSSES[source.losses[0]]()
-        check_data(checkpoint.network, loss, source)
+        validate_data(checkpoint.network, loss, source)
     except ConfigurationError as error:
         # these checks point into a train job
         if error.pointer.startswith("/training/loss") and job.loss is not None:

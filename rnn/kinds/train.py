@@ -2,40 +2,43 @@
 
 from __future__ import annotations
 
-from rnn.data import tasks
+from dataclasses import replace
+from typing import Any
+
 from rnn.kinds.kind import Facts, Inputs, Kind
 from rnn.networks import parameters
 from rnn.training import cost
-from rnn.training.check import check as check_training
-from unroll.contract import Network, TrainJob
+from rnn.training.problem import Problem
+from rnn.training.validation import validate
+from unroll.contract import TrainJob
 
 
 def check(job: TrainJob, inputs: Inputs) -> Facts:
     """Check a train job whose network is in full. Raises ConfigurationError."""
     del inputs
-    check_training(job)
-    assert isinstance(job.model, Network)  # noqa: S101 - checked just now
+    problem = Problem.of(job)
+    validate(problem)
     return Facts(
-        parameters=parameters.count(job.model),
+        parameters=parameters.count(problem.network),
         total=job.training.steps,
-        memory_bytes=cost.memory_bytes(job),
-        seconds=cost.seconds(job),
-        baseline_loss=tasks.baseline_loss(job.data, job.model.architecture, job.training.loss),
+        memory_bytes=cost.memory_bytes(problem),
+        seconds=cost.seconds(problem),
+        baseline_loss=problem.baseline_loss,
     )
 
 
 def too_large(job: TrainJob, inputs: Inputs, most: int) -> str:
     """Point at the first field that, at its least, would let the job fit into `most` bytes."""
     del inputs
-    training = job.training
-    least: dict[str, dict[str, object]] = {
+    problem, training = Problem.of(job), job.training
+    least: dict[str, dict[str, Any]] = {
         "/training/batch_size": {"training": training.model_copy(update={"batch_size": 1})},
         "/training/held_out/size": {
             "training": training.model_copy(update={"held_out": training.held_out.model_copy(update={"size": 1})})
         },
         "/replicas": {"replicas": 1},
     }
-    fitting = (at for at, update in least.items() if cost.memory_bytes(job.model_copy(update=update)) <= most)
+    fitting = (at for at, update in least.items() if cost.memory_bytes(replace(problem, **update)) <= most)
     return next(fitting, "/model/cell/hidden_size")
 
 

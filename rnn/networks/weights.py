@@ -27,7 +27,7 @@ Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Weights:
+class StoredNetworks:
     """A checkpoint's networks."""
 
     network: Network
@@ -60,7 +60,7 @@ def dump_weights(network: Network, dtype: DType, flat_RP: Array) -> bytes:
     return write_container(tensors, about)
 
 
-def load_weights(content: bytes) -> Weights:
+def load_weights(content: bytes) -> StoredNetworks:
     """The networks in `content`. Raises CheckpointError if it is torn, foreign, or not what its metadata says."""
     about, tensors = read_container(content)
     try:
@@ -76,7 +76,7 @@ def load_weights(content: bytes) -> Weights:
         raise CheckpointError(f"the tensors {found} are not those of its network, {expected}")
     if any(tensor.dtype != dtype for tensor in tensors.values()):
         raise CheckpointError(f"not all tensors are {dtype}")
-    return Weights(network, dtype, {name: tensors[name] for name in expected})
+    return StoredNetworks(network, dtype, {name: tensors[name] for name in expected})
 
 
 def write_container(tensors: dict[str, Array], about: dict[str, Any]) -> bytes:

@@ -1,1 +1,1 @@
-"""The equations as plainly as possible, in NumPy. Oracles and gradient checks compare everything else with them."""
+"""The equations as plainly as possible. Oracles and gradient checks compare everything else with them."""

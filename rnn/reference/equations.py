@@ -121,13 +121,9 @@ def outputs(
     decoder's.
     """
     architecture: str = network.architecture
-    if "embedding.E" in tensors:
-        x = tensors["embedding.E"][xp.asarray(x[..., 0], dtype=xp.int64)]
-    if architecture == "one_to_many":
-        x = xp.concatenate([x[:1], xp.zeros((steps - 1, *x.shape[1:]), dtype=x.dtype)])
-    layers = [_below(f"layers.{n}.", tensors) for n in range(network.num_layers)]
+    x = inputs(xp, network, tensors, x, steps)
     states, read = [], len(x)
-    for n, w in enumerate(layers):
+    for n, w in enumerate(layers(network, tensors)):
         last = n == network.num_layers - 1
         x, state = layer_from(xp, network.cell, w, x, {}, push if last else None, lengths)
         states.append(state)
@@ -136,7 +132,7 @@ def outputs(
         return y[-1:] if architecture == "many_to_one" else y
 
     y = None
-    decoder = [_below(f"decoder.{n}.", tensors) for n in range(network.num_layers)]
+    decoder = layers(network, tensors, "decoder")
     given = []
     for t in range(steps):
         x = xp.zeros((x.shape[1], network.output_size), dtype=x.dtype) if t == 0 else feed_back(xp, feedback, y)
@@ -149,6 +145,20 @@ def outputs(
         y = x @ tensors["readout.W_hy"].T + tensors["readout.b_y"]
         given.append(y)
     return xp.stack(given)
+
+
+def inputs(xp: ModuleType, network: Network, tensors: dict[str, Any], x: Any, steps: int = 0) -> Any:
+    """Return what the first layer reads, [T, B, I], for the x of `outputs`."""
+    if "embedding.E" in tensors:
+        x = tensors["embedding.E"][xp.asarray(x[..., 0], dtype=xp.int64)]
+    if network.architecture == "one_to_many":
+        x = xp.concatenate([x[:1], xp.zeros((steps - 1, *x.shape[1:]), dtype=x.dtype)])
+    return x
+
+
+def layers(network: Network, tensors: dict[str, Any], stack: str = "layers") -> list[dict[str, Any]]:
+    """Return the tensors of each layer by their short names, the lowest layer first; stack: layers or decoder."""
+    return [_below(f"{stack}.{n}.", tensors) for n in range(network.num_layers)]
 
 
 def feed_back(xp: ModuleType, kind: str, y: Any) -> Any:

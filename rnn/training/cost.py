@@ -8,14 +8,14 @@ pointwise work and random numbers. Good to a factor of about three on a CPU of t
 
 from __future__ import annotations
 
-from rnn.data import tasks
-from rnn.data.sequences import SequenceTask
+from rnn.data.source import Source
 from rnn.networks import parameters
 from rnn.networks.connectivity import is_constrained
 from rnn.networks.noise import noise_of
 from rnn.training.chunks import chunk_size
+from rnn.training.problem import Problem
 from rnn.training.resume import moment_names
-from unroll.contract import DType, Network, TrainJob
+from unroll.contract import DType, Network
 
 _STEP_SECONDS = 150e-6
 _TIME_STEP_SECONDS = 8e-6
@@ -40,14 +40,13 @@ _OMEGA = 4
 """The same, for `rnn.bptt.omega`."""
 
 
-def memory_bytes(job: TrainJob) -> int:
+def memory_bytes(problem: Problem) -> int:
     """Peak memory of the trainer's tensors, without the interpreter and its libraries (about 250 MB).
 
     Counted for the workspace; the native kernel needs less, a third at the least.
     """
-    network, training = _network(job), job.training
-    task = tasks.resolve(job.data)
-    R, T, B, N = job.replicas, task.steps(network.architecture), training.batch_size, training.held_out.size
+    network, training = problem.network, problem.training
+    R, T, B, N = problem.replicas, problem.steps, training.batch_size, training.held_out.size
     I, H, O, L = network.input_size, network.cell.hidden_size, network.output_size, network.num_layers  # noqa: E741
     P = parameters.count(network)
     moments = len(moment_names(training.optimizer))
@@ -70,14 +69,14 @@ def memory_bytes(job: TrainJob) -> int:
     # Held-out sequences, their weights, and as much again while they are drawn or change their type.
     held_out = T * N * (2 * (I + O) + 1)
     held_out += R * T * chunk * (L * H * numbers[3 if R > 1 else 2] + (L - 1) * H + I + 4 * O)
-    item = 4 if job.dtype == "float32" else 8
+    item = 4 if problem.dtype == "float32" else 8
     # A checkpoint is made as bytes: weights, moments and raw parameters, once as arrays and once as bytes.
     checkpoint = 2 * R * P * (1 + moments + raw)
     total = learned + batch + trajectories + between + held_out + checkpoint
     return item * total + L * (T + K) * _BYTES_PER_TIME_STEP
 
 
-def evaluation_memory_bytes(network: Network, source: SequenceTask, replicas: int, sequences: int, dtype: DType) -> int:
+def evaluation_memory_bytes(network: Network, source: Source, replicas: int, sequences: int, dtype: DType) -> int:
     """Peak memory of what an evaluation of R replicas holds: their weights, the sequences, one chunk of states."""
     T, H, L = source.steps(network.architecture), network.cell.hidden_size, network.num_layers
     I, O = network.input_size, network.output_size  # noqa: E741
@@ -90,7 +89,7 @@ def evaluation_memory_bytes(network: Network, source: SequenceTask, replicas: in
     return item * (weights + drawn + states) + L * T * _BYTES_PER_TIME_STEP
 
 
-def evaluation_seconds(network: Network, source: SequenceTask, replicas: int, sequences: int, dtype: DType) -> float:
+def evaluation_seconds(network: Network, source: Source, replicas: int, sequences: int, dtype: DType) -> float:
     """Time of one evaluation on one CPU core; good to a factor of about three."""
     T, H, L = source.steps(network.architecture), network.cell.hidden_size, network.num_layers
     gates = len(parameters.gates(network.cell))
@@ -100,11 +99,10 @@ def evaluation_seconds(network: Network, source: SequenceTask, replicas: int, se
     return (1 if dtype == "float32" else 2) * one
 
 
-def seconds(job: TrainJob) -> float:
+def seconds(problem: Problem) -> float:
     """Training time on one CPU core, evaluations included; good to a factor of about three."""
-    network, training = _network(job), job.training
-    task = tasks.resolve(job.data)
-    R, T, B = job.replicas, task.steps(network.architecture), training.batch_size
+    network, training = problem.network, problem.training
+    R, T, B = problem.replicas, problem.steps, training.batch_size
     I, H, O, L = network.input_size, network.cell.hidden_size, network.output_size, network.num_layers  # noqa: E741
     gates = len(parameters.gates(network.cell))
     products = H * gates * (L * H + I + (L - 1) * H) + H * O
@@ -121,11 +119,5 @@ def seconds(job: TrainJob) -> float:
     evaluation = L * T * gates * _TIME_STEP_SECONDS + (
         R * T * training.held_out.size * (2 * products * _SECONDS_PER_FLOP + L * H * gates * _SECONDS_PER_ACTIVATION)
     )
-    factor = 1 if job.dtype == "float32" else 2
+    factor = 1 if problem.dtype == "float32" else 2
     return factor * (training.steps * step + (training.steps / training.evaluate_every + 1) * evaluation)
-
-
-def _network(job: TrainJob) -> Network:
-    if not isinstance(job.model, Network):
-        raise TypeError("an estimate needs the model's configuration, not its name")
-    return job.model

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rnn.networks import connectivity
-from unroll.contract import AdamW, ClipByValue, LeakyCell, LinearCell, Network, TrainJob, VanillaCell
+from rnn.training.problem import Problem
+from unroll.contract import AdamW, ClipByValue, LeakyCell, LinearCell, Network, VanillaCell
 
 Float64R = npt.NDArray[np.float64]
 
@@ -39,14 +40,13 @@ def radius(network: Network, weights: dict[str, npt.NDArray[np.generic]]) -> flo
     return max((max(one[0]) for one in found if one), default=None)
 
 
-def hint(job: TrainJob, step: int, *, finite: bool, usual: float, radius: float | None) -> str:
+def hint(problem: Problem, step: int, *, finite: bool, usual: float, radius: float | None) -> str:
     """What may help a replica that diverged at `step`.
 
     `finite`: whether loss and gradient still were, so that it was the update that overflowed; `usual` is its usual
     gradient norm, NaN if there is none; `radius` that of its W_hh, where units are unbounded.
     """
-    assert isinstance(job.model, Network)  # noqa: S101 - rnn.training.check has refused anything else
-    training, start = job.training, job.model.initialisation.type
+    training, start = problem.training, problem.network.initialisation.type
     lr = f"{training.optimizer.lr:g}"
     said = []
     if step == 1 and not finite:
@@ -69,7 +69,9 @@ def hint(job: TrainJob, step: int, *, finite: bool, usual: float, radius: float 
         decay = f"{training.optimizer.lr * training.optimizer.weight_decay:g}"
         said.append(f"Each step takes lr * weight_decay = {decay} of a weight away: make that less than 1.")
     if radius is not None and radius > 1:
-        said.append(f"With {_unbounded(job.model)} units and a spectral radius of W_hh that is {radius:.3g} by now,")
+        said.append(
+            f"With {_unbounded(problem.network)} units and a spectral radius of W_hh that is {radius:.3g} by now,"
+        )
         said.append("above 1, states can grow at every time step: take a bounded activation, or a smaller start.")
     return " ".join(said)
 

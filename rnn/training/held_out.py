@@ -12,24 +12,23 @@ from torch import Tensor
 from rnn.bptt import engine
 from rnn.bptt.cuda_graphs import Passes
 from rnn.data.batches import held_out, weighted
-from rnn.data.sequences import SequenceTask
 from rnn.training.chunks import chunk_size
-from unroll.contract import Network, Training
+from rnn.training.problem import Problem
 
 
 class HeldOutLoss:
-    """The loss of R networks on a task's held-out sequences."""
+    """The loss of R networks on a problem's held-out sequences."""
 
-    def __init__(self, network: Network, training: Training, task: SequenceTask, parameters_RP: Tensor) -> None:
+    def __init__(self, problem: Problem, parameters_RP: Tensor) -> None:
+        network, source, training = problem.network, problem.source, problem.training
         loss = training.loss
         N = training.held_out.size
-        steps = task.steps(network.architecture)
-        self._size = size = chunk_size(len(parameters_RP), steps, N, network.cell.hidden_size)
-        counts = weighted(task, loss) or N % size > 0
-        self._engine = engine.for_evaluation(network, training, task, parameters_RP, size, counts=counts)
+        self._size = size = chunk_size(len(parameters_RP), problem.steps, N, network.cell.hidden_size)
+        counts = weighted(source, loss) or N % size > 0
+        self._engine = engine.for_evaluation(network, training, source, parameters_RP, size, counts=counts)
         self._forward = Passes(self._engine, parameters_RP.device, trains=False).forward
         memory = self._engine.memory
-        found = held_out(task, network, loss, training.held_out, counts=counts)
+        found = held_out(source, network, loss, training.held_out, counts=counts)
         self._copies = [
             (tensor, axis, torch.from_numpy(array[0]).to(tensor))
             for tensor, array, axis in (

@@ -1,6 +1,6 @@
 """Optimisers on all replicas at once, and what a diverged replica needs: the rules of torch.optim.
 
-Parameters and moments are one tensor [K, R, P] (K = 1 + number of moments), so that copying or freezing a replica is
+Parameters and moments are one tensor [K, R, P] (K = 1 + number of moments), so that copying or restoring a replica is
 one operation. Where the native kernel trains, it updates too (`rnn.kernels.updates`), in one sweep. Elsewhere it is
 torch's own fused updates, in the functional forms rather than the classes: the moments stay ours to save and restore, a
 step costs half, and none of the classes' lazy imports (a second) stands before the first one.
@@ -28,7 +28,7 @@ from unroll.contract import Optimizer as Config
 
 
 class Optimizer:
-    """Updates the parameters [R, P] in place; a replica that is frozen, or whose update is not finite, stays as it was.
+    """Updates the parameters [R, P] in place; a replica that rests, or whose update is not finite, stays as it was.
 
     `parameters` and `moments` are the memory itself. All arithmetic is row by row, so replicas never mix.
     """
@@ -60,30 +60,30 @@ class Optimizer:
         self.moments = {name: self._memory_KRP[1 + k] for k, name in enumerate(names)}
 
     def step(
-        self, gradients_RP: Tensor, frozen_R: npt.NDArray[np.bool_], lr: float | None = None
+        self, gradients_RP: Tensor, resting_R: npt.NDArray[np.bool_], lr: float | None = None
     ) -> npt.NDArray[np.bool_]:
-        """One update of every replica that is not frozen, with the configured learning rate or `lr`.
+        """One update of every replica that does not rest, with the configured learning rate or `lr`.
 
         Returns which replicas it would have left with a number that is not finite; those are as they were before.
         """
         lr = self._config.lr if lr is None else lr
         kept = [(part, self.parameters[:, part].clone()) for part in self._kept]
         if self._native is not None:
-            broken_R = self._native(gradients_RP, lr, frozen_R)
+            broken_R = self._native(gradients_RP, lr, resting_R)
         else:
-            broken_R = self._step(gradients_RP, lr, frozen_R)
+            broken_R = self._step(gradients_RP, lr, resting_R)
         for part, values in kept:
             self.parameters[:, part] = values
         return broken_R
 
-    def _step(self, gradients_RP: Tensor, lr: float, frozen_R: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    def _step(self, gradients_RP: Tensor, lr: float, resting_R: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         """By torch, which updates every row: those that should not have been get their numbers back."""
         self._before_KRP.copy_(self._memory_KRP)
         self._update(gradients_RP, lr)
-        if frozen_R.any():
-            self._restore(frozen_R)
+        if resting_R.any():
+            self._restore(resting_R)
         # A sum is not finite if any number is not; it may also overflow, hence the exact look at each replica.
-        broken_R = np.zeros_like(frozen_R)
+        broken_R = np.zeros_like(resting_R)
         if not math.isfinite(float(self._memory_KRP.sum())):
             broken_R = ~torch.isfinite(self._memory_KRP).all(2).all(0).cpu().numpy()
             if broken_R.any():

@@ -11,9 +11,8 @@ from torch import Tensor
 
 from rnn.bptt import engine
 from rnn.data.memory import Memory
-from rnn.data.sequences import SequenceTask
 from rnn.events import LagProfile
-from unroll.contract import Network, Training
+from rnn.training.problem import Problem
 
 EACH = 64
 """Lags that are all told, from the last step on; those further back are told in geometric steps."""
@@ -22,9 +21,9 @@ EACH = 64
 class Profiler:
     """Runs a batch that the training engine has been given once more, in the workspace."""
 
-    def __init__(self, network: Network, training: Training, task: SequenceTask, parameters_RP: Tensor) -> None:
-        self._engine = engine.for_profiles(network, training, task, parameters_RP)
-        self._lags = lags(task.steps(network.architecture))
+    def __init__(self, problem: Problem, parameters_RP: Tensor) -> None:
+        self._engine = engine.for_profiles(problem.network, problem.training, problem.source, parameters_RP)
+        self._lags = lags(problem.steps)
 
     def __call__(self, step: int, memory: Memory[Tensor]) -> LagProfile:
         """Of the batch in `memory` and the parameters as they are now."""

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from rnn.data import tasks
 from rnn.errors import ConfigurationError
-from unroll.contract import Network, StopReason, TrainJob
+from rnn.training.problem import Problem
+from unroll.contract import StopReason
 
 REASONS: tuple[StopReason, ...] = ("early_stopping", "skill_reached")
 
@@ -47,14 +47,14 @@ class Stopping:
 
 
 def judge(
-    job: TrainJob, so_far: Stopping, step: int, loss_R: npt.NDArray[np.float64], frozen_R: npt.NDArray[np.bool_]
+    problem: Problem, so_far: Stopping, step: int, loss_R: npt.NDArray[np.float64], diverged_R: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.intp]:
     """Take an evaluation into account, in place; the replicas that stop at it.
 
     A loss that is not finite is no improvement. A skill that was reached comes before early stopping.
     """
-    training = job.training
-    training_on = (so_far.step == 0) & ~frozen_R
+    training = problem.training
+    training_on = (so_far.step == 0) & ~diverged_R
     stops = np.zeros(len(loss_R), bool)
     if training.early_stopping is not None:
         better = training_on & (loss_R < so_far.lowest - training.early_stopping.min_delta)
@@ -64,16 +64,16 @@ def judge(
         stops = training_on & (so_far.waited >= training.early_stopping.patience)
         so_far.reason[stops] = REASONS.index("early_stopping")
     if training.stop_at_skill is not None:
-        reached = training_on & (1 - loss_R / _baseline(job) >= training.stop_at_skill)
+        reached = training_on & (1 - loss_R / problem.baseline_loss >= training.stop_at_skill)
         so_far.reason[reached] = REASONS.index("skill_reached")
         stops |= reached
     so_far.step[stops] = step
     return np.flatnonzero(stops)
 
 
-def check(job: TrainJob) -> None:
+def validate(problem: Problem) -> None:
     """Raise ConfigurationError for rules that could never stop this run."""
-    training = job.training
+    training = problem.training
     steps, every = training.steps, training.evaluate_every
     if training.early_stopping is not None:
         patience = training.early_stopping.patience
@@ -89,11 +89,6 @@ def check(job: TrainJob) -> None:
         if every >= steps:
             detail = f"skill is measured every {every:,} steps, and the run has {steps:,}"
             raise ConfigurationError(pointer, "contradiction", detail)
-        if not _baseline(job) > 0:
+        if not problem.baseline_loss > 0:
             detail = "skill is 1 - loss / baseline loss, and this task has no positive baseline loss"
             raise ConfigurationError(pointer, "contradiction", detail)
-
-
-def _baseline(job: TrainJob) -> float:
-    assert isinstance(job.model, Network)  # noqa: S101 - rnn.training.check has refused anything else
-    return tasks.baseline_loss(job.data, job.model.architecture, job.training.loss)

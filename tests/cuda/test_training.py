@@ -78,7 +78,7 @@ def test_optimisers_and_penalties_are_those_of_the_cpu(fields: dict[str, Any]):
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
-def test_replicas_that_diverge_freeze_and_the_job_says_so():
+def test_replicas_that_diverge_rest_and_the_job_says_so():
     events = on(GPU, job_for("vanilla", activation="relu", replicas=2, optimizer=SGD(lr=1e30), clip=None, steps=50))
     assert {event.replica for event in only(Diverged, events)} == {0, 1}
     assert only(Done, events)[0].outcome == "all_diverged"

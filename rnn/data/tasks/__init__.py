@@ -14,7 +14,7 @@ from rnn.data.tasks.reverse import Reverse
 from rnn.data.tasks.sine import Sine
 from rnn.data.tasks.xor import Xor
 from rnn.errors import ConfigurationError
-from unroll.contract import Architecture, Loss, Task, TaskData
+from unroll.contract import Task, TaskData
 
 TASKS: dict[str, type[SequenceTask]] = {
     task.name: task for task in (IntegrateNoise, Adding, Parity, Recall, Reverse, Sine, Xor, PoissonCounts)
@@ -40,14 +40,6 @@ def resolve(data: TaskData) -> SequenceTask:
         raise ConfigurationError(
             f"/data/parameters/{pointer}", first["type"], first["msg"].removeprefix("Value error, ")
         ) from None
-
-
-def baseline_loss(data: TaskData, architecture: Architecture | None = None, loss: Loss | None = None) -> float:
-    """Return the exact expected loss of the task's trivial predictor, computed as the job computes its loss.
-
-    Raises ConfigurationError like `resolve`.
-    """
-    return resolve(data).baseline_loss(architecture, loss)
 
 
 def _find(name: str) -> type[SequenceTask]:

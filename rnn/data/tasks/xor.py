@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from rnn.data.sequences import Batch, SequenceTask
+from rnn.data.sequences import SequenceTask
+from rnn.data.source import Batch
 from rnn.randomness.streams import Draws
 from unroll.contract import Architecture
 

@@ -19,6 +19,7 @@ from rnn.kinds.kind import Context, Inputs
 from rnn.networks.weights import load_weights
 from rnn.training import environment
 from rnn.training.held_out import HeldOutLoss
+from rnn.training.problem import Problem
 from unroll.contract import EvaluateJob, EvaluationResult, HeldOut, LengthResult, Training
 
 
@@ -38,9 +39,10 @@ def run(job: EvaluateJob, inputs: Inputs, resume: tuple[bytes, bytes] | None, co
     measured = parts(job, checkpoint)
     losses, baselines = [], []
     for k, part in enumerate(measured):
-        # only the loss and the set of sequences matter to an evaluation
+        # of the training, only the loss and the set of sequences matter to an evaluation
         training = Training(steps=1, loss=part.loss, held_out=held_out)
-        loss = HeldOutLoss(network, training, part.source, used_RP)
+        problem = Problem(network, part.source, training, job.seed, len(replicas), weights.dtype)
+        loss = HeldOutLoss(problem, used_RP)
         for done in loss.chunks():
             step = k * job.sequences + done
             yield Progress(step)

@@ -23,18 +23,19 @@ from rnn.events import (
 )
 from rnn.kinds.kind import Context, Inputs
 from rnn.training.log import TrainingLog
+from rnn.training.problem import Problem
 from rnn.training.run import TrainingRun
-from unroll.contract import Divergence, Network, Stop, TrainJob
+from unroll.contract import Divergence, Stop, TrainJob
 
 
 def run(job: TrainJob, inputs: Inputs, resume: tuple[bytes, bytes] | None, context: Context) -> Iterator[Event]:
     """Train the job's networks, from the start or from a checkpoint of this job."""
     del inputs
-    training = TrainingRun(job, resume, device=context.device, tf32=context.tf32)
+    problem = Problem.of(job)
+    training = TrainingRun(problem, resume, device=context.device, tf32=context.tf32)
     yield Started(training.environment)
-    assert isinstance(job.model, Network)  # noqa: S101 - a training run has refused anything else
     keep = job.training.keep_checkpoints
-    about = CheckpointOf(job.model, job.dtype, job.replicas, job.data, job.training.loss, keep)
+    about = CheckpointOf(problem.network, job.dtype, job.replicas, job.data, job.training.loss, keep)
     hint, log = "", TrainingLog()
     for event in training.events(context.preempt):
         log(event)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -154,6 +154,3 @@ class SchemaKinds(Response):
 
     kinds: dict[str, str]
     """Description of each kind; GET /v1/schema/{kind} answers its schema."""
-
-
-Schema = dict[str, Any]

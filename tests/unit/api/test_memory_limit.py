@@ -10,6 +10,7 @@ import pytest
 from api import catalogue
 from api.errors import Refused
 from rnn.training import cost
+from rnn.training.problem import Problem
 from store.settings import Settings
 from tests.unit.rnn.jobs import job
 from unroll.contract import HeldOut, TrainJob
@@ -33,7 +34,7 @@ def test_a_job_that_does_not_fit_is_refused_with_both_numbers(
     fields: dict[str, Any], most: int, named: Any, pointer: str
 ):
     too_large = job(**fields)
-    needed = cost.memory_bytes(too_large)
+    needed = cost.memory_bytes(Problem.of(too_large))
     assert needed > most
     with pytest.raises(Refused) as refusal:
         fits(too_large, most, named=named)

@@ -10,6 +10,7 @@ import pytest
 from rnn.events import Checkpoint, Diverged, Metrics
 from rnn.networks import parameters
 from rnn.training.divergence import hint, usual_norm
+from rnn.training.problem import Problem
 from rnn.training.resume import load_state
 from tests.unit.rnn.jobs import bits, job, only, run
 from unroll.contract import SGD, AdamW, ClipByGlobalNorm, ClipByValue, Network, Regularisation
@@ -18,7 +19,7 @@ RATE = SGD(lr=0.02)
 
 
 def of(step: int = 500, *, finite: bool = False, usual: float = 3.14159, radius: float | None = None, **fields: Any):
-    return hint(job(optimizer=RATE, **fields), step, finite=finite, usual=usual, radius=radius)
+    return hint(Problem.of(job(optimizer=RATE, **fields)), step, finite=finite, usual=usual, radius=radius)
 
 
 def test_without_clipping_it_names_a_norm_to_clip_at_and_with_it_the_learning_rate():
@@ -42,7 +43,7 @@ def test_large_penalties_and_a_decay_of_whole_weights_are_named():
     large = Regularisation(l2=1e5, activity=20, l1=1)
     assert "Penalties are large (l2 100000, activity 20)" in of(regularisation=large)
     assert "Penalties" not in of(regularisation=Regularisation(l2=1.0))
-    decaying = hint(job(optimizer=AdamW(lr=0.1, weight_decay=30.0)), 9, finite=True, usual=1.0, radius=None)
+    decaying = hint(Problem.of(job(optimizer=AdamW(lr=0.1, weight_decay=30.0))), 9, finite=True, usual=1.0, radius=None)
     assert "lr * weight_decay = 3 of a weight away" in decaying
 
 

@@ -51,7 +51,7 @@ def test_predictions_are_those_of_the_numpy_page(activation: Activation):
     tensors = load_weights(content).tensors
     x = np.random.default_rng(0).standard_normal((9, 2))
     for r in range(2):
-        w = page.Weights(**{name.split(".")[-1]: tensor[r] for name, tensor in tensors.items()})
+        w = page.Parameters(**{name.split(".")[-1]: tensor[r] for name, tensor in tensors.items()})
         h, y = page.forward(w, x[:, None], activation)
         predicted = Predictor(content).predict([x], replica=r, want=EVERYTHING)
         np.testing.assert_allclose(predicted.outputs[0], y[:, 0], rtol=1e-12, atol=1e-14)

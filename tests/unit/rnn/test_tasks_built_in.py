@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from rnn.data import tasks
-from rnn.data.sequences import Batch, SequenceTask
+from rnn.data.sequences import SequenceTask
+from rnn.data.source import Batch
 from rnn.errors import ConfigurationError
 from rnn.randomness.streams import Draws, Purpose
 from unroll.contract import BCE, MSE, TaskData
@@ -42,6 +43,18 @@ def task_of(name: str, given: dict[str, Any]) -> SequenceTask:
 
 def drawn(name: str, given: dict[str, Any], size: int = 50, step: int = 1) -> Batch:
     return task_of(name, given).batch(3, 0, step, size)
+
+
+@every_case
+def test_the_configuration_of_a_task_gives_the_same_task_again_with_every_parameter_written_out(
+    name: str, given: dict[str, Any]
+):
+    task = task_of(name, given)
+    written = TaskData.model_validate_json(task.config().model_dump_json())
+    assert written.parameters.keys() == type(task).model_fields.keys()
+    assert given.items() <= written.parameters.items()
+    assert tasks.resolve(written) == task
+    assert tasks.resolve(written).config() == task.config()
 
 
 def valid(batch: Batch) -> np.ndarray:
@@ -94,7 +107,7 @@ def test_every_draw_depends_on_seed_replica_and_step_alone(name: str, given: dic
     together = task.allocate(3, 17)
     for array in (together.x_RTBI, together.target_RTBO):
         array.fill(0.5)  # whatever lay there before
-    task.draw_all(draws, together)
+    task.fill(draws, together)
     for replica in range(3):
         alone = task.batch(8, replica, 4, 17)
         for field in alone.__slots__:

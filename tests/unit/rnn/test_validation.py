@@ -14,7 +14,8 @@ import unroll.contract
 from rnn.errors import ConfigurationError
 from rnn.networks import parameters
 from rnn.training import cost as estimate
-from rnn.training.check import check
+from rnn.training.problem import Problem
+from rnn.training.validation import validate
 from tests.unit.rnn.jobs import job, network
 from unroll.contract import CosineDecay, EarlyStopping, ExponentialDecay, HeldOut, Network, StepDecay, TrainJob
 
@@ -83,7 +84,7 @@ def with_model(model: str | Network, **fields: Any) -> TrainJob:
 )
 def test_a_job_that_cannot_run_is_refused_with_the_field_named(bad: TrainJob, pointer: str, code: str):
     with pytest.raises(ConfigurationError) as error:
-        check(bad)
+        validate(Problem.of(bad))
     assert (error.value.pointer, error.value.code) == (pointer, code)
 
 
@@ -92,7 +93,7 @@ def test_the_refusal_of_a_huge_network_says_the_numbers_and_allocates_nothing():
     tracemalloc.start()
     started = time.perf_counter()
     with pytest.raises(ConfigurationError, match=r"268,\d{3},\d{3} parameters are 274,\d{3},\d{3},\d{3}.*500,000,000"):
-        check(huge)
+        validate(Problem.of(huge))
     seconds, (_, peak) = time.perf_counter() - started, tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert seconds < 0.05
@@ -101,22 +102,22 @@ def test_the_refusal_of_a_huge_network_says_the_numbers_and_allocates_nothing():
 
 def test_the_course_network_is_accepted_and_has_141_parameters():
     good = job(hidden=10, length=20, replicas=8)
-    check(good)
+    validate(Problem.of(good))
     assert parameters.count(good.model) == 10 * 1 + 10 + 100 + 10 + 10 + 1
 
 
 def test_estimates_grow_with_every_size():
-    small = job(hidden=10, length=20)
+    small = Problem.of(job(hidden=10, length=20))
     larger = [
         job(hidden=20, length=20),
         job(hidden=10, length=40),
         job(hidden=10, length=20, batch_size=8),
         job(hidden=10, length=20, replicas=2),
     ]
-    for other in larger:
+    for other in map(Problem.of, larger):
         assert estimate.memory_bytes(other) > estimate.memory_bytes(small)
         assert estimate.seconds(other) > estimate.seconds(small)
-    assert estimate.seconds(job(hidden=10, length=20, steps=20)) > estimate.seconds(small)
+    assert estimate.seconds(Problem.of(job(hidden=10, length=20, steps=20))) > estimate.seconds(small)
 
 
 @pytest.mark.parametrize(("native", "least", "most"), [("False", 0.5, 1.5), ("True", 0.2, 1.0)])
@@ -128,13 +129,14 @@ kernels.runs = lambda cell: {native}
 import torch
 torch.set_num_threads(1)
 from rnn.training import cost as estimate
+from rnn.training.problem import Problem
 from rnn.training.run import train
 from tests.unit.rnn.jobs import job
 def peak():
     return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))
 tiny, big = job(steps=1), job(steps=2, hidden=200, length=100, batch_size=128, replicas=4)
 list(train(tiny)); before = peak()
-list(train(big)); print((peak() - before) / estimate.memory_bytes(big))
+list(train(big)); print((peak() - before) / estimate.memory_bytes(Problem.of(big)))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert least < float(done.stdout) < most
@@ -147,6 +149,7 @@ def test_the_memory_estimate_counts_held_out_sequences_and_what_drawing_them_nee
 import numpy, torch
 torch.set_num_threads(1)
 from rnn.training import cost as estimate
+from rnn.training.problem import Problem
 from rnn.data import tasks
 from rnn.training.run import train
 from unroll.contract import Network, TaskData, Training, TrainJob, VanillaCell
@@ -161,7 +164,7 @@ def job(T, N):
     return TrainJob(model=net, data=data, training=Training(**fields), dtype="{dtype}")
 tiny, big = job(5, 4), job(1000, {1000 if name == "recall" else 8000})
 list(train(tiny)); before = peak()
-list(train(big)); print((peak() - before) / estimate.memory_bytes(big))
+list(train(big)); print((peak() - before) / estimate.memory_bytes(Problem.of(big)))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert 0.3 < float(done.stdout) < 1.1
@@ -169,10 +172,10 @@ list(train(big)); print((peak() - before) / estimate.memory_bytes(big))
 
 def test_what_servers_import_loads_no_torch():
     modules = (
-        "events errors randomness.streams networks.parameters networks.check networks.weights networks.noise "
-        "networks.initialisation data.tasks data.batches data.check serving.predictor reference.equations "
-        "training.check training.cost training.resume training.divergence training.stopping training.noise "
-        "training.schedule gradient_check.bounds gradient_check.formulas"
+        "events errors randomness.streams networks.parameters networks.validation networks.weights networks.noise "
+        "networks.initialisation data.tasks data.batches data.validation serving.predictor reference.equations "
+        "reference.windows training.problem training.validation training.cost training.resume training.divergence "
+        "training.stopping training.noise training.schedule gradient_check.bounds gradient_check.formulas"
     )
     imports = "import rnn; " + "; ".join(f"import rnn.{name}" for name in modules.split())
     script = f"{imports}; import sys; assert 'torch' not in sys.modules"
@@ -182,13 +185,13 @@ def test_what_servers_import_loads_no_torch():
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("cell", ["LSTMCell", "GRUCell", "LeakyCell"])
 def test_estimates_of_other_cells_grow_with_gates_layers_and_shrink_with_a_window(cell: str, dtype: Any):
-    def of(layers: int = 1, **fields: Any) -> TrainJob:
+    def of(layers: int = 1, **fields: Any) -> Problem:
         net = Network(
             cell=getattr(unroll.contract, cell)(hidden_size=50), input_size=1, output_size=1, num_layers=layers
         )
-        return with_model(net, length=100, dtype=dtype, **fields)
+        return Problem.of(with_model(net, length=100, dtype=dtype, **fields))
 
-    vanilla = job(hidden=50, length=100, dtype=dtype)
+    vanilla = Problem.of(job(hidden=50, length=100, dtype=dtype))
     assert estimate.memory_bytes(of()) > estimate.memory_bytes(vanilla)
     assert estimate.seconds(of()) >= estimate.seconds(vanilla)
     assert estimate.memory_bytes(of(3)) > 2 * estimate.memory_bytes(of())

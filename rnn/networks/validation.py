@@ -14,11 +14,11 @@ _MOST_STEPS = 1e6
 NO_CYCLE = "the connections that exist make no cycle: W_hh has only zero eigenvalues and no spectral radius"
 
 
-def check_network(network: Network) -> None:
+def validate_network(network: Network) -> None:
     """Raise ConfigurationError with a JSON Pointer relative to the job, below /model, and the reason."""
     cell = network.cell
     if isinstance(cell, LeakyCell):
-        _check_tau(cell)
+        _validate_tau(cell)
     if cell.type == "feedforward" and network.h0 == "trainable":
         raise ConfigurationError("/model/h0", "contradiction", "a feed-forward cell does not read its state")
     if cell.type == "feedforward" and (network.connectivity != Connectivity(frozen=network.connectivity.frozen)):
@@ -36,11 +36,11 @@ def check_network(network: Network) -> None:
     if cell.type == "feedforward" and network.architecture in {"one_to_many", "encoder_decoder"}:
         detail = f"a feed-forward cell remembers nothing, and {network.architecture} needs what came before"
         raise ConfigurationError("/model/architecture", "contradiction", detail)
-    _check_connectivity(network)
-    _check_initialisation(network)
+    _validate_connectivity(network)
+    _validate_initialisation(network)
 
 
-def _check_tau(cell: LeakyCell) -> None:
+def _validate_tau(cell: LeakyCell) -> None:
     pointer = "/model/cell/tau"
     values = cell.tau if isinstance(cell.tau, list) else [cell.tau]
     if isinstance(cell.tau, list) and len(values) != cell.hidden_size:
@@ -61,9 +61,9 @@ def _check_tau(cell: LeakyCell) -> None:
         raise ConfigurationError(pointer, "contradiction", "one tau for all units cannot start from several values")
 
 
-def _check_connectivity(network: Network) -> None:
+def _validate_connectivity(network: Network) -> None:
     c, H = network.connectivity, network.cell.hidden_size
-    _check_frozen(network)
+    _validate_frozen(network)
     if network.cell.type == "feedforward":
         return
 
@@ -119,7 +119,7 @@ def _check_connectivity(network: Network) -> None:
         raise refuse("dale/readout", "there are no excitatory units to read")
 
 
-def _check_frozen(network: Network) -> None:
+def _validate_frozen(network: Network) -> None:
     c = network.connectivity
     there = {slot.name.rpartition(".")[2] for slot in layout(network)}
 
@@ -137,7 +137,7 @@ def _check_frozen(network: Network) -> None:
         raise refuse("frozen_weights", "all of W_hh is already frozen")
 
 
-def _check_initialisation(network: Network) -> None:
+def _validate_initialisation(network: Network) -> None:
     how = network.initialisation
     pointer = "/model/initialisation"
     if how.type in {"spectral_radius", "dale_balanced"} and connectivity.acyclic(network, 1, len(places(network))):

@@ -9,7 +9,8 @@ import pytest
 
 from rnn.errors import ConfigurationError
 from rnn.networks import parameters
-from rnn.training.check import check
+from rnn.training.problem import Problem
+from rnn.training.validation import validate
 from unroll.contract import Network, TrainJob
 
 H = 3
@@ -42,9 +43,9 @@ def reverse(connectivity: dict[str, Any], forcing: float, penalties: dict[str, f
     "connectivity", [{"frozen": ["W_hh"]}, {"frozen_weights": ALL}, {"mask": RING, "frozen_weights": RING}]
 )
 def test_penalties_on_a_recurrence_that_cannot_change_are_refused(connectivity: dict[str, Any], penalty: str):
-    check(made(connectivity))
+    validate(Problem.of(made(connectivity)))
     with pytest.raises(ConfigurationError) as error:
-        check(made(connectivity, {penalty: 0.1}))
+        validate(Problem.of(made(connectivity, {penalty: 0.1})))
     assert error.value.pointer == f"/training/regularisation/{penalty}"
 
 
@@ -53,22 +54,22 @@ def test_penalties_on_a_recurrence_that_cannot_change_are_refused(connectivity: 
 )
 def test_penalties_on_what_is_frozen_are_refused_and_one_free_tensor_is_enough(penalty: str, frozen: list[str]):
     with pytest.raises(ConfigurationError) as error:
-        check(made({"frozen": frozen}, {penalty: 0.1}))
+        validate(Problem.of(made({"frozen": frozen}, {penalty: 0.1})))
     assert error.value.pointer == f"/training/regularisation/{penalty}"
-    check(made({"frozen": frozen[1:]}, {penalty: 0.1}))
+    validate(Problem.of(made({"frozen": frozen[1:]}, {penalty: 0.1})))
 
 
 def test_a_free_decoder_s_activity_depends_on_the_readout():
-    check(reverse({"frozen": BELOW}, 0.5, {"activity": 0.1}))
+    validate(Problem.of(reverse({"frozen": BELOW}, 0.5, {"activity": 0.1})))
     with pytest.raises(ConfigurationError, match="activity"):
-        check(reverse({"frozen": BELOW}, 1.0, {"activity": 0.1}))
+        validate(Problem.of(reverse({"frozen": BELOW}, 1.0, {"activity": 0.1})))
 
 
 def test_a_network_of_which_all_that_may_exist_is_frozen_is_refused():
     frozen = ["W_xh", "b_x", "b_h", "W_hy", "b_y"]
-    check(made({"mask": ALL, "frozen_weights": RING, "frozen": frozen}))
+    validate(Problem.of(made({"mask": ALL, "frozen_weights": RING, "frozen": frozen})))
     with pytest.raises(ConfigurationError) as error:
-        check(made({"mask": RING, "frozen_weights": RING, "frozen": frozen}))
+        validate(Problem.of(made({"mask": RING, "frozen_weights": RING, "frozen": frozen})))
     assert error.value.pointer == "/model/connectivity/frozen_weights"
 
 
@@ -79,7 +80,7 @@ def test_what_passes_the_check_can_be_started_decoders_included():
             {"density": 0.4, "autapses": False, "seed": seed}, 1.0, {}, initialisation={"type": "spectral_radius"}
         )
         try:
-            check(wanted)
+            validate(Problem.of(wanted))
         except ConfigurationError as error:
             assert error.pointer == "/model/initialisation"  # noqa: PT017 - either is right, by seed
             refused += 1
@@ -101,7 +102,7 @@ def test_what_passes_the_check_can_be_started_decoders_included():
 )
 def test_constraints_that_leave_an_initialisation_as_it_is_are_welcome(kind: str, connectivity: dict[str, Any]):
     wanted = made(connectivity, initialisation={"type": kind})
-    check(wanted)
+    validate(Problem.of(wanted))
     assert isinstance(wanted.model, Network)
     W_hh = parameters.views(parameters.initialise(wanted.model, 0, 1), wanted.model)["layers.0.W_hh"][0]
     np.testing.assert_allclose(W_hh @ W_hh.T, np.eye(H), atol=1e-6)
@@ -121,7 +122,7 @@ def test_constraints_that_leave_an_initialisation_as_it_is_are_welcome(kind: str
 )
 def test_constraints_that_would_change_an_initialisation_are_refused(kind: str, connectivity: dict[str, Any]):
     with pytest.raises(ConfigurationError, match="would change the"):
-        check(made(connectivity, initialisation={"type": kind}))
+        validate(Problem.of(made(connectivity, initialisation={"type": kind})))
 
 
 def test_a_window_of_the_only_step_is_refused():
@@ -133,5 +134,5 @@ def test_a_window_of_the_only_step_is_refused():
         training={"bptt": {"window": 1}, "loss": {"type": "bce"}},
     )
     with pytest.raises(ConfigurationError) as error:
-        check(wanted)
+        validate(Problem.of(wanted))
     assert (error.value.pointer, error.value.code) == ("/training/bptt/window", "not_available")

@@ -1,44 +1,42 @@
-"""What pydantic cannot see in a job: its task, and the products of its sizes. NumPy only, no tensor is made."""
+"""What pydantic cannot see in a job: whether its parts fit each other, and the products of its sizes.
+
+NumPy only, no tensor is made.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from rnn.data import tasks
-from rnn.data.check import check_data
-from rnn.data.sequences import SequenceTask
+from rnn.data.validation import validate_data
 from rnn.errors import ConfigurationError
 from rnn.networks import parameters
-from rnn.networks.check import NO_CYCLE, check_network
 from rnn.networks.connectivity import acyclic, learns
+from rnn.networks.validation import NO_CYCLE, validate_network
 from rnn.training import stopping
+from rnn.training.problem import Problem
 from rnn.training.schedule import learning_rate
-from unroll.contract import CosineDecay, Network, TrainJob
+from unroll.contract import CosineDecay, Network
 from unroll.contract.limits import MAX_ACTIVATIONS, MAX_PARAMETERS, MAX_PROFILED
 
 
-def check(job: TrainJob) -> None:
-    """Raise ConfigurationError if this job cannot be run, with a JSON Pointer relative to the job.
+def validate(problem: Problem) -> None:
+    """Raise ConfigurationError if this problem cannot be trained, with a JSON Pointer relative to the job.
 
-    Codes: unknown_task, pydantic's codes below /data/parameters, width_mismatch, wrong_length, contradiction,
-    not_available, too_many_parameters, too_many_activations, too_many_values, those of `rnn.networks.check`, and
-    unresolved_model (a name where `rnn` needs the configuration).
+    Codes: width_mismatch, wrong_length, contradiction, not_available, too_many_parameters, too_many_activations,
+    too_many_values, and those of `rnn.networks.validation`.
     """
-    if not isinstance(job.model, Network):
-        raise ConfigurationError("/model", "unresolved_model", f"model {job.model!r} has no configuration here")
-    network = job.model
-    check_network(network)
-    task = tasks.resolve(job.data)
-    check_data(network, job.training.loss, task)
-    _check_training(job, task)
+    network, source, training, replicas = problem.network, problem.source, problem.training, problem.replicas
+    validate_network(network)
+    validate_data(network, training.loss, source)
+    _validate_training(problem)
     layers = len(parameters.places(network))
-    if network.initialisation.type in {"spectral_radius", "dale_balanced"} and acyclic(network, job.replicas, layers):
-        detail = f"in one of the {job.replicas} replicas {NO_CYCLE}"
+    if network.initialisation.type in {"spectral_radius", "dale_balanced"} and acyclic(network, replicas, layers):
+        detail = f"in one of the {replicas} replicas {NO_CYCLE}"
         raise ConfigurationError("/model/initialisation", "no_spectral_radius", detail)
-    total = job.replicas * parameters.count(network)
+    total = replicas * parameters.count(network)
     if total > MAX_PARAMETERS:
         detail = (
-            f"{job.replicas} replicas of {parameters.count(network):,} parameters are {total:,}, "
+            f"{replicas} replicas of {parameters.count(network):,} parameters are {total:,}, "
             f"more than {MAX_PARAMETERS:,}"
         )
         pointer = "/model/cell/hidden_size" if parameters.count(network) > MAX_PARAMETERS else "/replicas"
@@ -47,13 +45,13 @@ def check(job: TrainJob) -> None:
     # What a step keeps for its backward pass, in each layer and gate; held-out sequences are evaluated a few at a time.
     hidden, data = network.cell.hidden_size, max(network.input_size, network.output_size)
     kept = hidden * network.num_layers * len(parameters.gates(network.cell))
-    steps = task.steps(network.architecture)
-    window = job.training.bptt.window or steps
+    steps = problem.steps
+    window = training.bptt.window or steps
     for pointer, size, long, wide in (
-        ("/training/batch_size", job.training.batch_size * job.replicas, window, kept),
-        ("/training/batch_size", job.training.batch_size * job.replicas, steps, data),
-        ("/training/held_out/size", job.training.held_out.size, steps, data),
-        ("/replicas", job.replicas, steps, kept),
+        ("/training/batch_size", training.batch_size * replicas, window, kept),
+        ("/training/batch_size", training.batch_size * replicas, steps, data),
+        ("/training/held_out/size", training.held_out.size, steps, data),
+        ("/replicas", replicas, steps, kept),
     ):
         values = size * long * wide
         if values > MAX_ACTIVATIONS:
@@ -64,19 +62,17 @@ def check(job: TrainJob) -> None:
             raise ConfigurationError(pointer, "too_many_activations", detail)
 
 
-def _check_training(job: TrainJob, task: SequenceTask) -> None:
-    stopping.check(job)
-    training = job.training
-    network, window = job.model, training.bptt.window
-    assert isinstance(network, Network)  # noqa: S101 - checked before
-    steps = task.steps(network.architecture)
+def _validate_training(problem: Problem) -> None:
+    stopping.validate(problem)
+    network, training, steps = problem.network, problem.training, problem.steps
+    window = training.bptt.window
     if window is not None and window > steps:
         detail = f"a window of {window} steps is longer than the sequences, {steps}"
         raise ConfigurationError("/training/bptt/window", "contradiction", detail)
     if window is not None and network.architecture == "one_to_one":
         detail = "a one_to_one network has one step, so there is nothing to truncate"
         raise ConfigurationError("/training/bptt/window", "not_available", detail)
-    if window is not None and window < steps and network.h0 == "trainable" and not _reads_early(job, task, window):
+    if window is not None and window < steps and network.h0 == "trainable" and not _reads_early(problem, window):
         detail = (
             f"no loss is in the first window of {window} of {steps} steps, and no gradient from later ones reaches h0"
         )
@@ -85,14 +81,14 @@ def _check_training(job: TrainJob, task: SequenceTask) -> None:
         detail = f"a warm-up of {training.warmup:,} steps is longer than the training of {training.steps:,}"
         raise ConfigurationError("/training/warmup", "contradiction", detail)
     if isinstance(training.schedule, CosineDecay):
-        _check_cosine(training.schedule, training.warmup, training.steps)
+        _validate_cosine(training.schedule, training.warmup, training.steps)
     elif training.schedule is not None and not np.float32(learning_rate(training, training.steps)):
         detail = f"the learning rate would be zero at the last of {training.steps:,} steps: let it fall more slowly"
         raise ConfigurationError("/training/schedule", "contradiction", detail)
     if training.profile_every is not None:
-        _check_profile(job, task)
+        _validate_profile(problem)
     if training.regularisation.omega:
-        _check_omega(network, training.teacher_forcing)
+        _validate_omega(network, training.teacher_forcing)
         if (window or steps) == 1:
             detail = "omega compares gradients from step to step, but there is only one step"
             raise ConfigurationError("/training/regularisation/omega", "contradiction", detail)
@@ -106,10 +102,10 @@ def _check_training(job: TrainJob, task: SequenceTask) -> None:
     if training.regularisation.orthogonality and network.cell.type == "feedforward":
         detail = "a feed-forward cell has no recurrent weights"
         raise ConfigurationError("/training/regularisation/orthogonality", "contradiction", detail)
-    _check_frozen(job)
+    _validate_frozen(problem)
 
 
-def _check_cosine(cosine: CosineDecay, warmup: int, steps: int) -> None:
+def _validate_cosine(cosine: CosineDecay, warmup: int, steps: int) -> None:
     if cosine.steps <= warmup:
         detail = f"the cosine ends after {cosine.steps:,} steps, within the warm-up of {warmup:,}"
         raise ConfigurationError("/training/schedule/steps", "contradiction", detail)
@@ -121,25 +117,24 @@ def _check_cosine(cosine: CosineDecay, warmup: int, steps: int) -> None:
         raise ConfigurationError("/training/schedule/steps", "contradiction", detail)
 
 
-def _reads_early(job: TrainJob, task: SequenceTask, window: int) -> bool:
+def _reads_early(problem: Problem, window: int) -> bool:
     """Whether a step of the first window counts in some sequence."""
-    assert isinstance(job.model, Network)  # noqa: S101 - checked before
-    if job.model.architecture == "many_to_one":
-        return task.shortest is not None and task.shortest <= window
-    weights = job.training.loss.time_weights
-    counts_T = task.weights() if weights is None else task.weights() * np.asarray(weights)
+    source = problem.source
+    if problem.network.architecture == "many_to_one":
+        return source.shortest is not None and source.shortest <= window
+    weights = problem.training.loss.time_weights
+    counts_T = source.weights() if weights is None else source.weights() * np.asarray(weights)
     return bool(counts_T[:window].any())
 
 
-def _check_frozen(job: TrainJob) -> None:
+def _validate_frozen(problem: Problem) -> None:
     """Penalties on what does not learn."""
-    network, penalties = job.model, job.training.regularisation
-    assert isinstance(network, Network)  # noqa: S101 - checked before
+    network, penalties = problem.network, problem.training.regularisation
     frozen, recurs = set(network.connectivity.frozen), learns(network)
     there = {slot.name.rpartition(".")[2] for slot in parameters.layout(network)}
     weights = bool({"W_xh", "W_hy"} & there - frozen) or recurs
     # A decoder that reads its own outputs has states that depend on the readout.
-    fed_back = network.architecture == "encoder_decoder" and job.training.teacher_forcing < 1
+    fed_back = network.architecture == "encoder_decoder" and problem.training.teacher_forcing < 1
     states = bool(there - frozen - {"W_hh"} - (set() if fed_back else {"W_hy", "b_y"})) or recurs
     for name, learned, what in (
         ("l1", weights, "the weights"),
@@ -153,7 +148,7 @@ def _check_frozen(job: TrainJob) -> None:
             raise ConfigurationError(f"/training/regularisation/{name}", "contradiction", detail)
 
 
-def _check_omega(network: Network, teacher_forcing: float) -> None:
+def _validate_omega(network: Network, teacher_forcing: float) -> None:
     pointer, cell = "/training/regularisation/omega", network.cell.type
     if cell == "feedforward":
         raise ConfigurationError(pointer, "contradiction", "a feed-forward cell has no recurrent weights")
@@ -168,18 +163,17 @@ def _check_omega(network: Network, teacher_forcing: float) -> None:
         raise ConfigurationError(pointer, "contradiction", detail)
 
 
-def _check_profile(job: TrainJob, task: SequenceTask) -> None:
-    pointer, network = "/training/profile_every", job.model
-    assert isinstance(network, Network)  # noqa: S101 - checked before
-    if job.training.bptt.window is not None:
+def _validate_profile(problem: Problem) -> None:
+    pointer, training = "/training/profile_every", problem.training
+    if training.bptt.window is not None:
         detail = "a profile needs whole sequences: gradients do not leave a truncation window"
         raise ConfigurationError(pointer, "not_available", detail)
-    every = job.training.profile_every or 1
-    if every > job.training.steps:
-        detail = f"a profile every {every:,} steps never happens in {job.training.steps:,} steps"
+    every = training.profile_every or 1
+    if every > training.steps:
+        detail = f"a profile every {every:,} steps never happens in {training.steps:,} steps"
         raise ConfigurationError(pointer, "contradiction", detail)
-    told = min(task.steps(network.architecture), 128) * job.replicas
-    profiles = job.training.steps // every
+    told = min(problem.steps, 128) * problem.replicas
+    profiles = training.steps // every
     if told * profiles > MAX_PROFILED:
         detail = f"{profiles:,} profiles of {told:,} values are more than {MAX_PROFILED:,}: ask for fewer profiles"
         raise ConfigurationError(pointer, "too_many_values", detail)

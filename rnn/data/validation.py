@@ -1,11 +1,11 @@
-"""Whether a network and a loss fit the sequences of a task. NumPy only."""
+"""Whether a network and a loss fit the sequences of a source. NumPy only."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-from rnn.data.sequences import SequenceTask
+from rnn.data.source import Source
 from rnn.errors import ConfigurationError
 from unroll.contract import Architecture, Loss, Network
 from unroll.contract.network import FEEDBACK
@@ -21,30 +21,30 @@ _NEEDS: dict[Architecture, str] = {
 }
 
 
-def check_data(network: Network, loss: Loss, task: SequenceTask) -> None:
+def validate_data(network: Network, loss: Loss, source: Source) -> None:
     """Raise ConfigurationError with a JSON Pointer relative to the job, and the reason."""
-    if network.architecture not in task.architectures:
+    if network.architecture not in source.architectures:
         detail = (
-            f"{network.architecture} needs {_NEEDS[network.architecture]}; sequences of {task.name} fit only "
-            f"{' or '.join(task.architectures)}: {' or '.join(_NEEDS[one] for one in task.architectures)}"
+            f"{network.architecture} needs {_NEEDS[network.architecture]}; sequences of {source.name} fit only "
+            f"{' or '.join(source.architectures)}: {' or '.join(_NEEDS[one] for one in source.architectures)}"
         )
         raise ConfigurationError("/model/architecture", "contradiction", detail)
-    _check_widths(network, task)
-    if loss.type not in task.losses:
-        detail = f"targets of {task.name} are for {' or '.join(task.losses)}, not for {loss.type}"
+    _validate_widths(network, source)
+    if loss.type not in source.losses:
+        detail = f"targets of {source.name} are for {' or '.join(source.losses)}, not for {loss.type}"
         raise ConfigurationError("/training/loss/type", "contradiction", detail)
-    check_feedback(network, loss)
-    check_time_weights("/training/loss/time_weights", loss, network, task.weights(), task.shortest)
+    validate_feedback(network, loss)
+    validate_time_weights("/training/loss/time_weights", loss, network, source.weights(), source.shortest)
 
 
-def check_feedback(network: Network, loss: Loss) -> None:
+def validate_feedback(network: Network, loss: Loss) -> None:
     """Raise ConfigurationError for a decoder that would read its outputs in other units than its targets."""
     if network.architecture == "encoder_decoder" and network.feedback != FEEDBACK[loss.type]:
         detail = f"the loss {loss.type} needs feedback {FEEDBACK[loss.type]}, because its targets have those units"
         raise ConfigurationError("/model/feedback", "contradiction", detail)
 
 
-def check_time_weights(
+def validate_time_weights(
     pointer: str, loss: Loss, network: Network, counts_T: npt.NDArray[np.float64], shortest: int | None
 ) -> None:
     """Raise ConfigurationError for a loss's weights in time that do not fit steps which count so often anyhow, [T].
@@ -65,14 +65,14 @@ def check_time_weights(
         raise ConfigurationError(pointer, "contradiction", detail)
 
 
-def _check_widths(network: Network, task: SequenceTask) -> None:
-    if network.vocabulary_size is not None and task.vocabulary_size != network.vocabulary_size:
-        has = "numbers, not tokens" if task.vocabulary_size is None else f"{task.vocabulary_size} kinds of tokens"
-        detail = f"inputs of {task.name} are {has}"
+def _validate_widths(network: Network, source: Source) -> None:
+    if network.vocabulary_size is not None and source.vocabulary_size != network.vocabulary_size:
+        has = "numbers, not tokens" if source.vocabulary_size is None else f"{source.vocabulary_size} kinds of tokens"
+        detail = f"inputs of {source.name} are {has}"
         raise ConfigurationError("/model/vocabulary_size", "width_mismatch", detail)
-    if network.vocabulary_size is None and network.input_size != task.input_size:
-        detail = f"task {task.name} needs input_size {task.input_size}, not {network.input_size}"
+    if network.vocabulary_size is None and network.input_size != source.input_size:
+        detail = f"task {source.name} needs input_size {source.input_size}, not {network.input_size}"
         raise ConfigurationError("/model/input_size", "width_mismatch", detail)
-    if network.output_size != task.output_size:
-        detail = f"task {task.name} needs output_size {task.output_size}, not {network.output_size}"
+    if network.output_size != source.output_size:
+        detail = f"task {source.name} needs output_size {source.output_size}, not {network.output_size}"
         raise ConfigurationError("/model/output_size", "width_mismatch", detail)
