@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rnn.cells.layer import Layer, LayerSpec, WorkspaceLayer
+from rnn.cells.layer import Layer, LayerSpec
 from rnn.cells.make import make_layer
+from rnn.cells.workspace import WorkspaceLayer
 from rnn.kernels import Engine
 from rnn.networks import parameters
 from rnn.networks.noise import noise_of

@@ -15,7 +15,8 @@ from functools import partial
 from torch import Tensor
 
 from rnn.cells import activations
-from rnn.cells.layer import Call, LayerSpec, Transport, WorkspaceLayer
+from rnn.cells.layer import LayerSpec, Transport
+from rnn.cells.workspace import Call, WorkspaceLayer
 from unroll.contract import Activation
 
 
