@@ -72,17 +72,17 @@ class Layer(ABC):
     noise_RTBA: Tensor | None
     """Added to the pre-activations, where the spec says so."""
     initial: dict[str, Tensor]
-    """The state before the first step, each [R, B, H], zeros at first: h, and c of an LSTM."""
+    """Each state before the first step, zeros at first, [R, B, …] with its shape in `CellFacts.states`."""
     d_initial: dict[str, Tensor]
     """The gradient with respect to it, after `backward`, where the spec says `carried`."""
     d_states: dict[str, Tensor]
-    """The loss's gradient with respect to those of `states` that h_RTBH is not, each [R, T, B, H], to be filled before
+    """The loss's gradient with respect to those of `states` that h_RTBH is not, in their shapes, to be filled before
     `backward` where the spec says `handed_on`."""
 
     @property
     @abstractmethod
     def states(self) -> dict[str, Tensor]:
-        """The state after each step, [R, T, B, H] each, after `forward` and before `backward`. May be strided."""
+        """Each state after each step, [R, T, B, …], after `forward` and before `backward`. May be strided."""
 
     @property
     def final(self) -> dict[str, Tensor]:

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 
 from rnn.bptt import constraints as reparametrise
+from rnn.cells.facts import facts
 from rnn.gradient_check.batch import Array, Batch
 from rnn.networks import parameters
 from rnn.reference import equations
 from unroll.contract import MSE, Network
 
-KINKED = frozenset({"relu", "leaky_relu", "saturated_relu"})
 _SMOOTH_STEP, _KINKED_STEP = 1e-3, 1e-5
 """Fourth-order differences where all is smooth; where there are kinks a step short enough to meet few of them."""
 _KINK = 1e-8
@@ -176,7 +176,7 @@ def complex_step(reference: Reference, entry: int) -> float:
 def step_of(network: Network) -> float:
     """How far a central difference moves a weight."""
     # |.| of Dale's law has a kink too
-    smooth = getattr(network.cell, "activation", "tanh") not in KINKED and network.connectivity.dale is None
+    smooth = not facts(network.cell).kinked and network.connectivity.dale is None
     return _SMOOTH_STEP if smooth else _KINKED_STEP
 
 

@@ -7,7 +7,9 @@
     src/updates.cpp    what a training step does besides: squared errors, gradient norms, optimisers' updates
     src/normals.cpp  standard normals and running sums for tasks and noise; bits as in rnn/randomness/normals.py
     build.py         compiles it; without a C++ compiler the package works all the same, on the workspace engine
-    abi.py           loads it        layer.py  the `Layer` that runs on it        updates.py  src/updates.cpp for Python
+    abi.py           loads it        updates.py  src/updates.cpp for Python
+
+The `Layer` that runs on it is rnn/cells/native.py; which cells it has, rnn/cells/facts.py says.
 
 Replicas and sequences are dealt to threads once, and each thread runs its own through all time steps: there is no
 barrier inside a pass. Who gets what depends only on sizes and the number of threads, so results do not depend on how
@@ -16,15 +18,10 @@ busy the machine is.
 
 from __future__ import annotations
 
-from typing import Literal
-
 from rnn.kernels.abi import VERSION, library, missing
-from unroll.contract import Cell, DType
+from unroll.contract import Cell
 
-__all__ = ["VERSION", "Engine", "available", "chosen", "instruction_set", "missing", "runs"]
-
-Engine = Literal["auto", "workspace", "native", "cudnn"]
-"""Which implementation of a layer runs; auto: the kernel, on a GPU cuDNN, where it has the cell and there is one."""
+__all__ = ["VERSION", "available", "instruction_set", "missing", "runs"]
 
 
 def available() -> bool:
@@ -43,8 +40,3 @@ def instruction_set() -> str:
 def runs(cell: Cell) -> bool:
     """Whether the kernel has this cell: all but the feed-forward net."""
     return cell.type != "feedforward"
-
-
-def chosen(cell: Cell, dtype: DType, device: str) -> bool:
-    """Whether `auto` is the kernel: on CPU in float32, for the cells that it has. Its float64 is for oracles."""
-    return device == "cpu" and dtype == "float32" and runs(cell) and available()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from rnn.cells.facts import facts
 from rnn.data import tasks
 from rnn.data.check import check_data
 from rnn.data.sequences import SequenceTask
@@ -46,7 +47,7 @@ def check(job: TrainJob) -> None:
 
     # What a step keeps for its backward pass, in each layer and gate; held-out sequences are evaluated a few at a time.
     hidden, data = network.cell.hidden_size, max(network.input_size, network.output_size)
-    kept = hidden * network.num_layers * len(parameters.gates(network.cell))
+    kept = hidden * network.num_layers * len(facts(network.cell).gates)
     steps = task.steps(network.architecture)
     window = job.training.bptt.window or steps
     for pointer, size, long, wide in (
@@ -103,7 +104,7 @@ def _check_training(job: TrainJob, task: SequenceTask) -> None:
     elif training.teacher_forcing != 1:
         detail = f"only the decoder of an encoder_decoder reads targets; this network is {network.architecture}"
         raise ConfigurationError("/training/teacher_forcing", "contradiction", detail)
-    if training.regularisation.orthogonality and network.cell.type == "feedforward":
+    if training.regularisation.orthogonality and not facts(network.cell).recurrent:
         detail = "a feed-forward cell has no recurrent weights"
         raise ConfigurationError("/training/regularisation/orthogonality", "contradiction", detail)
     _check_frozen(job)
@@ -154,11 +155,12 @@ def _check_frozen(job: TrainJob) -> None:
 
 
 def _check_omega(network: Network, teacher_forcing: float) -> None:
-    pointer, cell = "/training/regularisation/omega", network.cell.type
-    if cell == "feedforward":
+    pointer, about = "/training/regularisation/omega", facts(network.cell)
+    if not about.recurrent:
         raise ConfigurationError(pointer, "contradiction", "a feed-forward cell has no recurrent weights")
-    if cell in ("lstm", "gru"):
-        detail = f"omega is about gradients that W_hh carries from step to step; those of {cell} also pass its gates"
+    if about.beside_W_hh:
+        carried = "omega is about gradients that W_hh carries from step to step"
+        detail = f"{carried}; those of {network.cell.type} also pass {about.beside_W_hh}"
         raise ConfigurationError(pointer, "contradiction", detail)
     if network.architecture == "encoder_decoder" and teacher_forcing < 1:
         detail = (

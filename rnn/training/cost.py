@@ -8,6 +8,7 @@ pointwise work and random numbers. Good to a factor of about three on a CPU of t
 
 from __future__ import annotations
 
+from rnn.cells.facts import facts
 from rnn.data import tasks
 from rnn.networks import parameters
 from rnn.networks.connectivity import is_constrained
@@ -25,18 +26,8 @@ _SECONDS_PER_PARAMETER = 2e-9
 _BYTES_PER_TIME_STEP = 4_200
 """Of views and prepared calls, which do not depend on the width."""
 
-_TRAJECTORIES = {
-    "vanilla": (3, 4, 1, 3),
-    "linear": (3, 4, 1, 3),
-    "feedforward": (3, 4, 1, 3),
-    "leaky": (5, 9, 3, 5),
-    "lstm": (13, 23, 7, 12),
-    "gru": (13, 22, 7, 11),
-}
-"""Numbers that a layer keeps for each hidden unit, step and sequence: in training of one network and of each of
-several, and in evaluation of one and of each of several."""
 _OMEGA = 4
-"""The same, for `rnn.bptt.omega`."""
+"""Numbers for each hidden unit, step and sequence, as those in `CellFacts.trajectories`, for `rnn.bptt.omega`."""
 
 
 def memory_bytes(job: TrainJob) -> int:
@@ -55,8 +46,8 @@ def memory_bytes(job: TrainJob) -> int:
     learned = R * P * (2 * (1 + moments) + 2 + raw)
     K = training.bptt.window or T
     batch = R * K * B * (I + 1 + 3 * O) + (R * T * B * (I + O) if K < T else 0)
-    numbers = _TRAJECTORIES[network.cell.type]
-    trajectories = L * R * K * B * H * numbers[1 if R > 1 else 0]
+    kept = facts(network.cell).trajectories
+    trajectories = L * R * K * B * H * (kept.training_stacked if R > 1 else kept.training)
     if training.regularisation.omega:
         trajectories += L * R * K * B * H * _OMEGA
     if training.profile_every is not None:  # an engine of its own, in the workspace
@@ -68,7 +59,9 @@ def memory_bytes(job: TrainJob) -> int:
     chunk = chunk_size(R, T, N, H)
     # Held-out sequences, their weights, and as much again while they are drawn or change their type.
     held_out = T * N * (2 * (I + O) + 1)
-    held_out += R * T * chunk * (L * H * numbers[3 if R > 1 else 2] + (L - 1) * H + I + 4 * O)
+    held_out += (
+        R * T * chunk * (L * H * (kept.evaluation_stacked if R > 1 else kept.evaluation) + (L - 1) * H + I + 4 * O)
+    )
     item = 4 if job.dtype == "float32" else 8
     # A checkpoint is made as bytes: weights, moments and raw parameters, once as arrays and once as bytes.
     checkpoint = 2 * R * P * (1 + moments + raw)
@@ -82,7 +75,7 @@ def seconds(job: TrainJob) -> float:
     task = tasks.resolve(job.data)
     R, T, B = job.replicas, task.steps(network.architecture), training.batch_size
     I, H, O, L = network.input_size, network.cell.hidden_size, network.output_size, network.num_layers  # noqa: E741
-    gates = len(parameters.gates(network.cell))
+    gates = len(facts(network.cell).gates)
     products = H * gates * (L * H + I + (L - 1) * H) + H * O
     drawn = I + (L * H if noise_of(network).recurrent else 0)
     step = (

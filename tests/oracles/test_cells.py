@@ -11,7 +11,7 @@ import torch
 
 from rnn import kernels
 from rnn.bptt.whole import BPTT
-from rnn.kernels import Engine
+from rnn.cells.facts import LayerEngine
 from rnn.networks import parameters
 from rnn.networks.weights import dump_weights
 from rnn.reference import equations
@@ -84,7 +84,7 @@ def parameters_of(net: Network, replicas: int) -> torch.Tensor:
 
 
 def run(
-    net: Network, flat_RP: torch.Tensor, T: int, B: int, loss: Loss | None = None, engine: Engine = "auto"
+    net: Network, flat_RP: torch.Tensor, T: int, B: int, loss: Loss | None = None, engine: LayerEngine = "auto"
 ) -> tuple[BPTT, torch.Tensor, torch.Tensor, torch.Tensor]:
     """The engine after two batches (what the first leaves must not matter), its gradients, and the second batch."""
     gradients_RP = torch.full_like(flat_RP, 99.0)
@@ -126,7 +126,7 @@ def distance(a: torch.Tensor, b: torch.Tensor) -> float:
 @pytest.mark.parametrize(("cell", "engine"), RUNS)
 @pytest.mark.parametrize("architecture", ["many_to_many", "many_to_one"])
 def test_loss_and_gradients_are_those_of_autograd_over_the_equations(
-    cell: Any, engine: Engine, shape: tuple[int, ...], architecture: Any
+    cell: Any, engine: LayerEngine, shape: tuple[int, ...], architecture: Any
 ):
     R, T, B, layers = shape
     net = network(cell, layers, architecture=architecture)
@@ -141,7 +141,7 @@ def test_loss_and_gradients_are_those_of_autograd_over_the_equations(
 
 
 @pytest.mark.parametrize(("cell", "engine"), RUNS)
-def test_single_precision_agrees_to_its_rounding(cell: Any, engine: Engine):
+def test_single_precision_agrees_to_its_rounding(cell: Any, engine: LayerEngine):
     net = network(cell, 2)
     flat_RP = parameters_of(net, 2).float()
     bptt, gradients_RP, x, target = run(net, flat_RP, 8, 5, engine=engine)
@@ -156,7 +156,7 @@ def test_single_precision_agrees_to_its_rounding(cell: Any, engine: Engine):
 @pytest.mark.parametrize("architecture", ["many_to_many", "many_to_one"])
 @pytest.mark.parametrize("replicas", [1, 3])
 @pytest.mark.parametrize("engine", ["workspace", "native"])
-def test_every_loss_has_the_gradient_of_its_equation(loss: Loss, architecture: Any, replicas: int, engine: Engine):
+def test_every_loss_has_the_gradient_of_its_equation(loss: Loss, architecture: Any, replicas: int, engine: LayerEngine):
     net = network(VanillaCell(hidden_size=H), architecture=architecture)
     flat_RP = parameters_of(net, replicas)
     bptt, gradients_RP, x, target = run(net, flat_RP, 5, 3, loss, engine)
@@ -167,7 +167,7 @@ def test_every_loss_has_the_gradient_of_its_equation(loss: Loss, architecture: A
 
 @pytest.mark.parametrize(("cell", "engine"), RUNS)
 @pytest.mark.parametrize("loss", [MSE(), CrossEntropy()], ids=lambda loss: loss.type)
-def test_complex_steps_agree_to_nine_digits_and_differences_to_six(cell: Any, engine: Engine, loss: Loss):
+def test_complex_steps_agree_to_nine_digits_and_differences_to_six(cell: Any, engine: LayerEngine, loss: Loss):
     """Central differences are taken only where no unit comes near a kink."""
     net = network(cell)
     flat_RP = parameters_of(net, 1)
@@ -193,7 +193,7 @@ def test_complex_steps_agree_to_nine_digits_and_differences_to_six(cell: Any, en
 @pytest.mark.parametrize("engine", ["workspace", "native"])
 @pytest.mark.parametrize(("dtype", "most"), [(torch.float64, 1e-12), (torch.float32, 2e-5)], ids=["float64", "float32"])
 def test_lstm_and_gru_are_those_of_torch_with_the_same_weights(
-    cell: Any, module: Any, layers: int, engine: Engine, dtype: torch.dtype, most: float
+    cell: Any, module: Any, layers: int, engine: LayerEngine, dtype: torch.dtype, most: float
 ):
     """Theirs always in double precision."""
     net = network(cell, layers, h0="zeros")
@@ -214,7 +214,7 @@ def test_lstm_and_gru_are_those_of_torch_with_the_same_weights(
 
 
 @pytest.mark.parametrize(("cell", "engine"), RUNS)
-def test_a_replica_in_a_stack_has_the_gradients_of_the_network_alone(cell: Any, engine: Engine):
+def test_a_replica_in_a_stack_has_the_gradients_of_the_network_alone(cell: Any, engine: LayerEngine):
     net = network(cell, 2)
     flat_RP = parameters_of(net, 3)
     _, together, x, target = run(net, flat_RP, 6, 4, engine=engine)
