@@ -29,7 +29,7 @@ class CaptureError(Exception):
     """A pass cannot be recorded; the message says why. It can still be run."""
 
 
-class Engine(Protocol):
+class ForwardBackward(Protocol):
     """What `rnn.bptt.whole.BPTT` and `rnn.bptt.truncated.TruncatedBPTT` have in common."""
 
     def forward(self) -> None:
@@ -46,7 +46,7 @@ class Passes:
     """
 
     def __init__(
-        self, engine: Engine, device: torch.device, *, trains: bool = True, record: Record | None = None
+        self, engine: ForwardBackward, device: torch.device, *, trains: bool = True, record: Record | None = None
     ) -> None:
         """`record` stands in for CUDA's recorder; without one, passes are recorded on CUDA devices only."""
         calls: list[Call] = [engine.forward, engine.backward] if trains else [engine.forward]

@@ -14,12 +14,13 @@ from rnn.data.batches import weighted
 from rnn.data.sequences import SequenceTask
 from unroll.contract import Network, Training
 
-AnyEngine = BPTT | TruncatedBPTT | EncoderDecoder
+BPTTEngine = BPTT | TruncatedBPTT | EncoderDecoder
+"""What computes losses and gradients of batches. A `LayerEngine` (`rnn.cells.facts`) is what runs one layer of it."""
 
 
 def for_training(
     network: Network, training: Training, task: SequenceTask, parameters_RP: Tensor, gradients_RP: Tensor
-) -> AnyEngine:
+) -> BPTTEngine:
     """Loss and gradients of training batches, noise included."""
     flat, window = (parameters_RP, gradients_RP), training.bptt.window
     penalties: dict[str, Any] = {"activity": training.regularisation.activity, "omega": training.regularisation.omega}

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rnn.bptt.encoder_decoder import EncoderDecoder
-from rnn.bptt.engine import AnyEngine
+from rnn.bptt.engine import BPTTEngine
 from rnn.bptt.truncated import TruncatedBPTT
 from rnn.bptt.whole import BPTT
 from rnn.cells.facts import LayerEngine, facts
@@ -88,7 +88,7 @@ RUNS: list[Any] = [
 
 def made(
     cell: Any, engine: LayerEngine, replicas: int, kind: dict[str, Any], device: str = "cpu", dtype: DType = "float32"
-) -> tuple[AnyEngine, torch.Tensor, torch.Tensor]:
+) -> tuple[BPTTEngine, torch.Tensor, torch.Tensor]:
     """The engine, its parameters and its gradients."""
     fields = {name: kind[name] for name in OF_NETWORK if name in kind}
     net = Network(cell=cell, input_size=2, output_size=3, num_layers=2, **fields)
@@ -97,7 +97,7 @@ def made(
     rest: dict[str, Any] = {name: value for name, value in kind.items() if name not in (*OF_NETWORK, "loss")}
     rest |= {"noisy": facts(cell).leak is not None, "engine": engine}
     flat, loss = (flat_RP, gradients_RP), kind.get("loss", MSE())
-    bptt: AnyEngine
+    bptt: BPTTEngine
     if net.architecture == "encoder_decoder":
         bptt = EncoderDecoder(net, *flat, T, T - 2, B, loss, **rest)
     elif "window" in kind:
@@ -107,7 +107,7 @@ def made(
     return bptt, flat_RP, gradients_RP
 
 
-def drawn(bptt: AnyEngine, kind: dict[str, Any], seed: int) -> list[torch.Tensor]:
+def drawn(bptt: BPTTEngine, kind: dict[str, Any], seed: int) -> list[torch.Tensor]:
     """Something to fill the engine's memory with, on the CPU."""
     random = torch.Generator().manual_seed(seed)
     memory, values = bptt.memory, []
