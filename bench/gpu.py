@@ -29,7 +29,7 @@ from rnn.bptt import cuda
 from rnn.bptt.constraints import Constraints
 from rnn.bptt.cuda_graphs import Passes
 from rnn.bptt.whole import BPTT
-from rnn.kernels import Engine
+from rnn.cells.facts import LayerEngine
 from rnn.networks import parameters
 from rnn.training.optimisers import Optimizer
 from unroll.contract import Adam, Connectivity, Dale, LeakyCell, Network, Noise
@@ -45,7 +45,7 @@ class Case:
 
     shape: Shape
     network: Network
-    engines: tuple[Engine, ...]
+    engines: tuple[LayerEngine, ...]
     peers: Peers
 
 
@@ -75,7 +75,7 @@ def cases(device: torch.device, *, small: bool) -> list[Case]:
     return made
 
 
-def ours(case: Case, engine: Engine, device: torch.device, *, graph: bool) -> Step:
+def ours(case: Case, engine: LayerEngine, device: torch.device, *, graph: bool) -> Step:
     """A step as `rnn.training.run` makes it, its data on the device already."""
     s, network = case.shape, case.network
     optimizer = Optimizer(Adam(lr=1e-3), parameters.initialise(network, 0, s.R), device)

@@ -41,8 +41,8 @@ import interleave  # noqa: E402
 from interleave import Times  # noqa: E402
 from step import CELLS, SHAPES, Shape  # noqa: E402
 
-from rnn import kernels  # noqa: E402
 from rnn.bptt.whole import BPTT  # noqa: E402
+from rnn.cells import make  # noqa: E402
 from rnn.events import Checkpoint, Evaluation, Metrics  # noqa: E402
 from rnn.networks import parameters  # noqa: E402
 from rnn.training.optimisers import Optimizer  # noqa: E402
@@ -76,7 +76,7 @@ def bare(s: Shape, *, batches: bool) -> Advance:
     problem = Problem.of(make_job(s))
     network = problem.network
     start_RP = parameters.initialise(network, 0, s.R)
-    native = kernels.chosen(network.cell, problem.dtype, "cpu")
+    native = make.chosen(network.cell, problem.dtype, "cpu") == "native"
     optimizer = Optimizer(problem.training.optimizer, start_RP, torch.device("cpu"), native=native)
     gradients_RP = torch.zeros_like(optimizer.parameters)
     bptt = BPTT(network, optimizer.parameters, gradients_RP, s.T, s.B)

@@ -28,7 +28,7 @@ from step import SHAPES, Shape, ours
 from rnn import kernels
 from rnn.bptt import constraints as reparametrise
 from rnn.bptt.whole import BPTT
-from rnn.kernels import Engine
+from rnn.cells.facts import LayerEngine
 from rnn.networks import parameters
 from rnn.training.noise import TrainingNoise
 from rnn.training.optimisers import Optimizer
@@ -126,7 +126,7 @@ def ctrnn(s: Shape) -> Step:
     return step
 
 
-def leaky(s: Shape, engine: Engine) -> Step:
+def leaky(s: Shape, engine: LayerEngine) -> Step:
     """Our step of the same network."""
     cell = LeakyCell(
         hidden_size=s.H, activation="relu", leak="potentials", dt=1.0, tau=TAU, noise=Noise(recurrent=NOISE)
@@ -160,7 +160,7 @@ def leaky(s: Shape, engine: Engine) -> Step:
 def compare(s: Shape, peer: str, rounds: int) -> dict[str, Any]:
     """Times and ratios of one shape beside one peer."""
     mine = ours if peer == "jax" else leaky
-    engines: list[Engine] = ["native", "workspace"] if kernels.available() else ["workspace"]
+    engines: list[LayerEngine] = ["native", "workspace"] if kernels.available() else ["workspace"]
     methods: dict[str, Step] = {"peer": scan(s) if peer == "jax" else ctrnn(s)}
     methods |= {engine: mine(s, engine) for engine in engines}
     times = interleave.take_turns(methods, rounds)

@@ -17,7 +17,7 @@ import torch
 from step import SHAPES, Shape, ours
 
 from rnn import kernels
-from rnn.kernels import Engine
+from rnn.cells.facts import LayerEngine
 
 A1 = next(shape for shape in SHAPES if shape.name == "a1")
 SWEEPS = {
@@ -28,7 +28,7 @@ SWEEPS = {
 }
 
 
-def sweep(axis: str, engine: Engine, rounds: int) -> dict[str, Any]:
+def sweep(axis: str, engine: LayerEngine, rounds: int) -> dict[str, Any]:
     """Times along one axis and the exponents that fit them."""
     shapes: dict[str, Shape] = {str(size): replace(A1, **{axis: size}) for size in SWEEPS[axis]}
     times = interleave.take_turns({size: ours(s, engine) for size, s in shapes.items()}, rounds, at_least=0.05)
@@ -73,7 +73,7 @@ def main() -> None:
     head = ("sweep around a1", "engine", "k", "upper half", "operations", "shortest milliseconds a step")
     table = interleave.Table(head, markdown=arguments.markdown)
     axes, results = interleave.wanted(arguments.shapes) or set(SWEEPS), []
-    engines: list[Engine] = ["native", "workspace"] if kernels.available() else ["workspace"]
+    engines: list[LayerEngine] = ["native", "workspace"] if kernels.available() else ["workspace"]
     for axis in SWEEPS:
         for engine in engines if axis in axes else ():
             results.append(sweep(axis, engine, arguments.rounds))

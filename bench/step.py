@@ -20,7 +20,7 @@ from interleave import Step
 
 from rnn import kernels
 from rnn.bptt.whole import BPTT
-from rnn.kernels import Engine
+from rnn.cells.facts import LayerEngine
 from rnn.networks import parameters
 from rnn.training.optimisers import Optimizer
 from unroll.contract import Adam, GRUCell, LSTMCell, Network, VanillaCell
@@ -72,7 +72,7 @@ SHAPES = [
 ]
 
 
-def ours(s: Shape, engine: Engine) -> Step:
+def ours(s: Shape, engine: LayerEngine) -> Step:
     """A step of the engine with the fused Adam; returns the first replica's loss."""
     network = Network(cell=CELLS[s.cell][0](hidden_size=s.H), input_size=s.I, output_size=s.O)
     start_RP = parameters.initialise(network, 0, s.R)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Any, get_args
 
 from fastapi import APIRouter
 from pydantic import TypeAdapter
@@ -32,12 +32,7 @@ KINDS: dict[str, tuple[Any, str]] = {
     "loss": (contract.Loss, "The loss that is minimised."),
     "optimizer": (contract.Optimizer, "How the gradient changes the parameters."),
     "cell": (contract.Cell, "Any of the recurrent cells, told apart by `type`."),
-    "vanilla": (contract.VanillaCell, ""),
-    "leaky": (contract.LeakyCell, ""),
-    "linear": (contract.LinearCell, ""),
-    "feedforward": (contract.FeedForwardCell, ""),
-    "lstm": (contract.LSTMCell, ""),
-    "gru": (contract.GRUCell, ""),
+    **{cell.model_fields["type"].default: (cell, "") for cell in get_args(get_args(contract.Cell)[0])},
 }
 """The type of each kind. A union has no docstring, so its description is given here. Parameters of tasks are at
 /v1/tasks."""

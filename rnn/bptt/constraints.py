@@ -18,8 +18,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from rnn.cells.facts import facts
 from rnn.networks import connectivity, parameters
-from unroll.contract import LeakyCell, Network
+from unroll.contract import Network
 
 
 def frozen(network: Network) -> list[slice | Tensor]:
@@ -42,10 +43,11 @@ def frozen(network: Network) -> list[slice | Tensor]:
 def raw(network: Network, used_RP: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return raw parameters whose image is `used_RP`, which must satisfy the constraints."""
     raw_RP = used_RP.copy()
-    if isinstance(network.cell, LeakyCell):
-        for name, tau in parameters.views(raw_RP, network).items():
-            if name.endswith(".tau"):
-                tau[...] = -np.log(tau / network.cell.dt - 1)
+    if learned := facts(network.cell).learned:
+        for full, tau in parameters.views(raw_RP, network).items():
+            name = full.rpartition(".")[2]
+            if name in learned:
+                tau[...] = -np.log(tau / learned[name].dt - 1)
     return raw_RP
 
 
@@ -69,6 +71,9 @@ class Constraints:
         self._layers: list[tuple[str, Tensor | None]] = []
         self._direction: dict[str, Tensor] = {}
         self._raw_views, self._used_views = (parameters.views(flat, network) for flat in (raw_RP, self.used))
+        learned = facts(network.cell).learned
+        tails = {name: name.rpartition(".")[2] for name in self._raw_views}
+        self._dt = {name: learned[tail].dt for name, tail in tails.items() if tail in learned}
         for n, name in enumerate(name for name in self._raw_views if name.endswith(".W_hh")):
             masks = [connectivity.mask(network, n, r) for r in range(R)]
             allowed = None
@@ -82,7 +87,6 @@ class Constraints:
         """Set `used` from the raw parameters."""
         if not self._constrained:
             return
-        network = self._network
         self.used.copy_(self._raw)
         for name, allowed in self._layers:
             W = self._symmetrised(self._blocks(self._raw_views[name]))
@@ -92,9 +96,8 @@ class Constraints:
                 self._direction[name] = torch.where(W < 0, -self._sign_H, self._sign_H)
                 W = W.abs() * self._sign_H
             self._blocks(self._used_views[name]).copy_(W)
-        for name, tau in self._used_views.items():
-            if isinstance(network.cell, LeakyCell) and name.endswith(".tau"):
-                torch.exp(-self._raw_views[name], out=tau).add_(1.0).mul_(network.cell.dt)
+        for name, dt in self._dt.items():
+            torch.exp(-self._raw_views[name], out=self._used_views[name]).add_(1.0).mul_(dt)
         if self._read_H is not None:
             self._used_views["readout.W_hy"].mul_(self._read_H)
 
@@ -111,9 +114,8 @@ class Constraints:
                     g.mul_(allowed)
                 if network.connectivity.symmetry != "none":
                     g.copy_(self._symmetrised(g))
-            for name, g in views.items():
-                if isinstance(network.cell, LeakyCell) and name.endswith(".tau"):
-                    g.mul_(network.cell.dt - self._used_views[name])
+            for name, dt in self._dt.items():
+                views[name].mul_(dt - self._used_views[name])
             if self._read_H is not None:
                 views["readout.W_hy"].mul_(self._read_H)
         for part in self._frozen:

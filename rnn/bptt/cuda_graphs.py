@@ -32,7 +32,7 @@ class CaptureError(Exception):
     """The pass cannot be recorded; the message says why. It can still run without a graph."""
 
 
-class Engine(Protocol):
+class ForwardBackward(Protocol):
     """The methods that `rnn.bptt.whole.BPTT` and `rnn.bptt.truncated.TruncatedBPTT` share."""
 
     def forward(self) -> None:
@@ -50,7 +50,7 @@ class Passes:
     """
 
     def __init__(
-        self, engine: Engine, device: torch.device, *, trains: bool = True, record: Record | None = None
+        self, engine: ForwardBackward, device: torch.device, *, trains: bool = True, record: Record | None = None
     ) -> None:
         """`record` replaces CUDA's recorder, for tests. Without it, passes are recorded only on CUDA devices."""
         calls: list[Call] = [engine.forward, engine.backward] if trains else [engine.forward]

@@ -26,9 +26,9 @@ from rnn.bptt.penalties import StatePenalty
 from rnn.bptt.readout import Readout
 from rnn.bptt.stack import Handover, Stack, StackSpec, below_prefix
 from rnn.bptt.whole import embedding_of
+from rnn.cells.facts import LayerEngine
 from rnn.cells.native import NativeLayer, torch_alone
 from rnn.data.memory import Memory
-from rnn.kernels import Engine
 from rnn.networks import parameters
 from rnn.networks.noise import noise_of
 from unroll.contract import MSE, Loss, Network, Noise
@@ -61,7 +61,7 @@ class EncoderDecoder:
         activity: float = 0.0,
         omega: float = 0.0,
         profiled: bool = False,
-        engine: Engine = "auto",
+        engine: LayerEngine = "auto",
     ) -> None:
         """With `ragged`, `memory` contains the number of valid input steps of each sequence.
 

@@ -14,12 +14,13 @@ from rnn.data.batches import weighted
 from rnn.data.source import Source
 from unroll.contract import Network, Training
 
-AnyEngine = BPTT | TruncatedBPTT | EncoderDecoder
+BPTTEngine = BPTT | TruncatedBPTT | EncoderDecoder
+"""What computes losses and gradients of batches. A `LayerEngine` (`rnn.cells.facts`) is what runs one layer of it."""
 
 
 def for_training(
     network: Network, training: Training, source: Source, parameters_RP: Tensor, gradients_RP: Tensor
-) -> AnyEngine:
+) -> BPTTEngine:
     """Return an engine for loss and gradients of training batches, with noise."""
     flat, window = (parameters_RP, gradients_RP), training.bptt.window
     penalties: dict[str, Any] = {"activity": training.regularisation.activity, "omega": training.regularisation.omega}

@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 from rnn.cells import activations
-from rnn.cells.layer import WorkspaceLayer
+from rnn.cells.workspace import WorkspaceLayer
 
 
 class Omega:

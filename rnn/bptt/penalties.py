@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from rnn.bptt.omega import Omega
-from rnn.cells.layer import Layer, WorkspaceLayer
+from rnn.cells.layer import Layer
 from rnn.cells.native import NativeLayer
+from rnn.cells.workspace import WorkspaceLayer
 from rnn.networks import parameters
 from unroll.contract import Network, Regularisation
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rnn.cells.layer import Layer, LayerSpec, WorkspaceLayer
+from rnn.cells.facts import LayerEngine, facts
+from rnn.cells.layer import Layer, LayerSpec
 from rnn.cells.make import make_layer
-from rnn.kernels import Engine
-from rnn.networks import parameters
+from rnn.cells.workspace import WorkspaceLayer
 from rnn.networks.noise import noise_of
 from unroll.contract import Network
 
@@ -33,7 +33,7 @@ class StackSpec:
     profiled: bool = False
     wants_dx: bool = False
     """Whether `dx_RTBI` is computed."""
-    engine: Engine = "auto"
+    engine: LayerEngine = "auto"
 
 
 class Stack:
@@ -54,7 +54,7 @@ class Stack:
         self.continuing = False
         """Whether the layers start from `initial`, which the caller sets, instead of the network's h0."""
         own_h0 = network.h0 == "trainable" and spec.prefix == "layers."
-        self._trainable = parameters.state_names(network.cell) if own_h0 else ()
+        self._trainable = tuple(facts(network.cell).states) if own_h0 else ()
         self.dx_RTBI: Tensor | None = None
         """The gradient of the inputs, set by `backward`."""
         if spec.wants_dx and gradients is not None:
@@ -174,8 +174,8 @@ class Handover:
     def _last(self, trajectory_RTBH: Tensor) -> Tensor:
         """Return the index of the last valid step, [R, 1, B, H]."""
         assert self._length_RB is not None  # noqa: S101 - asked for by callers
-        R, _, B, H = trajectory_RTBH.shape
-        return (self._length_RB - 1).view(R, 1, B, 1).expand(R, 1, B, H)
+        R, _, B, *shape = trajectory_RTBH.shape
+        return (self._length_RB - 1).view(R, 1, B, *(1 for _ in shape)).expand(R, 1, B, *shape)
 
 
 def below_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

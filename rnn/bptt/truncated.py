@@ -17,8 +17,8 @@ from torch import Tensor
 from rnn.bptt import losses
 from rnn.bptt.penalties import shares
 from rnn.bptt.whole import BPTT
+from rnn.cells.facts import LayerEngine
 from rnn.data.memory import Memory
-from rnn.kernels import Engine
 from rnn.networks.noise import noise_of
 from unroll.contract import MSE, Loss, Network, Noise
 
@@ -43,7 +43,7 @@ class TruncatedBPTT:
         noisy: bool = False,
         activity: float = 0.0,
         omega: float = 0.0,
-        engine: Engine = "auto",
+        engine: LayerEngine = "auto",
     ) -> None:
         self._loss = loss = loss or MSE()
         R, T, B, O = len(parameters_RP), time_steps, batch_size, network.output_size  # noqa: E741

@@ -17,9 +17,9 @@ from rnn.bptt.embedding import Embedding
 from rnn.bptt.penalties import StatePenalty
 from rnn.bptt.readout import Readout
 from rnn.bptt.stack import Stack, StackSpec, below_prefix
+from rnn.cells.facts import LayerEngine
 from rnn.cells.native import NativeLayer, torch_alone
 from rnn.data.memory import Memory
-from rnn.kernels import Engine
 from rnn.networks import parameters
 from rnn.networks.noise import noise_of
 from unroll.contract import MSE, Loss, Network
@@ -31,7 +31,7 @@ class BPTT:
     Fill `memory`, call `forward` and `backward`, then read `loss_R` and the matrix `gradients_RP`. The engine has the
     dtype and device of the parameters and reads their present values at every call. Without gradients only `forward`
     may be called, and no memory for `backward` is allocated. With `noisy`, `memory` includes the network's noise, which
-    the caller fills like the inputs. `engine` says whether layers run on the native kernel (`rnn.kernels`).
+    the caller fills like the inputs. `engine` says which implementation runs the layers.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class BPTT:
         activity: float = 0.0,
         omega: float = 0.0,
         profiled: bool = False,
-        engine: Engine = "auto",
+        engine: LayerEngine = "auto",
     ) -> None:
         """With `carried` a batch may continue where the last one ended (see `Stack.continuing`).
 

@@ -16,29 +16,25 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from rnn.cells.facts import CellFacts, facts
 from rnn.cells.layer import Layer, LayerSpec
-from unroll.contract import Cell, VanillaCell
+from unroll.contract import Cell
 
 _NAMES = {"W_xh": "weight_ih_l0", "W_hh": "weight_hh_l0", "b_x": "bias_ih_l0", "b_h": "bias_hh_l0"}
-
-
-def runs(cell: Cell) -> bool:
-    """Whether cuDNN has this cell."""
-    return cell.type in ("lstm", "gru") or (isinstance(cell, VanillaCell) and cell.activation in ("tanh", "relu"))
 
 
 def chosen(cell: Cell, device: str, replicas: int, *, noisy: bool = False) -> bool:
     """Whether `auto` is cuDNN: on a GPU, for one network at a time, without recurrent noise."""
     there: bool = torch.backends.cudnn.is_available() and torch.backends.cudnn.enabled  # type: ignore[no-untyped-call]
-    return device == "cuda" and replicas == 1 and not noisy and runs(cell) and there
+    return device == "cuda" and replicas == 1 and not noisy and facts(cell).cudnn is not None and there
 
 
 class CuDNNLayer(Layer):
-    """One replica, float32 or float64. Raises ValueError for what it cannot run (see `runs`)."""
+    """One replica, float32 or float64. Raises ValueError for what it cannot run."""
 
     def __init__(self, spec: LayerSpec, cell: Cell) -> None:
-        W_xh = spec.weights["W_xh"]
-        if not runs(cell) or len(W_xh) != 1 or spec.noisy or spec.profiled:
+        W_xh, about = spec.weights["W_xh"], facts(cell)
+        if about.cudnn is None or len(W_xh) != 1 or spec.noisy or spec.profiled:
             raise ValueError(
                 f"cuDNN has no {cell.type} layer like this one: one replica of vanilla (tanh, relu), lstm or gru, "
                 "without recurrent noise, its states' gradients out of reach"
@@ -46,7 +42,7 @@ class CuDNNLayer(Layer):
         self.spec = spec
         T, B, H = spec.time_steps, spec.batch_size, cell.hidden_size
         self._trains = spec.gradients is not None
-        self._module = _module(cell, spec.input_size, W_xh).train(self._trains)
+        self._module = _module(about, spec.input_size, W_xh).train(self._trains)
         self._parameters = {name: self._module.get_parameter(theirs) for name, theirs in _NAMES.items()}
 
         def zeros(*shape: int) -> Tensor:
@@ -55,16 +51,15 @@ class CuDNNLayer(Layer):
         self.x_RTBI = zeros(1, T, B, spec.input_size)
         self.h_RTBH = zeros(1, T, B, H)
         self.noise_RTBA = None
-        names = ("h", "c") if cell.type == "lstm" else ("h",)
-        self.initial = {name: zeros(1, B, H) for name in names}
-        self._last = {name: zeros(1, B, H) for name in names}
+        self.initial = {name: zeros(1, B, *shape) for name, shape in about.states.items()}
+        self._last = {name: zeros(1, B, *shape) for name, shape in about.states.items()}
         self.d_initial, self.d_states = {}, {}
         # What autograd has to keep from `forward` to `backward`: the output, and what to differentiate it by.
         self._given: Tensor | None = None
         self._sources: dict[str, Tensor] = {}
         if self._trains:
             self.dh_RTBH = zeros(1, T, B, H)
-            self.d_initial = {name: zeros(1, B, H) for name in names}
+            self.d_initial = {name: zeros(1, B, *shape) for name, shape in about.states.items()}
 
     @property
     def states(self) -> dict[str, Tensor]:
@@ -111,10 +106,10 @@ class CuDNNLayer(Layer):
                 memory.copy_(by_name[f"{name} first"])
 
 
-def _module(cell: Cell, input_size: int, like: Tensor) -> nn.RNNBase:
+def _module(about: CellFacts, input_size: int, like: Tensor) -> nn.RNNBase:
     """A module for its parameters, which lie in one buffer as cuDNN wants them, and for calling cuDNN with them."""
-    sizes = input_size, cell.hidden_size
-    if isinstance(cell, VanillaCell):
-        return nn.RNN(*sizes, nonlinearity=cell.activation, dtype=like.dtype, device=like.device)
-    kind = nn.LSTM if cell.type == "lstm" else nn.GRU
+    sizes = input_size, about.hidden_size
+    if about.cudnn == "RNN":
+        return nn.RNN(*sizes, nonlinearity=about.activation, dtype=like.dtype, device=like.device)
+    kind = nn.LSTM if about.cudnn == "LSTM" else nn.GRU
     return kind(*sizes, dtype=like.dtype, device=like.device)

@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 
 from rnn.cells import activations
-from rnn.cells.layer import Call, LayerSpec, WorkspaceLayer
+from rnn.cells.layer import LayerSpec
+from rnn.cells.workspace import Call, WorkspaceLayer
 from unroll.contract import GRUCell
 
 

@@ -29,7 +29,8 @@ import torch
 from torch import Tensor
 
 from rnn.cells import activations
-from rnn.cells.layer import Call, LayerSpec, Transport, WorkspaceLayer
+from rnn.cells.layer import LayerSpec, Transport
+from rnn.cells.workspace import Call, WorkspaceLayer
 from unroll.contract import LeakyCell
 
 

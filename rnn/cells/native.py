@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnn import kernels
+from rnn.cells.facts import facts
 from rnn.cells.layer import Layer, LayerSpec
 from rnn.kernels.abi import ACTIVATIONS, CELLS, ROW_BYTES, CProblem, CTensor, Plan
-from unroll.contract import Cell, LeakyCell
+from unroll.contract import Cell
 
 
 @contextmanager
@@ -35,7 +35,7 @@ def torch_alone() -> Iterator[None]:
 
 
 _BLOCKS = {"leaky rates": 1, "lstm": 4, "gru": 4}
-"""What each cell keeps of its pre-activations, in rows of H; the others keep nothing."""
+"""What the kernel keeps of pre-activations, in rows of H, by its names of cells; of the others nothing."""
 
 
 class NativeLayer(Layer):
@@ -45,14 +45,12 @@ class NativeLayer(Layer):
     """
 
     def __init__(self, spec: LayerSpec, cell: Cell, instruction_set: str = "", threads: int = 0) -> None:
-        W_xh = spec.weights["W_xh"]
-        if not kernels.runs(cell) or W_xh.device.type != "cpu":
+        W_xh, about = spec.weights["W_xh"], facts(cell)
+        kind = about.native
+        if kind is None or W_xh.device.type != "cpu":
             raise ValueError(f"the native kernel has no {cell.type} cell like this one, or not on this device")
         self.spec = spec
         R, T, B, I, H = len(W_xh), spec.time_steps, spec.batch_size, spec.input_size, cell.hidden_size  # noqa: E741
-        kind = (
-            f"leaky {cell.leak}" if isinstance(cell, LeakyCell) else "vanilla" if cell.type == "linear" else cell.type
-        )
         unit = ROW_BYTES // W_xh.element_size()
         S = -(-H // unit) * unit
         self._threads = threads or torch.get_num_threads()
@@ -76,7 +74,7 @@ class NativeLayer(Layer):
         if "c" in memory and spec.handed_on and spec.gradients is not None:
             memory["dc"] = dc_RTBS = zeros(R, T, B, S)
             self.d_states["h" if self._potentials else "c"] = dc_RTBS[..., :H]
-        for name in ("h", "c") if kind == "lstm" else ("h",):
+        for name in about.states:
             first = zeros(R, B, S)
             self.initial[name] = first[..., :H]
             if spec.carried:
@@ -88,7 +86,7 @@ class NativeLayer(Layer):
         self._memory = memory
         self._problem = CProblem(
             cell=CELLS[kind],
-            activation=ACTIVATIONS["identity" if cell.type == "linear" else getattr(cell, "activation", "tanh")],
+            activation=ACTIVATIONS[about.activation],
             is_double=W_xh.dtype == torch.float64,
             R=R,
             T=T,
@@ -104,9 +102,9 @@ class NativeLayer(Layer):
             if name in spec.weights:
                 self._place(name, spec.weights[name], (spec.gradients or {}).get(name))
         self._dt, self._alpha_RH, self._dalpha_RH = 0.0, zeros(R, H), zeros(R, H)
-        if isinstance(cell, LeakyCell):
-            self._dt = cell.dt
-            self._alpha_RH[:] = cell.dt / torch.as_tensor(cell.tau, dtype=W_xh.dtype)
+        if about.leak is not None:
+            self._dt = about.leak.dt
+            self._alpha_RH[:] = about.leak.dt / torch.as_tensor(about.leak.tau, dtype=W_xh.dtype)
             self._place("alpha", self._alpha_RH, self._dalpha_RH if "tau" in (spec.gradients or {}) else None)
         self._plan: Plan | None = None
 

@@ -15,14 +15,17 @@ from functools import partial
 from torch import Tensor
 
 from rnn.cells import activations
-from rnn.cells.layer import Call, LayerSpec, Transport, WorkspaceLayer
-from unroll.contract import Activation
+from rnn.cells.facts import facts
+from rnn.cells.layer import LayerSpec, Transport
+from rnn.cells.workspace import Call, WorkspaceLayer
+from unroll.contract import FeedForwardCell, LinearCell, VanillaCell
 
 
 class VanillaLayer(WorkspaceLayer):
     """Works in place: h[t] in the memory of a[t], dL/da[t] in that of dL/dh[t]."""
 
-    def __init__(self, spec: LayerSpec, hidden_size: int, activation: Activation) -> None:
+    def __init__(self, spec: LayerSpec, cell: VanillaCell | LinearCell | FeedForwardCell) -> None:
+        hidden_size, activation = cell.hidden_size, facts(cell).activation
         super().__init__(spec, hidden_size)
         T = self.T
         self._activation = activation

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rnn.bptt import constraints as reparametrise
+from rnn.cells.facts import facts
 from rnn.gradient_check.bounds import network_of
 from rnn.networks import parameters
 from unroll.contract import CheckRequest, Network
@@ -68,10 +69,11 @@ def draw(request: CheckRequest) -> CheckBatch:
     inputs = 1 if architecture == "one_to_many" else T
     outputs = (request.output_steps or T) if architecture == "encoder_decoder" else T
     raw_RP = reparametrise.raw(network, parameters.initialise(network, request.seed, R, "float64"))
+    initial = tuple(f".{name}0" for name in facts(network.cell).states)
     generators = [np.random.default_rng([request.seed, r]) for r in range(R)]
     for r, generator in enumerate(generators):
         for name, tensor in parameters.views(raw_RP[r : r + 1], network).items():
-            if name.endswith(("h0", "c0")):
+            if name.endswith(initial):
                 tensor[...] = generator.standard_normal(tensor.shape) / 2
     x = np.stack([_inputs(network, generator, (inputs, B)) for generator in generators])
     target = np.stack([_targets(request.loss.type, g, (outputs, B, network.output_size)) for g in generators])

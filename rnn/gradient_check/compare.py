@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from rnn.cells.facts import facts
 from rnn.errors import ConfigurationError
 from rnn.gradient_check import engines, formulas
 from rnn.gradient_check.batch import Array, CheckBatch, draw
@@ -83,7 +84,9 @@ def _moved_entries(batch: CheckBatch, reference: Autograd) -> dict[str, _Moved]:
     return found
 
 
-def _engine(batch: CheckBatch, engine: engines.Engine, reference: Autograd, moved: dict[str, _Moved]) -> EngineCheck:
+def _engine(
+    batch: CheckBatch, engine: engines.CheckedEngine, reference: Autograd, moved: dict[str, _Moved]
+) -> EngineCheck:
     loss_R, double_RP = engines.by_hand(batch, engine, "float64")
     _, single_RP = engines.by_hand(batch, engine, "float32")
     exact_R, single_R, stepped_R, difference_R = _floors(batch, reference)
@@ -162,7 +165,8 @@ def distance(found_RN: Array, expected_RN: Array, floor_R: Array) -> float:
 
 def _biases(batch: CheckBatch, reference: Autograd) -> list[BiasCheck]:
     """Compare the gradients of the two biases by autograd alone, whether they are frozen or not."""
-    names, H = parameters.gates(batch.network.cell), batch.network.cell.hidden_size
+    about = facts(batch.network.cell)
+    names, H = about.gates, about.hidden_size
     found = []
     gradients = parameters.views(reference.unfrozen_RP, batch.network)
     for name, db_h in gradients.items():

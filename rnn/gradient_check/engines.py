@@ -13,18 +13,20 @@ from rnn.bptt.constraints import Constraints
 from rnn.bptt.encoder_decoder import EncoderDecoder
 from rnn.bptt.truncated import TruncatedBPTT
 from rnn.bptt.whole import BPTT
+from rnn.cells.facts import facts
 from rnn.gradient_check.batch import Array, CheckBatch
 
-Engine = Literal["workspace", "native"]
+CheckedEngine = Literal["workspace", "native"]
+"""The layer engines that are checked: on CPU in either precision."""
 
 
-def available(batch: CheckBatch) -> list[Engine]:
+def available(batch: CheckBatch) -> list[CheckedEngine]:
     """Return the engines that support this network here."""
-    native = kernels.available() and kernels.runs(batch.network.cell)
+    native = kernels.available() and facts(batch.network.cell).native is not None
     return ["workspace", "native"] if native else ["workspace"]
 
 
-def by_hand(batch: CheckBatch, engine: Engine, dtype: Literal["float32", "float64"]) -> tuple[Array, Array]:
+def by_hand(batch: CheckBatch, engine: CheckedEngine, dtype: Literal["float32", "float64"]) -> tuple[Array, Array]:
     """Return losses [R] and gradients [R, P] of the raw weights, as float64."""
     network = batch.network
     raw_RP = torch.from_numpy(batch.raw_RP).to(getattr(torch, dtype), copy=True)
@@ -47,7 +49,7 @@ def by_hand(batch: CheckBatch, engine: Engine, dtype: Literal["float32", "float6
 
 
 def _engine(
-    batch: CheckBatch, used_RP: Tensor, gradients_RP: Tensor, engine: Engine
+    batch: CheckBatch, used_RP: Tensor, gradients_RP: Tensor, engine: CheckedEngine
 ) -> BPTT | TruncatedBPTT | EncoderDecoder:
     request, network = batch.request, batch.network
     steps, B = batch.target_RTBO.shape[1], request.batch_size

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 
 from rnn.bptt import constraints as reparametrise
+from rnn.cells.facts import facts
 from rnn.gradient_check.batch import Array, CheckBatch
 from rnn.networks import parameters
 from rnn.reference import equations, windows
 from unroll.contract import MSE, Network
 
-KINKED = frozenset({"relu", "leaky_relu", "saturated_relu"})
 _SMOOTH_STEP, _KINKED_STEP = 1e-3, 1e-5
 """Steps of the finite differences. Smooth networks use fourth order; with kinks the step is short, so that few
 kinks lie within it."""
@@ -166,7 +166,7 @@ def complex_step(reference: Reference, entry: int) -> float:
 def step_of(network: Network) -> float:
     """Return the distance by which a central difference moves a weight."""
     # |.| of Dale's law has a kink too
-    smooth = getattr(network.cell, "activation", "tanh") not in KINKED and network.connectivity.dale is None
+    smooth = not facts(network.cell).kinked and network.connectivity.dale is None
     return _SMOOTH_STEP if smooth else _KINKED_STEP
 
 

@@ -8,7 +8,8 @@
     src/normals.cpp  standard normals and running sums for tasks and noise; bits as in rnn/randomness/normals.py
     build.py         compiles the kernel; without a C++ compiler the package still works, on the workspace engine
     abi.py           loads the kernel        updates.py  calls src/updates.cpp from Python
-    The `Layer` that runs on the kernel is rnn/cells/native.py.
+
+The `Layer` that runs on the kernel is rnn/cells/native.py; rnn/cells/facts.py says which cells the kernel has.
 
 Replicas and sequences are assigned to threads once, and each thread runs its own through all time steps, so no thread
 waits for another inside a pass. The assignment depends only on sizes and the number of threads, so results do not
@@ -17,15 +18,10 @@ depend on how busy the machine is.
 
 from __future__ import annotations
 
-from typing import Literal
-
 from rnn.kernels.abi import VERSION, library, missing
-from unroll.contract import Cell, DType
+from unroll.contract import Cell
 
-__all__ = ["VERSION", "Engine", "available", "chosen", "instruction_set", "missing", "runs"]
-
-Engine = Literal["auto", "workspace", "native", "cudnn"]
-"""Which implementation of a layer runs. auto: the kernel on a CPU, cuDNN on a GPU, where they support the cell."""
+__all__ = ["VERSION", "available", "instruction_set", "missing", "runs"]
 
 
 def available() -> bool:
@@ -44,11 +40,3 @@ def instruction_set() -> str:
 def runs(cell: Cell) -> bool:
     """Return whether the kernel supports this cell: every cell except the feed-forward one."""
     return cell.type != "feedforward"
-
-
-def chosen(cell: Cell, dtype: DType, device: str) -> bool:
-    """Return whether `auto` selects the kernel: on the CPU, in float32, for the cells that it supports.
-
-    Its float64 version serves as an oracle in tests.
-    """
-    return device == "cpu" and dtype == "float32" and runs(cell) and available()

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rnn.cells.facts import facts
 from rnn.randomness.streams import Purpose, Stream
-from unroll.contract import Certificate, LayerCertificate, LeakyCell, Network
+from unroll.contract import Certificate, LayerCertificate, Network
 
 Array = npt.NDArray[Any]
 _LARGEST = 5 * 10**9
@@ -23,7 +24,7 @@ _MANY = 16
 def is_constrained(network: Network) -> bool:
     """Whether raw and used parameters differ."""
     c = network.connectivity
-    learned = isinstance(network.cell, LeakyCell) and network.cell.learn_tau != "no"
+    learned = bool(facts(network.cell).learned)
     return learned or not (c.dale is None and c.density == 1 and c.mask is None and c.symmetry == "none" and c.autapses)
 
 
@@ -104,7 +105,7 @@ def frozen_weights(network: Network) -> npt.NDArray[np.bool_] | None:
 def learns(network: Network) -> bool:
     """Whether some weight of W_hh changes in training: it may be other than zero, and is not frozen."""
     c = network.connectivity
-    if network.cell.type == "feedforward" or "W_hh" in c.frozen:
+    if not facts(network.cell).recurrent or "W_hh" in c.frozen:
         return False
     frozen_HH = frozen_weights(network)
     if frozen_HH is None:
@@ -135,7 +136,7 @@ def certificate(
 
     With `start`, earlier weights of the same networks, frozen weights that differ from them are counted too.
     """
-    if network.cell.type == "feedforward":
+    if not facts(network.cell).recurrent:
         return None
     H = network.cell.hidden_size
     sign_H, read_H, frozen_HH = signs(network), read_units(network), frozen_weights(network)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rnn.cells.facts import facts
 from rnn.errors import ConfigurationError
 from rnn.networks import connectivity
 from unroll.contract import DaleBalanced, Gaussian, Identity, Network, Orthogonal, SpectralRadius
@@ -17,18 +18,13 @@ Array = npt.NDArray[Any]
 
 def other(network: Network, name: str, uniform: Array) -> Array:
     """Any other tensor of a layer, from the draw that it is where nothing else is said."""
-    cell = network.cell
-    if name in {"h0", "c0"}:
+    about = facts(network.cell)
+    if name in {f"{state}0" for state in about.states}:
         return np.zeros_like(uniform)
-    if cell.type == "leaky" and name == "tau":
-        tau = np.asarray(cell.tau)
-        return np.broadcast_to(tau if len(uniform) > 1 else tau.mean(), uniform.shape)
     if isinstance(network.initialisation, Identity) and name in {"b_x", "b_h"}:
         return np.zeros_like(uniform)
-    if cell.type == "lstm" and name == "b_h":
-        h = cell.hidden_size
-        uniform[h : 2 * h] += cell.forget_bias
-    return uniform
+    start = about.starts.get(name)
+    return uniform if start is None else np.asarray(start(uniform))
 
 
 def recurrent(network: Network, uniform: Array, generator: np.random.Generator, layer: int, replica: int) -> Array:

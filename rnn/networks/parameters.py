@@ -6,9 +6,10 @@ tensors are views of it. Names and order are those of checkpoints:
     layers.0.W_xh [R,A,I]  layers.0.b_x [R,A]  layers.0.W_hh [R,A,H]  layers.0.b_h [R,A]
     readout.W_hy [R,O,H]   readout.b_y [R,O]
 
-A is H for rate cells, 4H for an LSTM (gates i, f, g, o), 3H for a GRU (r, z, n). Layer n > 0 has I = H. A learned time
-constant is layers.0.tau, [R,1] or [R,H], a trainable initial state layers.0.h0 [R,H] (and c0). With a vocabulary the
-first tensor is embedding.E [R,V,I]. After the layers of an encoder come those of its decoder, decoder.0.W_xh [R,A,O] ….
+Which tensors a layer has `rnn.cells.facts` says. A is H for rate cells, 4H for an LSTM (gates i, f, g, o), 3H for a GRU
+(r, z, n). Layer n > 0 has I = H. A learned time constant is layers.0.tau, [R,1] or [R,H], a trainable initial state
+layers.0.h0 [R,H] (and c0). With a vocabulary the first tensor is embedding.E [R,V,I]. After the layers of an encoder
+come those of its decoder, decoder.0.W_xh [R,A,O] ….
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from rnn.cells.facts import facts
 from rnn.networks import connectivity
 from rnn.networks import initialisation as initial
 from rnn.randomness.streams import Purpose, Stream
-from unroll.contract import Cell, DType, Network
+from unroll.contract import DType, Network
 
 Array = TypeVar("Array", bound=Any)
 """np.ndarray or torch.Tensor."""
@@ -48,11 +50,14 @@ def layout(network: Network) -> tuple[Slot, ...]:
     shapes: dict[str, tuple[int, ...]] = {}
     if network.vocabulary_size is not None:
         shapes["embedding.E"] = (network.vocabulary_size, network.input_size)
+    about = facts(network.cell)
+    initial = {f"{name}0": shape for name, shape in about.states.items()} if network.h0 == "trainable" else {}
     for place in places(network):
-        width = network.cell.hidden_size
+        width, encodes = about.hidden_size, place.startswith("layers")
         if place.endswith(".0"):
-            width = network.input_size if place.startswith("layers") else network.output_size
-        shapes |= {f"{place}.{name}": shape for name, shape in _layer_shapes(network, place, width).items()}
+            width = network.input_size if encodes else network.output_size
+        tensors = about.tensors(width) | (initial if encodes else {})
+        shapes |= {f"{place}.{name}": shape for name, shape in tensors.items()}
     shapes["readout.W_hy"] = (network.output_size, network.cell.hidden_size)
     shapes["readout.b_y"] = (network.output_size,)
     slots, start = [], 0
@@ -66,33 +71,6 @@ def places(network: Network) -> tuple[str, ...]:
     """Where recurrent layers are: layers.0 and so on, and of an encoder_decoder then decoder.0 and so on."""
     stacks = ("layers", "decoder") if network.architecture == "encoder_decoder" else ("layers",)
     return tuple(f"{stack}.{n}" for stack in stacks for n in range(network.num_layers))
-
-
-def _layer_shapes(network: Network, place: str, width: int) -> dict[str, tuple[int, ...]]:
-    cell, h = network.cell, network.cell.hidden_size
-    a = len(gates(cell)) * h
-    shapes: dict[str, tuple[int, ...]] = {"W_xh": (a, width)}
-    if cell.type != "linear":
-        shapes["b_x"] = (a,)
-    if cell.type != "feedforward":
-        shapes["W_hh"] = (a, h)
-        if cell.type != "linear":
-            shapes["b_h"] = (a,)
-    if cell.type == "leaky" and cell.learn_tau != "no":
-        shapes["tau"] = (h if cell.learn_tau == "per_unit" else 1,)
-    if network.h0 == "trainable" and place.startswith("layers"):
-        shapes |= {f"{name}0": (h,) for name in state_names(cell)}
-    return shapes
-
-
-def gates(cell: Cell) -> tuple[str, ...]:
-    """The blocks of H rows in W_xh, W_hh and the biases, in order; one without a name for cells without gates."""
-    return {"lstm": ("i", "f", "g", "o"), "gru": ("r", "z", "n")}.get(cell.type, ("",))
-
-
-def state_names(cell: Cell) -> tuple[str, ...]:
-    """What a layer keeps of a sequence: h, and c of an LSTM. A feed-forward cell has h too, but does not read it."""
-    return ("h", "c") if cell.type == "lstm" else ("h",)
 
 
 def count(network: Network) -> int:

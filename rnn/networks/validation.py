@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from rnn.cells.facts import TimeConstant, facts
 from rnn.errors import ConfigurationError
 from rnn.networks import connectivity
-from rnn.networks.parameters import gates, layout, places
-from unroll.contract import Connectivity, Dale, LeakyCell, Network
+from rnn.networks.parameters import layout, places
+from unroll.contract import Connectivity, Dale, Network
 
 _MOST_STEPS = 1e6
 """Of a time constant in time steps. 1 - dt/tau has seven digits in float32."""
@@ -16,55 +17,55 @@ NO_CYCLE = "the connections that exist make no cycle: W_hh has only zero eigenva
 
 def validate_network(network: Network) -> None:
     """Raise ConfigurationError with a JSON Pointer relative to the job, below /model, and the reason."""
-    cell = network.cell
-    if isinstance(cell, LeakyCell):
-        _validate_tau(cell)
-    if cell.type == "feedforward" and network.h0 == "trainable":
+    about = facts(network.cell)
+    for name, constant in about.time_constants.items():
+        _validate_time_constant(name, constant, about.hidden_size)
+    if not about.recurrent and network.h0 == "trainable":
         raise ConfigurationError("/model/h0", "contradiction", "a feed-forward cell does not read its state")
-    if cell.type == "feedforward" and (network.connectivity != Connectivity(frozen=network.connectivity.frozen)):
+    if not about.recurrent and (network.connectivity != Connectivity(frozen=network.connectivity.frozen)):
         detail = "a feed-forward cell has no recurrent weights to constrain"
         raise ConfigurationError("/model/connectivity", "contradiction", detail)
-    if cell.type == "feedforward" and network.initialisation.type != "uniform":
+    if not about.recurrent and network.initialisation.type != "uniform":
         detail = "a feed-forward cell has no recurrent weights to initialise"
         raise ConfigurationError("/model/initialisation", "contradiction", detail)
     if network.feedback != "identity" and network.architecture != "encoder_decoder":
         detail = f"only the decoder of an encoder_decoder reads its outputs; this network is {network.architecture}"
         raise ConfigurationError("/model/feedback", "contradiction", detail)
-    if network.vocabulary_size is not None and isinstance(cell, LeakyCell) and cell.noise.input:
+    if network.vocabulary_size is not None and about.noise.input:
         detail = "inputs are tokens, which are whole numbers: there is nothing to add noise to"
         raise ConfigurationError("/model/cell/noise/input", "contradiction", detail)
-    if cell.type == "feedforward" and network.architecture in {"one_to_many", "encoder_decoder"}:
+    if not about.recurrent and network.architecture in {"one_to_many", "encoder_decoder"}:
         detail = f"a feed-forward cell remembers nothing, and {network.architecture} needs what came before"
         raise ConfigurationError("/model/architecture", "contradiction", detail)
     _validate_connectivity(network)
     _validate_initialisation(network)
 
 
-def _validate_tau(cell: LeakyCell) -> None:
-    pointer = "/model/cell/tau"
-    values = cell.tau if isinstance(cell.tau, list) else [cell.tau]
-    if isinstance(cell.tau, list) and len(values) != cell.hidden_size:
-        detail = f"{len(values)} time constants for {cell.hidden_size} units"
+def _validate_time_constant(name: str, constant: TimeConstant, units: int) -> None:
+    pointer, dt = f"/model/cell/{name}", constant.dt
+    values = constant.tau if isinstance(constant.tau, list) else [constant.tau]
+    if isinstance(constant.tau, list) and len(values) != units:
+        detail = f"{len(values)} time constants for {units} units"
         raise ConfigurationError(pointer, "wrong_length", detail)
-    if min(values) < cell.dt:
-        detail = f"tau {min(values)} is smaller than dt {cell.dt}: the step would overshoot"
+    if min(values) < dt:
+        detail = f"{name} {min(values)} is smaller than dt {dt}: the step would overshoot"
         raise ConfigurationError(pointer, "too_small", detail)
-    if max(values) > _MOST_STEPS * cell.dt:
-        detail = f"dt {cell.dt} is less than {1 / _MOST_STEPS:g} of tau {max(values)}: float32 would lose the step"
+    if max(values) > _MOST_STEPS * dt:
+        detail = f"dt {dt} is less than {1 / _MOST_STEPS:g} of {name} {max(values)}: float32 would lose the step"
         raise ConfigurationError("/model/cell/dt", "too_small", detail)
-    if cell.learn_tau == "no":
+    if constant.learned == "no":
         return
-    if min(values) < 1.001 * cell.dt:
-        detail = f"a learned tau must start at {1.001 * cell.dt:g} or more, because it stays above dt {cell.dt:g}"
+    if min(values) < 1.001 * dt:
+        detail = f"a learned {name} must start at {1.001 * dt:g} or more, because it stays above dt {dt:g}"
         raise ConfigurationError(pointer, "too_small", detail)
-    if cell.learn_tau == "shared" and len(set(values)) > 1:
-        raise ConfigurationError(pointer, "contradiction", "one tau for all units cannot start from several values")
+    if constant.learned == "shared" and len(set(values)) > 1:
+        raise ConfigurationError(pointer, "contradiction", f"one {name} for all units cannot start from several values")
 
 
 def _validate_connectivity(network: Network) -> None:
     c, H = network.connectivity, network.cell.hidden_size
     _validate_frozen(network)
-    if network.cell.type == "feedforward":
+    if not facts(network.cell).recurrent:
         return
 
     def refuse(field: str, detail: str, code: str = "contradiction") -> ConfigurationError:
@@ -148,7 +149,7 @@ def _validate_initialisation(network: Network) -> None:
             raise ConfigurationError(
                 pointer, "contradiction", "dale_balanced needs Dale's law with units of both signs"
             )
-    if how.type == "identity" and len(gates(network.cell)) > 1:
+    if how.type == "identity" and len(facts(network.cell).gates) > 1:
         raise ConfigurationError(pointer, "contradiction", "the identity can initialise only cells without gates")
     if how.type in {"identity", "orthogonal"} and not _leaves(how.type, network):
         raise ConfigurationError(pointer, "contradiction", f"the constraints would change the {how.type} matrix")

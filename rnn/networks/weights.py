@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from rnn.cells.facts import facts
 from rnn.errors import CheckpointError
 from rnn.networks import parameters
 from unroll.contract import CONTRACT_VERSION, DType, Network
@@ -54,7 +55,7 @@ def dump_weights(network: Network, dtype: DType, flat_RP: Array) -> bytes:
         "dtype": dtype,
         "network": network.model_dump(mode="json"),
     }
-    gates = parameters.gates(network.cell)
+    gates = facts(network.cell).gates
     if len(gates) > 1:
         about["gates"] = gates
     return write_container(tensors, about)

@@ -2,18 +2,21 @@
 
 The reference of the tests' oracles and of the gradient check that users run. Independent of the engine and of the
 server's predictor: plain products and sums, new arrays at every step, nothing derived by hand. `xp` is the module whose
-arrays are given, `numpy` or `torch`; all arrays are of one precision. Sources of the cells: `rnn.cells.make`.
+arrays are given, `numpy` or `torch`; all arrays are of one precision. Sources of the cells: the files of `rnn.cells`.
 
-A state is a dict: h, what the layer gave last; c of an LSTM; v, the potential, of a leaky cell that leaks potentials.
+A state is a dict: h, what the layer gave last; and what else the cell keeps from step to step: c of an LSTM; v, the
+potential, of a leaky cell that leaks potentials. Each cell's step is a function in the table `CELLS`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from rnn.cells.facts import facts
 from rnn.networks import connectivity
 from unroll.contract import Network
 
@@ -37,36 +40,82 @@ def activate(xp: ModuleType, f: str, a: Any) -> Any:
 
 def start(xp: ModuleType, cell: Any, w: dict[str, Any], sequences: int) -> dict[str, Any]:
     """The state before the first step: zeros, or h0 (and c0) where the layer has them."""
-    zeros = xp.zeros((sequences, cell.hidden_size), dtype=w["W_xh"].dtype)
-    h, c = (zeros + w[name] if name in w else zeros for name in ("h0", "c0"))
-    if cell.type == "leaky" and cell.leak == "potentials":
-        return {"h": activate(xp, cell.activation, h), "v": h}
-    return {"h": h, "c": c} if cell.type == "lstm" else {"h": h}
+    begin = {}
+    for name, shape in facts(cell).states.items():
+        zeros = xp.zeros((sequences, *shape), dtype=w["W_xh"].dtype)
+        begin[name] = zeros + w[f"{name}0"] if f"{name}0" in w else zeros
+    return CELLS[cell.type].start(xp, cell, begin)
 
 
 def step(xp: ModuleType, cell: Any, w: dict[str, Any], x: Any, state: dict[str, Any], push: Any = 0) -> dict[str, Any]:
     """The state after one step of x [B, I]. `push` is added to h: a derivative with respect to it is that of h[t]."""
-    H, h = cell.hidden_size, state["h"]
     z = x @ w["W_xh"].T + w.get("b_x", 0)
-    q: Any = h @ w["W_hh"].T + w.get("b_h", 0) if "W_hh" in w else 0
-    if cell.type in ("lstm", "gru"):
-        parts = [slice(k * H, (k + 1) * H) for k in range(4)]
-    if cell.type == "lstm":
-        i, f, o = (activate(xp, "sigmoid", (z + q)[:, parts[k]]) for k in (0, 1, 3))
-        c = f * state["c"] + i * xp.tanh((z + q)[:, parts[2]])
-        return {"h": o * xp.tanh(c) + push, "c": c}
-    if cell.type == "gru":
-        r, u = (activate(xp, "sigmoid", (z + q)[:, parts[k]]) for k in (0, 1))
-        n = xp.tanh(z[:, parts[2]] + r * q[:, parts[2]])
-        return {"h": (1 - u) * n + u * h + push}
-    if cell.type == "leaky":
-        alpha = cell.dt / (w["tau"] if "tau" in w else xp.asarray(np.asarray(cell.tau)))
-        if cell.leak == "rates":
-            return {"h": (1 - alpha) * h + alpha * activate(xp, cell.activation, z + q) + push}
-        v = (1 - alpha) * state["v"] + alpha * (z + q)
-        return {"h": activate(xp, cell.activation, v) + push, "v": v}
-    # vanilla, feed-forward (without W_hh) and linear (without biases too)
-    return {"h": activate(xp, getattr(cell, "activation", "identity"), z + q) + push}
+    q: Any = state["h"] @ w["W_hh"].T + w.get("b_h", 0) if "W_hh" in w else 0
+    after = CELLS[cell.type].step(xp, cell, w, z, q, state)
+    return after | {"h": after["h"] + push}
+
+
+def _rate(xp: ModuleType, cell: Any, _w: dict[str, Any], z: Any, q: Any, _state: dict[str, Any]) -> dict[str, Any]:
+    """Vanilla, feed-forward (q is zero) and linear."""
+    return {"h": activate(xp, facts(cell).activation, z + q)}
+
+
+def _leaky(xp: ModuleType, cell: Any, w: dict[str, Any], z: Any, q: Any, state: dict[str, Any]) -> dict[str, Any]:
+    alpha = cell.dt / (w["tau"] if "tau" in w else xp.asarray(np.asarray(cell.tau)))
+    if cell.leak == "rates":
+        return {"h": (1 - alpha) * state["h"] + alpha * activate(xp, cell.activation, z + q)}
+    v = (1 - alpha) * state["v"] + alpha * (z + q)
+    return {"h": activate(xp, cell.activation, v), "v": v}
+
+
+def _leaky_start(xp: ModuleType, cell: Any, begin: dict[str, Any]) -> dict[str, Any]:
+    """A layer's initial state is the potential, where potentials leak."""
+    v = begin["h"]
+    return begin if cell.leak == "rates" else {"h": activate(xp, cell.activation, v), "v": v}
+
+
+def _lstm(xp: ModuleType, cell: Any, _w: dict[str, Any], z: Any, q: Any, state: dict[str, Any]) -> dict[str, Any]:
+    i, f, g, o = _blocks(cell, z + q)
+    i, f, o = (activate(xp, "sigmoid", gate) for gate in (i, f, o))
+    c = f * state["c"] + i * xp.tanh(g)
+    return {"h": o * xp.tanh(c), "c": c}
+
+
+def _gru(xp: ModuleType, cell: Any, _w: dict[str, Any], z: Any, q: Any, state: dict[str, Any]) -> dict[str, Any]:
+    z_r, z_u, z_n = _blocks(cell, z)
+    q_r, q_u, q_n = _blocks(cell, q)
+    r, u = activate(xp, "sigmoid", z_r + q_r), activate(xp, "sigmoid", z_u + q_u)
+    return {"h": (1 - u) * xp.tanh(z_n + r * q_n) + u * state["h"]}
+
+
+def _blocks(cell: Any, rows: Any) -> list[Any]:
+    """The part of [B, A] that belongs to each gate, [B, H]."""
+    H = cell.hidden_size
+    return [rows[:, k * H : (k + 1) * H] for k in range(len(facts(cell).gates))]
+
+
+def _as_it_is(_xp: ModuleType, _cell: Any, begin: dict[str, Any]) -> dict[str, Any]:
+    return begin
+
+
+class CellEquations(NamedTuple):
+    """One cell's equations."""
+
+    step: Callable[[ModuleType, Any, dict[str, Any], Any, Any, dict[str, Any]], dict[str, Any]]
+    """From the weights, z = W_xh x[t] + b_x, q = W_hh h[t-1] + b_h and the state to the next state."""
+    start: Callable[[ModuleType, Any, dict[str, Any]], dict[str, Any]] = _as_it_is
+    """From a layer's initial state (`CellFacts.states`) to the state here, which has what the layer gives as h."""
+
+
+CELLS: dict[str, CellEquations] = {
+    "vanilla": CellEquations(_rate),
+    "linear": CellEquations(_rate),
+    "feedforward": CellEquations(_rate),
+    "leaky": CellEquations(_leaky, _leaky_start),
+    "lstm": CellEquations(_lstm),
+    "gru": CellEquations(_gru),
+}
+"""Each cell's equations, by its type."""
 
 
 def layer(xp: ModuleType, cell: Any, w: dict[str, Any], x: Any, push: Any = None) -> Any:
@@ -192,7 +241,7 @@ def used(xp: ModuleType, network: Network, raw: dict[str, Any], replica: int = 0
     """Compute the weights that a network uses from the raw ones that are trained, as `rnn.bptt.constraints` does."""
     H, symmetry = network.cell.hidden_size, network.connectivity.symmetry
     sign_H, read_H = connectivity.signs(network), connectivity.read_units(network)
-    tensors = dict(raw)
+    tensors, learned = dict(raw), facts(network.cell).learned
     # Which connections exist is counted through, from an encoder's layers on to its decoder's.
     recurrent = [full for full in raw if full.endswith(".W_hh")]
     for full, tensor in raw.items():
@@ -206,8 +255,8 @@ def used(xp: ModuleType, network: Network, raw: dict[str, Any], replica: int = 0
             if sign_H is not None:
                 V = V * xp.where(V.real < 0, -1, 1) * xp.asarray(sign_H)
             tensors[full] = V.reshape(-1, H)
-        elif name == "tau":
-            tensors[full] = network.cell.dt * (1 + xp.exp(-tensor))  # type: ignore[union-attr]
+        elif name in learned:
+            tensors[full] = learned[name].dt * (1 + xp.exp(-tensor))
         elif name == "W_hy" and read_H is not None:
             tensors[full] = tensor * xp.asarray(read_H)
     return tensors

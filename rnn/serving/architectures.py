@@ -113,12 +113,12 @@ class Posted:
 def decode(
     layers: list[NumPyLayer], W_hy_HO: Array, b_y_O: Array, feedback: Feedback, begin: States, steps: int
 ) -> tuple[Array, Array, States]:
-    """Outputs [steps, N, O], hidden [steps, N, H] and last states [N, H], from states in tiles [tiles, rows, H].
+    """Outputs [steps, N, O], hidden [steps, N, H] and last states [N, …], from states in tiles [tiles, rows, …].
 
     Step by step and tile by tile, so that a row's bits depend on nothing beside it (see `rnn.serving.predictor`).
     """
-    tiles, rows, H = begin[0]["h"].shape
-    O = len(b_y_O)  # noqa: E741
+    tiles, rows = next(iter(begin[0].values())).shape[:2]
+    H, O = W_hy_HO.shape  # noqa: E741
     y_TNO = np.empty((steps, tiles, rows, O), b_y_O.dtype)
     hidden_TNH = np.empty((steps, tiles, rows, H), b_y_O.dtype)
     states = begin
@@ -133,7 +133,7 @@ def decode(
         hidden_TNH[t] = h[0]
         y_TNO[t] = np.matmul(h[0], W_hy_HO) + b_y_O
         x = prediction(feedback, y_TNO[t : t + 1])
-    flat = [{name: state.reshape(-1, H) for name, state in layer.items()} for layer in states]
+    flat = [{name: state.reshape(-1, *state.shape[2:]) for name, state in layer.items()} for layer in states]
     return y_TNO.reshape(steps, -1, O), hidden_TNH.reshape(steps, -1, H), flat
 
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from rnn.cells.facts import facts
 from rnn.errors import InputError
-from rnn.networks import parameters
 from rnn.networks.weights import load_weights
 from rnn.serving.architectures import Posted, check_request, decode, numpy_layers
 from unroll.contract import Returnable
@@ -67,7 +68,7 @@ class Predictor:
         self.dtype = np.dtype(loaded.dtype)
         self._b_y_RO = loaded.tensors["readout.b_y"]
         self._W_hy_RHO = np.ascontiguousarray(loaded.tensors["readout.W_hy"].swapaxes(1, 2))
-        self._state_names = parameters.state_names(self.network.cell)
+        self._states = facts(self.network.cell).states
         self._layers, self._decoders = (
             [numpy_layers(self.network, loaded.tensors, prefix, r) for r in range(self.replicas)]
             for prefix in ("layers.", "decoder.")
@@ -117,7 +118,7 @@ class Predictor:
                     if "state" in want:
                         last.append(
                             [
-                                {name: np.stack([run.last[n][name][row] for run in runs]) for name in self._state_names}
+                                {name: np.stack([run.last[n][name][row] for run in runs]) for name in self._states}
                                 for n in range(self.network.num_layers)
                             ]
                         )
@@ -163,7 +164,7 @@ class Predictor:
         if self.network.architecture != "encoder_decoder":
             return self._run(r, x, lengths, start, want)
         read = self._run(r, x, lengths, None, frozenset({"state"}))
-        begin = [{name: s.reshape(-1, _TILE, s.shape[-1]) for name, s in layer.items()} for layer in read.last]
+        begin = [{name: s.reshape(-1, _TILE, *s.shape[1:]) for name, s in layer.items()} for layer in read.last]
         found = decode(self._decoders[r], self._W_hy_RHO[r], self._b_y_RO[r], self.network.feedback, begin, steps or 0)
         return _Run(*found)
 
@@ -184,7 +185,7 @@ class Predictor:
         hidden = np.empty((T if "hidden" in want else 0, tiles, _TILE, H), self.dtype)
         layers = self._layers[r]
         carried: list[dict[str, Array] | None] = [*start] if start else [None] * len(layers)
-        last = [{name: np.zeros((padded, H), self.dtype) for name in self._state_names} for _ in layers]
+        last = [{name: np.zeros((padded, *s), self.dtype) for name, s in self._states.items()} for _ in layers]
         of_row = np.array(lengths)
         first_rows = lengths[::_TILE]
         running_T = [sum(length > t for length in first_rows) for t in range(T)]
@@ -197,7 +198,7 @@ class Predictor:
                 carried[n] = {name: trajectory[-1].copy() for name, trajectory in states.items()}
                 for name, trajectory in states.items():
                     ends = of_row[ending] - 1 - begin
-                    last[n][name][ending] = trajectory.reshape(-1, padded, H)[ends, ending]
+                    last[n][name][ending] = trajectory.reshape(-1, padded, *self._states[name])[ends, ending]
             if "outputs" in want:
                 np.matmul(h, self._W_hy_RHO[r], out=y[begin : begin + span])
             if "hidden" in want:
@@ -217,7 +218,7 @@ class Predictor:
     def _check_size(self, inputs: Sequence[Any], replicas: int, want: Collection[Returnable], written: int) -> None:
         steps = sum(len(sequence) for sequence in inputs) + written * len(inputs)
         I, H, O = self.network.input_size, self.network.cell.hidden_size, self.network.output_size  # noqa: E741
-        states = H * self.network.num_layers * len(self._state_names)
+        states = self.network.num_layers * sum(map(prod, self._states.values()))
         answer = steps * (O * ("outputs" in want) + H * ("hidden" in want)) + len(inputs) * states * ("state" in want)
         whose = "1 replica" if replicas == 1 else f"{replicas:,} replicas"
         for values, most, what in (
@@ -232,15 +233,15 @@ class Predictor:
     def _start(
         self, states: Sequence[LayerStates] | None, sequences: int, which: range, *, stacked: bool
     ) -> Callable[[int, list[int], int], list[dict[str, Array]]] | None:
-        """A function of (index in `which`, sequences, padded) that gives each layer's states, [tiles, _TILE, H]."""
+        """A function of (index in `which`, sequences, padded) that gives each layer's states, [tiles, _TILE, …]."""
         if states is None:
             return None
         if len(states) != sequences:
             raise InputError("/state", "wrong_shape", f"{len(states)} states for {sequences} sequences")
-        H, L = self.network.cell.hidden_size, self.network.num_layers
-        shape = (len(which), H) if stacked else (H,)
+        L = self.network.num_layers
         posted = [
-            {name: np.empty((len(which), sequences, H), self.dtype) for name in self._state_names} for _ in range(L)
+            {name: np.empty((len(which), sequences, *shape), self.dtype) for name, shape in self._states.items()}
+            for _ in range(L)
         ]
         for i, layers in enumerate(states):
             if len(layers) != L:
@@ -248,17 +249,18 @@ class Predictor:
                 raise InputError(f"/state/{i}/layers", "wrong_shape", detail)
             for n, layer in enumerate(layers):
                 for name in layer:
-                    if name not in self._state_names:
+                    if name not in self._states:
                         detail = f"a {self.network.cell.type} cell has no {name}"
                         raise InputError(f"/state/{i}/layers/{n}/{name}", "wrong_shape", detail)
-                for name in self._state_names:
-                    posted[n][name][:, i] = self._state(f"/state/{i}/layers/{n}/{name}", layer.get(name), shape)
+                for name, shape in self._states.items():
+                    wanted = (len(which), *shape) if stacked else shape
+                    posted[n][name][:, i] = self._state(f"/state/{i}/layers/{n}/{name}", layer.get(name), wanted)
 
         def start(k: int, rows: list[int], padded: int) -> list[dict[str, Array]]:
-            def tiles(all_RNH: Array) -> Array:
-                filled = np.zeros((padded, H), self.dtype)
-                filled[: len(rows)] = all_RNH[k, rows]
-                return filled.reshape(-1, _TILE, H)
+            def tiles(all_RN: Array) -> Array:
+                filled = np.zeros((padded, *all_RN.shape[2:]), self.dtype)
+                filled[: len(rows)] = all_RN[k, rows]
+                return filled.reshape(-1, _TILE, *all_RN.shape[2:])
 
             return [{name: tiles(state) for name, state in layer.items()} for layer in posted]
 

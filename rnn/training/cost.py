@@ -8,6 +8,7 @@ pointwise work and random numbers. Good to a factor of about three on a CPU of t
 
 from __future__ import annotations
 
+from rnn.cells.facts import facts
 from rnn.data.source import Source
 from rnn.networks import parameters
 from rnn.networks.connectivity import is_constrained
@@ -26,18 +27,8 @@ _SECONDS_PER_PARAMETER = 2e-9
 _BYTES_PER_TIME_STEP = 4_200
 """Of views and prepared calls, which do not depend on the width."""
 
-_TRAJECTORIES = {
-    "vanilla": (3, 4, 1, 3),
-    "linear": (3, 4, 1, 3),
-    "feedforward": (3, 4, 1, 3),
-    "leaky": (5, 9, 3, 5),
-    "lstm": (13, 23, 7, 12),
-    "gru": (13, 22, 7, 11),
-}
-"""Numbers that a layer keeps for each hidden unit, step and sequence: in training of one network and of each of
-several, and in evaluation of one and of each of several."""
 _OMEGA = 4
-"""The same, for `rnn.bptt.omega`."""
+"""Numbers for each hidden unit, step and sequence, as those in `CellFacts.trajectories`, for `rnn.bptt.omega`."""
 
 
 def memory_bytes(problem: Problem) -> int:
@@ -55,8 +46,8 @@ def memory_bytes(problem: Problem) -> int:
     learned = R * P * (2 * (1 + moments) + 2 + raw)
     K = training.bptt.window or T
     batch = R * K * B * (I + 1 + 3 * O) + (R * T * B * (I + O) if K < T else 0)
-    numbers = _TRAJECTORIES[network.cell.type]
-    trajectories = L * R * K * B * H * numbers[1 if R > 1 else 0]
+    kept = facts(network.cell).trajectories
+    trajectories = L * R * K * B * H * (kept.training_stacked if R > 1 else kept.training)
     if training.regularisation.omega:
         trajectories += L * R * K * B * H * _OMEGA
     if training.profile_every is not None:  # an engine of its own, in the workspace
@@ -65,10 +56,7 @@ def memory_bytes(problem: Problem) -> int:
         learned += R * P
     # The inputs of upper layers are copies of what is below, and noise is as wide as pre-activations.
     between = R * K * B * H * (L - 1 + (L if noise_of(network).recurrent else 0))
-    chunk = chunk_size(R, T, N, H)
-    # Held-out sequences, their weights, and as much again while they are drawn or change their type.
-    held_out = T * N * (2 * (I + O) + 1)
-    held_out += R * T * chunk * (L * H * numbers[3 if R > 1 else 2] + (L - 1) * H + I + 4 * O)
+    held_out = _evaluation_values(network, problem.source, R, N)
     item = 4 if problem.dtype == "float32" else 8
     # A checkpoint is made as bytes: weights, moments and raw parameters, once as arrays and once as bytes.
     checkpoint = 2 * R * P * (1 + moments + raw)
@@ -78,21 +66,26 @@ def memory_bytes(problem: Problem) -> int:
 
 def evaluation_memory_bytes(network: Network, source: Source, replicas: int, sequences: int, dtype: DType) -> int:
     """Peak memory of what an evaluation of R replicas holds: their weights, the sequences, one chunk of states."""
+    T, L = source.steps(network.architecture), network.num_layers
+    values = 2 * replicas * parameters.count(network) + _evaluation_values(network, source, replicas, sequences)
+    return (4 if dtype == "float32" else 8) * values + L * T * _BYTES_PER_TIME_STEP
+
+
+def _evaluation_values(network: Network, source: Source, replicas: int, sequences: int) -> int:
+    """Numbers that an evaluation holds besides weights: the sequences, and the states of one chunk of them."""
     T, H, L = source.steps(network.architecture), network.cell.hidden_size, network.num_layers
     I, O = network.input_size, network.output_size  # noqa: E741
-    chunk = chunk_size(replicas, T, sequences, H)
-    numbers = _TRAJECTORIES[network.cell.type][3 if replicas > 1 else 2]
+    kept = facts(network.cell).trajectories
+    states = L * H * (kept.evaluation_stacked if replicas > 1 else kept.evaluation) + (L - 1) * H
+    # sequences, their weights, and as much again while they are drawn or change their type
     drawn = T * sequences * (2 * (I + O) + 1)
-    states = replicas * T * chunk * (L * H * numbers + (L - 1) * H + I + 4 * O)
-    item = 4 if dtype == "float32" else 8
-    weights = 2 * replicas * parameters.count(network)
-    return item * (weights + drawn + states) + L * T * _BYTES_PER_TIME_STEP
+    return drawn + replicas * T * chunk_size(replicas, T, sequences, H) * (states + I + 4 * O)
 
 
 def evaluation_seconds(network: Network, source: Source, replicas: int, sequences: int, dtype: DType) -> float:
     """Time of one evaluation on one CPU core; good to a factor of about three."""
     T, H, L = source.steps(network.architecture), network.cell.hidden_size, network.num_layers
-    gates = len(parameters.gates(network.cell))
+    gates = len(facts(network.cell).gates)
     products = H * gates * (L * H + network.input_size + (L - 1) * H) + H * network.output_size
     of_sequences = 2 * products * _SECONDS_PER_FLOP + L * H * gates * _SECONDS_PER_ACTIVATION
     one = L * T * gates * _TIME_STEP_SECONDS + replicas * T * sequences * of_sequences
@@ -104,7 +97,7 @@ def seconds(problem: Problem) -> float:
     network, training = problem.network, problem.training
     R, T, B = problem.replicas, problem.steps, training.batch_size
     I, H, O, L = network.input_size, network.cell.hidden_size, network.output_size, network.num_layers  # noqa: E741
-    gates = len(parameters.gates(network.cell))
+    gates = len(facts(network.cell).gates)
     products = H * gates * (L * H + I + (L - 1) * H) + H * O
     drawn = I + (L * H if noise_of(network).recurrent else 0)
     step = (

@@ -10,9 +10,10 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from rnn.cells.facts import facts
 from rnn.networks import connectivity
 from rnn.training.problem import Problem
-from unroll.contract import AdamW, ClipByValue, LeakyCell, LinearCell, Network, VanillaCell
+from unroll.contract import AdamW, ClipByValue, Network
 
 Float64R = npt.NDArray[np.float64]
 
@@ -20,7 +21,6 @@ SAMPLED_EVERY = 10
 """Steps between two looks at gradient norms: what is usual changes slowly."""
 _EARLY = 20
 _LARGE_PENALTY = 10.0
-_UNBOUNDED = ("relu", "leaky_relu", "identity", "softplus")
 
 
 def usual_norm(before_R: Float64R, norm_R: Float64R) -> Float64R:
@@ -33,7 +33,7 @@ def usual_norm(before_R: Float64R, norm_R: Float64R) -> Float64R:
 
 def radius(network: Network, weights: dict[str, npt.NDArray[np.generic]]) -> float | None:
     """The largest spectral radius of one replica's W_hh, tensors [1, …]; None where it says nothing about growth."""
-    if _unbounded(network) is None:
+    if not facts(network.cell).growth:
         return None
     certificate = connectivity.certificate(network, weights)
     found = [layer.spectral_radius for layer in certificate.layers] if certificate else []
@@ -69,18 +69,7 @@ def hint(problem: Problem, step: int, *, finite: bool, usual: float, radius: flo
         decay = f"{training.optimizer.lr * training.optimizer.weight_decay:g}"
         said.append(f"Each step takes lr * weight_decay = {decay} of a weight away: make that less than 1.")
     if radius is not None and radius > 1:
-        said.append(
-            f"With {_unbounded(problem.network)} units and a spectral radius of W_hh that is {radius:.3g} by now,"
-        )
+        units = facts(problem.network.cell).growth
+        said.append(f"With {units} units and a spectral radius of W_hh that is {radius:.3g} by now,")
         said.append("above 1, states can grow at every time step: take a bounded activation, or a smaller start.")
     return " ".join(said)
-
-
-def _unbounded(network: Network) -> str | None:
-    """The activation, if states can grow without a bound."""
-    cell = network.cell
-    if isinstance(cell, LinearCell):
-        return "linear"
-    if isinstance(cell, VanillaCell | LeakyCell) and cell.activation in _UNBOUNDED:
-        return cell.activation
-    return None

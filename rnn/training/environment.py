@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from rnn import kernels
+from rnn.cells.facts import LayerEngine, facts
 from rnn.events import Environment
-from rnn.kernels import Engine
 from rnn.networks.noise import noise_of
 from unroll.contract import DType, Network
 
 ENGINE = "workspace-4"
-"""The BPTT engine; the number is raised when its arithmetic changes, that is when the same job gives other bits."""
+"""The workspace's version: its number is raised when its arithmetic changes, so that the same job gives other bits."""
 
 
 def describe(
@@ -45,7 +45,7 @@ def describe(
     }
 
 
-def runs_on(network: Network | None, dtype: DType, device: str, replicas: int, *, omega: float = 0.0) -> Engine:
+def runs_on(network: Network | None, dtype: DType, device: str, replicas: int, *, omega: float = 0.0) -> LayerEngine:
     """What this process would train `network` on: native, cudnn or the workspace; None: a network unknown.
 
     With `omega`, that of `Regularisation`, gradients of states are needed, which only the workspace keeps.
@@ -55,12 +55,12 @@ def runs_on(network: Network | None, dtype: DType, device: str, replicas: int, *
     if network is None or omega:
         return "workspace"
     engine = chosen(network.cell, dtype, device, replicas, noisy=noise_of(network).recurrent > 0)
-    if engine == "cudnn" and network.architecture == "encoder_decoder" and network.cell.type == "lstm":
+    if engine == "cudnn" and network.architecture == "encoder_decoder" and len(facts(network.cell).states) > 1:
         return "workspace"  # see `rnn.cells.make.make_layer`
     return engine
 
 
-def _names(engine: Engine) -> str:
+def _names(engine: LayerEngine) -> str:
     if engine == "native":
         return f"{kernels.VERSION}-{kernels.instruction_set()}"
     if engine == "cudnn":

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rnn.cells.facts import facts
 from rnn.data.memory import Memory
 from rnn.networks.noise import noise_of
 from rnn.randomness.streams import Draws, Purpose
-from unroll.contract import LeakyCell, Network
+from unroll.contract import Network
 
 Array = npt.NDArray[Any]
 
@@ -25,12 +26,12 @@ class TrainingNoise:
 
     def __init__(self, network: Network, seed: int, memory: Memory[Array], threads: int = 1) -> None:
         """`memory` has arrays for each layer's noise and the output's where the network has such noise."""
-        cell, noise = network.cell, noise_of(network)
+        leak, noise = facts(network.cell).leak, noise_of(network)
         self._draws = Draws(seed, Purpose.NOISE, range(len(memory.x_RTBI)), threads)
         self._x_RTBI = memory.x_RTBI
         self._of_inputs = np.empty(self._x_RTBI.shape, np.float32) if noise.input else None
         self._input = _factors(noise.input, self._x_RTBI)
-        scale = noise.recurrent * np.sqrt(2 * np.asarray(cell.tau) / cell.dt) if isinstance(cell, LeakyCell) else 0.0
+        scale = noise.recurrent * np.sqrt(2 * np.asarray(leak.tau) / leak.dt) if leak else 0.0
         self._filled = [(array, _factors(scale, array)) for array in memory.noise_RTBH]
         if memory.noise_RTBO is not None:
             self._filled.append((memory.noise_RTBO, _factors(noise.output, memory.noise_RTBO)))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from rnn.cells.facts import facts
 from rnn.data.validation import validate_data
 from rnn.errors import ConfigurationError
 from rnn.networks import parameters
@@ -44,7 +45,7 @@ def validate(problem: Problem) -> None:
 
     # What a step keeps for its backward pass, in each layer and gate; held-out sequences are evaluated a few at a time.
     hidden, data = network.cell.hidden_size, max(network.input_size, network.output_size)
-    kept = hidden * network.num_layers * len(parameters.gates(network.cell))
+    kept = hidden * network.num_layers * len(facts(network.cell).gates)
     steps = problem.steps
     window = training.bptt.window or steps
     for pointer, size, long, wide in (
@@ -99,7 +100,7 @@ def _validate_training(problem: Problem) -> None:
     elif training.teacher_forcing != 1:
         detail = f"only the decoder of an encoder_decoder reads targets; this network is {network.architecture}"
         raise ConfigurationError("/training/teacher_forcing", "contradiction", detail)
-    if training.regularisation.orthogonality and network.cell.type == "feedforward":
+    if training.regularisation.orthogonality and not facts(network.cell).recurrent:
         detail = "a feed-forward cell has no recurrent weights"
         raise ConfigurationError("/training/regularisation/orthogonality", "contradiction", detail)
     _validate_frozen(problem)
@@ -149,11 +150,12 @@ def _validate_frozen(problem: Problem) -> None:
 
 
 def _validate_omega(network: Network, teacher_forcing: float) -> None:
-    pointer, cell = "/training/regularisation/omega", network.cell.type
-    if cell == "feedforward":
+    pointer, about = "/training/regularisation/omega", facts(network.cell)
+    if not about.recurrent:
         raise ConfigurationError(pointer, "contradiction", "a feed-forward cell has no recurrent weights")
-    if cell in ("lstm", "gru"):
-        detail = f"omega measures gradients that W_hh carries from step to step; those of {cell} also pass its gates"
+    if about.beside_W_hh:
+        carried = "omega measures gradients that W_hh carries from step to step"
+        detail = f"{carried}; those of {network.cell.type} also pass {about.beside_W_hh}"
         raise ConfigurationError(pointer, "contradiction", detail)
     if network.architecture == "encoder_decoder" and teacher_forcing < 1:
         detail = (

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from rnn import kernels
 from rnn.bptt.constraints import Constraints
 from rnn.bptt.encoder_decoder import EncoderDecoder
+from rnn.cells.facts import facts
 from rnn.events import Checkpoint, LagProfile
 from rnn.networks import parameters
 from rnn.reference import equations
@@ -54,7 +54,7 @@ GATED = {"lstm", "gru"}
 ON_ENGINES = [
     (cell, engine)
     for cell, engine in itertools.product(CELLS, ("workspace", "native"))
-    if engine == "workspace" or kernels.runs(CELLS[cell])
+    if engine == "workspace" or facts(CELLS[cell]).native is not None
 ]
 PRECISIONS = ((torch.float64, 1e-12, 1e-9), (torch.float32, 2e-5, 2e-5))
 
