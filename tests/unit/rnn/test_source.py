@@ -55,8 +55,8 @@ def test_a_source_that_is_no_task_trains_and_resumes_bit_for_bit():
     whole = job(steps=30, replicas=2, evaluate_every=10, checkpoint_every=10, optimizer=Adam(lr=0.05))
     events = run(whole)
     assert events[-1] == Done(30, "completed")
-    first, *_, last = only(Evaluation, events)
-    assert (last.loss < first.loss / 2).all()
+    losses = np.array([metrics.values["loss"] for metrics in only(Metrics, events)])
+    assert (losses[-5:].mean(0) < losses[0] / 4).all()
     for checkpoint in only(Checkpoint, events)[:-1]:
         resumed = run(whole, resume=(checkpoint.weights, checkpoint.state))
         assert [bits(e) for e in resumed] == [bits(e) for e in events if e.step > checkpoint.step]
@@ -70,7 +70,7 @@ def test_evaluations_are_of_the_sequences_that_it_holds_out():
     assert (held_out.x_RTBI == 3).all()
     drawn = Doubled().batch(0, 0, 1, 50).x_RTBI
     assert set(np.unique(drawn)) == {1.0, 2.0}
-    # Before anything is learned the output is small, so that the loss is close to the mean square of the targets.
+    # After one step the output is small, and the loss is about the mean square of the targets.
     (evaluation,) = only(Evaluation, run(job(steps=1, hidden=1)))
     assert 6**2 / 3 < evaluation.loss[0] < 6**2 * 2
     assert only(Metrics, run(job(steps=1, hidden=1)))[0].values["loss"][0] < evaluation.loss[0]
