@@ -174,9 +174,8 @@ def test_what_servers_import_loads_no_torch():
     modules = (
         "events errors randomness.streams networks.parameters networks.validation networks.weights networks.noise "
         "networks.initialisation data.tasks data.batches data.validation serving.predictor reference.equations "
-        "reference.windows "
-        "training.validation training.cost training.resume training.divergence training.stopping training.noise "
-        "training.schedule training.problem gradient_check.bounds gradient_check.formulas"
+        "reference.windows training.problem training.validation training.cost training.resume training.divergence "
+        "training.stopping training.noise training.schedule gradient_check.bounds gradient_check.formulas"
     )
     imports = "import rnn; " + "; ".join(f"import rnn.{name}" for name in modules.split())
     script = f"{imports}; import sys; assert 'torch' not in sys.modules"
