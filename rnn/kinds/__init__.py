@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from rnn.kinds import evaluate, train
+from rnn.kinds import evaluate, export, train
 from rnn.kinds.kind import AnyKind, Run
 
-KINDS: dict[str, AnyKind] = {kind.name: kind for kind in (train.KIND, evaluate.KIND)}
+KINDS: dict[str, AnyKind] = {kind.name: kind for kind in (train.KIND, evaluate.KIND, export.KIND)}
 
 
 def runner(name: str) -> Run:

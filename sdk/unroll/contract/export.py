@@ -8,7 +8,7 @@ from pydantic import Field
 
 from unroll.contract.base import Response
 from unroll.contract.inference import Replica
-from unroll.contract.submission import JobRequest
+from unroll.contract.submission import DType, JobRequest
 
 ExportFormat = Literal["safetensors", "npz", "torch", "onnx"]
 
@@ -42,8 +42,17 @@ class Parity(Response):
     passed: bool
     sequences: int
     """Number of random sequences that were compared."""
+    steps: int
+    """Time steps of the longest of them."""
+    reference: DType
+    """Precision of the predictions that were compared with: that of the weights, or float64 where predictions in the
+    weights' own precision round by more than half of the tolerance."""
+    rounding: float
+    """Distance of predictions in the weights' precision from those in float64, as a fraction of the largest output."""
+    arithmetic: DType
+    """Precision that the file computes in. A file of weights alone is computed in float64."""
     by: dict[str, float]
-    """The same fraction for each program that read the file, with its version."""
+    """The fraction for each program that computed the file's outputs, with its version."""
 
 
 class ExportSummary(Response):

@@ -20,7 +20,7 @@ from tests.unit.rnn.jobs import job as training
 from tests.unit.rnn.jobs import run
 from tests.unit.rnn.kinds.conformance import KindConformance
 from unroll import contract
-from unroll.contract import EvaluateJob, HeldOut, JobRequest, Kind, TaskData
+from unroll.contract import EvaluateJob, ExportJob, HeldOut, JobRequest, Kind, TaskData
 
 SEQUENCES, SEED = 32, 7
 
@@ -80,6 +80,20 @@ class TestEvaluate(KindConformance):
             (evaluate(data=TaskData(name="xor")), "/data"),
             (evaluate(data=TaskData(name="adding"), lengths=[3]), "/data"),
         ]
+
+
+def export(format: str = "onnx", **fields: object) -> ExportJob:  # noqa: A002 - the field's name
+    return ExportJob.model_validate({"checkpoint": "ckpt", "format": format, **fields})
+
+
+class TestExport(KindConformance):
+    name = "export"
+
+    def job(self) -> tuple[JobRequest, Inputs]:
+        return export(replica=1), trained()
+
+    def refused(self) -> list[tuple[JobRequest, str]]:
+        return [(export(replica=3), "/replica"), (export("torch", replica="all"), "/replica")]
 
 
 def test_the_registry_has_the_kinds_of_the_contract():
