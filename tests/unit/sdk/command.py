@@ -15,7 +15,8 @@ COMMAND = [sys.executable, "-c", "from unroll.cli import main; main()"]
 
 
 def environment(server: ScriptedServer) -> dict[str, str]:
-    return {**os.environ, "UNROLL_URL": server.url, "UNROLL_API_KEY": "secret", "COLUMNS": "200", "TERM": "xterm"}
+    told = {"UNROLL_URL": server.url, "UNROLL_API_KEY": "secret", "COLUMNS": "200", "TERM": "xterm"}
+    return {**os.environ, **told, "PYTHONUNBUFFERED": ""}  # a user's stdout is buffered
 
 
 def unroll(server: ScriptedServer, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
