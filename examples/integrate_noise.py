@@ -93,14 +93,15 @@ def demonstrate(client: unroll.Client, folder: Path, steps: int, replicas: int, 
     except KeyboardInterrupt:
         job.cancel()  # else the next demo would first have to finish this one
         raise
-    print(f"Trained {replicas} networks of {ended.parameters} parameters for {ended.progress.step} steps.")
+    print(f"Trained {replicas} networks of {ended.summary.parameters} parameters for {ended.progress.step} steps.")
 
     x, target = draw(sequences, T)
     everybody = client.models.predict("integrator", x, replica="all")
     outputs = np.asarray(everybody.outputs)  # [sequence, replica, t, output]
     best = job.best().replica
     mse = np.mean((outputs - target[:, None]) ** 2, axis=(0, 2, 3))
-    report(mse, best, ended.baseline_loss, sequences)
+    baseline = ended.summary.baseline_loss
+    report(mse, best, baseline, sequences)
     x_long, target_long = draw(sequences, 2 * T)
     longer = np.asarray(client.models.predict("integrator", x_long, replica=best).outputs)
     baseline_long = (2 * T + 1) / 2
@@ -115,9 +116,7 @@ def demonstrate(client: unroll.Client, folder: Path, steps: int, replicas: int, 
     plot_in_terminal(target[shown, :, 0], outputs[shown, best, :, 0], best)
     curves = job.metrics("loss")
     picture = folder / "integrate_noise.png"
-    plot_picture(
-        picture, x[shown, :, 0], target[shown, :, 0], outputs[shown, :, :, 0], best, curves, ended.baseline_loss
-    )
+    plot_picture(picture, x[shown, :, 0], target[shown, :, 0], outputs[shown, :, :, 0], best, curves, baseline)
     tell_where(folder, picture, job.id)
 
 

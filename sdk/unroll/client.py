@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
+from unroll import _submissions
 from unroll._settings import discover
 from unroll._transport import Retries, Transport
-from unroll._wire import decode
-from unroll.contract import BPTT, Check, Device, DType, Loss, Me, Network, Queue, TaskData, Training, Worker
+from unroll._wire import decode, given
+from unroll.contract import (
+    BPTT,
+    Check,
+    Device,
+    DType,
+    ExportFormat,
+    Job,
+    Loss,
+    Me,
+    Network,
+    Queue,
+    Replica,
+    TaskData,
+    Training,
+    Worker,
+)
 from unroll.job import JobHandle
 from unroll.resources import Checkpoints, Jobs, Keys, Models, Schemas
 from unroll.resources.checks import check
+from unroll.resources.jobs import Config
 from unroll.resources.models import Tasks
 from unroll.resources.paging import Listing, path
 
@@ -23,6 +40,7 @@ class Client:
         client = Client()                       # the server on this machine, or UNROLL_URL and UNROLL_API_KEY
         client.tasks, client.models, client.jobs, client.checkpoints, client.keys     # one method for each operation
         job = client.train(...)                 # a handle: job.wait(), job.metrics(), job.best()
+        client.evaluate(...), client.export(...), client.submit(...)     # jobs of other kinds, as handles too
 
     Requests that fail on the way are sent again if that cannot do anything twice.
     """
@@ -54,11 +72,6 @@ class Client:
         self.checkpoints = Checkpoints(self._transport)
         self.keys = Keys(self._transport)
         self.schemas = Schemas(self._transport)
-
-    @property
-    def outage(self) -> float:
-        """Seconds without an answer that waiting for a job survives."""
-        return self._transport.retries.outage
 
     @property
     def url(self) -> str:
@@ -100,19 +113,105 @@ class Client:
 
         Raises InvalidRequestError, whose `errors` point at the fields that are wrong.
         """
-        optional = {
-            "name": name,
-            "seed": seed,
-            "replicas": replicas,
-            "device": device,
-            "dtype": dtype,
-            "max_seconds": max_seconds,
-            "labels": labels,
-            "priority": priority,
-        }
-        config: dict[str, Any] = {"kind": "train", "model": model, "data": data, "training": training}
-        config |= {field: value for field, value in optional.items() if value is not None}
-        return JobHandle(self, self.jobs.submit(config, idempotency_key=idempotency_key))
+        optional = given(
+            name=name,
+            seed=seed,
+            replicas=replicas,
+            device=device,
+            dtype=dtype,
+            max_seconds=max_seconds,
+            labels=labels,
+            priority=priority,
+        )
+        config = {"kind": "train", "model": model, "data": data, "training": training, **optional}
+        return self.submit(config, idempotency_key=idempotency_key)
+
+    def evaluate(
+        self,
+        checkpoint: str,
+        task: str | None = None,
+        *,
+        parameters: Mapping[str, Any] | None = None,
+        data: TaskData | Mapping[str, Any] | None = None,
+        lengths: Sequence[int] | None = None,
+        sequences: int | None = None,
+        seed: int | None = None,
+        replica: Replica | None = None,
+        loss: Loss | Mapping[str, Any] | None = None,
+        name: str | None = None,
+        device: Device | None = None,
+        labels: Mapping[str, str] | None = None,
+        priority: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> JobHandle:
+        """Submit an evaluate job, which measures a checkpoint's networks on sequences that nobody trained on.
+
+        `checkpoint` is its id. The data are those of `task` with `parameters`, or `data`; without a task they are what
+        the checkpoint was trained on, with these `parameters` changed. What else is None is the server's default.
+        Fields as in unroll.contract.EvaluateJob; `job.wait()`, then `job.result()` is what was found.
+        Raises InvalidRequestError, whose `errors` point at the fields that are wrong, and ValueError for parameters
+        without a task where the checkpoint was not trained on one.
+        """
+        config = _submissions.evaluate(
+            self.checkpoints,
+            checkpoint,
+            task,
+            parameters,
+            data,
+            lengths=lengths,
+            sequences=sequences,
+            seed=seed,
+            replica=replica,
+            loss=loss,
+            name=name,
+            device=device,
+            labels=labels,
+            priority=priority,
+        )
+        return self.submit(config, idempotency_key=idempotency_key)
+
+    def export(
+        self,
+        checkpoint: str,
+        format: ExportFormat,  # noqa: A002 - the field's name
+        *,
+        replica: Replica | None = None,
+        seed: int | None = None,
+        name: str | None = None,
+        device: Device | None = None,
+        labels: Mapping[str, str] | None = None,
+        priority: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> JobHandle:
+        """Submit an export job, which writes a checkpoint's network as a file for other programs.
+
+        `checkpoint` is its id; what is None is the server's default. Fields as in unroll.contract.ExportJob. After
+        `job.wait()`, `job.summary.artifact` is the file's name for `job.artifact` and `job.save_artifact`.
+        Raises InvalidRequestError where the format cannot hold such a network.
+        """
+        config = _submissions.export(
+            checkpoint,
+            format,
+            replica=replica,
+            seed=seed,
+            name=name,
+            device=device,
+            labels=labels,
+            priority=priority,
+        )
+        return self.submit(config, idempotency_key=idempotency_key)
+
+    def submit(self, config: Config, *, idempotency_key: str | None = None) -> JobHandle:
+        """Submit a job of any kind: one of the contract's types, or the same as plain JSON.
+
+        However often the request has to be sent, it is one job; `idempotency_key` makes that hold across processes.
+        Raises InvalidRequestError, whose `errors` point at the fields that are wrong.
+        """
+        return self.handle(self.jobs.submit(config, idempotency_key=idempotency_key))
+
+    def handle(self, job: Job) -> JobHandle:
+        """Make a handle of a job that is at hand, one of `client.jobs.list()` for example."""
+        return JobHandle(self.jobs, self.checkpoints, job)
 
     def check(
         self,
@@ -134,24 +233,23 @@ class Client:
         `model` is a registered name or a configuration. An argument that is None takes the server's default. Fields:
         unroll.contract.CheckRequest. Raises InvalidRequestError if the request is wrong or would take too long.
         """
-        optional = {
-            "time_steps": time_steps,
-            "batch_size": batch_size,
-            "replicas": replicas,
-            "seed": seed,
-            "loss": loss,
-            "bptt": bptt,
-            "output_steps": output_steps,
-            "teacher_forcing": teacher_forcing,
-            "variable_lengths": variable_lengths,
-            "entries": entries,
-        }
-        body = {"model": model} | {field: value for field, value in optional.items() if value is not None}
-        return check(self._transport, body)
+        optional = given(
+            time_steps=time_steps,
+            batch_size=batch_size,
+            replicas=replicas,
+            seed=seed,
+            loss=loss,
+            bptt=bptt,
+            output_steps=output_steps,
+            teacher_forcing=teacher_forcing,
+            variable_lengths=variable_lengths,
+            entries=entries,
+        )
+        return check(self._transport, {"model": model, **optional})
 
     def job(self, job_id: str) -> JobHandle:
         """Return the handle of a job that was submitted before, by any process."""
-        return JobHandle(self, self.jobs.get(job_id))
+        return self.handle(self.jobs.get(job_id))
 
     def me(self) -> Me:
         """Return the key that you use, its owner, and what it may do."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unroll.contract import Metrics
+from unroll.contract import Event, Metrics
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,3 +66,15 @@ class Curves(Mapping[str, NDArray[np.float64]]):
         columns = pd.MultiIndex.from_product([list(self._values), replicas], names=["metric", "replica"])
         values = np.hstack(list(self._values.values())) if self._values else np.zeros((0, 0))
         return pd.DataFrame(values, index=pd.Index(self.steps, name="step"), columns=columns)
+
+
+def lag_profiles(journal: Iterable[Event]) -> dict[int, tuple[NDArray[np.int64], NDArray[np.float64]]]:
+    """Return the per-lag profiles among a job's events: (lags [K], norms of dL/dh [R, K]) by step.
+
+    A takeover after a crash computes the steps after its checkpoint once more: the later profile stands.
+    """
+    return {
+        event.data["step"]: (np.array(event.data["lag"], np.int64), np.array(event.data["norm"], np.float64))
+        for event in journal
+        if event.type == "lag_profile"
+    }

@@ -124,6 +124,7 @@ BY_CODE: dict[str, type[APIError]] = {
     "invalid_transition": ConflictError,
     "no_checkpoint": ConflictError,
     "body_too_large": BadRequestError,
+    "range_not_satisfiable": BadRequestError,
     "unsupported_media_type": BadRequestError,
     "validation_failed": InvalidRequestError,
     "idempotency_key_reused": InvalidRequestError,

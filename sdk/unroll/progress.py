@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from statistics import median
 
+from unroll._wire import summary_of
 from unroll.contract import Job
 
 Show = Callable[[Job], None]
@@ -65,7 +66,9 @@ def _beside_bar(job: Job) -> str:
 
 
 def _loss(job: Job) -> Iterator[str]:
-    finite = [loss for loss in job.progress.loss or [] if loss is not None]
+    """The summary's loss, one number or one of each replica, where the kind of job has one."""
+    loss = getattr(summary_of(job), "loss", None)
+    finite = [one for one in (loss if isinstance(loss, list) else [loss]) if one is not None]
     if len(finite) == 1:
         yield f"loss {finite[0]:.4g}"
     elif finite:
@@ -89,31 +92,21 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-_WHY = {"early_stopping": "no improvement any more", "skill_reached": "the skill was reached"}
-
-
 class _Notes:
-    """What happened between two looks that a bar cannot show."""
+    """What happened between two looks that a bar cannot show. Nothing is said twice."""
 
     def __init__(self) -> None:
         self._attempt: int | None = None
-        self._diverged = self._stopped = 0
+        self._said: set[str] = set()
 
     def of(self, job: Job) -> Iterator[str]:
         if self._attempt and job.attempt > self._attempt:
-            yield f"attempt {job.attempt}: training goes on from step {job.progress.step}"
+            yield f"attempt {job.attempt} goes on from step {job.progress.step}"
         self._attempt = job.attempt
-        for one in job.diverged[self._diverged :]:
-            norm = "not finite" if one.gradient_norm is None else f"{one.gradient_norm:.3g}"
-            yield f"replica {one.replica} diverged at step {one.step} (gradient norm {norm}); the others train on"
-            if one.hint:
-                yield f"  {one.hint}"
-        self._diverged = len(job.diverged)
-        for stop in job.stopped_replicas[self._stopped :]:
-            loss = "not finite" if stop.loss is None else f"{stop.loss:.4g}"
-            why = _WHY.get(stop.reason, stop.reason)
-            yield f"replica {stop.replica} stopped at step {stop.step}: {why} (held-out loss {loss})"
-        self._stopped = len(job.stopped_replicas)
+        for note in summary_of(job).notes():
+            if note not in self._said:
+                self._said.add(note)
+                yield note
 
 
 def _lines() -> Show:

@@ -69,6 +69,10 @@ def _cell(value: object) -> str:
             return "yes" if value else "no"
         case dict():
             return " ".join(f"{key}:{_cell(item)}" for key, item in value.items())
+        case list() | tuple():
+            return ", ".join(map(_cell, value))
+        case BaseModel():
+            return _cell(dict(value))
     return str(value).replace("\t", " ").replace("\n", " ")
 
 

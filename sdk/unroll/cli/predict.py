@@ -9,9 +9,9 @@ import numpy as np
 import typer
 
 from unroll.cli.output import Format, Output, say, show_json, show_table
-from unroll.cli.values import read_json
+from unroll.cli.values import read_json, replica_of
 from unroll.client import Client
-from unroll.contract import Replica, Returnable
+from unroll.contract import Returnable
 from unroll.errors import NotFoundError
 from unroll.predictions import Prediction
 
@@ -44,21 +44,13 @@ def predict(
     inputs, state, written = _read(file)
     wanted = cast("list[Returnable]", returns or ["outputs"])  # the server knows which there are
     steps = written if steps is None else steps
-    answer = _ask(client, target, inputs, state=state, returns=wanted, replica=_replica(replica), steps=steps)
+    answer = _ask(client, target, inputs, state=state, returns=wanted, replica=replica_of(replica), steps=steps)
     if save is not None:
         np.savez(save, allow_pickle=False, **_arrays(answer))
     if output is Format.JSON:
         show_json(_plain(answer))
         return
     _show(answer)
-
-
-def _replica(given: str) -> Replica:
-    if given in {"best", "all"}:
-        return cast("Replica", given)
-    if not given.isdecimal():
-        raise typer.BadParameter(f"{given!r} is none of best, all, or an index from 0", param_hint="--replica")
-    return int(given)
 
 
 def _ask(client: Client, target: str, inputs: Any, **options: Any) -> Prediction:

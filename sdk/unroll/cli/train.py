@@ -9,12 +9,11 @@ from typing import Annotated, Any
 import typer
 
 from unroll.cli import network as networks
-from unroll.cli.jobs import follow, show_job
+from unroll.cli.jobs import submitted
 from unroll.cli.output import Format, Output, say, show_fields, show_json
 from unroll.cli.values import pairs, parameters, put, read_json
 from unroll.client import Client
 from unroll.errors import InvalidRequestError
-from unroll.job import JobHandle
 from unroll.progress import clock
 
 Text = Annotated[str | None, typer.Option()]
@@ -130,12 +129,7 @@ def train(  # one argument a flag
     if dry_run:
         _show_dry_run(client, config, output)
         return
-    job = client.jobs.submit(config)
-    say(f"submitted {job.id}")
-    if detach:
-        show_job(job, output)
-    else:
-        follow(JobHandle(client, job), output)
+    submitted(client.submit(config), output, detach=detach)
 
 
 def _network(client: Client, config: dict[str, Any], hidden: int | None, embedding: int | None) -> dict[str, Any]:
@@ -181,7 +175,8 @@ def _show_dry_run(client: Client, config: dict[str, Any], output: Format) -> Non
     show_fields(
         {
             "parameters of a replica": estimate.parameters,
-            "replicas": estimate.config.replicas,
+            "replicas": getattr(estimate.config, "replicas", None),
+            "steps": estimate.total,
             "memory": f"{estimate.memory_bytes / 2**20:.1f} MiB",
             "time": f"about {clock(estimate.seconds)}",
             "baseline loss": estimate.baseline_loss,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import typer
+
+from unroll.contract import Replica
 
 
 def pairs(given: list[str], option: str) -> dict[str, str]:
@@ -31,6 +33,15 @@ def _value(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
+
+
+def replica_of(given: str | None) -> Replica | None:
+    """Read which replica is meant; None: nothing was said. Raises typer.BadParameter."""
+    if given is None or given in {"best", "all"}:
+        return cast("Replica | None", given)
+    if not given.isdecimal():
+        raise typer.BadParameter(f"{given!r} is none of best, all, or an index from 0", param_hint="--replica")
+    return int(given)
 
 
 def read_json(path: Path, option: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -11,6 +11,7 @@ from unroll.contract.data import TaskData
 from unroll.contract.inference import Replica
 from unroll.contract.limits import MAX_BATCH, MAX_EVALUATED_LENGTHS, MAX_LENGTH
 from unroll.contract.submission import JobRequest
+from unroll.contract.summary import Summary
 from unroll.contract.training import Loss
 
 
@@ -79,9 +80,19 @@ class EvaluationResult(Response):
     by_length: list[LengthResult] = []
     """One entry for each of the `lengths`, in that order."""
 
+    def headline(self) -> str:
+        """Return the mean loss, half the width of its confidence interval, and the skill."""
+        replicas = f"replica {self.replicas[0]}" if len(self.replicas) == 1 else f"{len(self.replicas)} replicas"
+        said = f"loss {_spread(self.mean, self.ci95)}, baseline {self.baseline:.4g}"
+        if self.mean is not None and self.baseline:
+            said += f", skill {1 - self.mean / self.baseline:.4g}"
+        return f"{said}; {replicas}, {self.sequences} sequences"
 
-class EvaluateSummary(Response):
+
+class EvaluateSummary(Summary):
     """What an evaluate job has to say for itself."""
+
+    result_type: ClassVar[type[Response] | None] = EvaluationResult
 
     kind: Literal["evaluate"] = "evaluate"
     parameters: int
@@ -94,3 +105,15 @@ class EvaluateSummary(Response):
     ci95: tuple[float, float] | None = None
     skill: float | None = None
     """1 - mean loss / baseline loss."""
+
+    def headline(self) -> str | None:
+        """Return the mean loss, half the width of its confidence interval, and the skill."""
+        if self.loss is None:
+            return None
+        return f"loss {_spread(self.loss, self.ci95)}" + ("" if self.skill is None else f", skill {self.skill:.4g}")
+
+
+def _spread(mean: float | None, ci95: tuple[float, float] | None) -> str:
+    if mean is None:
+        return "not finite"
+    return f"{mean:.4g}" if ci95 is None else f"{mean:.4g} ± {(ci95[1] - ci95[0]) / 2:.2g}"

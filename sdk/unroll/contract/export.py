@@ -9,6 +9,7 @@ from pydantic import Field
 from unroll.contract.base import Response
 from unroll.contract.inference import Replica
 from unroll.contract.submission import DType, JobRequest
+from unroll.contract.summary import Summary
 
 ExportFormat = Literal["safetensors", "npz", "torch", "onnx"]
 
@@ -55,7 +56,7 @@ class Parity(Response):
     """The fraction for each program that computed the file's outputs, with its version."""
 
 
-class ExportSummary(Response):
+class ExportSummary(Summary):
     """What an export job has to say for itself."""
 
     kind: Literal["export"] = "export"
@@ -66,3 +67,22 @@ class ExportSummary(Response):
     size: int | None = None
     """Bytes of the file."""
     parity: Parity | None = None
+
+    def headline(self) -> str | None:
+        """Return the file's name, and how far its outputs are from our own."""
+        parity = "" if self.parity is None else f", outputs equal to {self.parity.relative:.1e}"
+        return self.artifact and f"{self.artifact}{parity}"
+
+    def details(self) -> dict[str, object]:
+        """Return everything there is to say, each under the name that people are shown."""
+        told: dict[str, object] = {
+            "parameters": self.parameters,
+            "artifact": self.artifact,
+            "size": None if self.size is None else f"{self.size:,} bytes",
+        }
+        if self.parity is not None:
+            verdict = "passed" if self.parity.passed else "FAILED"
+            limits = f"{self.parity.relative:.2e} of the largest output, at most {self.parity.tolerance:.0e} allowed"
+            told["parity"] = f"{verdict}: {limits}, over {self.parity.sequences} sequences"
+            told |= {f"parity in {program}": f"{relative:.2e}" for program, relative in self.parity.by.items()}
+        return told

@@ -11,6 +11,7 @@ from unroll.contract.data import TaskData
 from unroll.contract.limits import MAX_REPLICAS
 from unroll.contract.network import Network
 from unroll.contract.submission import DType, JobRequest
+from unroll.contract.summary import Summary
 from unroll.contract.training import Training
 
 StopReason = Literal["early_stopping", "skill_reached"]
@@ -74,7 +75,7 @@ class Stop(Response):
     """Its held-out loss; null where it is not finite."""
 
 
-class TrainSummary(Response):
+class TrainSummary(Summary):
     """What a train job has to say for itself."""
 
     kind: Literal["train"] = "train"
@@ -94,3 +95,44 @@ class TrainSummary(Response):
     replica that stopped last."""
     stopped_replicas: list[Stop] = []
     """Replicas that stopped before the last step, in that order."""
+
+    def headline(self) -> str | None:
+        """Return the best held-out loss beside the baseline."""
+        if self.best is None:
+            return None
+        return f"best loss {self.best.loss:.4g}, baseline {self.baseline_loss:.4g}"
+
+    def details(self) -> dict[str, object]:
+        """Return everything there is to say, each under the name that people are shown."""
+        return {
+            "model": self.model,
+            "parameters": self.parameters,
+            "baseline loss": self.baseline_loss,
+            "best loss": self.best and self.best.loss,
+            "best network": self.best and f"replica {self.best.replica} of {self.best.checkpoint}",
+            "last checkpoint": self.last_checkpoint,
+            "diverged replicas": ", ".join(str(one.replica) for one in self.diverged) or None,
+            "hint": next((one.hint for one in reversed(self.diverged) if one.hint), None),
+            "stopped by": self.stopped,
+            "stopped replicas": ", ".join(f"{one.replica} at {one.step}" for one in self.stopped_replicas) or None,
+        }
+
+    def notes(self) -> list[str]:
+        """Return a line for each replica that diverged or stopped. What may help is said once, with the first."""
+        said = []
+        hint = next((one for one in self.diverged if one.hint), None)
+        for one in self.diverged:
+            norm = "not finite" if one.gradient_norm is None else f"{one.gradient_norm:.3g}"
+            said.append(
+                f"replica {one.replica} diverged at step {one.step} (gradient norm {norm}); the others train on"
+            )
+            if one is hint:
+                said.append(f"  {one.hint}")
+        for stop in self.stopped_replicas:
+            loss = "not finite" if stop.loss is None else f"{stop.loss:.4g}"
+            why = _WHY.get(stop.reason, stop.reason)
+            said.append(f"replica {stop.replica} stopped at step {stop.step}: {why} (held-out loss {loss})")
+        return said
+
+
+_WHY = {"early_stopping": "no improvement any more", "skill_reached": "the skill was reached"}

@@ -1,54 +1,16 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
-import select
-import signal
-import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.unit.sdk import examples
-from tests.unit.sdk.command import COMMAND, environment, unroll
-from tests.unit.sdk.scripted_server import Answer, ScriptedServer, Seen, problem
+from tests.unit.sdk.command import unroll
+from tests.unit.sdk.scripted_server import Answer, ScriptedServer, problem
+from tests.unit.sdk.service import DONE, TASK, Service
 
-TASK = {
-    "name": "integrate_noise",
-    "description": "sum white noise",
-    "input_size": 1,
-    "output_size": 1,
-    "parameters": {"properties": {"length": {"type": "integer", "default": 20, "description": "time steps"}}},
-    "baseline": {"predictor": "zero", "loss": 10.5, "formula": "(T + 1) / 2"},
-}
-
-
-class Service:
-    """Knows one task and one job, which ends as told after some questions."""
-
-    def __init__(self, *endings: dict[str, Any]) -> None:
-        self.states = [examples.job(status="queued", queue={"position": 1}), examples.job()]
-        self.states += [examples.job(**ending) for ending in endings]
-
-    def __call__(self, seen: Seen) -> Answer:
-        match seen.method, seen.path.split("/")[2:]:
-            case "GET", ["tasks", *name]:
-                return Answer(body=TASK if name else {"data": [TASK], "next": None})
-            case "POST", ["jobs"] if seen.query.get("dry_run"):
-                estimate = {"parameters": 131, "memory_bytes": 3 << 20, "seconds": 65.0, "baseline_loss": 10.5}
-                return Answer(body={"config": seen.json, **estimate})
-            case "POST", ["jobs"]:
-                return Answer(202, self.states[0])
-            case "GET", ["jobs", "job_1"]:
-                state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
-                return Answer(body=state, headers={"ETag": f'"{len(self.states)}"'})
-        return problem(404, "not_found")
-
-
-DONE = {"status": "succeeded", "best": {"checkpoint": "ckpt_1", "replica": 0, "loss": 0.01}}
 FLAGS = ["--task", "integrate_noise", "--hidden", "10", "--steps", "100"]
 
 
@@ -226,63 +188,6 @@ def test_a_refusal_is_1_with_the_fields_and_the_request_on_stderr(server: Script
     assert "/training/steps: must be at least 1" in ended.stderr
     assert "request id: req-1" in ended.stderr
     assert "Traceback" not in ended.stderr
-
-
-def test_no_server_is_5(server: ScriptedServer) -> None:
-    server.url = "http://127.0.0.1:9"
-    ended = unroll(server, "jobs")
-    assert ended.returncode == 5
-    assert "http://127.0.0.1:9" in ended.stderr
-    assert "Traceback" not in ended.stderr
-
-
-def follow_on_a_terminal(server: ScriptedServer, *arguments: str) -> tuple[int, subprocess.Popen[bytes]]:
-    control, terminal = pty.openpty()
-    process = subprocess.Popen(
-        [*COMMAND, *arguments],
-        env=environment(server),
-        stdin=terminal,
-        stdout=subprocess.PIPE,
-        stderr=terminal,
-        start_new_session=True,
-    )
-    os.close(terminal)
-    return control, process
-
-
-def read_until(control: int, text: str, seconds: float = 30.0) -> str:
-    said = ""
-    deadline = time.monotonic() + seconds
-    while text not in said and time.monotonic() < deadline and select.select([control], [], [], 0.2)[0] is not None:
-        try:
-            if select.select([control], [], [], 0.1)[0]:
-                said += os.read(control, 4096).decode(errors="replace")
-        except OSError:  # the terminal was closed at the other end
-            break
-    return said
-
-
-@pytest.mark.parametrize("arguments", [["watch", "job_1"], ["train", "-f", "-"]])
-def test_ctrl_c_detaches_and_never_cancels(server: ScriptedServer, tmp_path: Path, arguments: list[str]) -> None:
-    server.script = Service()  # runs for ever
-    if "-" in arguments:
-        file = tmp_path / "job.json"
-        file.write_text(json.dumps(examples.CONFIG))
-        arguments = ["train", "-f", str(file)]
-    control, process = follow_on_a_terminal(server, *arguments)
-    try:
-        bar = read_until(control, "step 10 of 100")
-        assert "loss 0.375 (median of 2, 0.25 to 0.5)" in bar
-        assert "0:02 left" in bar
-        process.send_signal(signal.SIGINT)
-        said = read_until(control, "unroll watch job_1")
-        assert "the job goes on: unroll watch job_1" in said
-        assert process.wait(20) == 130
-    finally:
-        process.kill()
-        process.communicate()
-        os.close(control)
-    assert not any(seen.path.endswith("/cancel") or seen.method == "DELETE" for seen in server.seen)
 
 
 @pytest.mark.parametrize("verb", ["cancel", "pause", "resume", "retry"])

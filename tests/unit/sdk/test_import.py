@@ -15,6 +15,12 @@ def test_importing_the_package_brings_no_heavy_library() -> None:
     assert found == ""
 
 
+def test_the_command_starts_without_what_only_some_commands_need() -> None:
+    lacking = [name for name in HEAVY if name not in {"rich", "typer"}]
+    found = run(f"import unroll.cli.app, sys; print(*[name for name in {lacking} if name in sys.modules])")
+    assert found == ""
+
+
 def test_without_its_extra_the_command_says_what_to_install() -> None:
     code = "import sys; sys.modules['typer'] = None; from unroll.cli import main; main()"
     ended = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
