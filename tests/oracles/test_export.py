@@ -14,6 +14,7 @@ import onnxruntime
 import pytest
 from safetensors.numpy import load
 
+from rnn.cells.facts import facts
 from rnn.export import reading, runtimes
 from rnn.export.formats import FORMATS, Format, file_name, media_type, refusal
 from rnn.export.parity import Parity, parity, proven
@@ -249,7 +250,7 @@ def test_an_onnx_model_goes_on_from_the_states_that_it_gave(cell: Any, dtype: DT
     x = np.random.default_rng(1).standard_normal((4, 9, I)).astype(dtype)
     whole = model.run(["outputs"], {"inputs": x})[0]
     states = [value.name for value in model.get_overridable_initializers()]
-    assert len(states) == 2 * len(parameters.state_names(cell))
+    assert len(states) == 2 * len(facts(cell).states)
     first, *after = model.run(["outputs", *(f"{name}.next" for name in states)], {"inputs": x[:, :4]})
     rest = model.run(["outputs"], {"inputs": x[:, 4:], **dict(zip(states, after, strict=True))})[0]
     close = {"rtol": 1e-5, "atol": 1e-6} if dtype == "float32" else {"rtol": 1e-12, "atol": 1e-13}
