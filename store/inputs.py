@@ -37,7 +37,7 @@ def check(tx: Connection, tenant: str, read: Mapping[str, str]) -> None:
     """Lock the checkpoints that a job reads, against being deleted. Raises InvalidRequest for one that is not there."""
     for pointer, checkpoint_id in read.items():
         row = select(checkpoints.c.id).where(checkpoints.c.id == checkpoint_id, checkpoints.c.tenant == tenant)
-        if tx.execute(row.with_for_update(read=True)).first() is None:
+        if tx.execute(row.with_for_update(read=True, key_share=True)).first() is None:
             raise InvalidRequest(f"There is no checkpoint {checkpoint_id}.", pointer=pointer)
 
 
