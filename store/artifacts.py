@@ -36,10 +36,10 @@ def write(tx: Connection, job_id: str, attempt: int, step: int, new: NewArtifact
     return about
 
 
-def has(tx: Connection, job_id: str, attempt: int, name: str) -> bool:
-    """Return whether this attempt has written an artifact of this name."""
-    mine = (artifacts.c.job_id == job_id, artifacts.c.attempt == attempt, artifacts.c.name == name)
-    return tx.execute(select(artifacts.c.name).where(*mine)).first() is not None
+def has(tx: Connection, job_id: str, attempt: int, step: int, new: NewArtifact) -> bool:
+    """Return whether this attempt has written this artifact at this step, and not an earlier one of its name."""
+    same = {"job_id": job_id, "attempt": attempt, "step": step, "name": new.name, "sha256": blobs.digest(new.content)}
+    return tx.execute(select(artifacts.c.name).filter_by(**same)).first() is not None
 
 
 def withdraw(tx: Connection, job_id: str, after_step: int) -> int:

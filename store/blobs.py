@@ -15,29 +15,33 @@ from store.tables import artifacts, blob_chunks, blobs, checkpoints
 CHUNK_BYTES = 1 << 20
 
 
+def digest(content: bytes) -> str:
+    """Return the hash that content is filed under: its SHA-256, in hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
 def put(tx: Connection, content: bytes) -> str:
     """Store content and return its SHA-256. The same content is stored once."""
-    digest = hashlib.sha256(content).hexdigest()
-    upsert = (
-        (sqlite if tx.dialect.name == "sqlite" else postgresql).insert(blobs).values(sha256=digest, size=len(content))
-    )
+    name = digest(content)
+    insert_blob = (sqlite if tx.dialect.name == "sqlite" else postgresql).insert(blobs)
+    upsert = insert_blob.values(sha256=name, size=len(content))
     # DO UPDATE, not DO NOTHING: it locks the row, so that the garbage collector cannot take it away meanwhile
     tx.execute(upsert.on_conflict_do_update(index_elements=["sha256"], set_={"size": len(content)}))
-    if tx.execute(select(blob_chunks.c.position).where(blob_chunks.c.sha256 == digest).limit(1)).first() is None:
+    if tx.execute(select(blob_chunks.c.position).where(blob_chunks.c.sha256 == name).limit(1)).first() is None:
         for position, start in enumerate(range(0, len(content), CHUNK_BYTES)):
             chunk = content[start : start + CHUNK_BYTES]
-            tx.execute(insert(blob_chunks).values(sha256=digest, position=position, data=chunk))
-    return digest
+            tx.execute(insert(blob_chunks).values(sha256=name, position=position, data=chunk))
+    return name
 
 
-def get(tx: Connection, digest: str) -> bytes:
+def get(tx: Connection, sha256: str) -> bytes:
     """Return the content filed under a hash. Raises TornBlob where it is not that content any more."""
     chunks = tx.execute(
-        select(blob_chunks.c.data).where(blob_chunks.c.sha256 == digest).order_by(blob_chunks.c.position)
+        select(blob_chunks.c.data).where(blob_chunks.c.sha256 == sha256).order_by(blob_chunks.c.position)
     ).scalars()
     content = b"".join(chunks)
-    if hashlib.sha256(content).hexdigest() != digest:
-        raise TornBlob(f"The stored content of {digest} is damaged.")
+    if digest(content) != sha256:
+        raise TornBlob(f"The stored content of {sha256} is damaged.")
     return content
 
 

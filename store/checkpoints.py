@@ -88,7 +88,7 @@ def write(tx: Connection, tenant: str, job_id: str, attempt: int, new: NewCheckp
     )
     tx.execute(
         update(checkpoints)
-        .where(checkpoints.c.job_id == job_id, checkpoints.c.id.not_in(kept))
+        .where(checkpoints.c.job_id == job_id, checkpoints.c.id.not_in(kept), checkpoints.c.state_sha256.is_not(None))
         .values(state_sha256=None)
     )
     return checkpoint_id

@@ -106,14 +106,16 @@ def _cannot_run(tx: Connection, job_id: str, error: JobError) -> None:
 
 def _rewind(tx: Connection, row: Row[Any], to_step: int) -> None:
     """Withdraw what an earlier attempt reported after its last good checkpoint, so that curves have no doubles."""
+    of_checkpoint = select(checkpoint_rows.c.summary).where(
+        checkpoint_rows.c.job_id == row.id, checkpoint_rows.c.step == to_step
+    )
+    summary = tx.execute(of_checkpoint).scalar_one_or_none()
     withdrawn = metrics.withdraw(tx, row.id, to_step) + checkpoints.withdraw(tx, row.id, to_step)
-    withdrawn += artifacts.withdraw(tx, row.id, to_step)
-    if withdrawn or row.step > to_step:
-        of_checkpoint = select(checkpoint_rows.c.summary).where(
-            checkpoint_rows.c.job_id == row.id, checkpoint_rows.c.step == to_step
-        )
-        values = {"step": to_step, "summary": tx.execute(of_checkpoint).scalar_one_or_none() or {}}
-        values |= checkpoints.best_and_last(tx, row.id)
+    # a job without a checkpoint makes even those anew that it had made before its first step
+    withdrawn += artifacts.withdraw(tx, row.id, -1 if summary is None else to_step)
+    # the end may have been said, but not come to, at the very step of a checkpoint
+    if withdrawn or row.step > to_step or row.summary != (summary or {}):
+        values = {"step": to_step, "summary": summary or {}, **checkpoints.best_and_last(tx, row.id)}
         tx.execute(update(jobs).where(jobs.c.id == row.id).values(values))
         journal.append(tx, row.id, [("rewind", {"to_step": to_step, "attempt": row.attempt})])
 
@@ -183,8 +185,7 @@ def report(lease: Lease, what: Report, *, again: bool = False) -> Requested | No
 
     Also the heartbeat, with an empty report. Blocks must not reach beyond the checkpoint of the same report. `again`:
     the connection broke at an earlier try, which may have been committed all the same; then nothing is written twice
-    (except the entries of a report that has neither metrics nor a checkpoint nor an artifact, which cannot be told
-    apart).
+    (except the entries of a report that has nothing but entries, which cannot be told apart).
     """
     values: dict[str, Any] = {}
     if what.step is not None:
@@ -194,7 +195,7 @@ def report(lease: Lease, what: Report, *, again: bool = False) -> Requested | No
     if what.steps_per_second is not None:
         values["steps_per_second"] = what.steps_per_second
     with fenced(lease, **values) as (tx, row):
-        if again and _written(tx, lease, what):
+        if again and _written(tx, lease, row, what):
             return row.requested  # type: ignore[no-any-return]
         for block in what.blocks:
             metrics.write(tx, lease.job_id, block)
@@ -220,14 +221,17 @@ def report(lease: Lease, what: Report, *, again: bool = False) -> Requested | No
         return row.requested  # type: ignore[no-any-return]
 
 
-def _written(tx: Connection, lease: Lease, what: Report) -> bool:
+def _written(tx: Connection, lease: Lease, row: Row[Any], what: Report) -> bool:
     if what.blocks:
         return metrics.has(tx, lease.job_id, int(what.blocks[0].steps[0]))
     if what.artifacts:
-        return artifacts.has(tx, lease.job_id, lease.attempt, what.artifacts[-1].name)
+        return artifacts.has(tx, lease.job_id, lease.attempt, row.step, what.artifacts[-1])
+    if what.collected:
+        name, item = what.collected[-1]
+        return item in row.summary.get(name, [])
     return what.checkpoint is not None and any(
-        row.step == what.checkpoint.step and row.attempt == lease.attempt
-        for row in checkpoints.resumable(tx, lease.job_id)
+        kept.step == what.checkpoint.step and kept.attempt == lease.attempt
+        for kept in checkpoints.resumable(tx, lease.job_id)
     )
 
 

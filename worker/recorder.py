@@ -89,11 +89,13 @@ class Recorder:
                     self._close(checkpoint=_checkpoint(item))
                 case Artifact():
                     self._bytes += len(item.content)
+                    self.step = max(self.step, bundle.step)  # made after it, a checkpoint of an earlier step is older
                     self._close(artifact=NewArtifact(item.name, item.media_type, item.content))
                 case Result():
                     content = json.dumps(item.content, indent=1, allow_nan=False).encode()
                     self._summary |= item.summary
                     self._bytes += len(content)
+                    self.step = max(self.step, bundle.step)
                     self._close(artifact=NewArtifact("result.json", "application/json", content))
                 case End():
                     self.ended = item

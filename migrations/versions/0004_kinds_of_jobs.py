@@ -27,6 +27,8 @@ def upgrade() -> None:
         checkpoints.add_column(sa.Column("contract_version", sa.Integer(), nullable=False, server_default="1"))
         checkpoints.add_column(sa.Column("summary", sa.JSON(), nullable=False, server_default="{}"))
     _move_rows(op.get_bind())
+    # where the table is made anew, Alembic would make this index anew without its DESC
+    op.drop_index("ix_jobs_queue", "jobs")
     with op.batch_alter_table("jobs") as jobs:
         for name in ("parameters", "baseline_loss", "loss", "diverged", "stopped", "stopped_replicas"):
             jobs.drop_column(name)
@@ -35,6 +37,7 @@ def upgrade() -> None:
             jobs.alter_column(name, existing_type=sa.JSON(), existing_nullable=False, server_default=None)
         jobs.create_foreign_key(op.f("fk_jobs_parent_id"), "jobs", ["parent_id"], ["id"], ondelete="SET NULL")
         jobs.create_index(op.f("ix_jobs_parent_id"), ["parent_id"])
+    op.create_index("ix_jobs_queue", "jobs", ["status", sa.text("priority DESC"), "queued_at", "id", "device"])
     with op.batch_alter_table("checkpoints") as checkpoints:
         for name in ("network", "summary"):
             checkpoints.alter_column(name, existing_type=sa.JSON(), existing_nullable=False, server_default=None)

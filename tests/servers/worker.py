@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from typing import Any
 import numpy as np
 from sqlalchemy import select
 
+from rnn import kinds
 from rnn.events import Checkpoint
+from rnn.kinds.kind import Inputs
 from store import checkpoints, jobs, journal, metrics
 from store.db import Database
 from store.jobs import NewJob
@@ -24,7 +27,7 @@ from store.queue import Doorbell
 from store.tables import metric_blocks
 from tests.servers.deployment import Deployment
 from tests.servers.processes import start
-from unroll.contract import SGD, Adam, Event, Job, Network, TaskData, Training, TrainJob, VanillaCell
+from unroll.contract import SGD, Adam, Event, Job, JobRequest, Network, TaskData, Training, TrainJob, VanillaCell
 
 TENANT = "tests"
 READY_SECONDS = 60.0
@@ -161,13 +164,21 @@ class Fleet:
         worker.wait_ready()
         return worker
 
-    def submit(self, config: TrainJob, *, rings: int = 1) -> str:
+    def submit(self, config: JobRequest, *, rings: int = 1) -> str:
         """As the API does it: commit, then ring."""
-        stored, _ = jobs.submit(self.db, TENANT, "key", NewJob(config, None, None, 141, 10.5))
+        stored, _ = jobs.submit(self.db, TENANT, "key", self.checked(config))
         for _ in range(rings):
             self.bell.ring(stored.id, config.device)
             time.sleep(0.02 if rings > 1 else 0.0)  # rings of one job that wait together become one
         return stored.id
+
+    def checked(self, config: JobRequest) -> NewJob:
+        """The job with the facts that its kind finds."""
+        kind = kinds.KINDS[config.kind]
+        read = {one: checkpoints.get(self.db, TENANT, one) for one in config.checkpoints_read().values()}
+        facts = kind.check(config, Inputs(read))
+        parent = next((one.job for one in read.values()), None)
+        return NewJob(config, kind.driver, facts.total, asdict(facts), parent=parent)
 
     def get(self, job_id: str) -> Job:
         return jobs.get(self.db, TENANT, job_id)
