@@ -43,8 +43,9 @@ from step import CELLS, SHAPES, Shape  # noqa: E402
 
 from rnn.bptt.whole import BPTT  # noqa: E402
 from rnn.cells import make  # noqa: E402
-from rnn.events import Checkpoint, Evaluation, Metrics  # noqa: E402
+from rnn.events import Checkpoint, Metrics  # noqa: E402
 from rnn.networks import parameters  # noqa: E402
+from rnn.training.events import Evaluation  # noqa: E402
 from rnn.training.optimisers import Optimizer  # noqa: E402
 from rnn.training.problem import Problem  # noqa: E402
 from rnn.training.run import train, warm_up  # noqa: E402

@@ -1,7 +1,7 @@
-"""What training says, in order. NumPy only: the process that records these never loads torch.
+"""What jobs of every kind say while they run. NumPy only: the process that records these never loads torch.
 
-Within a step: Metrics, LagProfile, Diverged for each replica that froze, Evaluation, Stopped for each replica that it
-stops, Checkpoint; Done is the last.
+`Started` is the first event and `End` the last. A kind translates what it finds into these, so that whoever records
+them needs to know no kind. What a training run says besides is in `rnn.training.events`.
 """
 
 from __future__ import annotations
@@ -12,70 +12,23 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from unroll.contract import Certificate, DType, EventType, JobErrorCode, Loss, Network, StopReason, TaskData
+from unroll.contract import Certificate, DType, EventType, JobErrorCode, Loss, Network, TaskData
 
 Reason = Literal["periodic", "best", "last", "interrupted"]
-Outcome = Literal["completed", "max_seconds", "preempted", "all_diverged", "early_stopping", "skill_reached"]
-"""The last two: every replica has stopped or diverged; why the last one to stop did."""
 
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """Training metrics of one step, before its update.
+    """Metrics of one step, each with one value for each replica.
 
-    `values` maps names to float64 arrays [R], NaN after a replica froze or stopped: "loss", "gradient_norm" (global,
-    before clipping) and "learning_rate"; with clipping "clipped_norm" (after it) and "clipped_fraction" (of the
-    gradient's numbers; by global norm 0 or 1); with regularisation "penalty", which "loss" is without.
+    `values` maps names to float64 arrays [R]. Of a training step they are those of the weights before its update, and
+    NaN for a replica that has diverged or stopped: "loss", "gradient_norm" (global, before clipping) and
+    "learning_rate"; with clipping "clipped_norm" (after it) and "clipped_fraction" (of the gradient's numbers; by
+    global norm it is 0 or 1); with regularisation "penalty", which "loss" does not include.
     """
 
     step: int
     values: dict[str, npt.NDArray[np.float64]]
-
-
-@dataclass(frozen=True, slots=True)
-class Diverged:
-    """A replica whose loss, gradient norm or update was not finite. It stays as it was before this step."""
-
-    step: int
-    replica: int
-    loss: float
-    gradient_norm: float
-    hint: str = ""
-    """What may help (see rnn.training.divergence)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """Held-out loss of every replica after this step's update; NaN for one that has diverged."""
-
-    step: int
-    loss: npt.NDArray[np.float64]
-    best_replica: int | None
-    """The lowest finite loss of this evaluation; None if there is none."""
-    improved: bool
-    """Whether that is the lowest of the run so far."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stopped:
-    """A replica was trained enough and keeps the weights of this step (see `rnn.training.stopping`)."""
-
-    step: int
-    replica: int
-    reason: StopReason
-    loss: float
-    """Its held-out loss."""
-
-
-@dataclass(frozen=True, slots=True)
-class LagProfile:
-    """How far back gradients reach at this step, before its update."""
-
-    step: int
-    lag: npt.NDArray[np.int64]
-    """Time steps before the last one, [K], rising from 0; an encoder's come before its decoder's."""
-    norm: npt.NDArray[np.float64]
-    """‖dL/dh[T - lag]‖ over batch and units of the last layer, [R, K]; NaN for a replica that is not trained."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,15 +63,6 @@ class Checkpoint:
     """What the weights are; a kind of job says so before it hands the checkpoint over."""
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
-    """The last event."""
-
-    step: int
-    outcome: Outcome
-
-
-TrainingEvent = Metrics | LagProfile | Diverged | Evaluation | Stopped | Checkpoint | Done
 Environment = dict[str, Any]
 """device, engine, torch, threads, instruction_set: what a run's bits depend on besides its configuration."""
 

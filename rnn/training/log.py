@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from rnn.events import Diverged, Done, Evaluation, Stopped, TrainingEvent
+from rnn.training.events import Diverged, Done, Evaluation, Stopped, TrainingEvent
 
 EVERY_SECONDS = 1.0
 """Shortest time between two printed evaluations."""

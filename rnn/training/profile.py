@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rnn.bptt import engine
 from rnn.data.memory import Memory
-from rnn.events import LagProfile
+from rnn.training.events import LagProfile
 from rnn.training.problem import Problem
 
 EACH = 64

@@ -21,23 +21,13 @@ from rnn.bptt.constraints import Constraints
 from rnn.bptt.cuda_graphs import Passes
 from rnn.bptt.penalties import WeightPenalty
 from rnn.data.batches import Batches
-from rnn.events import (
-    Checkpoint,
-    Diverged,
-    Done,
-    Evaluation,
-    LagProfile,
-    Metrics,
-    Outcome,
-    Reason,
-    Stopped,
-    TrainingEvent,
-)
+from rnn.events import Checkpoint, Metrics, Reason
 from rnn.kernels.updates import Norms
 from rnn.networks import connectivity, parameters
 from rnn.networks.weights import dump_weights
 from rnn.training import divergence, environment, stopping
 from rnn.training import resume as state
+from rnn.training.events import Diverged, Done, Evaluation, LagProfile, Outcome, Stopped, TrainingEvent
 from rnn.training.held_out import HeldOutLoss
 from rnn.training.noise import TrainingNoise
 from rnn.training.optimisers import Optimizer, clip

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 import unroll.contract
-from rnn.events import Checkpoint, Diverged, Done, Evaluation, Metrics
+from rnn.events import Checkpoint, Metrics
 from rnn.training.environment import describe
+from rnn.training.events import Diverged, Done, Evaluation
 from tests.cuda.gpu import GPU, NETWORKS, on
 from tests.unit.rnn.jobs import bits, job, last_checkpoint, only
 from unroll.contract import SGD, AdamW, ClipByGlobalNorm, ClipByValue, Regularisation, RMSprop, TrainJob

@@ -14,9 +14,10 @@ import torch
 from rnn.bptt.constraints import Constraints
 from rnn.bptt.encoder_decoder import EncoderDecoder
 from rnn.cells.facts import facts
-from rnn.events import Checkpoint, LagProfile
+from rnn.events import Checkpoint
 from rnn.networks import parameters
 from rnn.reference import equations
+from rnn.training.events import LagProfile
 from tests.oracles.cases import distance, every_cell, point
 from tests.oracles.reference import omega, trajectory
 from tests.unit.rnn.jobs import bits, only, run

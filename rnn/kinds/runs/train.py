@@ -7,21 +7,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from rnn.events import (
-    Checkpoint,
-    CheckpointOf,
-    Diverged,
-    Done,
-    End,
-    Entry,
-    Evaluation,
-    Event,
-    LagProfile,
-    Metrics,
-    Started,
-    Stopped,
-)
+from rnn.events import Checkpoint, CheckpointOf, End, Entry, Event, Metrics, Started
 from rnn.kinds.kind import Context, Inputs
+from rnn.training.events import Diverged, Done, Evaluation, LagProfile, Stopped
 from rnn.training.log import TrainingLog
 from rnn.training.problem import Problem
 from rnn.training.run import TrainingRun

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnn.events import Checkpoint, Diverged, Metrics
+from rnn.events import Checkpoint, Metrics
 from rnn.networks import parameters
 from rnn.training.divergence import hint, usual_norm
+from rnn.training.events import Diverged
 from rnn.training.problem import Problem
 from rnn.training.resume import load_state
 from tests.unit.rnn.jobs import bits, job, only, run

@@ -173,7 +173,7 @@ def test_only_what_was_asked_for_is_answered_in_the_dtype_of_the_checkpoint():
 
 def test_the_predictions_of_a_trained_network_reach_its_held_out_loss():
     from rnn.data import tasks
-    from rnn.events import Evaluation
+    from rnn.training.events import Evaluation
 
     trained = job(steps=50, length=8, replicas=2, batch_size=32)
     events = run(trained)

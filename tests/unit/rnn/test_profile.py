@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from rnn.errors import ConfigurationError
-from rnn.events import LagProfile, Metrics
+from rnn.events import Metrics
+from rnn.training.events import LagProfile
 from rnn.training.problem import Problem
 from rnn.training.profile import lags
 from rnn.training.validation import validate

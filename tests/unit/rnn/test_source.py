@@ -7,9 +7,10 @@ import pytest
 
 from rnn.data import tasks
 from rnn.data.source import Batch, Source
-from rnn.events import Checkpoint, Done, Evaluation, Metrics
+from rnn.events import Checkpoint, Metrics
 from rnn.randomness.streams import Draws
 from rnn.training import cost
+from rnn.training.events import Done, Evaluation
 from rnn.training.problem import Problem
 from rnn.training.resume import load_state
 from tests.unit.rnn.jobs import bits, job, last_checkpoint, only, run

@@ -13,9 +13,10 @@ from safetensors.numpy import load, save
 
 from rnn.data.tasks.integrate_noise import IntegrateNoise
 from rnn.errors import ConfigurationError
-from rnn.events import Checkpoint, Diverged, Done, Evaluation, Metrics, Stopped
+from rnn.events import Checkpoint, Metrics
 from rnn.networks.weights import load_weights
 from rnn.training import stopping
+from rnn.training.events import Diverged, Done, Evaluation, Stopped
 from rnn.training.problem import Problem
 from rnn.training.resume import load_state
 from rnn.training.stopping import Stopping

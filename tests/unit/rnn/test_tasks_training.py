@@ -9,7 +9,8 @@ import pytest
 
 from rnn.data import tasks
 from rnn.errors import ConfigurationError
-from rnn.events import Done, Evaluation, Metrics
+from rnn.events import Metrics
+from rnn.training.events import Done, Evaluation
 from rnn.training.problem import Problem
 from rnn.training.run import train
 from rnn.training.validation import validate

@@ -12,9 +12,10 @@ from safetensors.numpy import load, save
 
 from rnn.data import tasks
 from rnn.errors import CheckpointError, ConfigurationError
-from rnn.events import Checkpoint, Diverged, Done, Evaluation, Metrics
+from rnn.events import Checkpoint, Metrics
 from rnn.networks import parameters
 from rnn.networks.weights import load_weights
+from rnn.training.events import Diverged, Done, Evaluation
 from rnn.training.problem import Problem
 from rnn.training.resume import load_state
 from rnn.training.run import train
