@@ -177,6 +177,20 @@ def test_before_the_first_evaluation_there_is_no_best_network(server: ScriptedSe
         handle(client, server, progress(1)).best()
 
 
+def test_lag_profiles_are_read_from_all_pages_and_the_later_one_stands(server: ScriptedServer, client: Client) -> None:
+    def profile(seq: int, step: int, norm: float) -> dict[str, Any]:
+        data = {"step": step, "lag": [0, 1], "norm": [[norm, 2.0]]}
+        return examples.event(seq, "lag_profile") | {"data": data}
+
+    journal = [profile(1, 10, 1.0), examples.event(2), profile(3, 20, 5.0), profile(4, 20, 6.0)]
+    job = handle(client, server, progress(1))
+    server.script = lambda seen: Answer(body={"data": journal[int(seen.query["after"][0]) :][:2]})
+    found = job.lag_profiles()
+    assert list(found) == [10, 20]
+    np.testing.assert_array_equal(found[20][0], [0, 1])
+    np.testing.assert_array_equal(found[20][1], [[6.0, 2.0]])
+
+
 def test_a_client_may_be_shared_between_threads(server: ScriptedServer, client: Client) -> None:
     server.script = lambda seen: Answer(body=examples.job(id=seen.path.rpartition("/")[2]))
     wrong: list[str] = []
