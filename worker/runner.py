@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import re
+import signal
 import time
 from collections.abc import Callable
 from multiprocessing.context import ForkServerContext
@@ -30,6 +32,8 @@ log = logging.getLogger(__name__)
 
 RETRY_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.0)
 OLD_LOG_SECONDS = 7 * 86_400.0
+ABORTED_ALLOCATION = re.compile(r"memory allocation of \d+ bytes failed")
+"""What Rust libraries, such as safetensors, write before they abort their process where memory runs out."""
 Answer = TypeVar("Answer")
 
 
@@ -201,7 +205,7 @@ class Attempt:
                 case Failed():
                     return self._failed(message)
                 case Gone():
-                    return self._crashed(_cause(message.exit_code))
+                    return self._gone(message.exit_code)
             if recorder.ended is not None:
                 return self._finish(recorder.ended)
             if now >= due:
@@ -264,6 +268,15 @@ class Attempt:
             self._crashed(error)
         else:
             self._fail(error)
+
+    def _gone(self, exit_code: int | None) -> None:
+        """The child is dead. Where its log says that memory ran out, it would run out again."""
+        asked = ABORTED_ALLOCATION.search(self._child.log()) if exit_code == -signal.SIGABRT else None
+        if asked is None:
+            return self._crashed(_cause(exit_code))
+        self._insist(self._recorder.write)
+        self._fail(JobError(code="out_of_memory", message=f"A {asked.group()}.", step=self._recorder.step))
+        return None
 
     def _fail(self, error: JobError) -> None:
         told = error.model_copy(update={"log": self._child.log() or None})

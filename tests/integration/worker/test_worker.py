@@ -156,6 +156,7 @@ def test_memory_that_runs_out_fails_the_job_and_leaves_the_worker_alive(worked: 
     assert ended.status == "failed"
     assert ended.error is not None
     assert ended.error.code == "out_of_memory"
+    assert ended.attempt == 1  # it would run out again
     assert worked.until_ended(worked.submit(job(500))).status == "succeeded"
 
 
@@ -178,8 +179,8 @@ def test_the_worker_is_listed_with_the_job_that_it_runs(worked: Fleet) -> None:
 @pytest.mark.parametrize("log_every", [7, 10_000])
 def test_progress_and_liveness_do_not_depend_on_how_often_metrics_are_logged(worked: Fleet, log_every: int) -> None:
     job_id = worked.submit(job(1_000_000, log_every=log_every))
-    seen = worked.until_step(job_id, 500).progress
-    assert seen.step >= 500
+    seen = worked.until_step(job_id, 500)
+    assert seen.progress.step >= 500
     jobs.cancel(worked.db, TENANT, job_id)
     worked.until_ended(job_id)
-    assert all(math.isfinite(loss) for loss in seen.loss or [])
+    assert all(math.isfinite(loss) for loss in seen.summary.loss or [])
