@@ -33,7 +33,9 @@ class Problem:
         mistakes.
         """
         if not isinstance(job.model, Network):
-            raise ConfigurationError("/model", "unresolved_model", f"model {job.model!r} has no configuration here")
+            raise ConfigurationError(
+                "/model", "unresolved_model", f"the name {job.model!r} was not replaced by a network"
+            )
         source = tasks.resolve(job.data)
         return cls(job.model, source, job.training, job.seed, job.replicas, job.dtype, job.max_seconds)
 
