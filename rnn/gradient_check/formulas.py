@@ -37,7 +37,7 @@ _JACOBIANS = (
 )
 _SAME_BIAS = (
     "The same as dL/db_x: both biases are in one sum, so the loss depends only on b_x + b_h, and data determine only "
-    "that sum. If both are trained, a step changes both by the same amount, and their difference does not change. "
+    "that sum. If both are trained, a step changes both by the same amount, and their difference stays the same. "
     "Weight decay also reduces each bias in proportion, so the difference shrinks; L1 and L2 do not act on biases."
 )
 
