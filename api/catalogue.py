@@ -1,4 +1,4 @@
-"""What the API asks `rnn` about configurations: tasks, checks, parameter counts, estimates."""
+"""Asks `rnn` about configurations: tasks, checks, parameter counts, estimates."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from unroll.contract.limits import MAX_PARAMETERS
 
 
 def tasks() -> list[Task]:
-    """Every built-in task."""
+    """Return every built-in task."""
     return rnn.data.tasks.all()
 
 
@@ -28,7 +28,10 @@ _OBJECT = TypeAdapter(Json[dict[str, Any]])
 
 
 def task(name: str, given: str) -> Task:
-    """One built-in task, with parameters (a JSON object). Refuses not_found, and validation_failed at ?parameters."""
+    """Return one built-in task, with parameters (a JSON object).
+
+    Refuses not_found, and validation_failed at ?parameters.
+    """
     try:
         return rnn.data.tasks.resolve(TaskData(name=name, parameters=_OBJECT.validate_python(given))).describe()
     except ValidationError as error:
@@ -40,7 +43,10 @@ def task(name: str, given: str) -> Task:
 
 
 def parameters(network: Network) -> int:
-    """Parameters of one replica. Refuses a network that contradicts itself or is too large to train even once."""
+    """Return the number of parameters of one replica.
+
+    Refuses a network that contradicts itself or is too large to train even once.
+    """
     try:
         rnn.networks.validation.validate_network(network)
     except ConfigurationError as error:
@@ -54,9 +60,9 @@ def parameters(network: Network) -> int:
 
 
 def check(job: JobRequest, read: Mapping[str, Checkpoint], *, named: bool) -> Facts:
-    """Return what a job is and costs. Refuses validation_failed; where the model was named, at /model.
+    """Return what a job is and costs. Refuses validation_failed; at /model if the job named a model.
 
-    The job's network is in full, and `read` has the checkpoints that the job reads, by id.
+    The job has its network in full, and `read` has the checkpoints that the job reads, by id.
     """
     try:
         return KINDS[job.kind].check(job, Inputs(read))
@@ -82,17 +88,17 @@ def estimate(job: JobRequest, facts: Facts) -> DryRun:
 
 
 def driver(job: JobRequest) -> str:
-    """Return which part of the service moves jobs of this kind on."""
+    """Return which part of the service moves jobs of this kind forward."""
     return KINDS[job.kind].driver
 
 
 def _outside(pointer: str, *, named: bool) -> str:
-    """Point at the model's name where the network was not posted with the job."""
+    """Return a pointer to the model's name if the network was not posted with the job."""
     return "/model" if named and pointer.startswith("/model/") else pointer
 
 
 def require_checkable(request: CheckRequest, *, named: bool) -> None:
-    """Refuses validation_failed for a gradient check that is wrong or too large; of a named model, at /model."""
+    """Refuse validation_failed for a gradient check that is wrong or too large; at /model if it named a model."""
     try:
         rnn.gradient_check.bounds.require_feasible(request)
     except ConfigurationError as error:

@@ -57,7 +57,7 @@ from unroll.contract import (
 
 
 def shown(value: BaseModel, **options: Any) -> Any:
-    """As it goes over the wire."""
+    """Return the value as it is sent."""
     return value.model_dump(mode="json", by_alias=True, **options)
 
 

@@ -1,4 +1,4 @@
-"""Errors of this package: what can be wrong with what it is given."""
+"""The errors of this package, which say what is wrong with its input."""
 
 from __future__ import annotations
 
@@ -24,4 +24,4 @@ class InputError(_PointedError):
 
 
 class CheckpointError(RNNError):
-    """The checkpoint is damaged, unknown in form, or belongs to another run."""
+    """The checkpoint is damaged, in an unknown format, or belongs to another run."""

@@ -1,7 +1,7 @@
-"""What jobs of every kind say while they run. NumPy only: the process that records these never loads torch.
+"""The events of jobs of every kind. NumPy only: the process that records them never loads torch.
 
-`Started` is the first event and `End` the last. A kind translates what it finds into these, so that whoever records
-them needs to know no kind. What a training run says besides is in `rnn.training.events`.
+`Started` is the first event and `End` the last. A kind translates its own events into these, so the code that records
+them does not depend on the kind. The other events of a training run are in `rnn.training.events`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ Reason = Literal["periodic", "best", "last", "interrupted"]
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """Metrics of one step, each with one value for each replica.
+    """Metrics of one step, with one value for each replica.
 
-    `values` maps names to float64 arrays [R]. Of a training step they are those of the weights before its update, and
-    NaN for a replica that has diverged or stopped: "loss", "gradient_norm" (global, before clipping) and
+    `values` maps names to float64 arrays [R]. Metrics of a training step describe the weights before its update, and
+    are NaN for a replica that has diverged or stopped: "loss", "gradient_norm" (global, before clipping) and
     "learning_rate"; with clipping "clipped_norm" (after it) and "clipped_fraction" (of the gradient's numbers; by
     global norm it is 0 or 1); with regularisation "penalty", which "loss" does not include.
     """
@@ -33,34 +33,37 @@ class Metrics:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointOf:
-    """What a checkpoint's weights are, so that nobody has to look at the job that made them."""
+    """Describes a checkpoint's weights, so that nobody needs to read the job that made them."""
 
     network: Network
     dtype: DType
     replicas: int
     data: TaskData | None = None
-    """What they were trained on."""
+    """The data that the weights were trained on."""
     loss: Loss | None = None
-    """What they were trained to minimise."""
+    """The loss that they were trained to minimise."""
     keep: int | None = None
     """How many of the newest checkpoints of the job are kept; None: all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """All replicas after this step's update: `weights` to use (see rnn.training.resume), `state` only to resume."""
+    """All replicas after this step's update.
+
+    `weights` is for use (see rnn.networks.weights), `state` only for resuming (see rnn.training.resume).
+    """
 
     step: int
     reason: Reason
     weights: bytes
     state: bytes
     losses: tuple[float | None, ...] | None
-    """Held-out losses where this step was evaluated; None in it: not finite, or diverged."""
+    """Held-out losses if this step was evaluated. An entry is None if it is not finite or the replica diverged."""
     best_replica: int | None
     certificate: Certificate | None = None
-    """That the weights keep the network's constraints; None for a cell without recurrent weights."""
+    """Proof that the weights satisfy the network's constraints; None for a cell without recurrent weights."""
     about: CheckpointOf | None = None
-    """What the weights are; a kind of job says so before it hands the checkpoint over."""
+    """What the weights are. A kind of job sets it before it passes the checkpoint on."""
 
 
 Environment = dict[str, Any]
@@ -69,33 +72,33 @@ Environment = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The job is about to do its work; the first event."""
+    """The first event: the job is about to start its work."""
 
     environment: Environment
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """So many of the job's steps are done."""
+    """The job has done this many of its steps."""
 
     step: int
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An entry of the job's journal."""
+    """An entry in the job's journal."""
 
     step: int
     type: EventType
     data: dict[str, Any]
     """JSON."""
     collect: str | None = None
-    """A list in the job's summary that keeps `data` too."""
+    """The name of a list in the job's summary to which `data` is also added."""
 
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A file that the job made. One of the same name replaces it."""
+    """A file that the job made. It replaces an earlier one with the same name."""
 
     name: str
     media_type: str
@@ -104,7 +107,7 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What the job found: `content` becomes the artifact `result.json`, `summary` goes into the job's summary."""
+    """The job's result: `content` becomes the artifact `result.json`, and `summary` is added to the job's summary."""
 
     content: dict[str, Any]
     summary: dict[str, Any]
@@ -117,9 +120,9 @@ class End:
     step: int
     outcome: Literal["succeeded", "failed", "preempted"]
     summary: dict[str, Any] = field(default_factory=dict)
-    """What goes into the job's summary."""
+    """Fields that are added to the job's summary."""
     error: tuple[JobErrorCode, str] | None = None
-    """Code and message, of a job that failed."""
+    """Code and message, if the job failed."""
 
 
 Event = Started | Metrics | Progress | Entry | Checkpoint | Artifact | Result | End

@@ -1,8 +1,8 @@
 """Checkpoints: the weights of a job's networks, step by step.
 
-Weights are kept for the newest checkpoints of a job, as many as it asks for, for its best one, and for those that a
-model pins or an unfinished job reads (`prune`). The optimiser's state, which only resuming needs, is kept for the
-latest two, so that a torn one leaves another.
+A job's newest checkpoints keep their weights, as many as it asks for. So do its best one and those that a model pins or
+an unfinished job reads (`prune`). The optimiser's state, which only resuming needs, is kept for the latest two, so that
+another is left if one is damaged.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ class NewCheckpoint:
 def write(tx: Connection, tenant: str, job_id: str, attempt: int, new: NewCheckpoint, summary: dict[str, Any]) -> str:
     """Store a checkpoint in the caller's fenced transaction, with the job's summary at its step, and return its id.
 
-    An attempt that stops before its first step hands over the checkpoint that it began from: that one stays as it is.
+    An attempt that stops before its first step hands over the checkpoint that it started from, which then stays as it
+    is.
     """
     same = select(checkpoints.c.id).where(checkpoints.c.job_id == job_id, checkpoints.c.step == new.step)
     if (earlier := tx.execute(same).scalar_one_or_none()) is not None:
@@ -95,7 +96,10 @@ def write(tx: Connection, tenant: str, job_id: str, attempt: int, new: NewCheckp
 
 
 def withdraw(tx: Connection, job_id: str, after_step: int) -> int:
-    """Delete checkpoints beyond a step that training goes back to; they will be made again, alike. How many."""
+    """Delete checkpoints beyond a step that training goes back to, and return how many.
+
+    They will be made again, alike.
+    """
     return tx.execute(
         delete(checkpoints).where(checkpoints.c.job_id == job_id, checkpoints.c.step > after_step)
     ).rowcount
@@ -104,10 +108,11 @@ def withdraw(tx: Connection, job_id: str, after_step: int) -> int:
 def prune(tx: Connection, job_id: str, newest: int) -> int:
     """Delete surplus checkpoints, and return how many.
 
-    Those stay that are of the `newest`, the best, pinned by a model, or read by a job that has not ended.
+    Checkpoints stay if they are among the `newest`, the best, pinned by a model, or read by a job that has not ended.
 
-    Training may go back to either of the checkpoints that it can resume from, and what is best then must still be
-    there: so the best of those up to each of them is kept as well. One that is being pinned right now is left alone.
+    Training may go back to any checkpoint that it can resume from, and the checkpoint that is the best at that point
+    must still exist. So the best up to each of them is kept as well. A checkpoint that is being pinned right now is
+    left alone.
     """
     rows = _in_order(tx, job_id)
     kept = {row.id for row in rows[-newest:]}
@@ -117,7 +122,8 @@ def prune(tx: Connection, job_id: str, newest: int) -> int:
     surplus = [row.id for row in rows if row.id not in kept]
     if not surplus:
         return 0
-    # The rows are locked first and pins looked up after it, so that none that a model serves at this moment is taken.
+    # The rows are locked before pins are looked up, so that no checkpoint that a model serves at this moment is
+    # deleted.
     locked = select(checkpoints.c.id).where(checkpoints.c.id.in_(surplus)).with_for_update(skip_locked=True)
     free = tx.execute(locked).scalars().all()
     pinned = select(models.c.id).where(models.c.pinned_checkpoint == checkpoints.c.id)
@@ -131,7 +137,7 @@ def prune(tx: Connection, job_id: str, newest: int) -> int:
 
 
 def best_and_last(tx: Connection, job_id: str) -> dict[str, Any]:
-    """The job row's columns on its best and last checkpoint, from the checkpoints there are."""
+    """Compute the job row's columns about its best and last checkpoint, from the checkpoints that exist."""
     rows = _in_order(tx, job_id)
     best = next(iter(_best(rows)), None)
     return {
@@ -143,26 +149,26 @@ def best_and_last(tx: Connection, job_id: str) -> dict[str, Any]:
 
 
 def _in_order(tx: Connection, job_id: str) -> Sequence[Row[Any]]:
-    """A job's checkpoints by step, as far as choosing among them needs it."""
+    """Return a job's checkpoints by step, with the columns that are needed to choose among them."""
     columns = checkpoints.c.id, checkpoints.c.losses, checkpoints.c.best_replica, checkpoints.c.state_sha256
     query: Select[Any] = select(*columns).where(checkpoints.c.job_id == job_id).order_by(checkpoints.c.step)
     return tx.execute(query).all()
 
 
 def _best(rows: Sequence[Row[Any]]) -> Sequence[Row[Any]]:
-    """The best of them, the first of equals; none where none was evaluated."""
+    """Return the best of them, the first if several are equal; an empty list if none was evaluated."""
     rated = [row for row in rows if row.best_replica is not None]
     return [min(rated, key=lambda row: row.losses[row.best_replica])] if rated else []
 
 
 def get(db: Database, tenant: str, checkpoint_id: str) -> Checkpoint:
-    """One checkpoint. Raises NotFound."""
+    """Return one checkpoint. Raises NotFound."""
     with db.read() as tx:
         return show(_row(tx, tenant, checkpoint_id))
 
 
 def content(db: Database, tenant: str, checkpoint_id: str) -> tuple[str, bytes]:
-    """The weights as safetensors, with their SHA-256. Raises NotFound, TornBlob."""
+    """Return the SHA-256 of the weights and the weights as safetensors. Raises NotFound, TornBlob."""
     with db.read() as tx:
         digest = _row(tx, tenant, checkpoint_id).weights_sha256
         return digest, blobs.get(tx, digest)
@@ -171,17 +177,17 @@ def content(db: Database, tenant: str, checkpoint_id: str) -> tuple[str, bytes]:
 def list_of_job(
     db: Database, tenant: str, job_id: str, *, limit: int = 50, cursor: str | None = None
 ) -> Page[Checkpoint]:
-    """A job's checkpoints, newest first. Raises NotFound."""
+    """Return a job's checkpoints, newest first. Raises NotFound."""
     with db.read() as tx:
         if tx.execute(select(jobs.c.id).where(jobs.c.id == job_id, jobs.c.tenant == tenant)).one_or_none() is None:
             raise NotFound(f"There is no job {job_id}.")
         query = _query().where(checkpoints.c.job_id == job_id)
-        # by step: ids are as good as the clocks of the machines that made them
+        # they are ordered by step, because ids depend on the clocks of the machines that made them
         return page(tx, query, checkpoints.c.step, limit=limit, cursor=cursor, show=show)
 
 
 def resumable(tx: Connection, job_id: str) -> Sequence[Row[Any]]:
-    """Checkpoints of a job that training can go on from, newest first."""
+    """Return the checkpoints of a job that training can continue from, newest first."""
     return tx.execute(
         select(checkpoints)
         .where(checkpoints.c.job_id == job_id, checkpoints.c.state_sha256.is_not(None))

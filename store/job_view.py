@@ -1,4 +1,4 @@
-"""A job's row, as users are shown it."""
+"""Turns a job's row into what users see."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SUMMARY: TypeAdapter[Any] = TypeAdapter(JobSummary)
 
 
 def places_in_line(tx: Connection) -> dict[str, int]:
-    """Where each queued job stands among those it competes with: one pass over the queue in the order of claims."""
+    """Return each queued job's place among the jobs it competes with, in one pass over the queue in claim order."""
     queue = select(jobs.c.id, jobs.c.device).where(jobs.c.status == "queued")
     ahead = {"auto": 0, "cpu": 0, "cuda": 0}
     places = {}
@@ -28,9 +28,10 @@ def places_in_line(tx: Connection) -> dict[str, int]:
 
 
 def show(tx: Connection, row: Row[Any], places: dict[str, int] | None = None) -> Job:
-    """The job; `places` spares a list from counting the queue once a row.
+    """Return the job. `places` saves a list from counting the queue for each row.
 
-    On PostgreSQL two statements see two moments: a row read as queued may have joined the line, or left it, since.
+    On PostgreSQL two statements see the database at two moments, so a row that was read as queued may have entered or
+    left the queue since.
     """
     if row.status == "queued" and places is None:
         places = places_in_line(tx)
@@ -71,7 +72,10 @@ def config(row: Row[Any]) -> JobRequest:
 
 
 def _summary(row: Row[Any]) -> dict[str, Any]:
-    """Collect what there is to say of a job of any kind. The type of its kind's summary takes what it knows."""
+    """Collect everything that may be said about a job of any kind.
+
+    The summary type of its kind takes the fields it has.
+    """
     best = None
     if row.best_checkpoint is not None:
         best = {"checkpoint": row.best_checkpoint, "replica": row.best_replica, "loss": row.best_loss}

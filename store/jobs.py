@@ -1,4 +1,4 @@
-"""What users do with jobs: submit, look, cancel, pause, resume, retry, delete. Workers' side is in leases.py."""
+"""What users do with jobs: submit, read, cancel, pause, resume, retry, delete. What workers do is in leases.py."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class NewJob:
     """A checked job that is ready to be stored."""
 
     config: JobRequest
-    """The configuration in full: no registered model is named in it any more."""
+    """The full configuration, in which no registered model is named any more."""
     driver: str
-    """What moves the job on: `trainer` or `reconciler`."""
+    """What moves the job forward: `trainer` or `reconciler`."""
     total: int
-    """Steps that its progress counts."""
+    """Number of steps that its progress counts."""
     facts: dict[str, Any]
-    """What is known of the job before it runs, as JSON; its summary begins with it."""
+    """What is known about the job before it runs, as JSON. Its summary starts from these facts."""
     model_id: str | None = None
     model_name: str | None = None
     parent: str | None = None
@@ -41,12 +41,12 @@ class NewJob:
 
 
 def body_hash(body: JobRequest) -> str:
-    """Return the hash of a request as normalised: two bodies that mean the same have the same one."""
+    """Return the hash of a request in its normalised form: two bodies with the same meaning have the same hash."""
     return hashlib.sha256(json.dumps(body.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
 
 
 def submitted(db: Database, tenant: str, idempotency: tuple[str, str]) -> Job | None:
-    """The job that was stored under this Idempotency-Key, whatever became of its model since; None: none was.
+    """Return the job that was stored under this Idempotency-Key, whatever happened to its model; None if there is none.
 
     `idempotency` is the key and the body's hash. Raises IdempotencyKeyReused.
     """
@@ -64,10 +64,11 @@ def submit(
     *,
     idempotency: tuple[str, str] | None = None,
 ) -> tuple[Job, bool]:
-    """Store a queued job; (job, True), or (the job stored before under the same Idempotency-Key, False).
+    """Store a queued job and return (job, True).
 
-    `idempotency` is the key and the body's hash. Raises IdempotencyKeyReused, QuotaExceeded, and InvalidRequest where
-    the model or a checkpoint that the job reads was deleted at this moment.
+    If the same Idempotency-Key has stored a job before, return (that job, False). `idempotency` is the key and the
+    body's hash. Raises IdempotencyKeyReused, QuotaExceeded, and InvalidRequest if the model or a checkpoint that the
+    job reads was deleted at this moment.
     """
     key, digest = idempotency or (None, None)
     try:
@@ -82,7 +83,7 @@ def submit(
             return show(tx, _get(tx, tenant, job_id)), True
     except IntegrityError:
         with db.read() as tx:
-            # two requests with one key at the same moment: the unique index let the first one through
+            # two requests came with one key at the same moment, and the unique index let the first one through
             if key is not None and (earlier := _by_idempotency_key(tx, tenant, key)) is not None:
                 return _same(tx, earlier, digest), False
             named = new.model_id is not None
@@ -133,11 +134,11 @@ def _by_idempotency_key(tx: Connection, tenant: str, key: str) -> Row[Any] | Non
 
 
 def _within_quota(tx: Connection, key_id: str) -> None:
-    """Raises QuotaExceeded where one more active job would be too many. A revoked key has no quota any more."""
+    """Raise QuotaExceeded if the key may have no further active job. A revoked key has no quota any more."""
     quota = select(keys.c.max_active_jobs).where(keys.c.id == key_id)
     if tx.execute(quota).scalar_one_or_none() is None:
         return
-    # the key's row is locked, so that of two at once the second counts the first
+    # the key's row is locked, so that the second of two simultaneous requests counts the first
     allowed = tx.execute(quota.with_for_update()).scalar_one_or_none()
     if allowed is not None and active(tx, key_id) >= allowed:
         raise QuotaExceeded(f"This key may have {allowed} jobs that have not ended.")
@@ -150,14 +151,14 @@ def _same(tx: Connection, earlier: Row[Any], digest: str | None) -> Job:
 
 
 def active(tx: Connection, key_id: str) -> int:
-    """Jobs of a key that have not ended."""
+    """Return how many jobs of a key have not ended."""
     return tx.execute(
         select(func.count()).select_from(jobs).where(jobs.c.key_id == key_id, jobs.c.status.not_in(ENDED))
     ).scalar_one()
 
 
 def get(db: Database, tenant: str, job_id: str) -> Job:
-    """One job. Raises NotFound."""
+    """Return one job. Raises NotFound."""
     with db.read() as tx:
         return show(tx, _get(tx, tenant, job_id))
 
@@ -175,7 +176,7 @@ def list_(
     parent: str | None = None,
     name: str | None = None,
 ) -> Page[Job]:
-    """The tenant's jobs, newest first, that fit every filter given."""
+    """Return the tenant's jobs, newest first, that match every given filter."""
     query = select(jobs).where(jobs.c.tenant == tenant)
     if status:
         query = query.where(jobs.c.status.in_(status))
@@ -204,7 +205,7 @@ def _labelled(db: Database, label: str, value: str) -> ColumnElement[bool]:
 
 
 def cancel(db: Database, tenant: str, job_id: str) -> Job:
-    """Cancel: at once if no worker has it, else by request. Cancelling twice is no error.
+    """Cancel a job: at once if no worker has it, otherwise by request. Cancelling twice is no error.
 
     Raises NotFound, InvalidTransition.
     """
@@ -223,7 +224,7 @@ def cancel(db: Database, tenant: str, job_id: str) -> Job:
 
 
 def pause(db: Database, tenant: str, job_id: str) -> Job:
-    """Pause: the worker checkpoints and gives the job back. Pausing twice is no error.
+    """Pause a job: the worker makes a checkpoint and gives the job back. Pausing twice is no error.
 
     Raises NotFound, InvalidTransition.
     """
@@ -244,7 +245,7 @@ def pause(db: Database, tenant: str, job_id: str) -> Job:
 
 
 def resume(db: Database, tenant: str, job_id: str) -> Job:
-    """Queue a paused job again, or take back a pause that the worker has not acted on.
+    """Queue a paused job again, or withdraw a pause that the worker has not yet acted on.
 
     Raises NotFound, InvalidTransition.
     """
@@ -266,7 +267,7 @@ def resume(db: Database, tenant: str, job_id: str) -> Job:
 
 
 def retry(db: Database, tenant: str, job_id: str) -> Job:
-    """Queue a failed or cancelled job again; it goes on from its last good checkpoint.
+    """Queue a failed or cancelled job again. It continues from its last good checkpoint.
 
     Raises NotFound, InvalidTransition, and QuotaExceeded of the key that submitted the job.
     """

@@ -1,7 +1,7 @@
-"""A worker's side of a job of any kind: claim it, write under the fence, give it back. docs/adr has the reasons.
+"""What workers do with a job of any kind: claim it, write under the fence, give it back. docs/adr has the reasons.
 
-The fence: every write names the attempt it belongs to, in a transaction that first updates, and so locks, the job's
-row where status is running and attempt is mine. A worker whose lease was taken away updates no row and gets LeaseLost.
+The fence: every write names its attempt, in a transaction that first updates, and so locks, the job's row if its status
+is running and its attempt is this one. A worker whose lease was taken away updates no row and gets LeaseLost.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ class Lease:
     seconds: float
     config: JobRequest
     total: int
-    """Steps that the job's progress counts."""
+    """Number of steps that the job's progress counts."""
     resumed: bool
     """Whether an earlier attempt ran."""
 
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """Where to go on: a checkpoint's step and contents."""
+    """Where to continue: a checkpoint's step and contents."""
 
     checkpoint_id: str
     step: int
@@ -54,7 +54,7 @@ class ResumePoint:
 
 
 def claim(db: Database, worker_id: str, device: Literal["cpu", "cuda"], lease_seconds: float) -> Lease | None:
-    """Take the best queued job that this device can run: by priority, then age. None where there is none.
+    """Take the best queued job that this device can run: by priority, then age. None if there is none.
 
     A job whose input was deleted while it waited fails here, and the next one is taken.
     """
@@ -105,15 +105,15 @@ def _cannot_run(tx: Connection, job_id: str, error: JobError) -> None:
 
 
 def _rewind(tx: Connection, row: Row[Any], to_step: int) -> None:
-    """Withdraw what an earlier attempt reported after its last good checkpoint, so that curves have no doubles."""
+    """Withdraw what an earlier attempt reported after its last good checkpoint, so that curves repeat no points."""
     of_checkpoint = select(checkpoint_rows.c.summary).where(
         checkpoint_rows.c.job_id == row.id, checkpoint_rows.c.step == to_step
     )
     summary = tx.execute(of_checkpoint).scalar_one_or_none()
     withdrawn = metrics.withdraw(tx, row.id, to_step) + checkpoints.withdraw(tx, row.id, to_step)
-    # a job without a checkpoint makes even those anew that it had made before its first step
+    # a job without a checkpoint also makes again the artifacts from before its first step
     withdrawn += artifacts.withdraw(tx, row.id, -1 if summary is None else to_step)
-    # the end may have been said, but not come to, at the very step of a checkpoint
+    # the End event may have been recorded at the very step of a checkpoint, before the job itself was ended
     if withdrawn or row.step > to_step or row.summary != (summary or {}):
         values = {"step": to_step, "summary": summary or {}, **checkpoints.best_and_last(tx, row.id)}
         tx.execute(update(jobs).where(jobs.c.id == row.id).values(values))
@@ -121,9 +121,9 @@ def _rewind(tx: Connection, row: Row[Any], to_step: int) -> None:
 
 
 def resume_point(lease: Lease) -> ResumePoint | None:
-    """The newest checkpoint whose content is whole, or None to start at step 0. Raises LeaseLost.
+    """Return the newest checkpoint whose content is whole, or None to start at step 0. Raises LeaseLost.
 
-    A damaged checkpoint loses its resume state, and what was reported after the one before it is withdrawn.
+    A damaged checkpoint loses its resume state, and what was reported after the checkpoint before it is withdrawn.
     """
     while True:
         with fenced(lease) as (tx, row):
@@ -149,7 +149,7 @@ def discard(tx: Connection, checkpoint_id: str) -> None:
 
 @contextmanager
 def fenced(lease: Lease, **values: Any) -> Iterator[tuple[Connection, Row[Any]]]:
-    """A transaction in which the lease holds, is renewed, and `values` are set on the job. Raises LeaseLost."""
+    """Open a transaction in which the lease holds and is renewed and `values` are set on the job. Raises LeaseLost."""
     with lease.db.begin() as tx:
         row = tx.execute(
             update(jobs)
@@ -164,7 +164,7 @@ def fenced(lease: Lease, **values: Any) -> Iterator[tuple[Connection, Row[Any]]]
 
 @dataclass
 class Report:
-    """What a job did since the last report; written in one transaction."""
+    """What a job did since the last report. It is written in one transaction."""
 
     blocks: Sequence[metrics.Block] = ()
     entries: Sequence[Entry] = ()
@@ -172,20 +172,20 @@ class Report:
     artifacts: Sequence[NewArtifact] = ()
     step: int | None = None
     latest: dict[str, list[float | None]] | None = None
-    """The last logged value of metrics that are shown with the progress, [R]."""
+    """The last logged value of each metric that is shown with the progress, [R]."""
     steps_per_second: float | None = None
     collected: Sequence[tuple[str, dict[str, Any]]] = ()
-    """What is added to lists in the job's summary, by the name of the list."""
+    """Entries that are added to lists in the job's summary, each with the name of its list."""
     summary: dict[str, Any] | None = None
-    """What is set in the job's summary."""
+    """Fields that are set in the job's summary."""
 
 
 def report(lease: Lease, what: Report, *, again: bool = False) -> Requested | None:
-    """Write a report and renew the lease; what the user requests of the job meanwhile. Raises LeaseLost.
+    """Write a report, renew the lease, and return what the user has requested of the job. Raises LeaseLost.
 
-    Also the heartbeat, with an empty report. Blocks must not reach beyond the checkpoint of the same report. `again`:
-    the connection broke at an earlier try, which may have been committed all the same; then nothing is written twice
-    (except the entries of a report that has nothing but entries, which cannot be told apart).
+    An empty report is a heartbeat. Blocks must not reach beyond the checkpoint of the same report. `again` says that
+    the connection broke at an earlier try, which may have been committed. Then nothing is written twice, except the
+    entries of a report that has only entries, since these cannot be recognised.
     """
     values: dict[str, Any] = {}
     if what.step is not None:
@@ -239,9 +239,9 @@ def _write_checkpoint(
     tx: Connection, lease: Lease, row: Row[Any], new: NewCheckpoint, summary: dict[str, Any]
 ) -> tuple[list[Entry], dict[str, Any]]:
     checkpoint_id = checkpoints.write(tx, lease.tenant, lease.job_id, lease.attempt, new, summary)
-    if checkpoint_id == row.last_checkpoint:  # the one that the attempt began from: no progress
+    if checkpoint_id == row.last_checkpoint:  # the one that the attempt started from: no progress
         return [], {}
-    # the lease is renewed once more: a large checkpoint may have taken long to write
+    # the lease is renewed once more, because a large checkpoint may have taken long to write
     changes: dict[str, Any] = {
         "last_checkpoint": checkpoint_id,
         "crashes": 0,
@@ -260,7 +260,10 @@ def _write_checkpoint(
 
 
 def declare(lease: Lease, environment: Environment) -> None:
-    """Record what this attempt runs on; where an earlier attempt ran on something else, say so. Raises LeaseLost."""
+    """Record what this attempt runs on, and write an entry if an earlier attempt ran on something else.
+
+    Raises LeaseLost.
+    """
     now = environment.model_dump(mode="json")
     with fenced(lease) as (tx, row):
         tx.execute(update(jobs).where(jobs.c.id == lease.job_id).values(environment=now))
@@ -275,19 +278,22 @@ def end(
     *,
     error: JobError | None = None,
 ) -> None:
-    """End the job. Whatever was requested meanwhile comes too late: there is one end state. Raises LeaseLost."""
+    """End the job. Whatever was requested meanwhile comes too late, because there is one end state.
+
+    Raises LeaseLost.
+    """
     with fenced(lease) as (tx, row):
         full = error and {**error.model_dump(mode="json"), "checkpoint": row.last_checkpoint}
         move(tx, lease.job_id, "running", status, error=full)
-        # the log stands in the job alone: a journal is read again and again
+        # only the job's row keeps the log, because a journal is read again and again
         journal.append(tx, lease.job_id, [("end", {"status": status, "error": full and {**full, "log": None}})])
 
 
 def give_back(lease: Lease, *, drained: bool) -> None:
-    """Stop before the end, at a checkpoint: paused by the user, or `drained` because the worker goes.
+    """Stop before the end, at a checkpoint: paused by the user, or `drained` because the worker leaves.
 
-    What the user requests at this moment decides: a pause may have become a cancel, or have been taken back.
-    Raises LeaseLost.
+    What the user requests at this moment decides: a pause may have become a cancel, or may have been withdrawn. Raises
+    LeaseLost.
     """
     with fenced(lease) as (tx, row):
         if row.requested == "cancel":
@@ -297,14 +303,14 @@ def give_back(lease: Lease, *, drained: bool) -> None:
             move(tx, lease.job_id, "running", "paused")
             journal.append(tx, lease.job_id, [("paused", {"step": row.step})])
         else:
-            # it was first in line when it started; it keeps its place
+            # the job keeps its place: it was first in the queue when it started
             move(tx, lease.job_id, "running", "queued", queued_at=row.queued_at)
-            # without a drain it stopped for a pause, which was taken back meanwhile
+            # without a drain it stopped for a pause, which was withdrawn meanwhile
             reason = "drained" if drained else "resumed"
             journal.append(tx, lease.job_id, [("queued", {"reason": reason})])
 
 
 def crash(lease: Lease, error: JobError, max_crashes: int) -> None:
-    """The attempt died without an end of its own: queued again, or failed at `max_crashes`. Raises LeaseLost."""
+    """Record that the attempt died: queue the job again, or fail it after `max_crashes`. Raises LeaseLost."""
     with fenced(lease) as (tx, row):
         crashed(tx, row, error, max_crashes)

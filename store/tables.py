@@ -1,4 +1,4 @@
-"""The tables. Every row that belongs to somebody has a tenant, and every query asks for it.
+"""The database's tables. Every row that belongs to a user has a tenant, and every query filters by it.
 
 Times are double precision seconds since 1970. JSON columns hold contract types.
 """
@@ -73,9 +73,9 @@ jobs = Table(
     Column("model_name", String(100)),
     Column("config", JSON, nullable=False),
     Column("contract_version", Integer, nullable=False),
-    # which part of the service moves the job on: "trainer", a process that a worker claims it for, or "reconciler"
+    # what moves the job forward: "trainer", a process that a worker claims it for, or "reconciler"
     Column("driver", String(20), nullable=False),
-    # what was known before it ran (sizes, costs, baseline), and what its kind has said since
+    # what was known before it ran (sizes, costs, baseline), and what its kind has reported since
     Column("facts", JSON, nullable=False),
     Column("summary", JSON, nullable=False),
     # the last logged value of each metric, [R]
@@ -87,7 +87,7 @@ jobs = Table(
     Column("device", String(10), nullable=False),
     Column("idempotency_key", String(255)),
     Column("idempotency_hash", String(64)),
-    # the state machine: status moves along the edges of states.py, requested is what the user wants of a running job
+    # the state machine: status moves along the edges of states.py; requested is what the user wants of a running job
     Column("status", String(10), nullable=False),
     Column("requested", String(10)),
     Column("attempt", Integer, nullable=False),
@@ -114,7 +114,7 @@ jobs = Table(
     Index(None, "parent_id"),
     Index(None, "key_id", "status"),
 )
-# the order of claims; the device at its end spares a claim, and counting a job's position, all rows that do not match
+# the order of claims; device comes last, so that claims and counts of positions skip rows that do not match
 Index("ix_jobs_queue", jobs.c.status, jobs.c.priority.desc(), jobs.c.queued_at, jobs.c.id, jobs.c.device)
 
 events = Table(
@@ -169,13 +169,13 @@ checkpoints = Table(
     Column("best_replica", Integer),
     Column("replicas", Integer, nullable=False),
     Column("certificate", JSON),
-    # what the weights are: nobody has to look at the job that made them
+    # what the weights are, so that nobody needs to read the job that made them
     Column("network", JSON, nullable=False),
     Column("dtype", String(10), nullable=False),
     Column("data", JSON),
     Column("loss", JSON),
     Column("contract_version", Integer, nullable=False),
-    # the job's summary at this step: what a job that goes back to it has to say
+    # the job's summary at this step, which a job that goes back to this step gets again
     Column("summary", JSON, nullable=False),
     Column("created_at", Double, nullable=False),
     UniqueConstraint("job_id", "step"),
@@ -197,7 +197,7 @@ artifacts = Table(
     Index(None, "sha256"),
 )
 
-# which checkpoints a job reads; one that is deleted leaves its id here, so that the job can say what is gone
+# which checkpoints a job reads; a deleted checkpoint leaves its id here, so that the job can say what is missing
 inputs = Table(
     "inputs",
     metadata,

@@ -1,11 +1,11 @@
 """Real servers for every test that asks for one, and databases made by the migrations.
 
-What a test can ask for (all are lazy; a session that needs no PostgreSQL starts none):
+Tests can use these fixtures (all are lazy; a session that needs no PostgreSQL starts none):
 
     db              an empty, migrated Database; the test runs on SQLite and on PostgreSQL
     settings        the Settings behind it
     empty_settings  the Settings of a database without any table, on both
-    deployment      both columns, SQLite with files and PostgreSQL with Redis, to start processes in (tests/servers)
+    deployment      SQLite with files, and PostgreSQL with Redis, to start processes in (tests/servers)
     broker          Settings with SQLite and a broker: files, then Redis with a password
     postgresql      the PostgreSQL server; redis_server, the Redis server
 """

@@ -1,6 +1,6 @@
 """`python -m worker`: one worker process, one slot. Settings come from the environment."""
 
-# Nothing is imported up here: a trainer child may load this module again as the main module of its parent.
+# Nothing is imported at module level, because a trainer child may load this module again as its parent's main module.
 
 if __name__ == "__main__":
     import sys

@@ -1,7 +1,7 @@
-"""The worker process: Celery's solo pool, one slot, one task that only says "look for work".
+"""The worker process: Celery's solo pool with one slot and one task that only says "look for work".
 
 The task runs in the main thread and returns when nothing is queued any more. SIGTERM, SIGINT and a second SIGTERM all
-mean the same: checkpoint, give the lease back, leave.
+have the same effect: the worker makes a checkpoint, gives the lease back and ends.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SEES_CUDA = "import sys, torch; sys.exit(not torch.cuda.is_available())"
 
 
 def main() -> int:
-    """Run one worker until it is told to stop; the exit code (2: settings, device or schema are wrong)."""
+    """Run one worker until it is told to stop, and return the exit code (2: settings, device or schema are wrong)."""
     try:
         settings = Settings()
         _log_to_stderr(settings.log_level)
@@ -68,7 +68,7 @@ def main() -> int:
 
 
 def _check(db: Database) -> None:
-    """Wait a while for a database that is starting too. Raises SchemaMismatch, DatabaseUnavailable."""
+    """Wait a while for a database that is still starting. Raises SchemaMismatch, DatabaseUnavailable."""
     patience = time.monotonic() + DATABASE_SECONDS
     while True:
         try:
@@ -80,9 +80,10 @@ def _check(db: Database) -> None:
 
 
 def _check_device(settings: Settings) -> None:
-    """Without its device a worker would claim job after job and fail each. Raises ValueError.
+    """Check that the device exists, because a worker without it would claim and fail one job after another.
 
-    Asked in a process of its own: this one never loads torch, and what the trainers are forked from never touches CUDA.
+    A separate process checks it: this one never loads torch, and the forkserver of the trainers never touches CUDA.
+    Raises ValueError.
     """
     if settings.device != "cuda":
         return
@@ -92,11 +93,11 @@ def _check_device(settings: Settings) -> None:
 
 
 def _listen(app: Celery, settings: Settings, worker_id: str, runner: Runner, reconciler: Reconciler) -> int:
-    """Celery's part: hear rings until a signal ends it."""
+    """Run Celery, which receives rings until a signal ends it, and return the exit code."""
 
     @app.task(name=RING, ignore_result=True)  # type: ignore[untyped-decorator, unused-ignore]
     def ring(job_id: str) -> None:
-        """Look for work. Which job rang does not matter: the best queued one is claimed."""
+        """Look for work. It does not matter which job rang: the best queued one is claimed."""
         log.debug("rung for %s", job_id)
         runner.work()
 
@@ -104,21 +105,21 @@ def _listen(app: Celery, settings: Settings, worker_id: str, runner: Runner, rec
         runner.drain()
 
     def ready(**_: Any) -> None:
-        # Ctrl-C means what SIGTERM means; by itself Celery would end a running task at the second one
+        # Ctrl-C has the meaning of SIGTERM; by itself Celery would end a running task at the second one
         signal.signal(signal.SIGINT, signal.getsignal(signal.SIGTERM))
         runner.prepare()
         reconciler.start()
         log.info("%s is ready on %s", worker_id, settings.device)
 
     def keep_logging(**_: Any) -> None:
-        """Connected, it keeps Celery from setting up logging itself."""
+        """Connect to a signal of Celery, which then does not set up logging itself."""
 
     signals.worker_shutting_down.connect(drain)
     signals.worker_ready.connect(ready)
     signals.setup_logging.connect(keep_logging)
     app.set_current()
     with warnings.catch_warnings():
-        # as root, Celery warns of pickle, which is not accepted
+        # when run as root, Celery warns of pickle, which is not accepted
         warnings.filterwarnings("ignore", message="(?s).*superuser privileges")
         worker = app.Worker(
             hostname=worker_id,

@@ -1,4 +1,4 @@
-"""What travels between the supervisor and the child that runs a job. NumPy only, since the supervisor has no torch."""
+"""The messages between the supervisor and the child that runs a job. NumPy only, since the supervisor has no torch."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from unroll.contract import JobRequest
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """Supervisor to child, once: the job to run."""
+    """The job to run; the supervisor sends it to the child once."""
 
     job_id: str
     attempt: int
     config: JobRequest
     inputs: Inputs
     resume: tuple[bytes, bytes] | None
-    """Weights and state of the checkpoint to go on from."""
+    """Weights and state of the checkpoint to continue from."""
     step: int
-    """Its step; 0 from the start."""
+    """The step of that checkpoint; 0 at the start."""
     device: Literal["cpu", "cuda"]
     threads: int
     tf32: bool = False
-    """On a GPU: let products of float32 round their factors."""
+    """Whether products of float32 may round their factors on a GPU."""
 
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """The child is about to begin with the job's work."""
+    """The child is about to start the job's work."""
 
     environment: Environment
 
@@ -52,15 +52,15 @@ Item = Steps | Entry | Checkpoint | Artifact | Result | End
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """What happened since the last bundle, in order; metrics never stand behind a checkpoint that they came before."""
+    """What happened since the last bundle, in order. Metrics never come after a checkpoint that they belong before."""
 
     step: int
-    """The last step that was done, logged or not: the sign of life."""
+    """The last step that was done, logged or not. It shows that the child is alive."""
     items: tuple[Item, ...]
 
     @property
     def size(self) -> int:
-        """About how many bytes it holds."""
+        """The approximate size in bytes."""
         size = 0
         for item in self.items:
             if isinstance(item, Steps):
@@ -77,13 +77,13 @@ class Failed:
     """The child met an exception; its traceback is in the log."""
 
     code: Literal["training_error", "out_of_memory", "bad_checkpoint"]
-    """training_error: any exception that is none of the others, whatever the kind of job."""
+    """training_error stands for any exception that is none of the others, whatever the kind of job."""
     message: str
 
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """The child is dead: its exit code, negative for a signal; 255 where its parent, the forkserver, died too."""
+    """The child is dead. Its exit code is negative for a signal, and 255 if its parent, the forkserver, died too."""
 
     exit_code: int | None
 

@@ -1,7 +1,8 @@
-"""What the child reports, turned into reports of the store: few, fenced, in order.
+"""Turns what the child reports into a few fenced, ordered reports to the store.
 
-A report is one transaction. Metrics are joined into one block a report; a block never reaches beyond a checkpoint, so
-a checkpoint closes its report. While the database is away reports wait here and the child trains on, up to a limit.
+A report is one transaction. The metrics of a report are joined into one block; a block never reaches beyond a
+checkpoint, so a checkpoint closes its report. While the database is away, reports wait here and the child continues to
+train, up to a limit.
 """
 
 from __future__ import annotations
@@ -27,25 +28,26 @@ from unroll.contract import Requested
 from worker.messages import Bundle, Steps
 
 SHOWN = "loss"
-"""The metric whose last value is shown with the progress, where a job has it."""
+"""The metric whose last value is shown with the progress, if a job has it."""
 MAX_BYTES = 128 << 20
 PROGRESS_SECONDS = 0.5
 MAX_PROGRESS_SECONDS = 5.0
 RATE_SECONDS = 5.0
 MIN_RATE_SECONDS = 0.5
-"""No rate, and so no time left, from less: the first steps are slow, and their rate is off by any factor."""
+"""Shortest time from which a rate, and so the time left, is computed. The first steps are slow, so their rate may be
+wrong by any factor."""
 
 
 def finite(value: float) -> float | None:
-    """JSON has no infinity and no NaN."""
+    """Return None for infinity and NaN, which JSON does not have."""
     return value if math.isfinite(value) else None
 
 
 class Recorder:
-    """Collects the bundles of one attempt and writes them when asked to. It knows no kind of job."""
+    """Collects the bundles of one attempt and writes them when asked to. It does not depend on the kind of job."""
 
     def __init__(self, lease: Lease, step: int, clock: Callable[[], float] = time.monotonic) -> None:
-        """`step` is the one that the attempt goes on from."""
+        """`step` is the one that the attempt continues from."""
         self.step = step
         self.ended: End | None = None
         self._lease = lease
@@ -69,7 +71,7 @@ class Recorder:
         return self._bytes > MAX_BYTES
 
     def add(self, bundle: Bundle) -> None:
-        """Take what the child says."""
+        """Take a bundle from the child."""
         for item in bundle.items:
             match item:
                 case Steps():
@@ -89,7 +91,7 @@ class Recorder:
                     self._close(checkpoint=_checkpoint(item))
                 case Artifact():
                     self._bytes += len(item.content)
-                    self.step = max(self.step, bundle.step)  # made after it, a checkpoint of an earlier step is older
+                    self.step = max(self.step, bundle.step)  # newer than a checkpoint of an earlier step
                     self._close(artifact=NewArtifact(item.name, item.media_type, item.content))
                 case Result():
                     content = json.dumps(item.content, indent=1, allow_nan=False).encode()
@@ -106,7 +108,10 @@ class Recorder:
             self._rates.popleft()
 
     def write(self) -> Requested | None:
-        """Write all that waits, at least a heartbeat; what the user requests. Raises LeaseLost, DatabaseUnavailable."""
+        """Write all that waits, at least a heartbeat, and return what the user requests.
+
+        Raises LeaseLost, DatabaseUnavailable.
+        """
         self._progress()
         if not self._closed or self._steps or self._entries or self._summary or self.step != self._closed[-1].step:
             self._close()
@@ -124,7 +129,10 @@ class Recorder:
         return requested
 
     def _close(self, checkpoint: NewCheckpoint | None = None, artifact: NewArtifact | None = None) -> None:
-        """Make a report of what is open. Reports after one that has not been written yet are joined to nothing."""
+        """Close the open report.
+
+        If it is not written at once, later items are not added to it but form a new report.
+        """
         report = Report(
             blocks=_joined(self._steps),
             entries=tuple(self._entries),
@@ -140,14 +148,14 @@ class Recorder:
         self._closed.append(report)
 
     def _rate(self) -> float | None:
-        """Steps a second of late. Counted from the first batch: before it the child was starting, not training."""
+        """Return the recent steps per second, counted from the first batch: before it the child was starting."""
         if not self._rates:
             return None
         (t0, s0), (t1, s1) = self._rates[0], self._rates[-1]
         return (s1 - s0) / (t1 - t0) if t1 - t0 >= MIN_RATE_SECONDS and s1 > s0 else None
 
     def _progress(self) -> None:
-        """At the first step, now and then, and at the end, an entry that says how far the job is."""
+        """Add an entry that says how far the job is: at the first step, from time to time, and at the end."""
         now = self._clock()
         every = min(max(PROGRESS_SECONDS, (now - self._began) / 100), MAX_PROGRESS_SECONDS)  # rarer, the longer it runs
         soon = self._told is not None and now - self._told < every and self.ended is None

@@ -1,6 +1,7 @@
 """One worker's work: claim a job, have a child run it, write what it reports, and end it properly.
 
-The database decides everything: a report that finds the lease gone ends the child, and nothing else is written.
+The database decides everything: if a report finds that the lease is gone, the child is ended and nothing else is
+written.
 """
 
 from __future__ import annotations
@@ -38,7 +39,10 @@ Answer = TypeVar("Answer")
 
 
 class Runner:
-    """The slot of one worker process. `work` and `drain` belong to the main thread; `drain` may interrupt `work`."""
+    """The slot of one worker process.
+
+    `work` and `drain` belong to the main thread; `drain` may interrupt `work`.
+    """
 
     def __init__(
         self,
@@ -53,9 +57,9 @@ class Runner:
         self.settings, self.db, self.worker_id = settings, db, worker_id
         self.doorbell, self.notifier = doorbell, notifier
         self.job_id: str | None = None
-        """What it is at, for the heartbeat."""
+        """The job that it runs, for the heartbeat."""
         self.drain_until: float | None = None
-        """When its grace time ends, once it was told to stop."""
+        """When its grace time ends, after it was told to stop."""
         self._children = children
         self._logs = settings.data_dir / "trainers"
         self._numbers = itertools.count(1)
@@ -67,9 +71,9 @@ class Runner:
         return self.drain_until is not None
 
     def work(self) -> None:
-        """Run queued jobs until none is left that this worker can run, or it is told to stop."""
+        """Run queued jobs until none is left that this worker can run, or until it is told to stop."""
         while not self.draining:
-            # the child first: no lease runs while a forkserver that died loads torch anew
+            # the child comes first, so that no lease runs while a forkserver that died loads torch again
             child = self._spare()
             try:
                 lease = leases.claim(self.db, self.worker_id, self.settings.device, self.settings.lease_seconds)
@@ -87,7 +91,7 @@ class Runner:
             except DatabaseUnavailable as error:
                 log.warning("%s is left to whoever finds its lease expired: %s", lease.job_id, error)
             except Exception as error:
-                # a mistake in this program: it shall not hold the job until the lease expires, nor for ever
+                # an error in this program must not hold the job until the lease expires, nor for ever
                 log.exception("%s: the supervisor failed", lease.job_id)
                 child.kill()
                 cause = JobError(code="crashed", message=f"The worker failed: {type(error).__name__}: {error}")
@@ -100,7 +104,7 @@ class Runner:
                 self.notifier.publish(lease.job_id)
 
     def prepare(self) -> None:
-        """Have a child ready, so that the next job starts at once; remove logs that killed workers left."""
+        """Start a child, so that the next job starts at once, and remove logs that killed workers left."""
         self._spare()
         for log_file in self._logs.glob("*.log"):
             with contextlib.suppress(FileNotFoundError):
@@ -108,7 +112,7 @@ class Runner:
                     log_file.unlink()
 
     def drain(self) -> None:
-        """Stop: the job at hand is checkpointed and given back. May be called by a signal handler, and twice."""
+        """Stop: checkpoint the current job and give it back. A signal handler may call it, and twice."""
         if self.drain_until is None:
             self.drain_until = time.monotonic() + self.settings.drain_seconds
         if (child := self._child) is not None:
@@ -141,7 +145,10 @@ class Attempt:
         self._stopping = False
 
     def run(self) -> None:
-        """From the claim to the end. Raises LeaseLost, and DatabaseUnavailable where the grace time ran out."""
+        """Run the attempt from the claim to the end.
+
+        Raises LeaseLost, and DatabaseUnavailable if the grace time ran out.
+        """
         lease, settings = self._lease, self._settings
         if lease.resumed:
             self._point = self._insist(lambda: leases.resume_point(lease))
@@ -173,7 +180,7 @@ class Attempt:
         self._supervise()
 
     def _read(self) -> Inputs:
-        """What the job reads. Raises InputGone and TornBlob."""
+        """Return what the job reads. Raises InputGone and TornBlob."""
         lease = self._lease
         if not lease.config.checkpoints_read():
             return Inputs()
@@ -243,7 +250,7 @@ class Attempt:
         leases.declare(self._lease, Environment(worker=self._runner.worker_id, **declared.environment))
 
     def _finish(self, end: End) -> None:
-        """Write the end that the child has come to."""
+        """Write the end that the child has reported."""
         lease = self._lease
         self._child.kill()
         requested = self._insist(self._recorder.write)
@@ -259,7 +266,10 @@ class Attempt:
                 self._give_back()
 
     def _failed(self, failed: Failed) -> None:
-        """The child met an exception, which it would meet again; only an unreadable checkpoint can be stepped over."""
+        """Fail the job, because the child would meet the same exception again.
+
+        Only an unreadable checkpoint can be skipped.
+        """
         self._insist(self._recorder.write)
         error = JobError(code=failed.code, message=failed.message, step=self._recorder.step)
         if failed.code == "bad_checkpoint" and (point := self._point) is not None:
@@ -284,7 +294,7 @@ class Attempt:
         log.warning("%s failed: %s", self._lease.job_id, error.message)
 
     def _crashed(self, error: JobError) -> None:
-        """The child died, or had to be ended: queued again, or failed if that has happened too often."""
+        """Queue the job again after its child died or had to be ended, or fail it if that has happened too often."""
         told = error.model_copy(update={"log": self._child.log() or None})
         self._child.kill()
         self._insist(self._recorder.write)
@@ -298,20 +308,23 @@ class Attempt:
         self._insist(lambda: leases.end(self._lease, "cancelled"))
 
     def _give_back(self) -> None:
-        """At a checkpoint, or without one where the grace time was too short: to its pause, or to the queue."""
+        """Give the job back, to its pause or to the queue.
+
+        It is at a checkpoint, unless the grace time was too short for one.
+        """
         self._insist(lambda: leases.give_back(self._lease, drained=self._runner.draining))
         if self._runner.draining:
             self._ring()
 
     def _ring(self) -> None:
-        """The message that brought the job here was acknowledged long ago."""
+        """Ring for the job again, because the message that brought it here was acknowledged long ago."""
         self._runner.doorbell.ring(self._lease.job_id, self._lease.config.device)
 
     def _silence(self, seconds: float) -> str:
         return f"The trainer made no step for {seconds:.0f} s after step {self._recorder.step}."
 
     def _insist(self, write: Callable[[], Answer]) -> Answer:
-        """Write, and while the database is away try again; raises DatabaseUnavailable only after the grace time."""
+        """Write, and try again while the database is away. Raises DatabaseUnavailable only after the grace time."""
         for wait in itertools.chain(RETRY_SECONDS, itertools.repeat(RETRY_SECONDS[-1])):
             try:
                 return write()
@@ -325,7 +338,7 @@ class Attempt:
 
 
 def _cause(exit_code: int | None) -> JobError:
-    """A dead child's exit code in words."""
+    """Return a dead child's exit code in words."""
     if exit_code == -9:
         message = "The trainer was killed by SIGKILL; usually the machine ran out of memory."
     elif exit_code is not None and exit_code < 0:

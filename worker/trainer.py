@@ -1,6 +1,7 @@
 """The child that runs one job and reports through a pipe. It knows no database, no queue, and no kind of job.
 
-It ends when its job ends, when it is killed, or when its supervisor is gone. Told to stop, it makes a checkpoint first.
+It ends when its job ends, when it is killed, or when its supervisor is gone. When told to stop, it first makes a
+checkpoint.
 """
 
 from __future__ import annotations
@@ -27,22 +28,23 @@ from worker import failpoints, lifeline
 from worker.messages import Assignment, Bundle, Declared, Failed, Item, Steps
 
 BATCH_SECONDS = 0.05
-"""One message a step would cost 11 % of a step of 0.6 ms, one every 50 ms costs 4 % (docs/adr/0002)."""
+"""Time between two messages. One message for each step would cost 11 % of a step of 0.6 ms, one every 50 ms costs 4 %
+(docs/adr/0002)."""
 LOG_SECONDS = 1.0
 STOP = "stop"
 SHOW_STACKS = signal.SIGUSR1
-"""Has the child print what every thread is at, even one that is stuck in native code."""
+"""The signal that makes the child print the stack of every thread, even of one that is stuck in native code."""
 
 
 def main(events: Connection, control: Connection, log: str) -> None:
-    """The process: wait for the assignment, train, report."""
+    """Run the child process: wait for the assignment, run the job, report."""
     lifeline.die_with_parent()
     lifeline.first_to_go()
     _write_output_to(Path(log))
     try:
         assignment: Assignment = control.recv()
     except EOFError:
-        return  # never needed
+        return  # no job came for this child
     stop = threading.Event()
     threading.Thread(target=_listen, args=(control, stop), daemon=True).start()
     outbox = Outbox(events, assignment.step)
@@ -58,7 +60,7 @@ def main(events: Connection, control: Connection, log: str) -> None:
 
 
 def _write_output_to(log: Path) -> None:
-    """Python's output, native libraries' output, and the stacks of a crash in native code."""
+    """Redirect Python's output, native libraries' output, and the stacks of a crash in native code to the log."""
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
@@ -68,7 +70,7 @@ def _write_output_to(log: Path) -> None:
 
 
 def _listen(control: Connection, stop: threading.Event) -> None:
-    """Hear `stop`; leave at once when the supervisor is gone, for nobody would take what this process computes."""
+    """Wait for `stop`, and end the process at once if the supervisor is gone, since nobody would read its results."""
     parent = parent_process()
     while True:
         ready = wait([control, *([parent.sentinel] if parent else [])])
@@ -109,7 +111,7 @@ def _run(assignment: Assignment, outbox: Outbox, stop: threading.Event) -> None:
 def _failure(error: Exception) -> Failed:
     import torch
 
-    if isinstance(error, ConfigurationError):  # what only the weights show, when they are made
+    if isinstance(error, ConfigurationError):  # only the weights show this, when they are made
         return Failed("training_error", f"{error.pointer}: {error.detail}")
     message = f"{type(error).__name__}: {error}"
     if isinstance(error, CheckpointError):
@@ -121,10 +123,10 @@ def _failure(error: Exception) -> Failed:
 
 
 class Outbox:
-    """Bundles events for BATCH_SECONDS; the first one, checkpoints, artifacts and the last one leave at once."""
+    """Bundles events for BATCH_SECONDS. The first and last event, checkpoints and artifacts are sent at once."""
 
     def __init__(self, connection: Connection, step: int, clock: Callable[[], float] = time.monotonic) -> None:
-        """`step` is the one that the job goes on from."""
+        """`step` is the one that the job continues from."""
         self.step = step
         self._connection = connection
         self._clock = clock
@@ -134,17 +136,17 @@ class Outbox:
         self._told = step
 
     def declare(self, environment: Environment) -> None:
-        """Say what the job runs on."""
+        """Report what the job runs on."""
         self._connection.send(Declared(environment))
 
     def advance(self, step: int) -> None:
-        """Note that a step was done, which is a sign of life even where it has no metrics."""
+        """Record that a step was done, which shows that the child is alive even if the step has no metrics."""
         self.step = max(self.step, step)
         if self._clock() >= self._due:
             self.flush()
 
     def add(self, event: Event) -> None:
-        """Take an event, and send what there is when it is time."""
+        """Take an event, and send the bundle when it is time."""
         match event:
             case Metrics():
                 self.step = max(self.step, event.step)
@@ -162,7 +164,7 @@ class Outbox:
             self.flush()
 
     def flush(self) -> None:
-        """Send what there is."""
+        """Send the bundle."""
         self._close_metrics()
         if self._items or self.step != self._told:
             self._connection.send(Bundle(self.step, tuple(self._items)))

@@ -29,7 +29,7 @@ router = APIRouter(prefix="/v1/jobs/{job_id}/artifacts", tags=["artifacts"])
     ),
 )
 def list_artifacts(job_id: str, asker: Reader, service: CurrentService) -> Page[Artifact]:
-    """Names, sizes and hashes. Jobs make few artifacts, so there is one page."""
+    """List names, sizes and hashes. Jobs make few artifacts, so there is one page."""
     return Page[Artifact](data=artifacts.list_of_job(service.db, asker.tenant, job_id))
 
 
@@ -57,7 +57,7 @@ def get_artifact(
     range_: Annotated[str | None, Header(alias="Range", description="`bytes=first-last`, one range.")] = None,
     if_range: Annotated[str | None, Header(description="Send the range only if this is still the ETag.")] = None,
 ) -> Response:
-    """Whole, or one range of it (RFC 9110, 14). An artifact is replaced only while its job runs."""
+    """Return the whole content, or one range of it (RFC 9110, 14). An artifact is replaced only while its job runs."""
     artifact = artifacts.get(service.db, asker.tenant, job_id, name)
     etag = f'"{artifact.sha256}"'
     headers = {"ETag": etag, "Cache-Control": "private, no-cache", "Accept-Ranges": "bytes"}

@@ -51,11 +51,11 @@ def submit_job(
     ] = None,
     traceparent: Annotated[str | None, Header(description="W3C trace context; handed on to the worker.")] = None,
 ) -> Response:
-    """It is stored when this answers, and runs when a worker is free."""
+    """Submit a job. It is stored when this answers, and runs when a worker is free."""
     if idempotency_key is not None and not _IDEMPOTENCY_KEY.fullmatch(idempotency_key):
         raise invalid("#Idempotency-Key", "invalid", "1 to 255 printable ASCII characters without spaces.")
     idempotency = None if idempotency_key is None or dry_run else (idempotency_key, jobs.body_hash(body))
-    # before anything else is looked at: since it was submitted, the model may have been forgotten
+    # this comes first, because the model may have been deleted since the job was submitted
     if idempotency is not None and (earlier := jobs.submitted(service.db, asker.tenant, idempotency)) is not None:
         return _accepted(service, earlier, traceparent, replayed=True)
     model_id, name, config = None, body.model_named(), body
@@ -103,7 +103,7 @@ def list_jobs(
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[Job]:
-    """Of the key's tenant, those that fit every filter."""
+    """List your tenant's jobs that match every filter."""
     labels: dict[str, str] = {}
     for one in label:
         key, colon, value = one.partition(":")
@@ -147,7 +147,7 @@ async def get_job(
     ] = None,
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """To follow a job closely, use its events."""
+    """Return a job. To follow it closely, use its events."""
     wait = wait_seconds(prefer, LONGEST_WAIT)
 
     def look() -> tuple[Job, bytes, str]:
@@ -178,7 +178,7 @@ async def get_job(
     ),
 )
 def delete_job(job_id: str, asker: Writer, service: CurrentService) -> None:
-    """One that has not ended is refused: cancel it first."""
+    """Delete a job. A job that has not ended is refused: cancel it first."""
     jobs.remove(service.db, asker.tenant, job_id)
     service.notifier.publish(job_id)
 
@@ -203,7 +203,7 @@ def _moves(verb: str) -> dict[str, object]:
 
 @router.post("/{job_id}/cancel", **_moves("cancel"))  # type: ignore[arg-type]
 def cancel_job(job_id: str, asker: Writer, service: CurrentService) -> Job:
-    """At once where no worker has it; else `requested` says so until the worker has stopped."""
+    """Cancel a job: at once if no worker has it. Otherwise `requested` shows it until the worker has stopped."""
     job = jobs.cancel(service.db, asker.tenant, job_id)
     service.notifier.publish(job_id)
     return job
@@ -211,7 +211,7 @@ def cancel_job(job_id: str, asker: Writer, service: CurrentService) -> Job:
 
 @router.post("/{job_id}/pause", **_moves("pause"))  # type: ignore[arg-type]
 def pause_job(job_id: str, asker: Writer, service: CurrentService) -> Job:
-    """The worker makes a checkpoint and lets the job go."""
+    """Pause a job. The worker makes a checkpoint and gives the job back."""
     job = jobs.pause(service.db, asker.tenant, job_id)
     service.notifier.publish(job_id)
     return job
@@ -219,7 +219,7 @@ def pause_job(job_id: str, asker: Writer, service: CurrentService) -> Job:
 
 @router.post("/{job_id}/resume", **_moves("resume"))  # type: ignore[arg-type]
 def resume_job(job_id: str, asker: Writer, service: CurrentService) -> Job:
-    """It goes on at its last checkpoint, to the same result as if it had not been paused."""
+    """Continue from the job's last checkpoint, with the same result as without the pause."""
     job = jobs.resume(service.db, asker.tenant, job_id)
     service.doorbell.ring(job_id, job.config.device)
     service.notifier.publish(job_id)
@@ -228,7 +228,7 @@ def resume_job(job_id: str, asker: Writer, service: CurrentService) -> Job:
 
 @router.post("/{job_id}/retry", **_moves("retry"))  # type: ignore[arg-type]
 def retry_job(job_id: str, asker: Writer, service: CurrentService) -> Job:
-    """It goes on at its last good checkpoint."""
+    """Queue the job again. It continues from its last good checkpoint."""
     job = jobs.retry(service.db, asker.tenant, job_id)
     service.doorbell.ring(job_id, job.config.device)
     service.notifier.publish(job_id)

@@ -1,6 +1,6 @@
-"""Jobs of several kinds: facts and a summary instead of columns of training, artifacts, and what jobs read.
+"""Adds jobs of several kinds: facts and a summary instead of columns of training, artifacts, and what jobs read.
 
-Checkpoints say themselves what their weights are.
+Each checkpoint now says what its weights are.
 """
 
 from typing import Any
@@ -27,7 +27,7 @@ def upgrade() -> None:
         checkpoints.add_column(sa.Column("contract_version", sa.Integer(), nullable=False, server_default="1"))
         checkpoints.add_column(sa.Column("summary", sa.JSON(), nullable=False, server_default="{}"))
     _move_rows(op.get_bind())
-    # where the table is made anew, Alembic would make this index anew without its DESC
+    # where Alembic makes the table again, it would make this index again without its DESC
     op.drop_index("ix_jobs_queue", "jobs")
     with op.batch_alter_table("jobs") as jobs:
         for name in ("parameters", "baseline_loss", "loss", "diverged", "stopped", "stopped_replicas"):
@@ -72,7 +72,7 @@ def upgrade() -> None:
 
 
 def _move_rows(connection: sa.Connection) -> None:
-    """Turn the columns of training into facts and summaries, and copy what a job says of its checkpoints to them."""
+    """Turn the columns of training into facts and summaries, and copy what a job says about its checkpoints to them."""
     names = ("config", "loss", "diverged", "stopped_replicas")
     jobs = sa.table(
         "jobs",
@@ -113,6 +113,6 @@ def _move_rows(connection: sa.Connection) -> None:
 
 
 def _said(lists: dict[str, Any], step: int | None) -> dict[str, Any]:
-    """What was said up to a step."""
+    """Return what was reported up to a step."""
     upto = {name: [one for one in items if step is None or one["step"] <= step] for name, items in lists.items()}
     return {name: items for name, items in upto.items() if items}

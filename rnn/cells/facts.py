@@ -1,10 +1,10 @@
-"""What each cell is: its gates, states, tensors, time constants, memory, engines. Everything but its arithmetic.
+"""Facts about each cell: its gates, states, tensors, time constants, memory and engines. Its arithmetic is elsewhere.
 
-One function a cell makes a `CellFacts` of the cell's configuration. Whoever has to know something about a cell asks
-`facts(cell)` and never for the cell's type, so that a new cell is one more function here. Arithmetic stands in three
-more tables by type: `rnn.cells.make` (training), `rnn.serving.cells` (NumPy) and `rnn.reference.equations`.
+For each cell one function makes `CellFacts` from the cell's configuration. Code that needs to know something about a
+cell calls `facts(cell)` and never asks for the cell's type, so a new cell needs one more function here. The arithmetic
+is in three more tables by type: `rnn.cells.make` (training), `rnn.serving.cells` (NumPy) and `rnn.reference.equations`.
 
-The API imports this file: NumPy only.
+The API imports this file, so it uses NumPy only.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from unroll.contract import (
 )
 
 LayerEngine = Literal["auto", "workspace", "native", "cudnn"]
-"""Which implementation runs a layer; auto: the native kernel, on a GPU cuDNN, where they have the cell; else the
-workspace."""
+"""The implementation that runs a layer. `auto` chooses the native kernel, or cuDNN on a GPU, if it supports the cell,
+and the workspace otherwise."""
 Shape = tuple[int, ...]
 Start = Callable[[Any], Any]
-"""Makes the first values of a tensor of one replica (NumPy) of those drawn uniformly for it, which it may overwrite."""
+"""Makes the initial values of a tensor of one replica (NumPy) from values drawn uniformly, which it may overwrite."""
 
 _KINKED = frozenset({"relu", "leaky_relu", "saturated_relu"})
 _UNBOUNDED = frozenset({"relu", "leaky_relu", "identity", "softplus"})
@@ -40,80 +40,87 @@ _UNBOUNDED = frozenset({"relu", "leaky_relu", "identity", "softplus"})
 
 @dataclass(frozen=True, slots=True)
 class TimeConstant:
-    """A time constant of a cell: a state decays by dt/tau of itself at each step."""
+    """A time constant of a cell: at each step a state decays by the fraction dt/tau."""
 
     tau: float | list[float]
-    """One for all units, or one for each; where it is learned, what it starts from."""
+    """One value for all units, or one for each unit. If tau is learned, this is its initial value."""
     dt: float
     """Time between two steps, in the unit of tau."""
     learned: Literal["no", "shared", "per_unit"] = "no"
-    """A learned one is dt (1 + e^-theta) with theta trained, so that it stays above dt (`rnn.bptt.constraints`)."""
+    """A learned tau is dt (1 + e^-theta), where theta is trained, so that tau stays above dt
+    (`rnn.bptt.constraints`)."""
 
     def start(self, uniform: Any) -> Any:
-        """Return the values that a learned time constant starts from, in the shape of its tensor."""
+        """Return the initial values of a learned time constant, in the shape of its tensor."""
         tau = np.asarray(self.tau)
         uniform[...] = tau if len(uniform) > 1 else tau.mean()
         return uniform
 
 
 class Trajectories(NamedTuple):
-    """Numbers that a layer keeps in the workspace for each hidden unit, step and sequence: its buffers, counted."""
+    """Counts the numbers that a workspace layer keeps for each hidden unit, step and sequence."""
 
     training: int
-    """To train one network."""
+    """The count when one network is trained."""
     training_stacked: int
-    """To train several at once, for each of them."""
+    """The count for each network when several are trained at once."""
     evaluation: int
     evaluation_stacked: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CellFacts:
-    """What a cell is. Shapes are those of one replica, and of states those of one sequence; H is the hidden size."""
+    """What is known about a cell. Shapes are for one replica; shapes of states are for one sequence.
+
+    H is the hidden size.
+    """
 
     hidden_size: int
-    """H. What a layer gives to the layer above and to the readout, h[t], has this width whatever its states are."""
+    """H, the width of a layer's output h[t], whatever states the cell has. The layer above and the readout read
+    h[t]."""
     states: Mapping[str, Shape]
-    """The shape of each state that a layer keeps from step to step, by its name. These are the names in a layer's
-    `initial`, `states` and `final`, in served states, and with a 0 behind them of trainable initial states (h0)."""
+    """The shape of each state that a layer keeps from step to step, by its name. The names are the keys of a layer's
+    `initial`, `states` and `final` and of served states. Trainable initial states add a 0 to them (h0)."""
     output: str | None = "h"
-    """The state that is what the layer gives, h[t]; None where h[t] is computed from the states and is none of them."""
+    """The state that is the layer's output h[t]; None if h[t] is computed from the states but is not one of them."""
     trajectories: Trajectories
-    """What the layer keeps in memory."""
+    """The numbers that the layer keeps in memory."""
 
     gates: tuple[str, ...] = ("",)
-    """The blocks of H rows in W_xh, W_hh and the biases, in order; one block without a name for cells without gates."""
+    """The blocks of H rows in W_xh, W_hh and the biases, in order. A cell without gates has one block without a
+    name."""
     recurrent: bool = True
-    """Whether there is a W_hh, so that a step knows the step before. Without it no state is ever read."""
+    """Whether the cell has W_hh, so that a step depends on the step before. Without W_hh no state is ever read."""
     biases: Literal["none", "one_sum", "apart"] = "one_sum"
-    """Whether b_x and b_h stand in one sum, or b_h beside the recurrent product alone; none: there are no biases."""
+    """Whether b_x and b_h are added in one sum, or b_h is added to the recurrent product alone; none: there are no
+    biases."""
     own_tensors: Mapping[str, Shape] = field(default_factory=dict)
     """The shapes of trained tensors that only this cell has, by name."""
     starts: Mapping[str, Start] = field(default_factory=dict)
-    """How tensors start that start otherwise than the network's initialisation says, by name."""
+    """Functions for tensors whose initial values do not follow the network's initialisation, by the tensors' names."""
     time_constants: Mapping[str, TimeConstant] = field(default_factory=dict)
-    """By the names of the cell's fields, which are those of their tensors where they are learned."""
+    """The time constants, by the names of the cell's fields. A learned one has a tensor of the same name."""
     noise: Noise = field(default_factory=Noise)
-    """The noise while training. Recurrent noise is for cells without gates: it is H wide."""
+    """The noise while training. Only cells without gates have recurrent noise, whose width is H."""
 
     activation: Activation = "tanh"
-    """The nonlinearity f of the units; of cells with gates, that of their candidate."""
+    """The nonlinearity f of the units; for a cell with gates, that of its candidate."""
     kinked: bool = False
-    """Whether f has kinks: a finite difference across one is not the derivative."""
+    """Whether f has kinks. A finite difference across a kink is not the derivative."""
     growth: str = ""
-    """The kind of units, in a word, where states can grow at every step without a bound; empty where they cannot."""
+    """A word for the kind of units if states can grow at every step without a bound; empty if they cannot."""
     beside_W_hh: str = ""
-    """What carries gradients from step to step besides W_hh and a leak, in words; empty where nothing does, which is
-    what the penalty `omega` needs (`rnn.bptt.omega`): then the workspace's layer has a `transport`."""
+    """What carries gradients from step to step besides W_hh and a leak, in words. It is empty if nothing does, as the
+    penalty `omega` requires (`rnn.bptt.omega`); the workspace's layer then has a `transport`."""
 
     native: str | None = None
-    """The native kernel's name for this cell (`rnn.kernels.abi.CELLS`); None where the kernel does not have it."""
+    """The native kernel's name for this cell (`rnn.kernels.abi.CELLS`); None if the kernel does not support it."""
     cudnn: Literal["RNN", "LSTM", "GRU"] | None = None
-    """The module of torch.nn that is this cell, run by cuDNN on a GPU; None where there is none."""
+    """The module of torch.nn that computes this cell and runs on cuDNN on a GPU; None if there is none."""
 
     @property
     def leak(self) -> TimeConstant | None:
-        """The time constant with which the state that pre-activations drive leaks: the first; None without a leak."""
+        """The first time constant: the leak of the state that pre-activations drive. None if the cell has no leak."""
         return next(iter(self.time_constants.values()), None)
 
     @property
@@ -122,7 +129,7 @@ class CellFacts:
         return {name: constant for name, constant in self.time_constants.items() if constant.learned != "no"}
 
     def tensors(self, input_size: int) -> dict[str, Shape]:
-        """Return the shapes of a layer's tensors, in the order of memory; without trainable initial states."""
+        """Return the shapes of a layer's tensors, in the order of memory, without trainable initial states."""
         A, H = len(self.gates) * self.hidden_size, self.hidden_size
         shapes: dict[str, Shape] = {"W_xh": (A, input_size)}
         if self.biases != "none":
@@ -135,7 +142,7 @@ class CellFacts:
 
 
 def facts(cell: Cell) -> CellFacts:
-    """Return what this cell is. Made anew at each call, in microseconds."""
+    """Return the facts about this cell. They are made anew at each call, which takes microseconds."""
     return _FACTS[cell.type](cell)
 
 
@@ -179,7 +186,10 @@ def _feedforward(cell: FeedForwardCell) -> CellFacts:
 
 
 def _leaky(cell: LeakyCell) -> CellFacts:
-    """Of potentials the state is the potential v, and h = f(v); it is called h too, where it travels."""
+    """Return the facts about a leaky cell.
+
+    If potentials leak, the state is the potential v, but it is named h in files and messages.
+    """
     H, f, rates = cell.hidden_size, cell.activation, cell.leak == "rates"
     tau = TimeConstant(cell.tau, cell.dt, cell.learn_tau)
     learns = cell.learn_tau != "no"

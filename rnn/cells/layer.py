@@ -1,12 +1,12 @@
-"""One recurrent layer over whole sequences: what backpropagation through time asks of it.
+"""One recurrent layer over whole sequences: the interface that backpropagation through time uses.
 
-A layer owns its memory. It is made for one shape (R, T, B), and then, at every training step,
+A layer owns its memory. It is made for one shape (R, T, B). Then, at every training step,
 
     fill x_RTBI, set initial[…]    forward()    read h_RTBH, final[…]
     fill dh_RTBH                   backward()   read the gradients, dx_RTBI, d_initial[…]
 
-Weights are read where they lie at every call; gradients are overwritten. Implementations are subclasses of `Layer`: the
-workspace (`rnn.cells.workspace`), the native kernel (`rnn.cells.native`) and cuDNN (`rnn.cells.cudnn`).
+Every call reads the weights from their own memory and overwrites the gradients. Implementations are subclasses of
+`Layer`: the workspace (`rnn.cells.workspace`), the native kernel (`rnn.cells.native`) and cuDNN (`rnn.cells.cudnn`).
 `rnn.cells.make.make_layer` chooses among them.
 """
 
@@ -23,30 +23,30 @@ from unroll.contract import Activation
 
 @dataclass(frozen=True, slots=True)
 class LayerSpec:
-    """What a layer is made for, besides its cell."""
+    """What a layer needs to know when it is made, besides its cell."""
 
     input_size: int
     time_steps: int
     batch_size: int
     weights: dict[str, Tensor]
-    """Tensors of `rnn.networks.parameters.layout` for this layer, each [R, …], by their short names: W_xh, b_x, W_hh,
+    """This layer's tensors of `rnn.networks.parameters.layout`, each [R, …], by their short names: W_xh, b_x, W_hh,
     b_h, …"""
     gradients: dict[str, Tensor] | None
-    """Where `backward` writes, same names and shapes; None: only `forward` will be called."""
+    """Where `backward` writes the gradients, with the same names and shapes; None if only `forward` will be called."""
     carried: bool = False
-    """Whether `initial` may be other than zeros; then d_initial is computed too."""
+    """Whether `initial` may differ from zero. If so, d_initial is computed too."""
     dx_RTBI: Tensor | None = None
-    """Where `backward` writes the gradient of the inputs, [R, T, B, I]; None: it is not wanted."""
+    """Where `backward` writes the gradient of the inputs, [R, T, B, I]; None if it is not needed."""
     noisy: bool = False
     """Whether `noise_RTBA` is added to the pre-activations."""
     profiled: bool = False
-    """Whether `state_gradients` will be asked for."""
+    """Whether `state_gradients` will be called."""
     handed_on: bool = False
-    """Whether another layer goes on from `states`, and `d_states` gives their gradient."""
+    """Whether another layer continues from `states`, so that `d_states` receives their gradient."""
 
 
 class Transport(NamedTuple):
-    """What `rnn.bptt.omega` asks of a layer: the gradients of its state s, and how one step hands them back.
+    """What `rnn.bptt.omega` needs from a layer: the gradients of its state s, and how they pass back through one step.
 
     dL/ds[t+1] · ∂s[t+1]/∂s[t] = keep ∘ dL/ds[t+1] + slope(h[t]) ∘ W_hhᵀ dL/da[t+1]
     """
@@ -54,30 +54,30 @@ class Transport(NamedTuple):
     ds_RTBH: Tensor
     da_RTBH: Tensor
     keep_R1H: Tensor | None = None
-    """What leaks less than wholly; None: zeros."""
+    """`keep` in the equation, the fraction of the state that one step keeps; None means zeros."""
     slope: Activation | None = None
-    """The activation whose slope it is; None: ones."""
+    """The activation whose slope the equation uses; None means ones."""
 
 
 class Layer(ABC):
-    """One recurrent layer, made for R replicas, T steps and B sequences."""
+    """A recurrent layer that is made for R replicas, T steps and B sequences."""
 
     spec: LayerSpec
     x_RTBI: Tensor
     """Inputs, to be filled before `forward`. May be strided."""
     h_RTBH: Tensor
-    """What the cell gives to the layer above, after `forward`. `backward` may destroy it. May be strided."""
+    """The layer's output, available after `forward`. `backward` may overwrite it. May be strided."""
     dh_RTBH: Tensor
-    """The loss's gradient with respect to it from above, to be filled before `backward`, which destroys it."""
+    """The loss's gradient with respect to the output, from above. Fill it before `backward`, which overwrites it."""
     noise_RTBA: Tensor | None
-    """Added to the pre-activations, where the spec says so."""
+    """Noise that is added to the pre-activations if the spec says `noisy`."""
     initial: dict[str, Tensor]
-    """Each state before the first step, zeros at first, [R, B, …] with its shape in `CellFacts.states`."""
+    """Each state before the first step, initially zeros, [R, B, …] with its shape in `CellFacts.states`."""
     d_initial: dict[str, Tensor]
-    """The gradient with respect to it, after `backward`, where the spec says `carried`."""
+    """The gradient with respect to `initial`, after `backward`, if the spec says `carried`."""
     d_states: dict[str, Tensor]
-    """The loss's gradient with respect to those of `states` that h_RTBH is not, in their shapes, to be filled before
-    `backward` where the spec says `handed_on`."""
+    """The loss's gradient with respect to each of `states` that is not h_RTBH, in the same shape. Fill it before
+    `backward` if the spec says `handed_on`."""
 
     @property
     @abstractmethod
@@ -95,4 +95,4 @@ class Layer(ABC):
 
     @abstractmethod
     def backward(self) -> None:
-        """Write the gradients. Once after each `forward`."""
+        """Write the gradients. Call it once after each `forward`."""

@@ -1,4 +1,4 @@
-"""Which implementation runs a layer: the native kernel, cuDNN, or the workspace of its cell."""
+"""Chooses the implementation that runs a layer: the native kernel, cuDNN, or the workspace of its cell."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _WORKSPACE: dict[str, Callable[[LayerSpec, Any], WorkspaceLayer]] = {
     "lstm": LSTMLayer,
     "gru": GRULayer,
 }
-"""Each cell's layer, by the cell's type."""
+"""Each cell's workspace layer, by the cell's type."""
 
 
 def chosen(cell: Cell, dtype: DType, device: str, replicas: int = 1, *, noisy: bool = False) -> LayerEngine:
-    """What `auto` means for layers of this cell on a device (cpu, cuda).
+    """Return the engine that `auto` means for layers of this cell on a device (cpu, cuda).
 
-    It is the kernel on CPU in float32, whose float64 is for oracles.
+    On a CPU in float32 it is the native kernel. The kernel's float64 is only for oracles.
     """
     if device == "cpu" and dtype == "float32" and facts(cell).native is not None and kernels.available():
         return "native"
@@ -42,14 +42,14 @@ def chosen(cell: Cell, dtype: DType, device: str, replicas: int = 1, *, noisy: b
 
 
 def make_layer(cell: Cell, spec: LayerSpec, engine: LayerEngine = "auto") -> Layer:
-    """The layer that runs this cell: on the native kernel, on cuDNN or in the workspace."""
+    """Make the layer that runs this cell: on the native kernel, on cuDNN or in the workspace."""
     W_xh = spec.weights["W_xh"]
     dtype: DType = "float64" if W_xh.dtype == torch.float64 else "float32"
     if engine == "auto":
         engine = chosen(cell, dtype, W_xh.device.type, len(W_xh), noisy=spec.noisy)
     if engine == "cudnn" and spec.handed_on and (len(facts(cell).states) > 1 or spec.time_steps == 1):
-        # cuDNN gives c of the last step alone. And a decoder that runs step by step would have a cuDNN network, and a
-        # copy of the weights, for each step.
+        # cuDNN gives c of the last step only. And a decoder that runs step by step would need a cuDNN network, with its
+        # own copy of the weights, for each step.
         engine = "workspace"
     if engine == "native":
         return NativeLayer(spec, cell)

@@ -1,4 +1,4 @@
-"""A recurrent layer on the native kernel, and its readout with it where there is one above."""
+"""A recurrent layer that runs on the native kernel, together with its readout if there is one above it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from unroll.contract import Cell
 
 @contextmanager
 def torch_alone() -> Iterator[None]:
-    """Within it torch computes on the caller's thread.
+    """Make torch compute on the caller's thread inside this context.
 
-    Its own team spins for a while after each operation, on the cores that the kernel's threads need: with two cores and
-    small operations between two passes that cost a sixth of the step, and ten times that on a busy machine.
+    After each operation torch's own threads spin for a while on the cores that the kernel's threads need. With two
+    cores and small operations between two passes that cost a sixth of the step, and ten times that on a busy machine.
     """
     threads = torch.get_num_threads()
     if threads == 1:
@@ -35,13 +35,14 @@ def torch_alone() -> Iterator[None]:
 
 
 _BLOCKS = {"leaky rates": 1, "lstm": 4, "gru": 4}
-"""What the kernel keeps of pre-activations, in rows of H, by its names of cells; of the others nothing."""
+"""How many rows of H pre-activations the kernel keeps, by its names of cells. It keeps none for the other cells."""
 
 
 class NativeLayer(Layer):
-    """CPU, float32 or float64. Runs on `threads`, or as many as torch has when the layer is made.
+    """A layer on the CPU in float32 or float64.
 
-    Rows of hidden units are padded to 64 bytes, so the tensors given out are strided views.
+    It runs on `threads`, or on as many as torch has when the layer is made. Rows of hidden units are padded to 64
+    bytes, so the tensors that it gives out are strided views.
     """
 
     def __init__(self, spec: LayerSpec, cell: Cell, instruction_set: str = "", threads: int = 0) -> None:
@@ -116,7 +117,7 @@ class NativeLayer(Layer):
 
     @property
     def dh_RTBH(self) -> Tensor:  # type: ignore[override]  # noqa: N802
-        """See `Layer`. Made when it is asked for: with a readout of its own the layer may need none."""
+        """See `Layer`. It is made when first asked for, because a layer with a readout of its own may not need it."""
         if self._dh_RTBH is None:
             self._dh_RTBH = self._memory["dh"] = self._zeros(*self.h_RTBH.shape)
             self._plan = None
@@ -124,7 +125,7 @@ class NativeLayer(Layer):
 
     @property
     def states(self) -> dict[str, Tensor]:
-        """Of h, or v of potentials; and c of an LSTM."""
+        """State h, or v for potentials, and c of an LSTM, after each step."""
         states = {"h": self.h_RTBH}
         if "c" in self._memory:
             c_RTBS: Any = self._memory["c"]
@@ -133,13 +134,14 @@ class NativeLayer(Layer):
 
     @property
     def reads_out(self) -> bool:
-        """Whether it is its own readout too (see `read_out`)."""
+        """Whether the layer also computes its own readout (see `read_out`)."""
         return "y" in self._memory
 
     def read_out(self, weights: dict[str, Tensor], gradients: dict[str, Tensor] | None, y_RTBO: Tensor) -> None:
-        """Read h out as well: forward writes y, backward reads dL/dy from the same memory and writes the gradients.
+        """Make this layer compute the readout of h too.
 
-        `y_RTBO` may begin after the first step: it has the last ones.
+        `forward` then writes y; `backward` reads dL/dy from the same memory and writes the readout's gradients. If
+        `y_RTBO` has fewer steps than the layer, it holds the last ones.
         """
         for name, weight in weights.items():
             self._place(name, weight, (gradients or {}).get(name))
@@ -170,8 +172,8 @@ class NativeLayer(Layer):
             self._tau_gradient(self.spec.weights["tau"], self.spec.gradients["tau"])
 
     def _tau_gradient(self, tau: Tensor, gradient: Tensor) -> None:
-        """dL/dtau = -alpha/tau dL/dalpha, of each unit or of all together."""
+        """Write dL/dtau = -alpha/tau dL/dalpha, of each unit or of all together."""
         dtau_RH = self._dalpha_RH / -tau
-        if not self._potentials:  # of which the kernel gives alpha dL/dalpha
+        if not self._potentials:  # for potentials the kernel already gives alpha dL/dalpha
             dtau_RH.mul_(self._alpha_RH)
         gradient.copy_(dtau_RH.sum(1, keepdim=True) if gradient.shape[1] == 1 else dtau_RH)

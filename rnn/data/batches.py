@@ -1,4 +1,4 @@
-"""A source's sequences as a network reads them: its architecture, its vocabulary, its loss's weights in time."""
+"""Adapts a source's sequences to a network: its architecture, its vocabulary, and the loss's weights in time."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from unroll.contract import HeldOut, Loss, Network
 
 
 def weighted(source: Source, loss: Loss) -> bool:
-    """Whether steps or sequences do not all count alike in the loss."""
+    """Return whether some steps or sequences count more than others in the loss."""
     return source.weighted or source.shortest is not None or loss.time_weights is not None
 
 
 def input_width(source: Source, network: Network) -> int:
-    """Numbers a step: 1 where the network has a vocabulary of its own."""
+    """Return how many numbers the network reads at each step; 1 if it has a vocabulary of its own."""
     return source.input_size if network.vocabulary_size is None else 1
 
 
 class Batches:
-    """The training batches of R replicas, drawn straight into the given memory."""
+    """Draws the training batches of R replicas directly into the given memory."""
 
     def __init__(
         self, source: Source, network: Network, loss: Loss, seed: int, memory: Memory[Array], threads: int = 1
     ) -> None:
-        """`memory` is the engine's, with weights where `weighted`."""
+        """`memory` belongs to the engine. It has weights if `weighted` is true."""
         replicas, _, sequences, _ = memory.x_RTBI.shape
         length_RB, target_length_RB = memory.length_RB, None
         if source.shortest is not None:
@@ -39,12 +39,12 @@ class Batches:
         self._draws = Draws(seed, Purpose.BATCHES, range(len(memory.x_RTBI)), threads)
 
     def fill(self, step: int) -> None:
-        """Overwrite the memory with the batch of `step`: for each replica the same values as `Source.batch`."""
+        """Overwrite the memory with the batch of `step`. Each replica gets the same values as from `Source.batch`."""
         self._adapt.draw(self._draws.at(step))
 
 
 def held_out(source: Source, network: Network, loss: Loss, config: HeldOut, *, counts: bool) -> Batch:
-    """The sequences that evaluations are computed on, R = 1; with weights where `counts`."""
+    """Return the sequences that evaluations use, R = 1; with weights if `counts`."""
     own = source.allocate(1, config.size, weighted=counts)
     x_RTBI, width = own.x_RTBI, input_width(source, network)
     if x_RTBI.shape[-1] != width:

@@ -1,4 +1,4 @@
-"""What every built-in task is: its parameters, its exact baseline, and how its sequences are drawn."""
+"""The base of every built-in task: its parameters, its exact baseline, and how its sequences are drawn."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from unroll.contract import Architecture, Baseline, Loss, Request, Task, TaskDat
 
 
 class SequenceTask(Request, Source):
-    """A built-in task is a source. Its fields are the task's parameters, its JSON Schema is theirs.
+    """A built-in task, which is a source. Its fields are the task's parameters, and its JSON Schema describes them.
 
-    Where sequences differ in length (`shortest`), all lengths from the shortest to the longest are equally likely.
+    If sequences differ in length (`shortest`), all lengths from the shortest to the longest are equally likely.
     """
 
     name: ClassVar[str]
     description: ClassVar[str]
     predictor: ClassVar[str]
-    """The trivial predictor of the baseline."""
+    """A description of the trivial predictor that gives the baseline."""
     formula: ClassVar[str]
-    """Its expected loss as a function of the parameters, for the first architecture and loss and full lengths."""
+    """The baseline's expected loss as a function of the parameters, for the first architecture and loss and full
+    lengths."""
     architectures: ClassVar[tuple[Architecture, ...]] = ("many_to_many", "many_to_one")
     losses: ClassVar[tuple[str, ...]] = ("mse",)
     weighted: ClassVar[bool] = False
@@ -36,24 +37,24 @@ class SequenceTask(Request, Source):
 
     @abstractmethod
     def costs(self, loss: str) -> npt.NDArray[np.float64]:
-        """Expected cost of the trivial predictor at each output step that is valid, [T].
+        """Return the expected cost of the trivial predictor at each valid output step, [T].
 
-        It is the mean over outputs, but for cross_entropy, which has one cost a step.
+        The cost is the mean over outputs, except for cross_entropy, which has one cost for each step.
         """
 
     @abstractmethod
     def draw(self, draws: Draws, batch: Batch) -> None:
-        """Fill inputs and targets of R replicas (and weights, if `weighted`), each from its own draws alone.
+        """Fill inputs and targets of R replicas, and weights if `weighted`. Each replica uses only its own draws.
 
-        Inputs are drawn as float32 whatever the arrays' dtype, so both precisions see the same sequences. Lengths have
-        been drawn before, from the same draws.
+        Inputs are drawn as float32 for every dtype of the arrays, so both precisions get the same sequences. Lengths
+        have already been drawn, from the same draws.
         """
 
     def baseline_loss(self, architecture: Architecture | None = None, loss: Loss | None = None) -> float:
-        """Exact expected loss of the trivial predictor, as the job counts it.
+        """Return the exact expected loss of the trivial predictor, as the job computes it.
 
-        Where sequences differ in length it is the ratio of expected cost and expected weight, which the loss of a large
-        batch tends to.
+        If sequences differ in length, it is the expected cost divided by the expected weight. The loss of a large batch
+        approaches this ratio.
         """
         kind = loss.type if loss else self.losses[0]
         architecture = architecture or self.architectures[0]
@@ -75,7 +76,7 @@ class SequenceTask(Request, Source):
         return total / float(weight_T.sum())
 
     def fill(self, draws: Draws, batch: Batch) -> None:
-        """Lengths, inputs, targets and weights; padded steps weigh nothing."""
+        """Fill lengths, inputs, targets and weights. Padded steps get weight zero."""
         if batch.length_RB is not None and self.shortest is not None:
             for generator, length_B in zip(draws, batch.length_RB, strict=True):
                 length_B[...] = generator.integers(self.shortest, self.input_steps + 1, len(length_B))
@@ -89,7 +90,7 @@ class SequenceTask(Request, Source):
             batch.weight_RTB[steps >= batch.target_length_RB[:, None]] = 0.0
 
     def describe(self) -> Task:
-        """The description that the API answers, of these parameters."""
+        """Return the description that the API sends, for these parameters."""
         return Task(
             name=self.name,
             description=self.description,

@@ -1,4 +1,4 @@
-"""Whether a network and a loss fit the sequences of a source. NumPy only."""
+"""Checks that a network and a loss fit the sequences of a source. NumPy only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from unroll.contract import Architecture, Loss, Network
 from unroll.contract.network import FEEDBACK
 
 _LEAST_WEIGHT = 1e-6
-"""Smaller ones, of all steps, would be lost in float32's sums."""
+"""At least one weight must be this large. If all weights are smaller, float32's sums lose them."""
 _NEEDS: dict[Architecture, str] = {
     "one_to_one": "one input and one target",
     "one_to_many": "one input and a target at each step",
@@ -22,7 +22,7 @@ _NEEDS: dict[Architecture, str] = {
 
 
 def validate_data(network: Network, loss: Loss, source: Source) -> None:
-    """Raise ConfigurationError with a JSON Pointer relative to the job, and the reason."""
+    """Raise ConfigurationError with the reason and a JSON Pointer relative to the job."""
     if network.architecture not in source.architectures:
         detail = (
             f"{network.architecture} needs {_NEEDS[network.architecture]}; sequences of {source.name} fit only "
@@ -38,7 +38,7 @@ def validate_data(network: Network, loss: Loss, source: Source) -> None:
 
 
 def validate_feedback(network: Network, loss: Loss) -> None:
-    """Raise ConfigurationError for a decoder that would read its outputs in other units than its targets."""
+    """Raise ConfigurationError if a decoder would read its outputs in other units than its targets."""
     if network.architecture == "encoder_decoder" and network.feedback != FEEDBACK[loss.type]:
         detail = f"the loss {loss.type} needs feedback {FEEDBACK[loss.type]}, because its targets have those units"
         raise ConfigurationError("/model/feedback", "contradiction", detail)
@@ -47,9 +47,10 @@ def validate_feedback(network: Network, loss: Loss) -> None:
 def validate_time_weights(
     pointer: str, loss: Loss, network: Network, counts_T: npt.NDArray[np.float64], shortest: int | None
 ) -> None:
-    """Raise ConfigurationError for a loss's weights in time that do not fit steps which count so often anyhow, [T].
+    """Raise ConfigurationError if the loss's weights in time do not fit the output steps.
 
-    `shortest`: valid steps of the shortest sequence; None: all have T.
+    `counts_T` says how often each step counts before these weights apply, [T]. `shortest` is the number of valid steps
+    of the shortest sequence; None: all have T.
     """
     if loss.time_weights is None:
         return

@@ -1,9 +1,10 @@
-"""What plain NumPy reads out of an exported file, in a process of its own.
+"""Computes what plain NumPy gives for an exported file, in a process of its own.
 
     python -m rnn.export FOLDER FORMAT
 
-FOLDER has the file, called `content`, and `questions.npz`; `answers.npz` is written beside them, for each replica the
-answers to all questions. The process ends when its stdin closes, so it does not outlive whoever started it.
+FOLDER contains the file, named `content`, and `questions.npz`. The process writes `answers.npz` to the same folder,
+with the answers to all questions for each replica. It ends when its stdin closes, so it does not outlive the process
+that started it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import threading
 from pathlib import Path
 from typing import cast
 
-# Before NumPy is loaded: after each product its BLAS would leave threads spinning on the cores of others.
+# This comes before NumPy is loaded. After each product its BLAS would leave threads spinning on cores of others.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 from rnn.export.formats import Format
@@ -23,7 +24,7 @@ from rnn.export.reading import answers
 
 
 def main(folder: Path, format: Format) -> None:  # noqa: A002
-    """Read, evaluate, write."""
+    """Read the questions, evaluate them, and write the answers."""
     threading.Thread(target=_end_with_stdin, daemon=True).start()
     found = answers((folder / "content").read_bytes(), format, read_all(folder / "questions.npz"))
     foreign = {"torch", "onnxruntime"} & sys.modules.keys()

@@ -1,4 +1,4 @@
-"""Which formats networks are exported to, and what each cannot hold. NumPy only: a server asks before a job runs."""
+"""The export formats, and what each cannot hold. NumPy only: a server asks before a job runs."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from unroll.contract import DType, LinearCell, Network, VanillaCell
 Format = Literal["safetensors", "npz", "torch", "onnx"]
 
 _LARGEST_ONNX = 2**31 - 2**20
-"""Bytes of weights: an ONNX file is one protobuf message, of less than 2 GiB, and its graph needs some of them."""
+"""Largest size of the weights in bytes. An ONNX file is one protobuf message of less than 2 GiB, which also holds the
+graph."""
 
 
 @dataclass(frozen=True, slots=True)
 class FormatFacts:
-    """What is fixed about one format."""
+    """The fixed facts about one format."""
 
     file_name: str
     """The artifact's name."""
     media_type: str
-    """Its Content-Type."""
+    """The artifact's Content-Type."""
     all_replicas: bool
-    """Whether a file can hold all replicas, each tensor [R, …]; else it holds one."""
+    """Whether a file can hold all replicas, with each tensor [R, …]. Otherwise it holds one replica."""
 
 
 FORMATS: dict[Format, FormatFacts] = {
@@ -71,7 +72,7 @@ def _no_module(network: Network) -> str | None:
         return f"torch.nn.RNN always has a nonlinearity, so no module is a linear cell; {instead}"
     if isinstance(cell, VanillaCell) and cell.activation not in {"tanh", "relu"}:
         return f"torch.nn.RNN has the nonlinearities tanh and relu, not {cell.activation}; {instead}"
-    # cuDNN's networks are torch.nn's
+    # these are torch.nn's own modules, which cuDNN runs
     if facts(cell).recurrent and facts(cell).cudnn is None:
         return f"torch.nn has no module for {cell.type} cells; {instead}"
     return None

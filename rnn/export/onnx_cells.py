@@ -1,7 +1,7 @@
 """The layers of a network as ONNX nodes, time first: [T, B, I] in, [T, B, H] out. Equations: `rnn.serving.cells`.
 
-RNN, LSTM and GRU are ONNX's own operators where they say exactly what the cell says (`_OPERATORS`) and onnxruntime has
-them, which is in float32 only. Elsewhere a Scan runs the cell's equations over time (`_STEPS`).
+ONNX's own operators RNN, LSTM and GRU are used if they compute exactly what the cell does (`_OPERATORS`) and
+onnxruntime has them, which it does in float32 only. Otherwise a Scan runs the cell's equations over time (`_STEPS`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from unroll.contract import Activation, Cell, LeakyCell
 
 Array = npt.NDArray[Any]
 States = dict[str, str]
-"""By short name (h, c): the name of a value [B, H]."""
+"""Maps a state's short name (h, c) to the name of a value [B, H]."""
 
 _NATIVE: dict[Activation, dict[str, Any]] = {
     "tanh": {"activations": ["Tanh"]},
@@ -33,16 +33,16 @@ _NATIVE: dict[Activation, dict[str, Any]] = {
 
 
 class ONNXLayer:
-    """One layer of one replica; its constants are called as the checkpoint's tensors are."""
+    """One layer of one replica. Its constants have the names of the checkpoint's tensors."""
 
     def __init__(self, graph: GraphBuilder, place: str, cell: Cell, weights: dict[str, Array]) -> None:
-        """`place` is layers.0 and so on, `weights` by short names."""
+        """`place` is layers.0 and so on; `weights` has short names."""
         self._graph, self._place, self._cell, self._weights = graph, place, cell, weights
         self._facts = facts(cell)
         self._names = tuple(self._facts.states) if self._facts.recurrent else ()
 
     def run(self, x: str, states: States) -> tuple[str, States]:
-        """Add the layer over all time steps; return what it gives, [T, B, H], and its states after the last step."""
+        """Add the layer over all time steps. Return its output, [T, B, H], and its states after the last step."""
         if not self._facts.recurrent:
             return self._activated(self._graph, self._facts.activation, self._projected(self._graph, x)), {}
         if self._graph.dtype == np.float32 and self._cell.type in _OPERATORS:
@@ -50,7 +50,7 @@ class ONNXLayer:
         return self._scan(x, states)
 
     def step(self, graph: GraphBuilder, x: str, states: States) -> tuple[str, States]:
-        """Add one time step of x [B, I] to `graph`, a body; return what it gives, [B, H], and the states after it."""
+        """Add one time step of x [B, I] to `graph`, a body. Return its output, [B, H], and the states after it."""
         return self._recurring(graph, self._projected(graph, x), states)
 
     def _native(self, x: str, states: States) -> tuple[str, States]:
@@ -81,7 +81,7 @@ class ONNXLayer:
         before = {name: body.input(graph.new(f"{self._place}.{name}"), [None, H]) for name in self._names}
         z = body.input(graph.new(f"{self._place}.z"), [None, width])
         given, after = self._recurring(body, z, before)
-        # A body's outputs are values of their own: of most cells h is both a state and what is given.
+        # A body's outputs must be separate values. For most cells h is both a state and the output.
         for value in (*after.values(), given):
             body.output(body.add("Identity", value), [None, H])
         outputs = [graph.new(f"{self._place}.{name}.last") for name in self._names] + [graph.new(self._place)]
@@ -105,7 +105,7 @@ class ONNXLayer:
 
     def _leaky(self, graph: GraphBuilder, z: str, states: States) -> tuple[str, States]:
         w, cell = self._weights, self._cell
-        assert isinstance(cell, LeakyCell)  # noqa: S101 - the table of steps says so
+        assert isinstance(cell, LeakyCell)  # noqa: S101 - the table of steps ensures it
         tau = w["tau"].astype(graph.dtype) if "tau" in w else np.asarray(cell.tau)
         alpha = graph.store(f"{self._place}.alpha", np.atleast_1d(cell.dt / tau).astype(graph.dtype))
         rates, before = cell.leak == "rates", states["h"]
@@ -152,7 +152,10 @@ class ONNXLayer:
         return self._graph.constant(f"{self._place}.{name}.T", self._weights[name].T)
 
     def _activated(self, graph: GraphBuilder, f: Activation, a: str) -> str:
-        """Add f(a). LeakyRelu's slope is a float32 in ONNX, so both bounds are said in the network's own precision."""
+        """Add f(a).
+
+        LeakyRelu's slope is a float32 in ONNX, so both slopes are written in the network's own precision.
+        """
         if f == "identity":
             return a
         if f == "leaky_relu":
@@ -179,7 +182,8 @@ _OPERATORS: dict[str, tuple[str, tuple[int, ...]]] = {
     "lstm": ("LSTM", (0, 3, 1, 2)),
     "gru": ("GRU", (1, 0, 2)),
 }
-"""ONNX's operator of a cell, and our gates in its order: ours are i f g o and r z n, ONNX's are i o f c and z r h."""
+"""The ONNX operator of each cell, and our gates in its order: ours are i f g o and r z n, ONNX's are i o f c and z r
+h."""
 
 _STEPS: dict[str, Callable[[ONNXLayer, GraphBuilder, str, States], tuple[str, States]]] = {
     "vanilla": ONNXLayer._plain,  # noqa: SLF001 - the class's own

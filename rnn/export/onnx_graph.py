@@ -1,4 +1,4 @@
-"""Nodes, constants and names of an ONNX graph, added one after the other."""
+"""Builds an ONNX graph step by step from nodes, constants and names."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from onnx import helper, numpy_helper
 
 Array = npt.NDArray[Any]
 Dimensions = Sequence[int | str | None]
-"""A number, the name of a size that is free, or None: free and without a name."""
+"""Each is a number, the name of a free size, or None for a free size without a name."""
 
 
 @dataclass
 class _Shared:
-    """What a graph and the bodies inside it have in common: its constants, and numbers that make names unique."""
+    """What a graph and the bodies inside it share: its constants, and the numbers that make names unique."""
 
     constants: dict[str, onnx.TensorProto] = field(default_factory=dict)
     conversions: list[onnx.NodeProto] = field(default_factory=list)
-    """Nodes that convert constants; they stand before all others."""
+    """Nodes that convert constants. They come before all other nodes."""
     numbers: count[int] = field(default_factory=count)
 
 
 class GraphBuilder:
-    """A graph that is being made. A body of a Scan sees the constants of the graph around it."""
+    """A graph under construction. The body of a Scan can use the constants of the graph around it."""
 
     def __init__(
         self, dtype: np.dtype[Any], stored: np.dtype[Any] | None = None, around: _Shared | None = None
     ) -> None:
-        """`dtype` is what the graph computes in, `stored` what its constants, inputs and outputs are."""
+        """`dtype` is the precision of the computation, `stored` that of its constants, inputs and outputs."""
         self.dtype, self.stored = dtype, stored or dtype
         self._is_body, self._shared = around is not None, around or _Shared()
         self._nodes: list[onnx.NodeProto] = []
@@ -45,7 +45,10 @@ class GraphBuilder:
         return GraphBuilder(self.dtype, self.stored, self._shared)
 
     def constant(self, name: str, value: Array) -> str:
-        """Store a tensor of real numbers under its name, once; return the name of what computes with it."""
+        """Store a tensor of real numbers under its name, once.
+
+        Return the name of its value in the computation's precision.
+        """
         if self.dtype == self.stored:
             return self.store(name, value.astype(self.stored))
         converted = f"{name}.{self.dtype}"
@@ -76,11 +79,11 @@ class GraphBuilder:
         return self.store("int64." + "_".join(map(str, values)), np.array(values, np.int64))
 
     def computed(self, value: str) -> str:
-        """Convert an input from what is stored to what is computed in."""
+        """Convert an input from the stored precision to that of the computation."""
         return value if self.dtype == self.stored else self.add("Cast", value, to=_element(self.dtype))
 
     def given(self, value: str, output: str) -> str:
-        """Convert from what is computed in to what is stored, under the name of an output."""
+        """Convert from the computation's precision to the stored one, under the name of an output."""
         if self.dtype == self.stored:
             return self.add("Identity", value, output=output)
         return self.add("Cast", value, output=output, to=_element(self.stored))
@@ -100,7 +103,7 @@ class GraphBuilder:
         return f"{meaning}.{next(self._shared.numbers)}"
 
     def input(self, name: str, dimensions: Dimensions, dtype: Any = None) -> str:
-        """Declare an input; one that is a constant too may be left out, and is that constant then."""
+        """Declare an input. An input that is also a constant may be left out; then it has the constant's value."""
         self.inputs.append(self._value(name, dimensions, dtype))
         return name
 

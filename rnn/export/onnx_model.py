@@ -1,17 +1,17 @@
-"""A network as an ONNX model, built node by node.
+"""Builds a network as an ONNX model, node by node.
 
 Inputs and outputs (B: sequences, T: time steps; both are free):
 
     inputs             [B, T, I], or tokens [B, T] in int64; one_to_one and one_to_many read one step, T = 1
     steps              int64, a scalar: how many outputs a one_to_many or encoder_decoder writes
-    layers.0.h         [B, H] or [1, H], optional: the state to start from (layers.0.c too of an LSTM); left out, it is
-                       the network's own initial state
+    layers.0.h         [B, H] or [1, H], optional: the state to start from (and layers.0.c of an LSTM); if it is left
+                       out, the network's own initial state is used
     outputs            [B, T, O]; [B, O] of many_to_one and one_to_one; [B, steps, O] where there is `steps`
-    layers.0.h.next    [B, H]: the state after the last step, what `layers.0.h` continues from; of an encoder_decoder
-                       decoder.0.h.next
+    layers.0.h.next    [B, H]: the state after the last step, from which `layers.0.h` continues; for an
+                       encoder_decoder decoder.0.h.next
 
-A state is what the server's predictions call so: of a leaky cell that leaks potentials it is the potential. An
-encoder_decoder takes no states, as its encoder reads a sequence from its start, and a feed-forward network has none.
+States have the same meaning as in the server's predictions: for a leaky cell that leaks potentials it is the potential.
+An encoder_decoder takes no states, as its encoder reads a sequence from its start, and a feed-forward network has none.
 The sequences of one call are equally long.
 """
 
@@ -32,7 +32,7 @@ from unroll.contract import DType, Feedback, Network
 
 Array = npt.NDArray[Any]
 OPSET = 18
-"""Of ONNX 1.13 (2022); its operators mean the same in all later ones."""
+"""The opset of ONNX 1.13 (2022). Its operators have the same meaning in all later ones."""
 _IR_VERSION = 8
 _FEEDBACK: dict[Feedback, str] = {"identity": "Identity", "softmax": "Softmax", "sigmoid": "Sigmoid", "exp": "Exp"}
 
@@ -42,7 +42,8 @@ def model(
 ) -> bytes:
     """Return the model of one replica's tensors; `said` goes into its metadata as JSON, under the key `unroll`.
 
-    Weights, inputs and outputs are of `dtype`. `arithmetic` is what it computes in, if that is another.
+    Weights, inputs and outputs have the precision `dtype`. `arithmetic` is the precision of the computation, if it
+    differs.
     """
     graph = _NetworkGraph(network, GraphBuilder(np.dtype(arithmetic or dtype), np.dtype(dtype)), tensors).made()
     made = helper.make_model(
@@ -92,7 +93,7 @@ class _NetworkGraph:
         return graph.made("network")
 
     def _inputs(self) -> str:
-        """Declare the inputs; return what the first layer reads, [T, B, I]."""
+        """Declare the inputs. Return what the first layer reads, [T, B, I]."""
         network, graph = self._network, self._graph
         time = 1 if network.architecture in {"one_to_one", "one_to_many"} else "time"
         if network.vocabulary_size is None:
@@ -104,7 +105,7 @@ class _NetworkGraph:
         return graph.add("Transpose", inputs, perm=[1, 0, 2])
 
     def _start(self, place: str) -> States:
-        """Return the states that a layer starts from, [B, H]: inputs, and constants where they are left out."""
+        """Return the states that a layer starts from, [B, H]: inputs, or constants if the inputs are left out."""
         graph, H = self._graph, self._network.cell.hidden_size
         start = {}
         for name in self._state_names:
@@ -144,8 +145,8 @@ class _NetworkGraph:
         body.output(body.add("Identity", y), [None, O])
 
         first = self._zeros(graph.add("Concat", self._batch, graph.integers(O), axis=0))
-        # A Scan over the numbers of the steps, as a Loop would be; of a Loop onnx's reference evaluator stacks outputs
-        # along the batch.
+        # This is a Scan over the step numbers instead of a Loop, because onnx's reference evaluator stacks a Loop's
+        # outputs along the batch.
         numbers = graph.add("Range", graph.integer(0), "steps", graph.integer(1))
         inputs = [first, *(value for state in states for value in state.values()), numbers]
         last = [{name: graph.new(f"{place}.{name}.last") for name in self._state_names} for place in places]

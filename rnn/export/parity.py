@@ -1,8 +1,9 @@
-"""Whether an exported file computes what we predict: on random sequences, by the runtimes that the file is for.
+"""Measures whether an exported file computes what we predict, on random sequences, with the runtimes that it is for.
 
-What it is compared with is our own predictor, in the precision of the weights. Where that predictor's rounding alone,
-which is its distance to itself in float64, takes more than half of the tolerance, no file could be told right from
-wrong by it, and the predictor in float64 on the same weights takes its place; `Parity.reference` says which it was.
+Outputs are compared with our own predictor, in the precision of the weights. The predictor's rounding is its distance
+to itself in float64. If this alone takes more than half of the tolerance, the comparison could not tell a right file
+from a wrong one. Then the predictor runs in float64 on the same weights; `Parity.reference` says which precision was
+used.
 """
 
 from __future__ import annotations
@@ -27,43 +28,46 @@ Array = npt.NDArray[Any]
 TOLERANCE: dict[DType, float] = {"float32": 1e-6, "float64": 1e-12}
 """The largest difference that passes, relative to the largest output."""
 _STEPS = (24, 12, 6, 3)
-"""Time steps of the sequences: the first for which the network stays below _LARGE, as unstable ones grow."""
+"""Time steps of the sequences. The first entry for which the network stays below _LARGE is used, because unstable
+networks grow."""
 _LARGE = 500.0
 
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """What computed the file's outputs, and how far it is from our predictions."""
+    """The runtime that computed the file's outputs, and how far they are from our predictions."""
 
     name: str
     version: str
     relative: float
-    """The largest difference of outputs (or states) over the largest output (or state) of one replica."""
+    """The largest difference of outputs (or states) divided by the largest output (or state) of one replica."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """How far a file is from our predictions. Of several replicas the worst counts."""
+    """How far a file is from our predictions. If it has several replicas, the worst one counts."""
 
     max_abs: float
     """The largest difference of an output."""
     largest: float
     """The largest output that we predict, in absolute value."""
     relative: float
-    """The largest relative difference of all runtimes; NaN where something is not a number."""
+    """The largest relative difference of all runtimes; NaN if a value is not a number."""
     tolerance: float
     passed: bool
     """Whether `relative` is at most `tolerance`."""
     sequences: int
-    """How many sequences were computed, of each replica."""
+    """How many sequences were computed for each replica."""
     steps: int
-    """Their time steps, of the longest."""
+    """The time steps of the longest sequence."""
     reference: DType
-    """The precision of our predictions: that of the weights, or float64 where the weights' own rounds too much."""
+    """The precision of our predictions: that of the weights, or float64 if the weights' own precision rounds too
+    much."""
     rounding: float
-    """The distance of our predictions in the weights' precision from those in float64, relative; 0 of float64."""
+    """The relative distance of our predictions in the weights' precision from those in float64; 0 for float64
+    weights."""
     arithmetic: DType
-    """What the file computes in: of an ONNX model of float32 weights it may be float64, of weights it is float64."""
+    """The precision in which the file computes. It may be float64 for an ONNX model whose weights are float32."""
     runtimes: tuple[Runtime, ...]
 
 
@@ -77,8 +81,8 @@ class _Difference:
 def proven(weights: StoredNetworks, replica: Replica, format: Format, seed: int) -> tuple[bytes, Parity]:  # noqa: A002
     """Export a network and return the file with its parity, which has passed or has not.
 
-    An ONNX model in float32 is first one of float32's operators. Where these round too much, as onnxruntime's
-    nonlinearities may, it is one that computes in float64 between inputs and outputs in float32.
+    An ONNX model in float32 first uses float32 operators. If these round too much, as onnxruntime's nonlinearities may,
+    the model computes in float64, while its inputs and outputs stay in float32.
     """
     content = export(weights, replica, format)
     found = parity(content, format, weights, replica, seed)
@@ -96,9 +100,9 @@ def parity(
     seed: int,
     arithmetic: DType | None = None,
 ) -> Parity:
-    """Compare the file with our predictions of the weights that it was written from.
+    """Compare the file with our predictions for the weights that it was written from.
 
-    `arithmetic` only says what the file was exported with. Raises UnreadableError where a runtime cannot run the file.
+    `arithmetic` only says what the file was exported with. Raises UnreadableError if a runtime cannot run the file.
     """
     network, which = weights.network, range(weights.replicas) if replica == "all" else range(replica, replica + 1)
     stateful = format == "onnx" and facts(network.cell).recurrent and network.architecture != "encoder_decoder"
@@ -143,7 +147,7 @@ def parity(
 
 
 def _predicted(weights: StoredNetworks, r: int, dtype: DType, questions: list[Question]) -> tuple[list[Answer], float]:
-    """Return our predictions of one replica, and the largest number among its outputs and hidden units."""
+    """Return our predictions for one replica, and the largest number among its outputs and hidden units."""
     network = weights.network
     alone = StoredNetworks(network, weights.dtype, {name: t[r : r + 1] for name, t in weights.tensors.items()})
     predictor = Predictor(dump_weights(network, dtype, alone.flat().astype(dtype)))
@@ -167,13 +171,13 @@ def _predicted(weights: StoredNetworks, r: int, dtype: DType, questions: list[Qu
             for name in tuple(facts(network.cell).states):
                 answer[f"{stack}.{n}.{name}.next"] = np.stack([layers[n][name] for layers in last])
         answers.append(answer)
-        # np.max, unlike max, keeps what is not a number.
+        # Unlike max, np.max keeps values that are not a number.
         largest = float(np.max([largest, *(np.abs(a).max() for a in (*outputs, *hidden))]))
     return answers, largest
 
 
 def _at_once(network: Network, steps: int) -> int:
-    """Return how many sequences one prediction may be asked for; see `unroll.contract.limits`."""
+    """Return how many sequences one prediction may have; see `unroll.contract.limits`."""
     I, H, O = network.input_size, network.cell.hidden_size, network.output_size  # noqa: E741
     values = steps * (I + H + O) + H * network.num_layers * len(tuple(facts(network.cell).states))
     return max(1, min(MAX_PREDICT_VALUES // values, MAX_PREDICT_ACTIVATIONS // (steps * max(I, H, O))))
@@ -190,7 +194,7 @@ def _posted(network: Network, question: Question) -> list[list[dict[str, Array]]
 
 
 def _compared(found: list[Answer], expected: list[Answer]) -> _Difference:
-    """Compare the answers of one replica; states count where a format has them, relative to the largest of them."""
+    """Compare the results of one replica. States count if a format has them, relative to the largest state."""
     outputs = _apart(found, expected, ["outputs"])
     if set(found[0]) == {"outputs"}:
         return outputs
@@ -212,5 +216,5 @@ def _apart(found: list[Answer], expected: list[Answer], names: list[str]) -> _Di
 
 
 def _worst(differences: list[_Difference]) -> _Difference:
-    """Return the difference that is relatively largest; one that is not a number is larger than all."""
+    """Return the difference that is relatively largest. NaN counts as larger than all others."""
     return max(differences, key=lambda d: (np.isnan(d.relative), d.relative))

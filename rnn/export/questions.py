@@ -1,4 +1,4 @@
-"""The random sequences and states that a parity asks about, and their files for the process beside. NumPy only."""
+"""The random sequences and states that a parity uses, and their files for the NumPy process. NumPy only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from unroll.contract import DType, Network
 
 Array = npt.NDArray[Any]
 Answer = dict[str, Array]
-"""`outputs` [B, …], and `layers.0.h.next` and so on [B, H] from what gives states; called as in an ONNX model."""
+"""`outputs` [B, …], and, if there are states, `layers.0.h.next` and so on [B, H]. Names are those of an ONNX model."""
 
 _SEQUENCES = 4
 _MOST_SEQUENCES = 64
@@ -28,13 +28,13 @@ class Question:
     inputs: Array
     """[B, T, I], or tokens [B, T] in int64."""
     steps: int | None
-    """How many outputs are wanted, of architectures that write as many as one wants."""
+    """How many outputs are wanted, for architectures that write any number of them; None for the others."""
     states: Answer
-    """What to start from, `layers.0.h` [B, H] and so on; empty: the network's own initial state."""
+    """The states to start from, `layers.0.h` [B, H] and so on. Empty: the network's own initial state."""
 
     @property
     def fed(self) -> Answer:
-        """All that an ONNX model is given."""
+        """All inputs of an ONNX model."""
         steps = {} if self.steps is None else {"steps": np.array(self.steps, np.int64)}
         return {"inputs": self.inputs} | steps | self.states
 
@@ -42,8 +42,8 @@ class Question:
 def drawn(network: Network, dtype: DType, seed: int, steps: int, *, stateful: bool) -> list[Question]:
     """Draw the questions: a batch of `steps` time steps, a single step, and, if `stateful`, one from random states.
 
-    The inputs are standard normal, as of the built-in tasks, and tokens are drawn so that as many different ones as
-    fit occur. The generator is none that training, evaluations or tasks draw from.
+    The inputs are standard normal, like those of the built-in tasks. Tokens are drawn so that as many different ones as
+    possible occur. Training, evaluations and tasks do not draw from this generator.
     """
     generator = np.random.default_rng([seed, 0x65787072])
     reads_one = network.architecture in {"one_to_one", "one_to_many"}
@@ -77,7 +77,7 @@ def _states(network: Network, dtype: DType, generator: np.random.Generator, sequ
 
 
 def write_all(path: Path, entries: list[Answer]) -> None:
-    """Write questions as they are fed, or answers, to one file."""
+    """Write questions, as ONNX models take them, or answers to one file."""
     named = {f"{k}/{name}": array for k, entry in enumerate(entries) for name, array in entry.items()}
     np.savez(path, allow_pickle=False, **named)
 

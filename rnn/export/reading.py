@@ -1,7 +1,7 @@
-"""What plain NumPy reads out of an exported file, without torch and onnxruntime.
+"""Computes the results of an exported file with plain NumPy, without torch and onnxruntime.
 
-StoredNetworks are evaluated by `rnn.reference.equations`, in float64; the nodes of an ONNX model
-by onnx's reference evaluator.
+`rnn.reference.equations` evaluates stored networks in float64, and onnx's reference evaluator runs the nodes of an ONNX
+model.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Array = npt.NDArray[Any]
 
 
 def answers(content: bytes, format: Format, questions: list[Answer]) -> list[Answer]:  # noqa: A002
-    """Return the answers to questions that are given as an ONNX model is fed; all of one replica before the next."""
+    """Return the answers to questions in the form of an ONNX model's inputs; all of one replica before the next."""
     with np.errstate(all="ignore"):
         if format == "onnx":
             return _of_graph(content, questions)
@@ -33,7 +33,7 @@ def answers(content: bytes, format: Format, questions: list[Answer]) -> list[Ans
 
 
 def _read(content: bytes, format: Format) -> tuple[Network, list[dict[str, Array]]]:  # noqa: A002
-    """The network that the file's metadata describes, and each replica's tensors in float64, by our names."""
+    """Return the network that the file's metadata describes, and each replica's tensors in float64, by our names."""
     if format == "npz":
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             tensors = {name: file[name] for name in file.files}
@@ -65,7 +65,10 @@ def _of_graph(content: bytes, questions: list[Answer]) -> list[Answer]:
     from onnx.reference.op_run import OpRun
 
     class RNN(OpRun):
-        """The operator RNN; that of onnx lacks all activations but two. [T, B, I] to [T, 1, B, H] and [1, B, H]."""
+        """The operator RNN, from [T, B, I] to [T, 1, B, H] and [1, B, H].
+
+        onnx's own one lacks all activations but two.
+        """
 
         op_domain = ""
 

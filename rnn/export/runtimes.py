@@ -1,4 +1,4 @@
-"""What the programs that an exported file is for answer: onnxruntime, torch.nn, and plain NumPy in another process."""
+"""Runs exported files in the programs that they are for: onnxruntime, torch.nn, and plain NumPy in another process."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from unroll.contract import Network
 
 
 class UnreadableError(RNNError):
-    """A file that a runtime cannot load or run."""
+    """A runtime cannot load or run the file."""
 
 
 def by_numpy(content: bytes, format: Format, questions: list[Question]) -> list[list[Answer]]:  # noqa: A002
-    """Return what plain NumPy answers, replica by replica, in a process that has neither torch nor onnxruntime."""
+    """Return the results of plain NumPy for each replica, from a process that has neither torch nor onnxruntime."""
     with tempfile.TemporaryDirectory(prefix="unroll-export-") as name:
         folder = Path(name)
         (folder / "content").write_bytes(content)
@@ -35,7 +35,7 @@ def by_numpy(content: bytes, format: Format, questions: list[Question]) -> list[
                 [sys.executable, "-m", "rnn.export", name, format],
                 stdin=subprocess.PIPE, stdout=errors, stderr=errors, env=os.environ | {"PYTHONPATH": path},
             )  # fmt: skip
-            # Its stdin stays open: the child ends when it closes, even if this process is killed.
+            # Its stdin stays open. The child ends when it closes, even if this process is killed.
             with child:
                 status = child.wait()
         if status != 0:
@@ -46,7 +46,7 @@ def by_numpy(content: bytes, format: Format, questions: list[Question]) -> list[
 
 
 def by_onnxruntime(content: bytes, questions: list[Question]) -> list[Answer]:
-    """Return what onnxruntime answers, on its CPU provider."""
+    """Return the results of onnxruntime, on its CPU provider."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -61,7 +61,10 @@ def by_onnxruntime(content: bytes, questions: list[Question]) -> list[Answer]:
 
 
 def by_torch(content: bytes, questions: list[Question]) -> list[Answer]:
-    """Return what modules of torch.nn answer, into which the file was loaded; in float64, so that it is the weights."""
+    """Load the file into modules of torch.nn and return their results.
+
+    They compute in float64, so that the result tests the weights and not the rounding.
+    """
     import torch
     from safetensors.torch import load
     from torch import nn

@@ -1,13 +1,13 @@
 """The names and shapes of torch.nn's modules for our tensors, and back. NumPy only.
 
-    rnn         torch.nn.RNN, LSTM or GRU (of an encoder_decoder its encoder); of a feed-forward network a
+    rnn         torch.nn.RNN, LSTM or GRU (for an encoder_decoder its encoder); for a feed-forward network a
                 torch.nn.Sequential of Linear modules and nonlinearities
-    decoder     of an encoder_decoder: the same cell, which reads its own last output, one step at a time
+    decoder     for an encoder_decoder: the same cell, which reads its own last output, one step at a time
     readout     torch.nn.Linear(H, O)
-    embedding   torch.nn.Embedding(V, I), where inputs are tokens
+    embedding   torch.nn.Embedding(V, I), if the inputs are tokens
 
-All but `h0` and `c0` [num_layers, 1, H] belong to a module. They are there where the initial state is trainable: torch
-takes it as an argument. Order of gates and the place of the GRU's reset gate are the same on both sides.
+All tensors belong to a module except `h0` and `c0` [num_layers, 1, H]. These exist if the initial state is trainable:
+torch takes it as an argument. Gate order and the place of the GRU's reset gate are the same in torch and here.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _NONLINEARITIES: dict[str, dict[str, Any]] = {
     "tanh": {"class": "Tanh"},
     "relu": {"class": "ReLU"},
     "leaky_relu": {"class": "LeakyReLU", "arguments": {"negative_slope": 0.01}},
-    # Above its threshold torch takes the identity; from 50 on that is exact in float64.
+    # Above its threshold torch uses the identity, which from 50 on is exact in float64.
     "softplus": {"class": "Softplus", "arguments": {"threshold": 50}},
     "sigmoid": {"class": "Sigmoid"},
     "identity": {"class": "Identity"},
@@ -69,7 +69,7 @@ def _stack(network: Network, width: int) -> dict[str, Any]:
 
 
 def names(network: Network) -> dict[str, str]:
-    """Return our name of each tensor → torch's, but for trainable initial states."""
+    """Return our name of each tensor → torch's, without trainable initial states."""
     found = {}
     for slot in parameters.layout(network):
         place, _, name = slot.name.rpartition(".")
@@ -94,7 +94,7 @@ def from_ours(network: Network, tensors: dict[str, Array]) -> dict[str, Array]:
 
 
 def to_ours(network: Network, tensors: dict[str, Array]) -> dict[str, Array]:
-    """Return tensors that have torch's names by ours: the inverse of `from_ours`."""
+    """Return tensors that have torch's names under our names: the inverse of `from_ours`."""
     found = {ours: tensors[theirs] for ours, theirs in names(network).items()}
     for name in _initial(network):
         found |= {f"layers.{n}.{name}": tensors[name][n, 0] for n in range(network.num_layers)}

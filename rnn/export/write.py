@@ -1,4 +1,4 @@
-"""Write a trained network as one file: safetensors, NumPy's npz, a torch state dict without pickle, or ONNX."""
+"""Writes a trained network as one file: safetensors, NumPy's npz, a torch state dict without pickle, or ONNX."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def export(
     format: Format,  # noqa: A002 - the field's name on the wire
     arithmetic: DType | None = None,
 ) -> bytes:
-    """Return the file that holds one replica, or all of them where the format can; equal networks give equal bytes.
+    """Return the file that holds one replica, or all replicas if the format can. Equal networks give equal bytes.
 
-    `arithmetic` is what an ONNX model computes in, where that is not the precision of its weights, inputs and outputs.
+    `arithmetic` is the precision in which an ONNX model computes, if it is not that of its weights, inputs and outputs.
 
-    Raises ValueError where `rnn.export.formats.refusal` gives a reason, or the format cannot hold what is asked for.
+    Raises ValueError if `rnn.export.formats.refusal` gives a reason, or the format cannot hold what is asked for.
     """
     if (reason := refusal(weights.network, weights.dtype, format)) is not None:
         raise ValueError(reason)
@@ -59,7 +59,7 @@ def one(weights: StoredNetworks, replica: int) -> dict[str, Array]:
 
 
 def about(weights: StoredNetworks, replica: Replica) -> dict[str, Any]:
-    """Return what every file says of its network, under the key `unroll` in its metadata."""
+    """Return what every file says about its network, under the key `unroll` in its metadata."""
     said: dict[str, Any] = {
         "contract": CONTRACT_VERSION,
         "dtype": weights.dtype,
@@ -72,7 +72,10 @@ def about(weights: StoredNetworks, replica: Replica) -> dict[str, Any]:
 
 
 def _npz(tensors: dict[str, Array], said: dict[str, Any]) -> bytes:
-    """Write the arrays by their names, and `unroll`, a string of JSON. NumPy dates no entry, so bytes are canonical."""
+    """Write the arrays by their names, and `unroll`, a string of JSON.
+
+    NumPy writes no dates, so bytes are canonical.
+    """
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, unroll=np.array(json.dumps(said, sort_keys=True)), **tensors)
     return buffer.getvalue()

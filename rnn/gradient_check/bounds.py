@@ -1,4 +1,4 @@
-"""Limits on the cost of a gradient check, computed from its sizes alone. No tensor is made, and torch is not needed."""
+"""Limits on the cost of a gradient check, computed from its sizes alone. It makes no tensor and needs no torch."""
 
 from __future__ import annotations
 
@@ -14,14 +14,19 @@ from unroll.contract import CheckRequest, Network
 from unroll.contract.limits import MAX_CHECK_LAYER_STEPS, MAX_CHECK_MULTIPLICATIONS, MAX_CHECK_PARAMETERS
 
 EVALUATIONS = 8
-"""Largest number of evaluations of the loss for each entry that is moved: one for the complex step, up to seven for
-the difference."""
+"""Largest number of evaluations of the loss for each entry that is moved: one for the complex step, up to seven for the
+difference."""
 
 
 def network_of(request: CheckRequest) -> Network:
-    """Return the network of a request. Raises ConfigurationError (unresolved_model) where its name stands instead."""
+    """Return the network of a request.
+
+    Raises ConfigurationError (unresolved_model) if the request has a name instead of a network.
+    """
     if not isinstance(request.model, Network):
-        raise ConfigurationError("/model", "unresolved_model", f"model {request.model!r} has no configuration here")
+        raise ConfigurationError(
+            "/model", "unresolved_model", f"the name {request.model!r} was not replaced by a network"
+        )
     return request.model
 
 
@@ -37,7 +42,7 @@ def require_feasible(request: CheckRequest) -> None:
     _check_window(request, network)
     decodes = network.architecture == "encoder_decoder"
     if request.loss.type == "cross_entropy" and network.output_size == 1:
-        detail = "one class is certain: cross_entropy of it is zero whatever the weights are, and so is its gradient"
+        detail = "with a single class, cross_entropy and its gradient are zero for any weights"
         raise ConfigurationError("/model/output_size", "contradiction", detail)
     for pointer, given in (
         ("/output_steps", request.output_steps is not None),
@@ -61,7 +66,7 @@ def require_feasible(request: CheckRequest) -> None:
     ):
         if moved * EVALUATIONS * each > most:
             detail = (
-                f"{moved:,} entries moved, the loss computed {EVALUATIONS} times for each: "
+                f"the check moves {moved:,} entries and computes the loss {EVALUATIONS} times for each: "
                 f"{moved * EVALUATIONS * each:,} {what}, more than {most:,}; take fewer entries, steps or sequences"
             )
             raise ConfigurationError("/entries", "too_slow", detail)

@@ -58,7 +58,7 @@ class _Moved:
     complex_RN: Array
     difference_RN: Array
     kinked_RN: Array
-    """Where no finite difference was taken because a kink is near."""
+    """Entries for which no finite difference was taken because a kink is near."""
 
 
 def _moved_entries(batch: CheckBatch, reference: Autograd) -> dict[str, _Moved]:

@@ -1,4 +1,4 @@
-"""The equations of a network and of its gradients, as text for people.
+"""Writes the equations of a network and of its gradients as text for people.
 
 Sources: docs/bptt_in_numpy.py and the files of `rnn.cells`.
 """
@@ -28,15 +28,17 @@ _LOSSES = {
 }
 _UNSHOWN = (
     "The course's formula, dL/dW_xh = dL/dy Σ_t ∂y/∂h[t] ∂h[t]/∂W_xh, leaves out the product of Jacobians between "
-    "steps: x[k] acts not on h[k] alone but, through W_hh, on every later state."
+    "steps: x[k] changes not only h[k] but also, through W_hh, every later state."
 )
-_SO_DO = "So do W_hh, b_x and b_h."
+_SO_DO = "The same holds for W_hh, b_x and b_h."
 _SUMS, _PRODUCT = "Σ_{k=1..T} Σ_{t=k..T}", "(∏_{s=k+1..t} J[s])"
-_JACOBIANS = "the latest step leftmost; singular values below one make old gradients vanish, above one explode"
+_JACOBIANS = (
+    "the latest step is leftmost; singular values below one make old gradients vanish, above one make them explode"
+)
 _SAME_BIAS = (
-    "The same as dL/db_x: both biases stand in one sum, so the loss depends on b_x + b_h alone. Only that sum can be "
-    "found from data: where both are trained, a step moves both by the same amount and their difference stays. Weight "
-    "decay also takes a share of each away, so that the difference shrinks; L1 and L2 leave biases alone."
+    "The same as dL/db_x: both biases are in one sum, so the loss depends only on b_x + b_h, and data determine only "
+    "that sum. If both are trained, a step changes both by the same amount, and their difference stays the same. "
+    "Weight decay also reduces each bias in proportion, so the difference shrinks; L1 and L2 do not act on biases."
 )
 
 
@@ -62,10 +64,12 @@ def of(network: Network, loss: Loss, window: int | None = None) -> list[Formula]
         decoder = "h'[0] = h[T], u[1] = 0, u[t] = target[t-1] where forced, g(y[t-1]) where it runs free"
         found += [
             Formula(
-                name="decoder", formula=decoder, note="The same cell with weights of its own; u takes the place of x."
+                name="decoder", formula=decoder, note="The decoder is the same cell with its own weights; u replaces x."
             ),
             Formula(name="dL/dy[t] of a free decoder", formula="the loss's own + g'(y[t])ᵀ dL/du[t+1]"),
-            Formula(name="dL/dh[T] of the encoder", formula="dL/dh'[0]", note="and so for c, or the potential"),
+            Formula(
+                name="dL/dh[T] of the encoder", formula="dL/dh'[0]", note="the same holds for c, or for the potential"
+            ),
         ]
     if network.h0 == "trainable":
         formula = f"dL/d{cell.state}[0], summed over sequences"
@@ -74,7 +78,7 @@ def of(network: Network, loss: Loss, window: int | None = None) -> list[Formula]
 
 
 def _derivative(loss: Loss) -> Formula:
-    """By the output, as `rnn.bptt.losses` has it."""
+    """Return the gradient with respect to the output, as `rnn.bptt.losses` computes it."""
     sequences = loss.type == "mse" and loss.over == "sequences"
     counted = "steps and sequences" if loss.type == "cross_entropy" else "steps, sequences and outputs"
     if sequences:
@@ -89,9 +93,9 @@ def _derivative(loss: Loss) -> Formula:
 
 
 def _constraints(network: Network) -> list[Formula]:
-    """How used weights are made of those that are trained, and the gradient of these: `rnn.bptt.constraints`."""
+    """Return how used weights are made from the trained ones, and the gradient of these: `rnn.bptt.constraints`."""
     c, found = network.connectivity, []
-    image, back, notes = "V", "dL/dW_hh", ["V is what is trained"]
+    image, back, notes = "V", "dL/dW_hh", ["V is the trained matrix"]
     if c.symmetry != "none":
         image = "(V + Vᵀ)/2" if c.symmetry == "symmetric" else "(V - Vᵀ)/2"
     if c.mask is not None or c.density < 1 or not c.autapses:
@@ -108,8 +112,10 @@ def _constraints(network: Network) -> list[Formula]:
         back = f"(G + Gᵀ)/2 with G = {back}" if c.symmetry == "symmetric" else f"(G - Gᵀ)/2 with G = {back}"
     if image != "V":
         found += [
-            Formula(name="W_hh", formula=image, note=f"{'; '.join(notes)}. Of each gate alike."),
-            Formula(name="dL/dV", formula=back, note="What is checked as W_hh; zero where a weight is frozen."),
+            Formula(name="W_hh", formula=image, note=f"{'; '.join(notes)}. The same holds for each gate."),
+            Formula(
+                name="dL/dV", formula=back, note="The check moves V and names it W_hh. Zero where a weight is frozen."
+            ),
         ]
     if c.dale is not None and c.dale.readout == "excitatory":
         note = "e_j is 1 where unit j excites, else 0; the gradient of U is e ∘ dL/dW_hy."
@@ -118,27 +124,29 @@ def _constraints(network: Network) -> list[Formula]:
 
 
 def _truncated(found: list[Formula], window: int) -> list[Formula]:
-    """With sums that end where the window does."""
+    """Return the formulas with sums that end at the window's end."""
     ends = [Formula(name=one.name, formula=one.formula.replace("t=k..T", "t=k..e(k)"), note=one.note) for one in found]
-    note = "The last step of k's window: later losses say nothing of step k. The recursion begins anew after each one."
+    note = (
+        "The last step of k's window: later losses give step k no gradient. The recursion restarts after each window."
+    )
     return [*ends, Formula(name="e(k)", formula=f"min(T, {window} ⌈k/{window}⌉)", note=note)]
 
 
 class CellFormulas(NamedTuple):
-    """One cell's formulas, and how those of the network speak of it."""
+    """One cell's formulas, and the names that the network's formulas use for it."""
 
     formulas: list[Formula]
-    """Of its step, how gradients travel back through it, and each of its parameters' gradients."""
+    """The formulas of its step, of how gradients travel back through it, and of each parameter's gradient."""
     da: str = "dL/da[t]"
-    """The gradient of W_xh x[t], which a layer sends to the one below."""
+    """The gradient of W_xh x[t], which a layer sends to the layer below."""
     state: str = "h"
-    """The state that h0 is the start of."""
+    """The state whose initial value is h0."""
     initial: str = ""
-    """What is to be noted about initial states."""
+    """A note about initial states."""
 
 
 def _rate(cell: Any) -> CellFormulas:
-    """Vanilla, and what it is without biases (linear) or without recurrence (feed-forward)."""
+    """Return the formulas of the vanilla cell, the linear cell (no biases) or the feed-forward cell (no recurrence)."""
     about = facts(cell)
     return CellFormulas(_of_rates(about.activation, biases=about.biases != "none", recurrent=about.recurrent))
 
@@ -153,7 +161,9 @@ def _of_rates(f: str, *, biases: bool, recurrent: bool) -> list[Formula]:
     if not recurrent:
         found += [
             Formula(
-                name="dL/da[t]", formula="D[t] W_hyᵀ dL/dy[t]", note="No step reaches another: nothing is carried."
+                name="dL/da[t]",
+                formula="D[t] W_hyᵀ dL/dy[t]",
+                note="Steps do not affect each other, because no state is carried.",
             ),
             Formula(name="dL/dW_xh", formula="Σ_t dL/da[t] x[t]ᵀ"),
             Formula(name="dL/db_x", formula="Σ_t dL/da[t]"),
@@ -204,8 +214,8 @@ def _leaky(cell: LeakyCell) -> CellFormulas:
 
 
 def _lstm(_cell: Any) -> CellFormulas:
-    joint = "At each step four blocks: h and c after it, by h and c before it."
-    forget = "Along c alone the product of Jacobians is ∏ diag(f[s]): near one where the forget gate is open."
+    joint = "Four blocks at each step: the derivatives of h and c after it by h and c before it."
+    forget = "Along c alone the product of Jacobians is ∏ diag(f[s]), which is near one while the forget gate is open."
     return CellFormulas(
         [
             Formula(
@@ -233,14 +243,14 @@ def _lstm(_cell: Any) -> CellFormulas:
             ),
             *_weights(f"[A_h[k]; A_c[k]]ᵀ {_PRODUCT}ᵀ [W_hyᵀ dL/dy[t]; 0]"),
         ],
-        initial="and so for c0",
+        initial="the same holds for c0",
     )
 
 
 def _gru(_cell: Any) -> CellFormulas:
     reset = (
-        "b_h of the candidate n stands inside r ∘ (…), so its gradient is scaled by the reset gate and differs from "
-        "that of b_x: there, and only there, the two biases can be told apart."
+        "b_h of the candidate n is inside r ∘ (…), so the reset gate scales its gradient, which differs from that of "
+        "b_x. Only in n do data determine each of the two biases."
     )
     back = f"{_PRODUCT}ᵀ W_hyᵀ dL/dy[t]"
     return CellFormulas(
@@ -281,14 +291,17 @@ def _gru(_cell: Any) -> CellFormulas:
 
 def _recursion(formula: str) -> Formula:
     note = (
-        "This is what the engine computes: T steps instead of T² / 2 products. After the last step nothing comes back."
+        "The engine computes this: T steps instead of T² / 2 products. After the last step there is no later gradient."
     )
     return Formula(name="the same as a recursion", formula=formula, note=note)
 
 
 def _weights(back: str, *, biases: bool = True) -> list[Formula]:
-    """Of cells in which both biases stand in one sum; `back`: what the loss of step t says of a[k]."""
-    note = f"{_UNSHOWN} {_SO_DO}" if biases else f"{_UNSHOWN} So does W_hh."
+    """Return the formulas of the weights of cells in which both biases are in one sum.
+
+    `back` is what the loss of step t contributes to the gradient of a[k].
+    """
+    note = f"{_UNSHOWN} {_SO_DO}" if biases else f"{_UNSHOWN} The same holds for W_hh."
     found = [
         Formula(name="dL/dW_xh", formula=f"{_SUMS} {back} x[k]ᵀ = Σ_k dL/da[k] x[k]ᵀ", note=note),
         Formula(name="dL/dW_hh", formula=f"{_SUMS} {back} h[k-1]ᵀ = Σ_k dL/da[k] h[k-1]ᵀ"),

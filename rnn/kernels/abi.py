@@ -90,7 +90,7 @@ class CUpdate(ctypes.Structure):
 
 
 class CNormals(ctypes.Structure):
-    """Where standard normals are written, and by what they are multiplied; see `src/kernel.h`."""
+    """The memory for standard normals, and the factors that multiply them; see `src/kernel.h`."""
 
     _fields_ = [
         ("keys", c_void_p),

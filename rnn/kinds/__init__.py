@@ -1,7 +1,7 @@
-"""The kinds of jobs. To add one, write its file beside `evaluate.py` and name it in `KINDS`.
+"""The kinds of jobs. To add one, write its file beside `evaluate.py` and list it in `KINDS`.
 
-What a kind accepts and costs is NumPy only, since the API asks it. What runs is named by a string, and only the process
-that runs it imports it.
+The checks and costs of a kind use NumPy only, since the API calls them. A string names the function that runs its jobs,
+and only the process that runs them imports it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ KINDS: dict[str, AnyKind] = {kind.name: kind for kind in (train.KIND, evaluate.K
 
 
 def runner(name: str) -> Run:
-    """Import what runs jobs of this kind. It may load torch."""
+    """Import the function that runs jobs of this kind. The import may load torch."""
     module, _, function = KINDS[name].run.partition(":")
     run: Run = getattr(import_module(module), function)
     return run

@@ -1,4 +1,4 @@
-"""Which networks of a checkpoint a job is about."""
+"""Which networks of a checkpoint a job uses."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from unroll.contract.inference import Replica
 
 
 def chosen_replicas(replica: Replica, checkpoint: Checkpoint) -> list[int]:
-    """Return the indices of the replicas that were asked for. Raises ConfigurationError at /replica."""
+    """Return the indices of the requested replicas. Raises ConfigurationError at /replica."""
     if replica == "all":
         return list(range(checkpoint.replicas))
     if replica == "best":

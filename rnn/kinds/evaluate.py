@@ -1,4 +1,4 @@
-"""Evaluate jobs: the loss of trained networks on sequences that nobody trained on, at any parameters and lengths."""
+"""Evaluate jobs: the loss of trained networks on new sequences, with any task parameters and lengths."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from unroll.contract.training import LOSSES
 
 @dataclass(frozen=True)
 class Part:
-    """One evaluation of the job: the data as asked for, or the data at one of its lengths."""
+    """One evaluation of the job: the data as requested, or the data at one of its lengths."""
 
     source: SequenceTask
     loss: Loss
@@ -27,7 +27,7 @@ class Part:
 
 
 def parts(job: EvaluateJob, checkpoint: Checkpoint) -> list[Part]:
-    """Resolve what a job measures: first the data as asked for, then each length. Raises ConfigurationError."""
+    """Return what a job measures: first the data as requested, then each length. Raises ConfigurationError."""
     data = job.data or checkpoint.data
     if data is None:
         raise ConfigurationError("/data", "missing", "the checkpoint was not trained on data; name some")
@@ -79,7 +79,7 @@ def check(job: EvaluateJob, inputs: Inputs) -> Facts:
 
 
 def too_large(job: EvaluateJob, inputs: Inputs, most: int) -> str:
-    """Point at the field that, made smaller, would let the job fit into `most` bytes."""
+    """Return a pointer to the field that would let the job fit into `most` bytes if it were smaller."""
     one = job.model_copy(update={"sequences": 1})
     return "/sequences" if check(one, inputs).memory_bytes <= most else "/lengths" if job.lengths else "/data"
 

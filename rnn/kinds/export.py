@@ -37,7 +37,7 @@ def check(job: ExportJob, inputs: Inputs) -> Facts:
 
 
 def too_large(job: ExportJob, inputs: Inputs, most: int) -> str:
-    """Point at the checkpoint: nothing else makes an export large."""
+    """Return a pointer to the checkpoint, because nothing else makes an export large."""
     del job, inputs, most
     return "/checkpoint"
 

@@ -1,4 +1,4 @@
-"""What a kind of job is: what it takes, what it is checked for, and what runs it."""
+"""The interface of a kind of job: its configuration, its checks, and the function that runs it."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ class Inputs:
 
     checkpoints: Mapping[str, Checkpoint] = field(default_factory=dict)
     weights: Mapping[str, bytes] = field(default_factory=dict)
-    """The content of these checkpoints; only where the job runs."""
+    """The content of these checkpoints. It is there only where the job runs."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a job is and costs, known before it runs."""
+    """What is known about a job before it runs: its size and its cost."""
 
     parameters: int
     """Number of parameters of one replica."""
     total: int
-    """Steps that its progress counts."""
+    """Number of steps that its progress counts."""
     memory_bytes: int
     """Estimated peak memory of its tensors."""
     seconds: float
@@ -39,17 +39,17 @@ class Facts:
 
 @dataclass(frozen=True)
 class Context:
-    """What a running job is told about where it runs."""
+    """What a running job knows about the place where it runs."""
 
     device: Literal["cpu", "cuda"]
     tf32: bool
-    """On a GPU, products of float32 may round their factors."""
+    """Whether products of float32 may round their factors on a GPU."""
     preempt: Callable[[int], bool]
-    """Report that a step is done; true: make a checkpoint, if the kind has any, and end."""
+    """Report that a step is done. If it returns true, make a checkpoint, if the kind has any, and end."""
 
 
 class Run(Protocol):
-    """What runs a job of one kind. It yields events; the last one is `End`."""
+    """The function that runs a job of one kind. It yields events; the last one is `End`."""
 
     def __call__(
         self, config: Any, inputs: Inputs, resume: tuple[bytes, bytes] | None, context: Context, /
@@ -68,9 +68,9 @@ class Kind(Generic[Config]):
     run: str
     """`module:function` of its `Run`."""
     driver: Literal["trainer", "reconciler"] = "trainer"
-    """What moves the job on: a process of its own, or the reconciler. Workers claim only the former."""
+    """What moves the job forward: a process of its own, or the reconciler. Workers claim only jobs with a process."""
     too_large: Callable[[Config, Inputs, int], str] = lambda _config, _inputs, _most: ""
-    """Point at the field that makes a job need more than so many bytes of memory."""
+    """Return a pointer to the field that makes a job need more than so many bytes of memory."""
 
 
 AnyKind = Kind[Any]

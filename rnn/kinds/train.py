@@ -1,4 +1,4 @@
-"""Train jobs: networks by backpropagation through time."""
+"""Train jobs: networks trained by backpropagation through time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from unroll.contract import TrainJob
 
 
 def check(job: TrainJob, inputs: Inputs) -> Facts:
-    """Check a train job whose network is in full. Raises ConfigurationError."""
+    """Check a train job whose network is written out. Raises ConfigurationError."""
     del inputs
     problem = Problem.of(job)
     validate(problem)
@@ -28,7 +28,7 @@ def check(job: TrainJob, inputs: Inputs) -> Facts:
 
 
 def too_large(job: TrainJob, inputs: Inputs, most: int) -> str:
-    """Point at the first field that, at its least, would let the job fit into `most` bytes."""
+    """Return a pointer to the first field whose smallest value would let the job fit into `most` bytes."""
     del inputs
     problem, training = Problem.of(job), job.training
     least: dict[str, dict[str, Any]] = {

@@ -1,4 +1,4 @@
-"""Which noise a network has while it is trained. NumPy only."""
+"""The noise that a network has while it is trained. NumPy only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What makes no sense in a network, whatever its data. NumPy only."""
+"""Finds contradictions in a network that hold for any data. NumPy only."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from rnn.networks.parameters import layout, places
 from unroll.contract import Connectivity, Dale, Network
 
 _MOST_STEPS = 1e6
-"""Of a time constant in time steps. 1 - dt/tau has seven digits in float32."""
+"""The largest time constant, in time steps, because 1 - dt/tau has seven digits in float32."""
 NO_CYCLE = "the connections that exist make no cycle: W_hh has only zero eigenvalues and no spectral radius"
 
 
 def validate_network(network: Network) -> None:
-    """Raise ConfigurationError with a JSON Pointer relative to the job, below /model, and the reason."""
+    """Raise ConfigurationError with the reason and a JSON Pointer relative to the job, below /model."""
     about = facts(network.cell)
     for name, constant in about.time_constants.items():
         _validate_time_constant(name, constant, about.hidden_size)
@@ -156,7 +156,7 @@ def _validate_initialisation(network: Network) -> None:
 
 
 def _leaves(kind: str, network: Network) -> bool:
-    """Whether the constraints leave every matrix of this kind as it is."""
+    """Return whether the constraints leave every matrix of this kind unchanged."""
     c = network.connectivity
     if c.density < 1:
         return False

@@ -1,11 +1,12 @@
-"""Every network's equations, step by step, for one replica; written once, for NumPy (complex too) and torch (autograd).
+"""Every network's equations, step by step, for one replica. They run on NumPy (complex too) and torch (autograd).
 
-The reference of the tests' oracles and of the gradient check that users run. Independent of the engine and of the
-server's predictor: plain products and sums, new arrays at every step, nothing derived by hand. `xp` is the module whose
-arrays are given, `numpy` or `torch`; all arrays are of one precision. Sources of the cells: the files of `rnn.cells`.
+The tests' oracles and the gradient check that users run take them as the reference. They do not use the engine or the
+server's predictor: they are plain products and sums, make new arrays at every step, and derive nothing by hand. `xp` is
+the module of the given arrays, `numpy` or `torch`; all arrays have one precision. Sources of the cells: the files of
+`rnn.cells`.
 
-A state is a dict: h, what the layer gave last; and what else the cell keeps from step to step: c of an LSTM; v, the
-potential, of a leaky cell that leaks potentials. Each cell's step is a function in the table `CELLS`.
+A state is a dict. It has h, the layer's last output, and whatever else the cell keeps from step to step: c of an LSTM;
+v, the potential, of a leaky cell that leaks potentials. Each cell's step is a function in the table `CELLS`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from unroll.contract import Network
 
 
 def activate(xp: ModuleType, f: str, a: Any) -> Any:
-    """f(a); of complex numbers kinks follow the real part, so that a complex step can be taken."""
+    """Return f(a). For complex numbers kinks follow the real part, so that a complex step can be taken."""
     if f == "tanh":
         return xp.tanh(a)
     if f == "sigmoid":
@@ -39,7 +40,7 @@ def activate(xp: ModuleType, f: str, a: Any) -> Any:
 
 
 def start(xp: ModuleType, cell: Any, w: dict[str, Any], sequences: int) -> dict[str, Any]:
-    """The state before the first step: zeros, or h0 (and c0) where the layer has them."""
+    """Return the state before the first step: zeros, or h0 (and c0) if the layer has them."""
     begin = {}
     for name, shape in facts(cell).states.items():
         zeros = xp.zeros((sequences, *shape), dtype=w["W_xh"].dtype)
@@ -48,7 +49,10 @@ def start(xp: ModuleType, cell: Any, w: dict[str, Any], sequences: int) -> dict[
 
 
 def step(xp: ModuleType, cell: Any, w: dict[str, Any], x: Any, state: dict[str, Any], push: Any = 0) -> dict[str, Any]:
-    """The state after one step of x [B, I]. `push` is added to h: a derivative with respect to it is that of h[t]."""
+    """Return the state after one step of x [B, I].
+
+    `push` is added to h, so the derivative with respect to it is that of h[t].
+    """
     z = x @ w["W_xh"].T + w.get("b_x", 0)
     q: Any = state["h"] @ w["W_hh"].T + w.get("b_h", 0) if "W_hh" in w else 0
     after = CELLS[cell.type].step(xp, cell, w, z, q, state)
@@ -56,7 +60,7 @@ def step(xp: ModuleType, cell: Any, w: dict[str, Any], x: Any, state: dict[str, 
 
 
 def _rate(xp: ModuleType, cell: Any, _w: dict[str, Any], z: Any, q: Any, _state: dict[str, Any]) -> dict[str, Any]:
-    """Vanilla, feed-forward (q is zero) and linear."""
+    """Compute the step of a vanilla, feed-forward (q is zero) or linear cell."""
     return {"h": activate(xp, facts(cell).activation, z + q)}
 
 
@@ -69,7 +73,7 @@ def _leaky(xp: ModuleType, cell: Any, w: dict[str, Any], z: Any, q: Any, state: 
 
 
 def _leaky_start(xp: ModuleType, cell: Any, begin: dict[str, Any]) -> dict[str, Any]:
-    """A layer's initial state is the potential, where potentials leak."""
+    """Return the first state of a leaky cell. If potentials leak, the layer's initial state is the potential."""
     v = begin["h"]
     return begin if cell.leak == "rates" else {"h": activate(xp, cell.activation, v), "v": v}
 
@@ -89,7 +93,7 @@ def _gru(xp: ModuleType, cell: Any, _w: dict[str, Any], z: Any, q: Any, state: d
 
 
 def _blocks(cell: Any, rows: Any) -> list[Any]:
-    """The part of [B, A] that belongs to each gate, [B, H]."""
+    """Return the part of [B, A] that belongs to each gate, [B, H]."""
     H = cell.hidden_size
     return [rows[:, k * H : (k + 1) * H] for k in range(len(facts(cell).gates))]
 
@@ -99,12 +103,13 @@ def _as_it_is(_xp: ModuleType, _cell: Any, begin: dict[str, Any]) -> dict[str, A
 
 
 class CellEquations(NamedTuple):
-    """One cell's equations."""
+    """The equations of one cell."""
 
     step: Callable[[ModuleType, Any, dict[str, Any], Any, Any, dict[str, Any]], dict[str, Any]]
-    """From the weights, z = W_xh x[t] + b_x, q = W_hh h[t-1] + b_h and the state to the next state."""
+    """Computes the next state from the weights, z = W_xh x[t] + b_x, q = W_hh h[t-1] + b_h and the state."""
     start: Callable[[ModuleType, Any, dict[str, Any]], dict[str, Any]] = _as_it_is
-    """From a layer's initial state (`CellFacts.states`) to the state here, which has what the layer gives as h."""
+    """Makes the state used here, in which h is the layer's output, from a layer's initial state
+    (`CellFacts.states`)."""
 
 
 CELLS: dict[str, CellEquations] = {
@@ -119,7 +124,7 @@ CELLS: dict[str, CellEquations] = {
 
 
 def layer(xp: ModuleType, cell: Any, w: dict[str, Any], x: Any, push: Any = None) -> Any:
-    """What the layer gives, [T, B, H], for x [T, B, I], from its own initial state."""
+    """Return the layer's output, [T, B, H], for x [T, B, I], from its own initial state."""
     return layer_from(xp, cell, w, x, {}, push)[0]
 
 
@@ -132,9 +137,9 @@ def layer_from(
     push: Any = None,
     lengths: Any = None,
 ) -> tuple[Any, dict[str, Any]]:
-    """The same from a given state, and the state after it.
+    """Return the layer's output from a given state, and the state after it.
 
-    A sequence that is over after `lengths` [B] steps keeps its state, whatever the padding is. `push` is [T, B, H].
+    A sequence that has ended after `lengths` [B] steps keeps its state, whatever the padding is. `push` is [T, B, H].
     """
     state = state or start(xp, cell, w, x.shape[1])
     given = []
@@ -161,13 +166,13 @@ def outputs(
     feedback: str = "identity",
     push: Any = None,
 ) -> Any:
-    """Y [T, B, O] (of a many_to_one network [1, B, O]), from one replica's tensors by their full names.
+    """Return y [T, B, O] (for a many_to_one network [1, B, O]), from one replica's tensors by their full names.
 
-    x is [T, B, I], or token numbers [T, B, 1] where there is a table `embedding.E`; `lengths` [B] are its valid steps.
-    A one_to_many network sees x[0] and then zero vectors, for `steps` steps. An encoder_decoder network gives `steps`
-    outputs: at step t > 0 its decoder reads target[t-1] where `forced` [steps, B] is true, and feedback(y[t-1])
-    elsewhere; `forced` None: everywhere. `push` is added to the last layer's h: an encoder's at its steps, and then the
-    decoder's.
+    x is [T, B, I], or token numbers [T, B, 1] if there is a table `embedding.E`; `lengths` [B] are its valid steps. A
+    one_to_many network reads x[0] and then zero vectors, for `steps` steps. An encoder_decoder network gives `steps`
+    outputs. At step t > 0 its decoder reads target[t-1] where `forced` [steps, B] is true, and feedback(y[t-1])
+    elsewhere; if `forced` is None, it reads the target everywhere. `push` is added to the last layer's h: first at the
+    encoder's steps, then at the decoder's.
     """
     architecture: str = network.architecture
     x = inputs(xp, network, tensors, x, steps)
@@ -211,7 +216,7 @@ def layers(network: Network, tensors: dict[str, Any], stack: str = "layers") -> 
 
 
 def feed_back(xp: ModuleType, kind: str, y: Any) -> Any:
-    """What a decoder that runs free reads after it has given y [B, O]."""
+    """Return what a decoder that reads its own outputs reads after it has given y [B, O]."""
     if kind == "softmax":
         return xp.exp(y) / xp.exp(y).sum(-1)[..., None]
     if kind == "exp":
@@ -220,7 +225,10 @@ def feed_back(xp: ModuleType, kind: str, y: Any) -> Any:
 
 
 def cost(xp: ModuleType, loss: Any, y: Any, target: Any, weight: Any = None) -> Any:
-    """The loss; analytic, so that a complex step can be taken. Each step counts as often as `weight` [T, B] says."""
+    """Return the loss. It is analytic, so that a complex step can be taken.
+
+    Each step counts as often as `weight` [T, B] says.
+    """
     if weight is None:
         weight = xp.ones(y.shape[:2], dtype=y.dtype)
     if loss.type == "mse":
@@ -242,7 +250,7 @@ def used(xp: ModuleType, network: Network, raw: dict[str, Any], replica: int = 0
     H, symmetry = network.cell.hidden_size, network.connectivity.symmetry
     sign_H, read_H = connectivity.signs(network), connectivity.read_units(network)
     tensors, learned = dict(raw), facts(network.cell).learned
-    # Which connections exist is counted through, from an encoder's layers on to its decoder's.
+    # Layers are numbered without a break from an encoder's to its decoder's, to draw which connections exist.
     recurrent = [full for full in raw if full.endswith(".W_hh")]
     for full, tensor in raw.items():
         name = full.rpartition(".")[2]

@@ -1,8 +1,8 @@
 """The equations of a network whose sequences are cut into windows, for NumPy and torch.
 
-A window starts from states that are given, and no gradient flows back through them: that is what truncated
-backpropagation through time computes. A window as long as the sequences is the whole network. The gradient check and
-the tests' oracles compose `rnn.reference.equations` here. Of an encoder_decoder there are no windows.
+A window starts from given states, and no gradient flows back through them, as in truncated backpropagation through
+time. A window as long as the sequences is the whole network. The gradient check and the tests' oracles compose
+`rnn.reference.equations` here. An encoder_decoder has no windows.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from rnn.reference import equations
 from unroll.contract import Network
 
 Layer = Callable[..., tuple[Any, dict[str, Any]]]
-"""Called like `equations.layer_from`, which it stands for: it may record what it passes."""
+"""A function that is called like `equations.layer_from` and replaces it. It may record its arguments and results."""
 
 
 def parts(steps: int, window: int | None) -> list[slice]:
-    """Return the windows of so many steps, the last of which may be shorter; None: one window of all steps."""
+    """Return the windows of so many steps. The last one may be shorter; None: one window of all steps."""
     length = window or steps
     return [slice(start, min(start + length, steps)) for start in range(0, steps, length)]
 
@@ -37,11 +37,11 @@ def run(
     lengths: Any = None,
     layer: Layer = equations.layer_from,
 ) -> tuple[list[Any], list[dict[str, Any]]]:
-    """Run one window: return the h [T, B, H] of every layer in it, and the layers' states after it.
+    """Run one window, and return the h [T, B, H] of every layer in it and the layers' states after it.
 
     `tensors` are one replica's, by their full names; `x`, `steps` and `lengths` are those of the whole sequences, as in
-    `equations.outputs`. `states` are the layers' at the start of the window; (): the network's own first ones. `push`
-    is added to the last layer's h in this window.
+    `equations.outputs`. `states` are the layers' states at the start of the window; () means the network's own initial
+    states. `push` is added to the last layer's h in this window.
     """
     below = equations.inputs(xp, network, tensors, x, steps)[part]
     left = None if lengths is None else lengths - part.start

@@ -1,7 +1,7 @@
-"""Every cell's forward pass over padded sequences, for serving. NumPy only; equations in the files of `rnn/cells`.
+"""Every cell's forward pass over padded sequences, for serving. NumPy only. Equations: the files of `rnn/cells`.
 
-Sequences lie in tiles of a fixed number of rows, and each product is of one tile, so that a row's bits never depend on
-the rows beside it (see `rnn.serving.predictor`).
+Sequences are stored in tiles of a fixed number of rows, and each product uses one tile, so that a row's bits never
+depend on the rows beside it (see `rnn.serving.predictor`).
 """
 
 from __future__ import annotations
@@ -17,23 +17,24 @@ from unroll.contract import Activation, Cell, LeakyCell
 
 Array = npt.NDArray[Any]
 Step = Callable[[Array, Array, dict[str, Array], dict[str, Array], Array], None]
-"""From z = W_xh x[t] + b_x, q = W_hh h[t-1] + b_h and the states before, fills the states now and what is given (that
-is one of the states, see `CellFacts.output`, or memory of its own). It may overwrite z and q."""
+"""Fills the new states and the output from z = W_xh x[t] + b_x, q = W_hh h[t-1] + b_h and the previous states. The
+output is one of the states (see `CellFacts.output`) or has its own memory. The function may overwrite z and q."""
 
 
 class Forward(NamedTuple):
-    """One cell's forward pass."""
+    """The forward pass of one cell."""
 
     step: Step
     first: Callable[[dict[str, Array]], Array] | None = None
-    """What a layer has given before its first step, from its initial state, where that is none of the states."""
+    """Computes a layer's output before its first step from its initial state, if that output is not one of the
+    states."""
 
 
 class NumPyLayer:
-    """One layer of one replica, weights transposed to contiguous memory once, for row vectors."""
+    """One layer of one replica. Its weights are transposed to contiguous memory once, for row vectors."""
 
     def __init__(self, cell: Cell, weights: dict[str, Array]) -> None:
-        """`weights` by short names: W_xh [A, I], b_x [A], and what else the cell has."""
+        """`weights` has short names: W_xh [A, I], b_x [A], and the cell's other tensors."""
         about = facts(cell)
         self._H, self._output = about.hidden_size, about.output
         self._shapes = about.states
@@ -49,10 +50,10 @@ class NumPyLayer:
     def run(
         self, x_TNBI: Array, running_T: list[int], start: dict[str, Array] | None
     ) -> tuple[Array, dict[str, Array]]:
-        """What the layer gives, [T, tiles, rows, H], and its states, each [T, tiles, rows, …].
+        """Return the layer's output, [T, tiles, rows, H], and its states, each [T, tiles, rows, …].
 
-        `running_T` says how many tiles, the first ones, still run at each step; others stay zero. `start` has states
-        [tiles, rows, …]; None: the network's own h0.
+        `running_T` says how many tiles, counted from the first, still run at each step; the others stay zero. `start`
+        has states [tiles, rows, …]; None: the network's own h0.
         """
         T, tiles, rows, _ = x_TNBI.shape
         z = np.matmul(x_TNBI, self._W_xh)
@@ -89,7 +90,7 @@ class NumPyLayer:
 
 
 def activate_in_place(f: Activation, a: Array) -> None:
-    """f(a), where it lies."""
+    """Overwrite `a` with f(a)."""
     if f == "tanh":
         np.tanh(a, out=a)
     elif f == "relu":
@@ -113,7 +114,7 @@ def _sigmoid_in_place(a: Array) -> None:
 
 
 def _rate(cell: Any, _weights: dict[str, Array]) -> Forward:
-    """Vanilla, feed-forward (q is zero) and linear."""
+    """Make the forward pass of a vanilla, feed-forward (q is zero) or linear cell."""
     f = facts(cell).activation
 
     def step(z: Array, q: Array, before: dict[str, Array], now: dict[str, Array], given: Array) -> None:
@@ -199,4 +200,4 @@ CELLS: dict[str, Callable[[Any, dict[str, Array]], Forward]] = {
     "lstm": _lstm,
     "gru": _gru,
 }
-"""Each cell's forward pass, made from the cell and one replica's weights, by the cell's type."""
+"""A function for each cell's type that makes its forward pass from the cell and one replica's weights."""

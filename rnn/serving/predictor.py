@@ -1,9 +1,9 @@
-"""Run trained networks on posted sequences. NumPy only: the process that serves never loads torch.
+"""Runs trained networks on posted sequences. NumPy only: the process that serves never loads torch.
 
-Promise: what a sequence gives depends on the network, its inputs and its state alone, bit for bit, not on the sequences
-beside it in the batch, on padding, or on where a longer sequence was cut in two. BLAS does not promise that (it may
-round a row differently in a larger matrix), so rows are always multiplied in tiles of the same shape; the tests hold
-it. The arithmetic is the checkpoint's dtype.
+The result of a sequence depends only on the network, its inputs and its state, bit for bit. It does not depend on the
+other sequences in the batch, on padding, or on where a longer sequence was cut in two. BLAS does not promise that (it
+may round a row differently in a larger matrix), so rows are always multiplied in tiles of the same shape; tests check
+it. The arithmetic uses the checkpoint's dtype.
 """
 
 from __future__ import annotations
@@ -28,40 +28,43 @@ LayerStates = list[dict[str, Array]]
 """The state of one sequence, layer by layer: {"h": [H]} (and c of an LSTM), or [R, H] with replica `all`."""
 
 _TILE = 8
-"""Sequences in one tile. Fewer rows use BLAS badly, more waste work on a single sequence."""
+"""Number of sequences in one tile. BLAS is slow with fewer rows; more rows waste work on a single sequence."""
 _WORKING_VALUES = 1 << 21
-"""Hidden or output values that are worked on at a time: of as many tiles as fit, or of a stretch of a long one."""
+"""Largest number of hidden or output values computed at a time: as many tiles as fit, or a part of a long sequence."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One entry a sequence; None where it was not asked for. With replica `all` there is an axis R before T."""
+    """The result, with one entry for each sequence; None: not asked for.
+
+    With replica `all` there is an axis R before T.
+    """
 
     outputs: list[Array] | None
-    """[T_i, O] or [R, T_i, O]; of a network with one output [O] or [R, O]."""
+    """[T_i, O] or [R, T_i, O]; for a network with one output [O] or [R, O]."""
     state: list[LayerStates] | None
-    """After the last step."""
+    """The state after the last step."""
     hidden: list[Array] | None
     """[T_i, H] or [R, T_i, H], of the last layer."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """One replica over a group of rows."""
+    """The results of one replica for a group of rows."""
 
     outputs: Array
-    """[T, N, O]; [0, N, O] if they are not wanted."""
+    """[T, N, O]; [0, N, O] if they are not needed."""
     hidden: Array
-    """[T, N, H]; [0, N, H] if they are not wanted."""
+    """[T, N, H]; [0, N, H] if they are not needed."""
     last: list[dict[str, Array]]
-    """By layer: states [N, H] after each row's last step."""
+    """For each layer, states [N, H] after each row's last step."""
 
 
 class Predictor:
-    """The networks of one checkpoint, parsed once. Safe to use from several threads."""
+    """The networks of one checkpoint, read once. Safe to use from several threads."""
 
     def __init__(self, weights: bytes) -> None:
-        """Raises CheckpointError for content that is torn or foreign."""
+        """Raises CheckpointError if the content is damaged or not in this format."""
         loaded = load_weights(weights)
         self.network = loaded.network
         self.replicas = loaded.replicas
@@ -85,13 +88,13 @@ class Predictor:
     ) -> Prediction:
         """Run each sequence, an array [T_i, I] or nested lists, from its state (the network's h0 if None).
 
-        `steps` is how many outputs a one_to_many or encoder_decoder network writes.
+        `steps` is the number of outputs of a one_to_many or encoder_decoder network.
 
         Numbers may overflow to infinity in an unstable network; they are returned as they are.
 
         Raises InputError: `wrong_width` at /inputs/i/t, `empty_sequence` at /inputs/i, `not_finite` at /inputs/i/t/j,
-        `not_numbers`, `not_a_token` likewise, `wrong_length` at /inputs/i, `wrong_shape` below /state/i,
-        `out_of_range` at /replica, `too_many_values` at /inputs, `missing` and `contradiction` at /steps and /state.
+        `not_numbers`, `not_a_token` likewise, `wrong_length` at /inputs/i, `wrong_shape` below /state/i, `out_of_range`
+        at /replica, `too_many_values` at /inputs, `missing` and `contradiction` at /steps and /state.
         """
         which = self._which(replica)
         check_request(self.network, inputs, steps, stateful=states is not None)
@@ -141,7 +144,7 @@ class Predictor:
         )
 
     def _groups(self, order: list[int], sequences: list[Array]) -> list[list[int]]:
-        """Whole tiles that are run together, longest sequences first: as many as the working memory holds."""
+        """Return groups of whole tiles that run together, longest sequences first, as large as the memory allows."""
         wide = max(self.network.input_size, self.network.cell.hidden_size, self.network.output_size)
         groups = []
         while order:
@@ -159,7 +162,10 @@ class Predictor:
         want: Collection[Returnable],
         steps: int | None,
     ) -> _Run:
-        """What replica r answers; an encoder_decoder's decoder runs on from what its encoder has read."""
+        """Return the results of replica r.
+
+        In an encoder_decoder the decoder continues from the encoder's last state.
+        """
         x = self._posted.looked_up(r, x_TNI)
         if self.network.architecture != "encoder_decoder":
             return self._run(r, x, lengths, start, want)
@@ -176,7 +182,7 @@ class Predictor:
         start: list[dict[str, Array]] | None,
         want: Collection[Returnable],
     ) -> _Run:
-        """Run replica r over rows whose lengths fall, a stretch of time after the other."""
+        """Run replica r over rows whose lengths fall, one stretch of time after another."""
         T, padded, _ = x_TNI.shape
         tiles = padded // _TILE
         H, O = self.network.cell.hidden_size, self.network.output_size  # noqa: E741
@@ -233,7 +239,7 @@ class Predictor:
     def _start(
         self, states: Sequence[LayerStates] | None, sequences: int, which: range, *, stacked: bool
     ) -> Callable[[int, list[int], int], list[dict[str, Array]]] | None:
-        """A function of (index in `which`, sequences, padded) that gives each layer's states, [tiles, _TILE, …]."""
+        """Return a function of (index in `which`, sequences, padded) that gives a layer's states, [tiles, _TILE, …]."""
         if states is None:
             return None
         if len(states) != sequences:
@@ -280,7 +286,7 @@ class Predictor:
 
 
 def _pad(sequences: list[Array], dtype: np.dtype[Any]) -> tuple[Array, list[int]]:
-    """Sequences, longest first, with zeros behind them: x [T, N in whole tiles, I], and their lengths."""
+    """Return the sequences, longest first and padded with zeros, as x [T, N in whole tiles, I], and their lengths."""
     lengths = [len(sequence) for sequence in sequences]
     padded = -(-len(sequences) // _TILE) * _TILE
     x_TNI = np.zeros((lengths[0], padded, sequences[0].shape[1]), dtype)

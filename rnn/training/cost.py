@@ -1,9 +1,10 @@
-"""What a job will cost, from its sizes alone. NumPy only, microseconds.
+"""Estimates what a job will cost, from its sizes alone. NumPy only; it takes microseconds.
 
 Memory is counted from the buffers of `rnn.bptt.whole` in the workspace (the native kernel needs less),
-`rnn.training.optimisers` and `rnn.training.held_out`. Time is a model with few constants, fitted to one core of an
-Intel Xeon (AVX-512, torch 2.13.0, float32, shapes from H = 10 to 256): a cost for each call, and rates for GEMMs,
-pointwise work and random numbers. Good to a factor of about three on a CPU of this decade; a GPU is not modelled.
+`rnn.training.optimisers` and `rnn.training.held_out`. Time comes from a model with few constants: a cost for each call,
+and rates for GEMMs, pointwise work and random numbers. They were fitted to one core of an Intel Xeon (AVX-512, torch
+2.13.0, float32, shapes from H = 10 to 256). The estimate is right to a factor of about three on a CPU of this decade; a
+GPU is not modelled.
 """
 
 from __future__ import annotations
@@ -25,16 +26,17 @@ _SECONDS_PER_ACTIVATION = 2.5e-9
 _SECONDS_PER_DRAW = 15e-9
 _SECONDS_PER_PARAMETER = 2e-9
 _BYTES_PER_TIME_STEP = 4_200
-"""Of views and prepared calls, which do not depend on the width."""
+"""Memory of views and prepared calls for each time step, which does not depend on the width."""
 
 _OMEGA = 4
-"""Numbers for each hidden unit, step and sequence, as those in `CellFacts.trajectories`, for `rnn.bptt.omega`."""
+"""Numbers that `rnn.bptt.omega` keeps for each hidden unit, step and sequence, counted like
+`CellFacts.trajectories`."""
 
 
 def memory_bytes(problem: Problem) -> int:
-    """Peak memory of the trainer's tensors, without the interpreter and its libraries (about 250 MB).
+    """Return the peak memory of the trainer's tensors, without the interpreter and its libraries (about 250 MB).
 
-    Counted for the workspace; the native kernel needs less, a third at the least.
+    It is counted for the workspace; the native kernel needs at least a third less.
     """
     network, training = problem.network, problem.training
     R, T, B, N = problem.replicas, problem.steps, training.batch_size, training.held_out.size
@@ -42,7 +44,8 @@ def memory_bytes(problem: Problem) -> int:
     P = parameters.count(network)
     moments = len(moment_names(training.optimizer))
     raw = 1 if is_constrained(network) else 0
-    # Parameters and moments twice (as they were before the update), gradients, and their contiguous products.
+    # Parameters and moments are there twice (with their values before the update), then gradients and their contiguous
+    # products.
     learned = R * P * (2 * (1 + moments) + 2 + raw)
     K = training.bptt.window or T
     batch = R * K * B * (I + 1 + 3 * O) + (R * T * B * (I + O) if K < T else 0)
@@ -50,40 +53,40 @@ def memory_bytes(problem: Problem) -> int:
     trajectories = L * R * K * B * H * (kept.training_stacked if R > 1 else kept.training)
     if training.regularisation.omega:
         trajectories += L * R * K * B * H * _OMEGA
-    if training.profile_every is not None:  # an engine of its own, in the workspace
+    if training.profile_every is not None:  # it has its own engine, in the workspace
         trajectories *= 2
         batch *= 2
         learned += R * P
-    # The inputs of upper layers are copies of what is below, and noise is as wide as pre-activations.
+    # The inputs of upper layers are copies of the outputs below, and noise is as wide as pre-activations.
     between = R * K * B * H * (L - 1 + (L if noise_of(network).recurrent else 0))
     held_out = _evaluation_values(network, problem.source, R, N)
     item = 4 if problem.dtype == "float32" else 8
-    # A checkpoint is made as bytes: weights, moments and raw parameters, once as arrays and once as bytes.
+    # A checkpoint holds weights, moments and raw parameters twice: once as arrays and once as bytes.
     checkpoint = 2 * R * P * (1 + moments + raw)
     total = learned + batch + trajectories + between + held_out + checkpoint
     return item * total + L * (T + K) * _BYTES_PER_TIME_STEP
 
 
 def evaluation_memory_bytes(network: Network, source: Source, replicas: int, sequences: int, dtype: DType) -> int:
-    """Peak memory of what an evaluation of R replicas holds: their weights, the sequences, one chunk of states."""
+    """Return the peak memory of an evaluation of R replicas: their weights, the sequences, one chunk of states."""
     T, L = source.steps(network.architecture), network.num_layers
     values = 2 * replicas * parameters.count(network) + _evaluation_values(network, source, replicas, sequences)
     return (4 if dtype == "float32" else 8) * values + L * T * _BYTES_PER_TIME_STEP
 
 
 def _evaluation_values(network: Network, source: Source, replicas: int, sequences: int) -> int:
-    """Numbers that an evaluation holds besides weights: the sequences, and the states of one chunk of them."""
+    """Count what an evaluation holds besides weights: the sequences, and the states of one chunk of them."""
     T, H, L = source.steps(network.architecture), network.cell.hidden_size, network.num_layers
     I, O = network.input_size, network.output_size  # noqa: E741
     kept = facts(network.cell).trajectories
     states = L * H * (kept.evaluation_stacked if replicas > 1 else kept.evaluation) + (L - 1) * H
-    # sequences, their weights, and as much again while they are drawn or change their type
+    # sequences, their weights, and the same again while they are drawn or change their type
     drawn = T * sequences * (2 * (I + O) + 1)
     return drawn + replicas * T * chunk_size(replicas, T, sequences, H) * (states + I + 4 * O)
 
 
 def evaluation_seconds(network: Network, source: Source, replicas: int, sequences: int, dtype: DType) -> float:
-    """Time of one evaluation on one CPU core; good to a factor of about three."""
+    """Return the time of one evaluation on one CPU core, right to a factor of about three."""
     T, H, L = source.steps(network.architecture), network.cell.hidden_size, network.num_layers
     gates = len(facts(network.cell).gates)
     products = H * gates * (L * H + network.input_size + (L - 1) * H) + H * network.output_size
@@ -93,7 +96,7 @@ def evaluation_seconds(network: Network, source: Source, replicas: int, sequence
 
 
 def seconds(problem: Problem) -> float:
-    """Training time on one CPU core, evaluations included; good to a factor of about three."""
+    """Return the training time on one CPU core, evaluations included, right to a factor of about three."""
     network, training = problem.network, problem.training
     R, T, B = problem.replicas, problem.steps, training.batch_size
     I, H, O, L = network.input_size, network.cell.hidden_size, network.output_size, network.num_layers  # noqa: E741
@@ -108,7 +111,7 @@ def seconds(problem: Problem) -> float:
         + R * T * B * drawn * _SECONDS_PER_DRAW
         + R * parameters.count(network) * _SECONDS_PER_PARAMETER
     )
-    # An evaluation is the forward third of a step, on other sequences.
+    # An evaluation costs a third of a step, its forward pass, on other sequences.
     evaluation = L * T * gates * _TIME_STEP_SECONDS + (
         R * T * training.held_out.size * (2 * products * _SECONDS_PER_FLOP + L * H * gates * _SECONDS_PER_ACTIVATION)
     )

@@ -1,6 +1,7 @@
-"""Why a replica may have diverged, from its configuration and the moment, in short sentences. NumPy only.
+"""Suggests in short sentences why a replica may have diverged, from its configuration and its step. NumPy only.
 
-It is a guess, of the usual causes: a start, steps or gradients that are too large (Pascanu, Mikolov & Bengio 2013).
+The suggestion is a guess among the usual causes: initial weights, steps or gradients that are too large (Pascanu,
+Mikolov & Bengio 2013).
 """
 
 from __future__ import annotations
@@ -18,13 +19,16 @@ from unroll.contract import AdamW, ClipByValue, Network
 Float64R = npt.NDArray[np.float64]
 
 SAMPLED_EVERY = 10
-"""Steps between two looks at gradient norms: what is usual changes slowly."""
+"""Steps between two records of gradient norms, because the usual norm changes slowly."""
 _EARLY = 20
 _LARGE_PENALTY = 10.0
 
 
 def usual_norm(before_R: Float64R, norm_R: Float64R) -> Float64R:
-    """The running geometric mean of gradient norms, [R], with a fifth of it new; NaN: none was seen."""
+    """Return the running geometric mean of gradient norms, [R], in which new norms weigh a fifth.
+
+    NaN: none was seen.
+    """
     seen_R = np.isfinite(norm_R) & (norm_R > 0)
     norm_R = np.where(seen_R, norm_R, 1.0)
     mixed_R = np.where(np.isnan(before_R), norm_R, before_R**0.8 * norm_R**0.2)
@@ -32,7 +36,10 @@ def usual_norm(before_R: Float64R, norm_R: Float64R) -> Float64R:
 
 
 def radius(network: Network, weights: dict[str, npt.NDArray[np.generic]]) -> float | None:
-    """The largest spectral radius of one replica's W_hh, tensors [1, …]; None where it says nothing about growth."""
+    """Return the largest spectral radius of one replica's W_hh, from tensors [1, …].
+
+    None: the spectral radius says nothing about growth.
+    """
     if not facts(network.cell).growth:
         return None
     certificate = connectivity.certificate(network, weights)
@@ -41,10 +48,10 @@ def radius(network: Network, weights: dict[str, npt.NDArray[np.generic]]) -> flo
 
 
 def hint(problem: Problem, step: int, *, finite: bool, usual: float, radius: float | None) -> str:
-    """What may help a replica that diverged at `step`.
+    """Return what may help a replica that diverged at `step`.
 
-    `finite`: whether loss and gradient still were, so that it was the update that overflowed; `usual` is its usual
-    gradient norm, NaN if there is none; `radius` that of its W_hh, where units are unbounded.
+    `finite` says whether loss and gradient were still finite, so that the update overflowed. `usual` is the replica's
+    usual gradient norm, NaN if there is none. `radius` is the spectral radius of its W_hh if units are unbounded.
     """
     training, start = problem.training, problem.network.initialisation.type
     lr = f"{training.optimizer.lr:g}"

@@ -1,7 +1,7 @@
-"""What a training run says, in order. NumPy only.
+"""The events of a training run, in order. NumPy only.
 
 The order within a step: Metrics, LagProfile, Diverged for each replica that diverged, Evaluation, Stopped for each
-replica that it stops, Checkpoint. Done is the last event of all.
+replica that stops, Checkpoint. Done is the last event of the run.
 """
 
 from __future__ import annotations
@@ -16,12 +16,15 @@ from rnn.events import Checkpoint, Metrics
 from unroll.contract import StopReason
 
 Outcome = Literal["completed", "max_seconds", "preempted", "all_diverged", "early_stopping", "skill_reached"]
-"""The last two: every replica has stopped or diverged; why the last one to stop did."""
+"""Why the run ended. The last two mean that every replica has stopped or diverged, and say why the last one stopped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Diverged:
-    """A replica whose loss, gradient norm or update was not finite. It stays as it was before this step."""
+    """A replica diverged: its loss, gradient norm or update was not finite.
+
+    It keeps its weights from before this step.
+    """
 
     step: int
     replica: int
@@ -33,14 +36,14 @@ class Diverged:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Held-out loss of every replica after this step's update; NaN for one that has diverged."""
+    """The held-out loss of every replica after this step's update; NaN for a replica that has diverged."""
 
     step: int
     loss: npt.NDArray[np.float64]
     best_replica: int | None
-    """The lowest finite loss of this evaluation; None if there is none."""
+    """The replica with the lowest finite loss in this evaluation; None if there is none."""
     improved: bool
-    """Whether that is the lowest of the run so far."""
+    """Whether that loss is the lowest of the run so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ class Stopped:
     replica: int
     reason: StopReason
     loss: float
-    """Its held-out loss."""
+    """The replica's held-out loss."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +63,14 @@ class LagProfile:
 
     step: int
     lag: npt.NDArray[np.int64]
-    """Time steps before the last one, [K], rising from 0; an encoder's come before its decoder's."""
+    """Time steps before the last one, [K], rising from 0; an encoder's steps come before its decoder's."""
     norm: npt.NDArray[np.float64]
     """‖dL/dh[T - lag]‖ over batch and units of the last layer, [R, K]; NaN for a replica that is not trained."""
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The last event."""
+    """The last event of the run."""
 
     step: int
     outcome: Outcome

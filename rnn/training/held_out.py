@@ -1,4 +1,4 @@
-"""Held-out loss of every replica, on one fixed set that all share, by the engine's own forward pass."""
+"""Computes the held-out loss of every replica with the engine's own forward pass. All replicas share one fixed set."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rnn.training.problem import Problem
 
 
 class HeldOutLoss:
-    """The loss of R networks on a problem's held-out sequences."""
+    """Computes the loss of R networks on a problem's held-out sequences."""
 
     def __init__(self, problem: Problem, parameters_RP: Tensor) -> None:
         network, source, training = problem.network, problem.source, problem.training
@@ -43,25 +43,28 @@ class HeldOutLoss:
         self._weight_RTB = memory.weight_RTB
 
     def __call__(self) -> npt.NDArray[np.float64]:
-        """Losses [R] of the parameters as they are now."""
+        """Return the losses [R] of the current parameters."""
         for _ in self.chunks():
             pass
         return self.loss_R
 
     def chunks(self) -> Iterator[int]:
-        """Work through the sequences, some at a time; how many are done. After the last, `loss_R` has the losses."""
+        """Evaluate the sequences chunk by chunk, and yield how many are done.
+
+        After the last chunk, `loss_R` has the losses.
+        """
         loss_R = self._engine.loss_R
         total_R = torch.zeros_like(loss_R, dtype=torch.float64)
         counted_R = torch.zeros_like(total_R)
         for start in range(0, self._sequences, self._size):
-            # All chunks are of one size: in the last one sequences of the one before remain, and do not count.
+            # All chunks have one size. In the last one, sequences of the chunk before remain, and do not count.
             taken = min(self._size, self._sequences - start)
             for memory, axis, every in self._copies:
                 memory.narrow(axis + 1, 0, taken).copy_(every.narrow(axis, start, taken))
             if taken < self._size and self._weight_RTB is not None:
                 self._weight_RTB[:, :, taken:] = 0.0
             self._forward()
-            # A mean of means, each as heavy as what it is of.
+            # The total is a mean of the chunks' means, each weighted by the number of elements in it.
             elements_R = self._engine.scale_R.double().reciprocal()
             total_R.addcmul_(loss_R.double(), elements_R)
             counted_R.add_(elements_R)

@@ -1,4 +1,4 @@
-"""What a training run prints: standard output is the log of the job."""
+"""The log of a training run, which goes to standard output."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ EVERY_SECONDS = 1.0
 
 
 class TrainingLog:
-    """Prints what a reader of the log wants to know, and not more often than that."""
+    """Prints the events that belong in a log, and evaluations at most every EVERY_SECONDS."""
 
     def __init__(self) -> None:
         self._evaluated = -EVERY_SECONDS
 
     def __call__(self, event: TrainingEvent) -> None:
-        """Print the event, if it belongs into a log."""
+        """Print the event, if it belongs in a log."""
         match event:
             case Diverged():
                 cause = f"loss {event.loss:.6g}, gradient norm {event.gradient_norm:.6g}"

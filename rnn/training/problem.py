@@ -1,4 +1,4 @@
-"""What a training job is once its names are resolved. NumPy only, no tensor is made."""
+"""A training job after its names are resolved. NumPy only, no tensor is made."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from unroll.contract import DType, Network, Training, TrainJob
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A problem is a network, the sequences to train it on, and how. It is made once, from a job."""
+    """A network, the sequences to train it on, and how to train it. It is made once, from a job."""
 
     network: Network
     source: Source
-    """Where sequences come from."""
+    """The source that the sequences come from."""
     training: Training
     seed: int
     replicas: int
-    """R."""
+    """R, the number of replicas."""
     dtype: DType
     max_seconds: float | None = None
 
@@ -28,12 +28,14 @@ class Problem:
     def of(cls, job: TrainJob) -> Problem:
         """Return the problem that a job describes.
 
-        Raises ConfigurationError with a JSON Pointer into the job: `unresolved_model` at /model, where a name stands
-        instead of a network, and what `rnn.data.tasks.resolve` raises. What else may be wrong with it,
-        `rnn.training.validation.validate` says.
+        Raises ConfigurationError with a JSON Pointer into the job: `unresolved_model` at /model if it has a name
+        instead of a network, and the errors of `rnn.data.tasks.resolve`. `rnn.training.validation.validate` finds other
+        mistakes.
         """
         if not isinstance(job.model, Network):
-            raise ConfigurationError("/model", "unresolved_model", f"model {job.model!r} has no configuration here")
+            raise ConfigurationError(
+                "/model", "unresolved_model", f"the name {job.model!r} was not replaced by a network"
+            )
         source = tasks.resolve(job.data)
         return cls(job.model, source, job.training, job.seed, job.replicas, job.dtype, job.max_seconds)
 
@@ -44,5 +46,5 @@ class Problem:
 
     @property
     def baseline_loss(self) -> float:
-        """The expected loss of the source's trivial predictor, as this job counts it."""
+        """The expected loss of the source's trivial predictor, as this job computes it."""
         return self.source.baseline_loss(self.network.architecture, self.training.loss)

@@ -1,12 +1,12 @@
-"""What resuming a training run needs besides its weights, as bytes. NumPy only, no pickle.
+"""Stores what resuming a training run needs besides its weights, as bytes. NumPy only, no pickle.
 
 `weights` are the bytes of `rnn.networks.weights`.
 
 `state` is safetensors with the optimiser's moments [R, P], with `diverged.step`, `diverged.loss` and
 `diverged.gradient_norm` [R] (step 0: the replica has not diverged), `stopping.*` [R] (see rnn.training.stopping),
 `usual_norm` [R] (see rnn.training.divergence), and metadata: the step, the best evaluation so far, the environment, the
-job, and the hash of the weights that it belongs to. There is no random state: data are addressed by (seed, replica,
-step).
+job, and the hash of the weights that it belongs to. It holds no random state, because data are addressed by (seed,
+replica, step).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Best:
 
 @dataclass(frozen=True, slots=True)
 class DivergedReplicas:
-    """When and how replicas diverged, arrays [R]; step 0: this one has not."""
+    """When and how replicas diverged, as arrays [R]. Step 0 means that the replica has not diverged."""
 
     step: npt.NDArray[np.int64]
     loss: npt.NDArray[np.float64]
@@ -50,7 +50,7 @@ class DivergedReplicas:
 
     @classmethod
     def none(cls, replicas: int) -> DivergedReplicas:
-        """Return the record before any has diverged."""
+        """Return the record before any replica has diverged."""
         nan = np.full(replicas, np.nan)
         return cls(np.zeros(replicas, np.int64), nan, nan.copy())
 
@@ -65,17 +65,19 @@ class State:
     best: Best | None
     environment: Environment
     problem: Problem
-    """What the numbers of a step depend on; its schedule and its time limit may be those of an earlier run."""
+    """The problem that determines the numbers of a step. Its schedule and its time limit may be those of an earlier
+    run."""
     weights_sha256: str
     stopping: Stopping
     usual_norm: npt.NDArray[np.float64]
-    """Of the gradient, [R] (see rnn.training.divergence); NaN: not known."""
+    """The usual gradient norm, [R] (see rnn.training.divergence); NaN: not known."""
     raw: Array | None = None
-    """What the optimiser moves, [R, P], where constraints make the weights of it (see rnn.bptt.constraints)."""
+    """The raw parameters that the optimiser changes, [R, P], if constraints make the weights from them (see
+    rnn.bptt.constraints)."""
 
 
 def moment_names(config: Optimizer) -> tuple[str, ...]:
-    """The optimiser's running averages, in the order they are kept."""
+    """Return the names of the optimiser's running averages, in the order in which they are kept."""
     if isinstance(config, Adam | AdamW):
         return ("exp_avg", "exp_avg_sq")
     averages = ("square_avg",) if isinstance(config, RMSprop) else ()
@@ -83,7 +85,7 @@ def moment_names(config: Optimizer) -> tuple[str, ...]:
 
 
 def dump_state(state: State) -> bytes:
-    """The state as bytes."""
+    """Return the state as bytes."""
     diverged = state.diverged
     tensors: dict[str, Array] = {
         **state.moments,
@@ -107,15 +109,15 @@ def dump_state(state: State) -> bytes:
 
 
 def load_state(content: bytes) -> State:
-    """The state in `content`. Raises CheckpointError if it is torn or foreign."""
+    """Read the state in `content`. Raises CheckpointError if it is damaged or not in this format."""
     about, tensors = read_container(content)
     try:
-        # Older states say frozen.
+        # Older states use the name frozen.
         prefix = "frozen" if "frozen.step" in tensors else "diverged"
         diverged = DivergedReplicas(*(tensors.pop(f"{prefix}.{name}").copy() for name in _DIVERGED))
         raw = tensors.pop("raw", None)
         usual = tensors.pop("usual_norm", np.full(len(diverged.step), np.nan)).copy()
-        # States of before there was stopping have none of it.
+        # States from before early stopping existed have none of these.
         stopping = Stopping.none(len(diverged.step))
         if "stopping.step" in tensors:
             stopping = Stopping(*(tensors.pop(f"stopping.{name}").copy() for name in _STOPPING))
@@ -136,9 +138,9 @@ def load_state(content: bytes) -> State:
 
 
 def restore(problem: Problem, weights: bytes, state: bytes) -> tuple[StoredNetworks, State]:
-    """Both parts, checked to belong together and to a run of this problem. Raises CheckpointError.
+    """Read both parts, and check that they belong together and to a run of this problem. Raises CheckpointError.
 
-    Steps, intervals, names and the like may differ; what determines the numbers of a step may not.
+    Steps, intervals, names and the like may differ, but not what determines the numbers of a step.
     """
     networks, saved = load_weights(weights), load_state(state)
     if saved.weights_sha256 != hashlib.sha256(weights).hexdigest():
@@ -163,12 +165,12 @@ def restore(problem: Problem, weights: bytes, state: bytes) -> tuple[StoredNetwo
 
 
 def _of_replicas(saved: State) -> tuple[Array, ...]:
-    """What must have one entry a replica."""
+    """Return the arrays that must have one entry for each replica."""
     return saved.diverged.step, saved.diverged.loss, saved.stopping.step, saved.usual_norm
 
 
 def _job(problem: Problem) -> dict[str, Any]:
-    """Return the job that the problem is of, as JSON, without what is only about people and machines."""
+    """Return the problem's job as JSON, without fields that concern only people and machines."""
     return {
         "kind": "train",
         "model": problem.network.model_dump(mode="json"),
@@ -181,7 +183,10 @@ def _job(problem: Problem) -> dict[str, Any]:
 
 
 def _numbers(problem: Problem) -> dict[str, Any]:
-    """What the numbers of a step depend on, as parsed models, so that a new field's default makes no difference."""
+    """Return what the numbers of a step depend on.
+
+    They are parsed models, so that a new field with its default value makes no difference.
+    """
     training = problem.training
     return {
         "model": problem.network,

@@ -1,8 +1,8 @@
 """Training, as an iterator of events. It knows no database and no queue.
 
-Step s (1-based) uses batch s. Its metrics are of the parameters before its update; evaluations and checkpoints are of
-the parameters after it. The number of threads is the caller's business. On the same build, device, instruction set and
-number of threads a job gives the same bits, resumed or not.
+Step s (1-based) uses batch s. Its metrics use the parameters before its update; evaluations and checkpoints use the
+parameters after it. The caller sets the number of threads. On the same build, device, instruction set and number of
+threads a job gives the same bits, resumed or not.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ def train(
 ) -> Iterator[TrainingEvent]:
     """Train `job`, from the start or from `resume`, the (weights, state) of a Checkpoint.
 
-    `preempt` is asked once a step: true ends the run with a checkpoint from which it can be resumed. Resuming gives the
-    events that would have followed, bit for bit. On a GPU, where this process's settings change as `rnn.bptt.cuda`
-    says, `tf32` allows shorter factors in float32 products.
+    `preempt` is called once a step; if it returns true, the run ends with a checkpoint from which it can be resumed.
+    Resuming gives the events that would have followed, bit for bit. On a GPU this process's settings change as
+    `rnn.bptt.cuda` says, and `tf32` allows shorter factors in float32 products.
 
     Raises, before the first event, ConfigurationError (see rnn.training.problem, rnn.training.validation) and
     CheckpointError.
@@ -66,7 +66,7 @@ def train(
 
 
 class TrainingRun:
-    """One training run, ready to make its first step."""
+    """One training run, ready for its first step."""
 
     def __init__(
         self, problem: Problem, resume: tuple[bytes, bytes] | None = None, *, device: str = "cpu", tf32: bool = False
@@ -110,7 +110,7 @@ class TrainingRun:
         self._passes = Passes(self._engine, place)
         if self._passes.failure is not None:
             self.environment |= {"engine": f"{self.environment['engine']}, without its graph"}
-        # On CPU this is the engine's own memory; on a GPU it is pinned and copied at every step.
+        # On a CPU this is the engine's own memory; on a GPU it is pinned and copied at every step.
         self._host = memory = self._engine.memory
         if place.type != "cpu":
             self._host = memory.map(lambda m: torch.empty(m.shape, dtype=m.dtype, pin_memory=True))
@@ -122,13 +122,13 @@ class TrainingRun:
         self._profiler = Profiler(problem, parameters_RP) if training.profile_every else None
 
     def events(self, preempt: Callable[[int], bool]) -> Iterator[TrainingEvent]:
-        """Train until the run ends; `preempt` as in `train`."""
+        """Train until the run ends; `preempt` is as in `train`."""
         training, total = self._training, self._training.steps
         deadline = None if self._problem.max_seconds is None else time.monotonic() + self._problem.max_seconds
         if self._step >= total:
             yield Done(self._step, "completed")
             return
-        if self._resting == self._problem.replicas:  # resumed from the checkpoint that the last stop made
+        if self._resting == self._problem.replicas:  # it resumed from the checkpoint that the last stop made
             yield Done(self._step, self._stopping.last_reason())
             return
         while True:
@@ -156,7 +156,7 @@ class TrainingRun:
             for r in new:
                 yield Diverged(step, r, float(loss_R[r]), float(norm_R[r]), self._hint(r))
             if new and np.all(self._diverged.step > 0):
-                # The last good checkpoint stays the last: another would hold nothing new.
+                # The last good checkpoint stays the last, because another one would hold nothing new.
                 yield Done(step, "all_diverged")
                 return
             if outcome is None and self._resting == self._problem.replicas:
@@ -182,7 +182,10 @@ class TrainingRun:
                 return
 
     def _gradients(self, step: int) -> dict[str, npt.NDArray[np.float64]]:
-        """Metrics [R] at batch `step`, loss and global gradient norm among them; the gradients are clipped after it."""
+        """Compute the gradients of batch `step`, clip them, and return the metrics [R].
+
+        The metrics include the loss and the global gradient norm before clipping.
+        """
         engine = self._engine
         self._batches.fill(step)
         self._noise.draw(step)
@@ -204,11 +207,11 @@ class TrainingRun:
         return on_host(rows)
 
     def _norm(self) -> Row:
-        """Of each replica's gradient."""
+        """Return the gradient norm of each replica."""
         return torch.linalg.vector_norm(self._gradients_RP, dim=1) if self._norms is None else self._norms()
 
     def _profile(self, step: int) -> LagProfile | None:
-        """Of the batch that `_gradients` has just seen, where this step has one."""
+        """Return the profile of the batch that `_gradients` has just used, if this step has one."""
         if self._profiler is None or step % (self._training.profile_every or 1):
             return None
         profile = self._profiler(step, self._engine.memory)
@@ -216,15 +219,15 @@ class TrainingRun:
         return profile
 
     def _rate(self, step: int) -> npt.NDArray[np.float64]:
-        """The learning rate, [R]."""
+        """Return the learning rate, [R]."""
         rate_R = np.full(self._problem.replicas, learning_rate(self._training, step))
         if self._resting:
             rate_R[self._resting_R] = np.nan
         return rate_R
 
     def _update(self, loss_R: npt.NDArray[np.float64], norm_R: npt.NDArray[np.float64]) -> list[int]:
-        """Update the replicas that train; leave alone, and return, those whose loss, norm or update is not finite."""
-        kept = ~(np.isfinite(loss_R) & np.isfinite(norm_R))  # of those that rest both are NaN
+        """Update the replicas that train. Leave out, and return, those whose loss, norm or update is not finite."""
+        kept = ~(np.isfinite(loss_R) & np.isfinite(norm_R))  # both are NaN for replicas that rest
         kept |= self._optimizer.step(self._gradients_RP, kept, learning_rate(self._training, self._step))
         self._constraints.apply()
         new = kept & ~self._resting_R
@@ -237,7 +240,7 @@ class TrainingRun:
         return np.flatnonzero(new).tolist()
 
     def _hint(self, r: int) -> str:
-        """Of a replica that has just diverged."""
+        """Return a hint for a replica that has just diverged."""
         used_P = self._constraints.used[r : r + 1].cpu().numpy()
         radius = divergence.radius(self._network, parameters.views(used_P, self._network))
         finite = bool(np.isfinite(self._diverged.loss[r]) and np.isfinite(self._diverged.gradient_norm[r]))
@@ -246,7 +249,7 @@ class TrainingRun:
         )
 
     def _rest(self) -> None:
-        """Note which replicas are not trained any more, [R]: diverged or stopped."""
+        """Record which replicas are no longer trained, [R], because they diverged or stopped."""
         self._resting_R = (self._diverged.step > 0) | (self._stopping.step > 0)
         self._resting = int(self._resting_R.sum())
 
@@ -261,7 +264,7 @@ class TrainingRun:
         return Evaluation(self._step, loss_R, best, improved)
 
     def _reason(self, outcome: Outcome | None, evaluation: Evaluation | None) -> Reason | None:
-        """Why this step makes a checkpoint, if it does: the first that holds."""
+        """Return the first reason to make a checkpoint at this step; None if there is none."""
         if outcome not in (None, "preempted"):
             return "last"
         if evaluation and evaluation.improved:
@@ -302,18 +305,19 @@ def _prepared(device: str, *, tf32: bool) -> torch.device:
 
 
 def on_host(rows: dict[str, Row]) -> dict[str, npt.NDArray[np.float64]]:
-    """Rows [R] of any device, copied to arrays of their own."""
+    """Copy rows [R] from any device to new arrays."""
     tensors = [row for row in rows.values() if isinstance(row, Tensor)]
     if tensors and tensors[0].is_cuda:  # then all are
-        # One transfer; it also waits until the batch has been read, so the host may overwrite it.
+        # One transfer copies them all. It also waits until the batch has been read, so the host may overwrite it.
         rows = dict(zip(rows, torch.stack(tensors).cpu(), strict=True))
     return {name: np.array(row.numpy() if isinstance(row, Tensor) else row, np.float64) for name, row in rows.items()}
 
 
 def warm_up() -> None:
-    """Run one tiny job, so that later first steps pay for no lazy import; for the process that trainers come from.
+    """Run one tiny job, so that later first steps do not wait for lazy imports.
 
-    Call torch.set_num_threads(1) before it: warmed up with more threads, a forked child hangs.
+    The process that forks trainers calls it. Call torch.set_num_threads(1) before it: if it was warmed up with more
+    threads, a forked child hangs.
     """
     network = Network(cell=VanillaCell(hidden_size=2), input_size=1, output_size=1)
     training = Training(steps=1, batch_size=2, optimizer=Adam())

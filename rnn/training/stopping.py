@@ -1,7 +1,7 @@
-"""When a replica has been trained enough: early stopping, and a skill that was asked for. NumPy only.
+"""Decides when a replica has been trained enough: by early stopping, or by a requested skill. NumPy only.
 
-Each replica is judged by its own held-out loss, at the evaluations of `evaluate_every`. One that stops keeps its
-weights from then on; unlike one that diverged it is well, and goes on being evaluated.
+Each replica is judged by its own held-out loss, at the evaluations of `evaluate_every`. A replica that stops keeps its
+weights from then on. Unlike a diverged replica it has valid weights, and its evaluations continue.
 """
 
 from __future__ import annotations
@@ -20,38 +20,38 @@ REASONS: tuple[StopReason, ...] = ("early_stopping", "skill_reached")
 
 @dataclass(frozen=True, slots=True)
 class Stopping:
-    """What has become of each replica so far, arrays [R]."""
+    """Which replicas have stopped so far, and what early stopping remembers of each; arrays [R]."""
 
     step: npt.NDArray[np.int64]
-    """When it stopped; 0: it has not."""
+    """The step at which the replica stopped; 0: it has not stopped."""
     reason: npt.NDArray[np.int64]
-    """Why, an index into REASONS."""
+    """Why it stopped, as an index into REASONS."""
     lowest: npt.NDArray[np.float64]
-    """The held-out loss that early stopping measures improvement from."""
+    """The held-out loss that the next one must improve on for early stopping."""
     waited: npt.NDArray[np.int64]
-    """Evaluations in a row that were no improvement on it."""
+    """The number of evaluations in a row that did not improve on `lowest`."""
 
     @classmethod
     def none(cls, replicas: int) -> Stopping:
-        """Before the first evaluation."""
+        """Return the record before the first evaluation."""
         zero = np.zeros(replicas, np.int64)
         return cls(zero, zero.copy(), np.full(replicas, np.inf), zero.copy())
 
     def why(self, replica: int) -> StopReason:
-        """Why this one stopped."""
+        """Return why this replica stopped."""
         return REASONS[int(self.reason[replica])]
 
     def last_reason(self) -> StopReason:
-        """Of the replica that stopped last; of several in one step, the first."""
+        """Return why the last replica stopped; if several stopped in the same step, the first of them."""
         return self.why(int(np.argmax(self.step)))
 
 
 def judge(
     problem: Problem, so_far: Stopping, step: int, loss_R: npt.NDArray[np.float64], diverged_R: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.intp]:
-    """Take an evaluation into account, in place; the replicas that stop at it.
+    """Record an evaluation in `so_far`, in place, and return the replicas that stop at it.
 
-    A loss that is not finite is no improvement. A skill that was reached comes before early stopping.
+    A loss that is not finite is no improvement. If a replica meets both rules, the reason is its skill.
     """
     training = problem.training
     training_on = (so_far.step == 0) & ~diverged_R
@@ -77,7 +77,7 @@ def validate(problem: Problem) -> None:
     steps, every = training.steps, training.evaluate_every
     if training.early_stopping is not None:
         patience = training.early_stopping.patience
-        # The first evaluation is what the next ones are compared with; at the last step the run ends anyway.
+        # The first evaluation is what the next ones are compared with. At the last step the run ends anyway.
         if (patience + 1) * every >= steps:
             detail = (
                 f"after a first evaluation, {patience} more every {every:,} steps end at step "

@@ -1,4 +1,4 @@
-"""What pydantic cannot see in a job: whether its parts fit each other, and the products of its sizes.
+"""Checks of a job that pydantic cannot make: whether its parts fit together, and the products of its sizes.
 
 NumPy only, no tensor is made.
 """
@@ -43,7 +43,8 @@ def validate(problem: Problem) -> None:
         pointer = "/model/cell/hidden_size" if parameters.count(network) > MAX_PARAMETERS else "/replicas"
         raise ConfigurationError(pointer, "too_many_parameters", detail)
 
-    # What a step keeps for its backward pass, in each layer and gate; held-out sequences are evaluated a few at a time.
+    # These are the numbers that a step keeps for its backward pass, in each layer and gate. Held-out sequences are
+    # evaluated a few at a time.
     hidden, data = network.cell.hidden_size, max(network.input_size, network.output_size)
     kept = hidden * network.num_layers * len(facts(network.cell).gates)
     steps = problem.steps
@@ -119,7 +120,7 @@ def _validate_cosine(cosine: CosineDecay, warmup: int, steps: int) -> None:
 
 
 def _reads_early(problem: Problem, window: int) -> bool:
-    """Whether a step of the first window counts in some sequence."""
+    """Return whether a step of the first window counts in some sequence."""
     source = problem.source
     if problem.network.architecture == "many_to_one":
         return source.shortest is not None and source.shortest <= window
@@ -129,12 +130,12 @@ def _reads_early(problem: Problem, window: int) -> bool:
 
 
 def _validate_frozen(problem: Problem) -> None:
-    """Penalties on what does not learn."""
+    """Raise ConfigurationError for penalties on parameters that are not trained."""
     network, penalties = problem.network, problem.training.regularisation
     frozen, recurs = set(network.connectivity.frozen), learns(network)
     there = {slot.name.rpartition(".")[2] for slot in parameters.layout(network)}
     weights = bool({"W_xh", "W_hy"} & there - frozen) or recurs
-    # A decoder that reads its own outputs has states that depend on the readout.
+    # The states of a decoder that reads its own outputs depend on the readout.
     fed_back = network.architecture == "encoder_decoder" and problem.training.teacher_forcing < 1
     states = bool(there - frozen - {"W_hh"} - (set() if fed_back else {"W_hy", "b_y"})) or recurs
     for name, learned, what in (

@@ -1,4 +1,4 @@
-"""One job in hand: wait for it, look at its curves, take its networks and files, and ask more of its best network."""
+"""A handle on one job: wait for it, read its curves, get its networks and files, and use its best network."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ RESULT = "result.json"
 
 
 class JobHandle:
-    """A job of any kind, with what it takes to ask about it. `job` is its state when it was last looked at.
+    """A handle on a job of any kind. `job` holds its state when it was last read.
 
     `client.submit`, `client.train`, `client.evaluate`, `client.export` and `client.job` make handles.
     """
@@ -58,22 +58,22 @@ class JobHandle:
 
     @property
     def id(self) -> str:
-        """The job's id; `client.job(id)` gives the handle again, from any process."""
+        """The job's id. `client.job(id)` returns a handle on the same job, in any process."""
         return self.job.id
 
     @property
     def status(self) -> JobStatus:
-        """The status when it was last looked at; `refresh()` looks again."""
+        """The status when the job was last read; `refresh()` reads it again."""
         return self.job.status
 
     @property
     def summary(self) -> JobSummary:
-        """What this kind of job had to say when it was last looked at; `refresh()` looks again."""
+        """The summary of this kind of job when it was last read; `refresh()` reads it again."""
         return self.job.summary
 
     @property
     def ended(self) -> bool:
-        """Whether the job had ended when it was last looked at."""
+        """Whether the job had ended when it was last read."""
         return self.job.status in ENDED
 
     def __repr__(self) -> str:
@@ -81,16 +81,16 @@ class JobHandle:
         return f"<{self.job.kind} job {self.id}: {self.status}, step {progress.step} of {progress.total}>"
 
     def refresh(self) -> Job:
-        """Look again, and return the job as it is now."""
+        """Read the job again and return it."""
         self.job = self._jobs.get(self.id)
         return self.job
 
     def wait(self, *, progress: bool = False, timeout: float | None = None) -> Job:
-        """Wait until the job has succeeded, and return it as it ended.
+        """Wait until the job has succeeded, and return it in its final state.
 
-        `progress` shows a bar with the loss and the time left. Interrupting the wait (Ctrl-C) leaves the job as it is,
-        and a server that is away for some minutes is waited for too.
-        Raises JobFailed, JobCancelled, and WaitTimeout after `timeout` seconds.
+        `progress` shows a bar with the loss and the time left. Interrupting the wait (Ctrl-C) does not stop the job,
+        and the wait continues if the server is away for some minutes. Raises JobFailed, JobCancelled, and WaitTimeout
+        after `timeout` seconds.
         """
         with display(visible=progress) as show:
             for job in self.watch(timeout=timeout):
@@ -111,20 +111,19 @@ class JobHandle:
             yield job
 
     def metrics(self, *names: str, from_step: int = 0, max_points: int | None = None) -> Curves:
-        """Return learning curves, all of them or those named: `job.metrics()["loss"]` is an array [steps, R]."""
+        """Return learning curves, all of them or the named ones: `job.metrics()["loss"]` is an array [steps, R]."""
         return self._jobs.metrics(self.id, names=names, from_step=from_step, max_points=max_points)
 
     def lag_profiles(self) -> dict[int, tuple[NDArray[np.int64], NDArray[np.float64]]]:
         """Return the per-lag profiles so far: (lags [K], norms of dL/dh [R, K]) by step.
 
-        A train job with `profile_every` has some.
-
-        Lags count back from the last time step; an encoder_decoder has its encoder's, and then its decoder's.
+        A train job with `profile_every` has them. Lags count back from the last time step; for an encoder_decoder its
+        encoder's steps come before its decoder's.
         """
         return lag_profiles(self._jobs.journal(self.id))
 
     def events(self, *, after: int = 0) -> Iterator[Event]:
-        """Yield the job's events as they happen, until it has ended: each once, in order, without gaps."""
+        """Yield the job's events as they happen, until it has ended: each event once, in order, without gaps."""
         return self._jobs.stream(self.id, after=after)
 
     def cancel(self) -> Job:
@@ -143,7 +142,7 @@ class JobHandle:
         return self.job
 
     def retry(self) -> Job:
-        """Queue the failed or cancelled job again; it goes on from its last checkpoint."""
+        """Queue the failed or cancelled job again. It continues from its last checkpoint."""
         self.job = self._jobs.retry(self.id)
         return self.job
 
@@ -171,10 +170,10 @@ class JobHandle:
         return save(self.artifact(name), name, path)
 
     def result(self) -> Any:
-        """Return what the job found, its artifact result.json: of an evaluate job an EvaluationResult.
+        """Return the job's result, its artifact result.json; for an evaluate job it is an EvaluationResult.
 
-        For a kind that has no type for it, it is what the JSON says: a dict, for example.
-        Raises LookupError where the job has no result, or none yet.
+        For a kind without a type of its own, it is the plain JSON value: a dict, for example. Raises LookupError if the
+        job has no result, or none yet.
         """
         try:
             content = self.artifact(RESULT)
@@ -204,7 +203,10 @@ class JobHandle:
         replica: Replica | None = None,
         steps: int | None = None,
     ) -> Prediction:
-        """Run sequences through the best checkpoint; by default its best replica. Arguments as for `models.predict`."""
+        """Run sequences through the best checkpoint, by default its best replica.
+
+        Arguments are as for `models.predict`.
+        """
         return self.best().predict(inputs, state=state, returns=returns, replica=replica, steps=steps)
 
 
@@ -223,7 +225,7 @@ class BestNetwork:
 
     @property
     def checkpoint(self) -> Checkpoint:
-        """The checkpoint, asked for anew."""
+        """The checkpoint, read again from the server."""
         return self._checkpoints.get(self.checkpoint_id)
 
     @property
@@ -248,7 +250,10 @@ class BestNetwork:
         replica: Replica | None = None,
         steps: int | None = None,
     ) -> Prediction:
-        """Run sequences through this network, or another replica of its checkpoint. Arguments as `models.predict`."""
+        """Run sequences through this network, or another replica of its checkpoint.
+
+        Arguments are as for `models.predict`.
+        """
         chosen = self._chosen(replica)
         return self._checkpoints.predict(
             self.checkpoint_id, inputs, state=state, returns=returns, replica=chosen, steps=steps
@@ -268,17 +273,17 @@ class BestNetwork:
         progress: bool = False,
         timeout: float | None = None,
     ) -> Evaluation:
-        """Measure this network's loss on sequences that nobody trained on: submit an evaluate job, and wait for it.
+        """Measure this network's loss on new sequences: submit an evaluate job, and wait for it.
 
-        best.evaluate()                                    on the data that it was trained on
-        best.evaluate(parameters={"length": 100})          on these data with another length
-        best.evaluate(lengths=[20, 40, 100])               at several lengths: the curve of generalisation
-        best.evaluate("adding", parameters={"length": 50}) on another task
-        best.evaluate(replica="all")                       all replicas, with a confidence interval of their mean
+            best.evaluate()                                    on the data that it was trained on
+            best.evaluate(parameters={"length": 100})          on these data with another length
+            best.evaluate(lengths=[20, 40, 100])               at several lengths: the curve of generalisation
+            best.evaluate("adding", parameters={"length": 50}) on another task
+            best.evaluate(replica="all")                       all replicas, with a confidence interval of their mean
 
         `data` is another way to give task and parameters. The other fields are those of unroll.contract.EvaluateJob.
-        `progress` and `timeout` are those of `JobHandle.wait`, and so are the errors. Raises ValueError for parameters
-        without a task where the network was not trained on one.
+        `progress`, `timeout` and the errors are those of `JobHandle.wait`. Raises ValueError for parameters without a
+        task if the network was not trained on one.
         """
         optional = {"lengths": lengths, "sequences": sequences, "seed": seed, "loss": loss}
         config = _submissions.evaluate(
@@ -331,9 +336,9 @@ class BestNetwork:
     ) -> bytes | Path:
         """Write this network as a file for other programs: submit an export job, wait for it, and take its file.
 
-        Returns the file's content; with a `path`, a file or a folder, writes it there and returns where it is.
-        The other fields are those of unroll.contract.ExportJob. `progress` and `timeout` are those of `JobHandle.wait`,
-        and so are the errors.
+        Returns the file's content. With a `path`, a file or a folder, it writes the file there and returns its path.
+        The other fields are those of unroll.contract.ExportJob. `progress`, `timeout` and the errors are those of
+        `JobHandle.wait`.
         """
         config = _submissions.export(self.checkpoint_id, format, replica=self._chosen(replica), seed=seed)
         job = self._run(config, progress=progress, timeout=timeout)
@@ -350,7 +355,7 @@ class BestNetwork:
 
 
 class Evaluation(EvaluationResult):
-    """What an evaluation found: the fields of unroll.contract.EvaluationResult, and the job that measured them."""
+    """An evaluation's result: the fields of unroll.contract.EvaluationResult, and the job that measured them."""
 
     _job: JobHandle = PrivateAttr()
 

@@ -1,4 +1,4 @@
-"""A job's progress: on a terminal a bar with loss and time left, elsewhere (or without rich) plain lines."""
+"""Shows a job's progress: on a terminal a bar with loss and time left, elsewhere (or without rich) plain lines."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from unroll.contract import Job
 
 Show = Callable[[Job], None]
 LINE_EVERY = 10.0
-"""Seconds between plain lines, at most; each tenth of the way has one, too."""
+"""Largest number of seconds between plain lines. There is also a line at each tenth of the steps."""
 
 
 @contextmanager
 def display(*, visible: bool = True) -> Iterator[Show]:
-    """A function that shows a job; on stderr, so that stdout stays for results."""
+    """Give a function that shows a job, on stderr, so that stdout has only results."""
     if not visible:
         yield lambda _job: None
         return
@@ -33,7 +33,7 @@ def display(*, visible: bool = True) -> Iterator[Show]:
     if not console.is_terminal:
         yield _lines()
         return
-    # the words take what is left of the line, and lose their end where that is too little
+    # the text takes the rest of the line, and is cut if that is too short
     words = TextColumn("{task.fields[said]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"))
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TaskProgressColumn(), words)
     with Progress(*columns, console=console, refresh_per_second=10, expand=True) as bar:
@@ -43,7 +43,7 @@ def display(*, visible: bool = True) -> Iterator[Show]:
         def show(job: Job) -> None:
             for note in notes.of(job):
                 bar.console.print(note, markup=False, highlight=False)
-            # queued and without a step yet: a pulsing bar rather than an empty one
+            # a queued job without a step yet gets a pulsing bar instead of an empty one
             total = None if job.status == "queued" and job.progress.step == 0 else job.progress.total
             what = f"{job.name or job.id} {job.status}"
             bar.update(task, description=what, completed=job.progress.step, total=total, said=_beside_bar(job))
@@ -52,21 +52,21 @@ def display(*, visible: bool = True) -> Iterator[Show]:
 
 
 def describe(job: Job) -> str:
-    """Loss, speed and time left, or the place in the queue."""
+    """Return loss, speed and time left, or the place in the queue."""
     if job.queue is not None:
         return f"number {job.queue.position} in the queue"
     return ", ".join([f"step {job.progress.step} of {job.progress.total}", *_loss(job), *_speed(job), *_left(job)])
 
 
 def _beside_bar(job: Job) -> str:
-    """The same, what matters most first: the line may be cut."""
+    """Return the same with the most important part first, because the line may be cut."""
     if job.queue is not None:
         return describe(job)
     return ", ".join([*_left(job), *_loss(job), f"step {job.progress.step} of {job.progress.total}", *_speed(job)])
 
 
 def _loss(job: Job) -> Iterator[str]:
-    """The summary's loss, one number or one of each replica, where the kind of job has one."""
+    """Yield the summary's loss, one number or one for each replica, if this kind of job has one."""
     loss = getattr(summary_of(job), "loss", None)
     finite = [one for one in (loss if isinstance(loss, list) else [loss]) if one is not None]
     if len(finite) == 1:
@@ -86,14 +86,14 @@ def _left(job: Job) -> Iterator[str]:
 
 
 def clock(seconds: float) -> str:
-    """Seconds as h:mm:ss or m:ss."""
+    """Return seconds as h:mm:ss or m:ss."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 class _Notes:
-    """What happened between two looks that a bar cannot show. Nothing is said twice."""
+    """Prints what happened between two updates and cannot be shown by a bar. It prints nothing twice."""
 
     def __init__(self) -> None:
         self._attempt: int | None = None

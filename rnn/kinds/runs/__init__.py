@@ -1,1 +1,1 @@
-"""What runs each kind of job. Only the process that runs a job imports these modules, since they may load torch."""
+"""The functions that run each kind of job. Only the process that runs a job imports them, since they may load torch."""

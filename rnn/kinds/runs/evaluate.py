@@ -1,4 +1,4 @@
-"""Run an evaluate job."""
+"""Runs an evaluate job."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ from unroll.contract import EvaluateJob, EvaluationResult, HeldOut, LengthResult
 
 
 def run(job: EvaluateJob, inputs: Inputs, resume: tuple[bytes, bytes] | None, context: Context) -> Iterator[Event]:
-    """Measure the losses of the checkpoint's networks. An interrupted job begins anew: it makes no checkpoints."""
+    """Measure the losses of the checkpoint's networks.
+
+    An interrupted job starts again from the beginning, because it makes no checkpoints.
+    """
     del resume
     checkpoint, weights = inputs.checkpoints[job.checkpoint], load_weights(inputs.weights[job.checkpoint])
     network = weights.network
@@ -39,7 +42,7 @@ def run(job: EvaluateJob, inputs: Inputs, resume: tuple[bytes, bytes] | None, co
     measured = parts(job, checkpoint)
     losses, baselines = [], []
     for k, part in enumerate(measured):
-        # of the training, only the loss and the set of sequences matter to an evaluation
+        # an evaluation uses only the loss and the set of sequences of the training
         training = Training(steps=1, loss=part.loss, held_out=held_out)
         problem = Problem(network, part.source, training, job.seed, len(replicas), weights.dtype)
         loss = HeldOutLoss(problem, used_RP)
@@ -75,10 +78,10 @@ def summarised(
     baseline: float,
     by_length: list[LengthResult],
 ) -> EvaluationResult:
-    """Say what R losses come to: their mean, spread, and the confidence interval of the mean.
+    """Return the mean of R losses, their spread, and the confidence interval of the mean.
 
     The interval is mean ± t sd/√R, with t the 0.975 quantile of Student's distribution with R - 1 degrees of freedom
-    (Student 1908). With one replica there is no spread, and with one that is not finite there is no mean.
+    (Student 1908). With one replica there is no spread, and if one loss is not finite there is no mean.
     """
     R, finite = len(loss_R), bool(np.isfinite(loss_R).all())
     mean = float(loss_R.mean()) if finite else None

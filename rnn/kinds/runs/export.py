@@ -1,4 +1,4 @@
-"""Run an export job."""
+"""Runs an export job."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from unroll.contract import Parity as Told
 
 
 def run(job: ExportJob, inputs: Inputs, resume: tuple[bytes, bytes] | None, context: Context) -> Iterator[Event]:
-    """Write the file and measure its parity. A file whose parity does not pass fails the job and is not kept."""
+    """Write the file and measure its parity. If the parity does not pass, the job fails and the file is not kept."""
     del resume
     checkpoint, weights = inputs.checkpoints[job.checkpoint], load_weights(inputs.weights[job.checkpoint])
     if weights.network != checkpoint.network:

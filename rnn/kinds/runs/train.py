@@ -1,4 +1,4 @@
-"""Run a train job: `rnn.training.run`, told in the events that jobs of all kinds have."""
+"""Runs a train job: `rnn.training.run`, translated into the events that jobs of all kinds have."""
 
 from __future__ import annotations
 
@@ -74,5 +74,5 @@ def _finite(values: Iterable[float]) -> list[float | None]:
 
 
 def _or_none(value: float) -> float | None:
-    """JSON has no infinity and no NaN."""
+    """Return None for infinity and NaN, which JSON does not have."""
     return value if math.isfinite(value) else None

@@ -43,7 +43,7 @@ def jobs(
         show_job(client.jobs.get(job_id), output)
         return
     listing = client.jobs.list(
-        status=cast("list[JobStatus]", status or []),  # the server knows which there are
+        status=cast("list[JobStatus]", status or []),  # the server checks them
         labels=pairs(label or [], "--label"),
         kind=kind,
         parent=parent,
@@ -107,7 +107,10 @@ def retry(context: typer.Context, job_id: JobId, output: Output = Format.TABLE) 
 def submitted(
     handle: JobHandle, output: Format, *, detach: bool, show: Callable[[JobHandle], None] | None = None
 ) -> None:
-    """Say which job was submitted and follow it, unless the user detaches. `show` shows what a succeeded job found."""
+    """Print which job was submitted and follow it, unless the user detaches.
+
+    `show` shows the result of a succeeded job.
+    """
     say(f"submitted {handle.id}")
     if detach:
         show_job(handle.job, output)
@@ -116,9 +119,9 @@ def submitted(
 
 
 def follow(handle: JobHandle, output: Format, show: Callable[[JobHandle], None] | None = None) -> None:
-    """Wait for a job and show how it ended; a bar is shown only to people. Raises JobFailed, JobCancelled.
+    """Wait for a job and show how it ended. Only a terminal gets a bar. Raises JobFailed, JobCancelled.
 
-    `show` shows a job that has succeeded; without it the job is shown as any other.
+    `show` shows a job that has succeeded; without it the job is shown like any other.
     """
     try:
         handle.wait(progress=sys.stderr.isatty())
@@ -135,7 +138,7 @@ def follow(handle: JobHandle, output: Format, show: Callable[[JobHandle], None] 
 
 
 def show_job(job: Job, output: Format) -> None:
-    """Show one job: what all kinds have, and then what this kind has to say."""
+    """Show one job: first the fields that all kinds have, then those of its kind."""
     if output is Format.JSON:
         show_json(job)
         return

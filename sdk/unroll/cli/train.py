@@ -133,7 +133,7 @@ def train(  # one argument a flag
 
 
 def _network(client: Client, config: dict[str, Any], hidden: int | None, embedding: int | None) -> dict[str, Any]:
-    """An inline network that fits the task; in `config` the loss becomes the task's usual one, if there is none."""
+    """Return an inline network that fits the task. If `config` has no loss, set it to the task's usual one."""
     data = config.get("data")
     if hidden is None or not isinstance(data, dict) or "name" not in data:
         raise typer.BadParameter("an inline network needs --hidden and --task", param_hint="--hidden")
@@ -141,7 +141,7 @@ def _network(client: Client, config: dict[str, Any], hidden: int | None, embeddi
     try:
         task = client.tasks.get(str(data["name"]), given if isinstance(given, dict) else None)
     except InvalidRequestError as error:
-        # The job has them elsewhere than the question about its task.
+        # In a job these fields have other places than in the request for its task.
         told = [f"{one.pointer.replace('?parameters', '/data/parameters')}: {one.detail}" for one in error.errors]
         raise typer.BadParameter("; ".join(told) or str(error), param_hint="--parameter") from None
     network: dict[str, Any] = {

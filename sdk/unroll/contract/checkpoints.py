@@ -22,49 +22,49 @@ class Checkpoint(Response):
     job: str
     step: int
     sha256: str
-    """Of the safetensors content, which is also its ETag; equal networks have equal hashes."""
+    """Hash of the safetensors content, which is also its ETag; equal networks have equal hashes."""
     size: int
     """Bytes of the content."""
     reason: Literal["periodic", "best", "last", "interrupted"]
     losses: list[float | None] | None
-    """Held-out loss of each replica, where this step was evaluated."""
+    """Held-out loss of each replica, if this step was evaluated."""
     best_replica: int | None
     """The replica with the lowest held-out loss; null if this step was not evaluated."""
     replicas: int
     resumable: bool
-    """Whether the optimiser's state is still kept, so that training can go on from here."""
+    """Whether the optimiser's state is still kept, so that training can continue from here."""
     network: Network
     dtype: DType
     """Precision of the weights."""
     data: TaskData | None = None
-    """What the networks were trained on; null where they were not trained."""
+    """The data that the networks were trained on; null if they were not trained."""
     loss: Loss | None = None
-    """What they were trained to minimise; null where they were not trained."""
+    """The loss that they were trained to minimise; null if they were not trained."""
     certificate: Certificate | None = None
-    """What was counted in the recurrent weights; null for a cell that has none."""
+    """Evidence that the recurrent weights obey the constraints; null for a cell that has none."""
     created_at: datetime
 
 
 class Serving(Request):
-    """Pin what a model's predict uses."""
+    """The checkpoint and replica that a model's predict shall use."""
 
     checkpoint: str
     """The checkpoint's id."""
     replica: Annotated[int, Field(ge=0)] | Literal["best"] = "best"
-    """Which of its replicas: an index, or the best by held-out loss."""
+    """The replica: an index, or the best by held-out loss."""
 
 
 class NewModel(Request):
     """Register a network configuration under a name."""
 
     name: Name
-    """What the model is called from now on."""
+    """The name of the model."""
     config: Network
     """The network."""
 
 
 class Served(Response):
-    """What a model's predict uses."""
+    """The checkpoint and replica that a model's predict uses."""
 
     checkpoint: str
     replica: int
@@ -78,6 +78,6 @@ class Model(Response):
     name: str
     config: Network
     parameters: int
-    """Parameters of one replica."""
+    """Number of parameters of one replica."""
     serving: Served | None
     created_at: datetime

@@ -34,10 +34,10 @@ class Progress(Response):
 
 
 class QueuePosition(Response):
-    """Where a queued job waits."""
+    """The place of a queued job."""
 
     position: int
-    """Queued jobs that start before this one, of any tenant."""
+    """Number of queued jobs, of any tenant, that start before this one."""
 
 
 class JobError(Response):
@@ -81,11 +81,11 @@ class Job(Response):
     queue: QueuePosition | None
     error: JobError | None
     config: JobConfig
-    """The configuration in full, a registered model's name replaced by its configuration."""
+    """The full configuration, in which a registered model's name is replaced by its configuration."""
     summary: JobSummary
-    """What this kind of job has to say: for train the best network, the losses, which replicas diverged or stopped."""
+    """What this kind of job reports: for train the best network, the losses, and which replicas diverged or stopped."""
     parent: str | None = None
-    """The job that made what this one reads; null where there is none, or where it was deleted."""
+    """The job that made what this one reads; null if there is none, or if it was deleted."""
     environment: Environment | None
     labels: dict[str, str]
     priority: int
@@ -95,7 +95,7 @@ class Job(Response):
 
 
 class DryRun(Response):
-    """What a job would be and cost; nothing was stored."""
+    """What a job would be and cost. Nothing was stored."""
 
     config: JobConfig
     parameters: int
@@ -105,7 +105,7 @@ class DryRun(Response):
     memory_bytes: int
     """Estimated peak memory of the tensors."""
     seconds: float
-    """Estimated time on one CPU worker; good to a factor of about three."""
+    """Estimated time on one CPU worker, right to a factor of about three."""
     baseline_loss: float | None
     """Expected loss of the task's trivial predictor; null for a job that measures no loss."""
 
@@ -169,11 +169,11 @@ class Series(Response):
     replica: int
     steps: list[int]
     values: list[float | None]
-    """Null where the value is not finite."""
+    """Null if the value is not finite."""
 
 
 class Metrics(Response):
-    """Metrics of a job. Where a series was thinned, its end points and extremes are kept."""
+    """Metrics of a job. If a series was thinned, its end points and extremes are kept."""
 
     job: str
     last_step: int
@@ -181,4 +181,4 @@ class Metrics(Response):
     downsampled: bool
     series: list[Series]
     next: int | None = None
-    """Where this was cut at the server's limit of values: `from_step` of the next page. Null: this was all."""
+    """`from_step` of the next page, if the answer was cut at the server's limit of values. Null: it is complete."""

@@ -8,7 +8,7 @@ from unroll.contract.base import Response
 
 
 class Summary(Response):
-    """The base of the summaries of all kinds. What a kind does not say in words of its own is said field by field."""
+    """The base of the summaries of all kinds. Fields that a kind does not describe in words are shown one by one."""
 
     result_type: ClassVar[type[Response] | None] = None
     """The type of the artifact `result.json`; None where it is any JSON, or where this kind makes none."""
@@ -22,5 +22,5 @@ class Summary(Response):
         return {name.replace("_", " "): value for name, value in self if name != "kind"}
 
     def notes(self) -> list[str]:
-        """Return a line for each thing that happened to the job. Lines are only added as the job goes on."""
+        """Return a line for each event that happened to the job. Lines are only added while the job runs."""
         return []

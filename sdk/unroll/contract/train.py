@@ -24,7 +24,7 @@ class TrainJob(JobRequest):
     model: Name | Network
     """A registered model's name, or a configuration."""
     data: TaskData
-    """What to train on."""
+    """The data to train on."""
     training: Training
     """How to train."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
@@ -54,29 +54,29 @@ class Best(Response):
 
 
 class Divergence(Response):
-    """A replica whose loss or gradient stopped being finite. It kept the weights that it had before that step."""
+    """A replica whose loss or gradient stopped being finite. It kept the weights from before that step."""
 
     replica: int
     step: int
     loss: float | None
     gradient_norm: float | None
-    """Null where it is not finite."""
+    """Null if it is not finite."""
     hint: str | None = None
-    """What may help, guessed from the configuration and the moment."""
+    """What may help, guessed from the configuration and the step."""
 
 
 class Stop(Response):
-    """A replica that was trained enough. It kept the weights that it had after this step."""
+    """A replica that was trained enough. It kept the weights from after this step."""
 
     replica: int
     step: int
     reason: StopReason
     loss: float | None
-    """Its held-out loss; null where it is not finite."""
+    """Its held-out loss; null if it is not finite."""
 
 
 class TrainSummary(Summary):
-    """What a train job has to say for itself."""
+    """What a train job reports."""
 
     kind: Literal["train"] = "train"
     parameters: int
@@ -97,7 +97,7 @@ class TrainSummary(Summary):
     """Replicas that stopped before the last step, in that order."""
 
     def headline(self) -> str | None:
-        """Return the best held-out loss beside the baseline."""
+        """Return the best held-out loss and the baseline."""
         if self.best is None:
             return None
         return f"best loss {self.best.loss:.4g}, baseline {self.baseline_loss:.4g}"
@@ -118,7 +118,7 @@ class TrainSummary(Summary):
         }
 
     def notes(self) -> list[str]:
-        """Return a line for each replica that diverged or stopped. What may help is said once, with the first."""
+        """Return a line for each replica that diverged or stopped. A hint is given once, with the first."""
         said = []
         hint = next((one for one in self.diverged if one.hint), None)
         for one in self.diverged:

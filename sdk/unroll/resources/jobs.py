@@ -58,7 +58,7 @@ class Jobs:
         parent: str | None = None,
         limit: int | None = None,
     ) -> Listing[Job]:
-        """Jobs that fit every filter, newest first; `limit` is the size of one page.
+        """List jobs that match every filter, newest first; `limit` is the size of one page.
 
         `parent` is the id of a job: only those that read what it made. `model` is a registered model that is trained.
         """
@@ -111,7 +111,7 @@ class Jobs:
         self._transport.request("DELETE", path("jobs", job_id))
 
     def events(self, job_id: str, *, after: int = 0, limit: int | None = None) -> Page[Event]:
-        """One page of the job's journal as it is now, beginning with event `after` + 1.
+        """Return one page of the job's journal as it is now, beginning with event `after` + 1.
 
         The page's `next` is the `after` of the following one; None when the job has ended and this was all.
         """
