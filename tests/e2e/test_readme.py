@@ -70,7 +70,7 @@ def test_the_commands_train_list_and_predict(home: Home) -> None:
     (job, *_) = json.loads(home.run(*jobs, "-o", "json"))
     assert job["status"] == "succeeded"
     (home.folder / "sequences.json").write_text("[[[0.5], [-1.0]], [[2.0]]]")
-    predict[predict.index("CHECKPOINT")] = job["last_checkpoint"]
+    predict[predict.index("CHECKPOINT")] = job["summary"]["last_checkpoint"]
     assert len(home.run(*predict).splitlines()) == 1 + 3
 
 
