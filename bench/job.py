@@ -44,6 +44,7 @@ from step import CELLS, SHAPES, Shape  # noqa: E402
 from rnn.bptt.whole import BPTT  # noqa: E402
 from rnn.cells import make  # noqa: E402
 from rnn.events import Checkpoint, Metrics  # noqa: E402
+from rnn.kinds.kind import Inputs  # noqa: E402
 from rnn.networks import parameters  # noqa: E402
 from rnn.training.events import Evaluation  # noqa: E402
 from rnn.training.optimisers import Optimizer  # noqa: E402
@@ -52,7 +53,7 @@ from rnn.training.run import train, warm_up  # noqa: E402
 from unroll.contract import Adam, Network, TaskData, Training, TrainJob  # noqa: E402
 from unroll.contract.limits import MAX_STEPS  # noqa: E402
 from worker import processes  # noqa: E402
-from worker.messages import Assignment, Batch, Failed, Gone  # noqa: E402
+from worker.messages import Assignment, Bundle, Failed, Gone  # noqa: E402
 
 LR = 1e-3
 GOAL = 3.0  # percent
@@ -133,7 +134,7 @@ class Child:
         """Start the process and make its first steps."""
         self._process = processes.TrainerProcess(children, Path(folder) / "child.log")
         self._pid = self._process._pid  # noqa: SLF001 - nobody else needs it
-        self._process.assign(Assignment("bench", 1, job, None, 0, "cpu", threads))
+        self._process.assign(Assignment("bench", 1, job, Inputs(), None, 0, "cpu", threads))
         self._threads = threads
         self._until(1)
         self._send(signal.SIGSTOP)
@@ -169,7 +170,7 @@ class Child:
             message = self._process.next(60)
             if message is None or isinstance(message, Failed | Gone):
                 raise SystemExit(f"the trainer failed: {message}: {self._process.log()}")
-            if isinstance(message, Batch) and message.step >= step:
+            if isinstance(message, Bundle) and message.step >= step:
                 self._step = message.step
                 return message.step
 

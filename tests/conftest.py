@@ -38,6 +38,15 @@ hypothesis.settings.load_profile("unroll")
 SECRET = "the tests' secret"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--product", action="store_true", help="run every case of the oracles' matrices")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Say which cases of the matrices there are, as those that are left out are not even collected."""
+    return f"matrices: {'every case' if config.getoption('product') else 'a covering set (--product: every case)'}"
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _nobodys_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No test sees the settings, keys or data of whoever runs it."""

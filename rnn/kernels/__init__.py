@@ -19,9 +19,8 @@ depend on how busy the machine is.
 from __future__ import annotations
 
 from rnn.kernels.abi import VERSION, library, missing
-from unroll.contract import Cell
 
-__all__ = ["VERSION", "available", "instruction_set", "missing", "runs"]
+__all__ = ["VERSION", "available", "instruction_set", "missing"]
 
 
 def available() -> bool:
@@ -35,8 +34,3 @@ def instruction_set() -> str:
     if kernel is None:
         raise OSError(missing())
     return str(kernel.unroll_instruction_set().decode())
-
-
-def runs(cell: Cell) -> bool:
-    """Return whether the kernel supports this cell: every cell except the feed-forward one."""
-    return cell.type != "feedforward"

@@ -10,14 +10,15 @@ import pytest
 import torch
 
 import unroll.contract
-from rnn.events import Checkpoint, Metrics
+from rnn.events import Checkpoint, End, Metrics
+from rnn.kinds.kind import Inputs
 from rnn.training.environment import describe
 from rnn.training.events import Diverged, Done, Evaluation
 from tests.cuda.gpu import GPU, NETWORKS, on
 from tests.unit.rnn.jobs import bits, job, last_checkpoint, only
 from unroll.contract import SGD, AdamW, ClipByGlobalNorm, ClipByValue, Regularisation, RMSprop, TrainJob
 from worker import processes
-from worker.messages import Assignment, Batch, Started
+from worker.messages import Assignment, Bundle, Declared
 
 pytestmark = pytest.mark.cuda
 
@@ -98,13 +99,13 @@ def test_a_trainer_child_forked_from_a_process_with_torch_in_it_trains_on_the_gp
     children = processes.context()
     child = processes.TrainerProcess(children, tmp_path / "child.log")
     try:
-        child.assign(Assignment("job", 1, job_for("lstm"), None, 0, GPU, 1))  # type: ignore[arg-type]
+        child.assign(Assignment("job", 1, job_for("lstm"), Inputs(), None, 0, GPU, 1))  # type: ignore[arg-type]
         said: list[Any] = []
-        while not (said and isinstance(said[-1], Batch) and only(Done, said[-1].items)):
+        while not (said and isinstance(said[-1], Bundle) and only(End, said[-1].items)):
             message = child.next(100.0)
-            assert isinstance(message, Started | Batch), (message, child.log())
+            assert isinstance(message, Declared | Bundle), (message, child.log())
             said.append(message)
-        assert only(Done, said[-1].items)[0].outcome == "completed"
+        assert only(End, said[-1].items)[0].outcome == "succeeded"
         assert "no CUDA graph" not in child.log()
     finally:
         child.kill()

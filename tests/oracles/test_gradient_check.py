@@ -69,7 +69,7 @@ def test_weights_in_time_are_part_of_the_loss(loss: str, how: str):
         more |= {"output_steps": T - 1, "teacher_forcing": 0.5}
     found = run(request(GRUCell(hidden_size=H), fields, loss={"type": loss, "time_weights": weights}, **more))
     assert found.passed, failed(found)
-    plain = run(request(GRUCell(hidden_size=H), fields, loss={"type": loss}, **more))
+    plain = run(request(GRUCell(hidden_size=H), fields, loss={"type": loss}, entries=1, **more))
     assert found.loss != pytest.approx(plain.loss, rel=1e-3)
 
 
@@ -299,6 +299,6 @@ def test_windows_go_together_with_every_architecture_and_with_lengths(
     fields = {"architecture": architecture, "vocabulary_size": vocabulary, "num_layers": 2}
     found = run(request(cell, fields, variable_lengths=lengths, bptt={"window": 2}, entries=4))
     assert found.passed, failed(found)
-    whole = run(request(cell, fields, variable_lengths=lengths, entries=4))
+    whole = run(request(cell, fields, variable_lengths=lengths, entries=1))
     assert found.loss == pytest.approx(whole.loss, rel=1e-12)
     assert found.lag_profile != whole.lag_profile

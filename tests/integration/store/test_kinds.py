@@ -84,7 +84,17 @@ def test_an_export_job_says_what_it_wrote_and_how_near_it_is(db: Database, train
     job, _ = jobs.submit(db, TENANT, KEY, new(config, total=1))
     assert (job.kind, job.config, job.summary) == ("export", config, ExportSummary(parameters=19))
     lease = claim(db)
-    parity = {"relative": 1e-8, "tolerance": 1e-6, "passed": True, "sequences": 8, "by": {"onnxruntime 1": 1e-8}}
+    parity = {
+        "relative": 1e-8,
+        "tolerance": 1e-6,
+        "passed": True,
+        "sequences": 8,
+        "steps": 24,
+        "reference": "float32",
+        "rounding": 1e-8,
+        "arithmetic": "float32",
+        "by": {"onnxruntime 1": 1e-8},
+    }
     leases.report(lease, Report(step=1, summary={"artifact": "model.onnx", "size": 7, "parity": parity}))
     summary = jobs.get(db, TENANT, job.id).summary
     assert (summary.artifact, summary.size, summary.parity.model_dump()) == ("model.onnx", 7, parity)

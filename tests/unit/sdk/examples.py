@@ -53,6 +53,10 @@ def trained(**fields: Any) -> dict[str, Any]:
 
 RESULT = {
     "sequences": 512,
+    "steps": 24,
+    "reference": "float32",
+    "rounding": 1e-8,
+    "arithmetic": "float32",
     "replicas": [0, 1],
     "losses": [0.5, 1.0],
     "baseline": 10.0,
@@ -83,7 +87,17 @@ def evaluated(**fields: Any) -> dict[str, Any]:
 
 def exported(**fields: Any) -> dict[str, Any]:
     """An export job."""
-    parity = {"relative": 2.5e-8, "tolerance": 1e-6, "passed": True, "sequences": 8, "by": {"onnxruntime 1": 2.5e-8}}
+    parity = {
+        "relative": 2.5e-8,
+        "tolerance": 1e-6,
+        "passed": True,
+        "sequences": 8,
+        "steps": 24,
+        "reference": "float32",
+        "rounding": 1e-8,
+        "arithmetic": "float32",
+        "by": {"onnxruntime 1": 2.5e-8},
+    }
     return job(
         id="job_3",
         kind="export",
