@@ -44,12 +44,12 @@ def add(tx: Connection, tenant: str, job_id: str, read: Mapping[str, str]) -> No
 
     Their rows are locked, so that none is pruned at this moment. Raises InvalidRequest for one that is not there.
     """
-    check(tx, tenant, read)
+    lock(tx, tenant, read)
     for checkpoint_id in set(read.values()):
         tx.execute(insert(inputs).values(job_id=job_id, checkpoint_id=checkpoint_id))
 
 
-def check(tx: Connection, tenant: str, read: Mapping[str, str]) -> None:
+def lock(tx: Connection, tenant: str, read: Mapping[str, str]) -> None:
     """Lock the checkpoints that a job reads, against being deleted. Raises InvalidRequest for one that is not there."""
     for pointer, checkpoint_id in read.items():
         row = select(checkpoints.c.id).where(checkpoints.c.id == checkpoint_id, checkpoints.c.tenant == tenant)

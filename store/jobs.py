@@ -90,7 +90,7 @@ def submit(
             if named and tx.execute(select(models.c.id).where(models.c.id == new.model_id)).first() is None:
                 raise InvalidRequest(f"There is no model {new.model_name} any more.", pointer="/model") from None
             # or the parent was deleted, with the checkpoint that this job was to read
-            inputs.check(tx, tenant, new.config.checkpoints_read())
+            inputs.lock(tx, tenant, new.config.checkpoints_read())
             raise
 
 

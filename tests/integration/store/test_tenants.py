@@ -99,7 +99,7 @@ def test_every_function_that_takes_a_tenant_is_asked_here():
     }
     elsewhere = {
         "jobs.submit", "jobs.list_", "keys.create", "keys.list_", "models.register", "models.list_", "models.resolve",
-        "checkpoints.write", "jobs.submitted", "inputs.add", "inputs.check", "inputs.load",
+        "checkpoints.write", "jobs.submitted", "inputs.add", "inputs.find", "inputs.lock", "inputs.load",
     }  # fmt: skip
     records = {"keys.Identity", "checkpoints.NewCheckpoint"}
     assert takes_tenant - records == set(ASK) | elsewhere

@@ -53,10 +53,6 @@ def trained(**fields: Any) -> dict[str, Any]:
 
 RESULT = {
     "sequences": 512,
-    "steps": 24,
-    "reference": "float32",
-    "rounding": 1e-8,
-    "arithmetic": "float32",
     "replicas": [0, 1],
     "losses": [0.5, 1.0],
     "baseline": 10.0,
