@@ -60,9 +60,27 @@ def validate(type_: Any, content: bytes) -> Any:
             raise invalid("", "too_many_errors", f"{error.error_count():,} things are wrong with it.") from None
         details = error.errors(include_url=False, include_input=False)
         if details[0]["type"] == "json_invalid":
-            raise Refused("malformed_request", details[0]["msg"]) from None
-        found = of_body(details, from_json(content, allow_inf_nan=True))
+            raise Refused("malformed_request", _malformed(details[0]["msg"], content)) from None
+        found = of_body(details, from_json(content, allow_inf_nan=True), type_)
         raise Refused("validation_failed", summary(found), errors=found) from None
+
+
+_JSON_MISTAKES = {
+    "trailing comma": "leave the last comma out",
+    "key must be a string": "names stand in double quotes",
+    "expected ident": "texts stand in double quotes; true, false and null are written in small letters",
+    "expected value": "texts stand in double quotes; true, false and null are written in small letters",
+    "EOF while": "the end is missing",
+    "trailing characters": "the body is one JSON value",
+}
+"""What is to be done about what the JSON parser says."""
+
+
+def _malformed(message: str, content: bytes) -> str:
+    if not content.strip():
+        return f"The body is empty; send a JSON object. {message}."
+    cure = next((cure for said, cure in _JSON_MISTAKES.items() if said in message), None)
+    return message if cure is None else f"{message}: {cure}."
 
 
 @cache

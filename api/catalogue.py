@@ -34,8 +34,9 @@ def task(name: str, given: str) -> Task:
     """
     try:
         return rnn.data.tasks.resolve(TaskData(name=name, parameters=_OBJECT.validate_python(given))).describe()
-    except ValidationError as error:
-        raise invalid("?parameters", "json_invalid", f"not a JSON object: {error.errors()[0]['msg']}") from None
+    except ValidationError:
+        detail = 'Input should be a JSON object, for example {"length": 20}'
+        raise invalid("?parameters", "json_invalid", detail) from None
     except ConfigurationError as error:
         if error.code == "unknown_task":
             raise Refused("not_found", error.detail) from None

@@ -18,6 +18,8 @@ from starlette.routing import compile_path
 from api.pointers import of_parameters
 from store.errors import DatabaseUnavailable, StoreError, TornBlob
 from unroll.contract import RETRYABLE, STATUS, FieldError, Problem, ProblemCode
+from unroll.contract.suggestions import did_you_mean
+from unroll.contract.wording import shown
 
 logger = logging.getLogger("unroll.api")
 
@@ -174,8 +176,24 @@ async def _http(request: Request, error: Exception) -> Response:
     if code == "method_not_allowed":
         allowed = ", ".join(_methods(request)) or (error.headers or {}).get("Allow", "GET")
         return _answer(request, code, f"{request.url.path} takes {allowed}.", headers={"Allow": allowed})
-    detail = f"There is nothing at {request.url.path}." if code == "not_found" else str(error.detail)
+    detail = _nothing_at(request) if code == "not_found" else str(error.detail)
     return _answer(request, code, detail, headers=error.headers)
+
+
+def _nothing_at(request: Request) -> str:
+    """Say that the path does not exist, and which path is probably meant, with the request's own names in it."""
+    path = request.url.path
+    given = [part for part in path.split("/") if part]
+    given = given if given[:1] == ["v1"] else ["v1", *given]
+    paths = set()
+    for template in request.app.openapi()["paths"]:
+        parts = [part for part in template.split("/") if part]
+        if len(parts) == len(given):
+            own = zip(parts, given, strict=True)
+            paths.add("/" + "/".join(name if part.startswith("{") else part for part, name in own))
+    meant = f"/{'/'.join(given)}"
+    question = f" Did you mean {meant}?" if meant in paths else did_you_mean(path, sorted(paths))
+    return f"There is nothing at {shown(path)}.{question}"
 
 
 def _methods(request: Request) -> list[str]:

@@ -110,7 +110,7 @@ def _refusals(codes: Sequence[ProblemCode]) -> dict[int | str, dict[str, Any]]:
 def _problem(code: ProblemCode) -> Problem:
     errors = []
     if code == "validation_failed":
-        detail = "Input should be less than or equal to 16384"
+        detail = "Input should be at most 16384, not 100000"
         errors = [FieldError(pointer="/model/cell/hidden_size", code="less_than_equal", detail=detail)]
     return Problem(
         type=f"urn:unroll:problem:{code}",

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
-from unroll.contract import FieldError, Request
+from unroll.contract import FieldError
+from unroll.contract.places import NOTHING
+from unroll.contract.wording import describe
 
 MAX_ERRORS = 50
 """Largest number of reported errors. The rest is cut off: nobody reads it, and the answer stays small."""
@@ -24,24 +25,29 @@ Path = tuple[int | str, ...]
 @dataclass(frozen=True)
 class _Found:
     path: Path
+    """Where the value is, as far as it was posted."""
     branches: tuple[tuple[Path, str], ...]
     """The places where the location chose a branch of a union, and the branches."""
+    pointed: Path
+    """What the error is reported at: the value, or the field of it that says which branch is meant."""
     code: str
-    detail: str
+    error: Mapping[str, Any]
 
 
-def of_body(errors: Sequence[Mapping[str, Any]], body: object) -> list[FieldError]:
-    """Return the errors of a body, in order. `body` is the parsed JSON that was posted."""
-    found = _fitting([_walk(error, body) for error in errors])
-    merged: dict[Path, _Found] = {}
-    for one in found:
-        first = merged.setdefault(one.path, one)
-        if first is not one and one.detail not in first.detail:
-            detail = f"{first.detail}; or: {one.detail[0].lower()}{one.detail[1:]}"
-            merged[one.path] = _Found(first.path, first.branches, first.code, detail)
-    return [FieldError(pointer=pointer(one.path), code=one.code, detail=one.detail) for one in merged.values()][
-        :MAX_ERRORS
-    ]
+def of_body(errors: Sequence[Mapping[str, Any]], body: object, type_: Any) -> list[FieldError]:
+    """Return the errors of a body, in order. `body` is the parsed JSON that was posted as a `type_`."""
+    merged: dict[Path, FieldError] = {}
+    for one in _fitting([_walk(error, body) for error in errors]):
+        first = merged.get(one.pointed)
+        if first is None and len(merged) == MAX_ERRORS:
+            continue
+        detail = describe(one.error, type_, one.path, body)
+        if first is None:
+            merged[one.pointed] = FieldError(pointer=pointer(one.pointed), code=one.code, detail=detail)
+        elif detail not in first.detail:
+            both = f"{first.detail}; or: {detail[0].lower()}{detail[1:]}"
+            merged[one.pointed] = first.model_copy(update={"detail": both})
+    return list(merged.values())
 
 
 def of_parameters(errors: Iterable[Mapping[str, Any]]) -> list[FieldError]:
@@ -49,7 +55,9 @@ def of_parameters(errors: Iterable[Mapping[str, Any]]) -> list[FieldError]:
     marks = {"query": "?", "header": "#"}
     return [
         FieldError(
-            pointer=f"{marks.get(error['loc'][0], '')}{error['loc'][1]}", code=error["type"], detail=error["msg"]
+            pointer=f"{marks.get(error['loc'][0], '')}{error['loc'][1]}",
+            code=error["type"],
+            detail=describe(error, None, (), NOTHING),
         )
         for error in errors
     ][:MAX_ERRORS]
@@ -69,35 +77,17 @@ def _walk(error: Mapping[str, Any], body: object) -> _Found:
         inside = part in here if isinstance(here, dict) else isinstance(here, list) and part in range(len(here))
         if inside:
             here = here[part]
-        elif not (code == "missing" and i == len(location) - 1):
+        elif not (code == "missing" and i == len(location) - 1 and isinstance(here, dict)):
+            # a branch of a union, or a field that was left out in a short form
             branches.append((tuple(path), str(part)))
             continue
         path.append(part)
+    pointed = tuple(path)
     if code in {"union_tag_invalid", "union_tag_not_found"}:
         # the field that says which branch is meant is what is wrong
-        path.append(error["ctx"]["discriminator"].strip("'"))
-        if code == "union_tag_not_found":
-            return _Found(tuple(path), tuple(branches), "missing", "Field required: it says which kind is meant")
-        expected = error["ctx"]["expected_tags"]
-        return _Found(tuple(path), tuple(branches), "literal_error", f"Input should be one of {expected}")
-    detail = error["msg"].removeprefix("Value error, ")
-    if code == "extra_forbidden":
-        kind = branches[-1][1] if branches and branches[-1][0] == tuple(path[:-1]) else ""
-        detail = _no_such_field(kind)
-    return _Found(tuple(path), tuple(branches), code, detail)
-
-
-@cache
-def _no_such_field(kind: str) -> str:
-    """Say which fields a kind of job, cell, optimiser and so on has instead."""
-    found, classes = "There is no such field", [Request]
-    for each in classes:
-        classes += each.__subclasses__()
-        tags = {each.model_fields[tag].default for tag in ("type", "kind") if tag in each.model_fields}
-        if kind in tags:
-            fields = [name for name in each.model_fields if name not in {"type", "kind"}]
-            found = f"{kind} has no such field; it has {', '.join(fields)}" if fields else f"{kind} has no fields"
-    return found
+        pointed += (error["ctx"]["discriminator"].strip("'"),) if isinstance(here, dict) else ()
+        code = "missing" if code == "union_tag_not_found" else "literal_error"
+    return _Found(tuple(path), tuple(branches), pointed, code, error)
 
 
 def _fitting(found: list[_Found]) -> list[_Found]:
@@ -120,4 +110,4 @@ def _fitting(found: list[_Found]) -> list[_Found]:
 
 def _progress(members: list[_Found]) -> tuple[int, list[int]]:
     """Measure how far a branch got: how deep into the document, and behind how many items of its lists."""
-    return max(len(one.path) for one in members), [part for part in members[0].path if isinstance(part, int)]
+    return max(len(one.pointed) for one in members), [part for part in members[0].path if isinstance(part, int)]

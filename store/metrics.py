@@ -19,6 +19,7 @@ from store.errors import InvalidRequest, NotFound
 from store.tables import jobs, metric_blocks
 from store.thinning import Steps, Thinning, Values
 from unroll.contract import Metrics, Series
+from unroll.contract.wording import unknown
 
 MAX_VALUES = 1_000_000
 """Largest number of values in one answer of `read`: about 25 MB of JSON."""
@@ -169,7 +170,7 @@ def _decode(row: Row[Any], from_step: int, names: Sequence[str]) -> Block:
     known = list(row.names)
     for name in names:
         if name not in known:
-            raise InvalidRequest(f"There is no metric {name!r}; this job has {', '.join(known)}.", pointer="?names")
+            raise InvalidRequest(unknown("metric", name, known), pointer="?names")
     count = len(row.data) // (8 * (1 + len(known) * row.replicas))
     steps = np.frombuffer(row.data, "<i8", count)
     values = np.frombuffer(row.data, "<f8", offset=8 * count).reshape(count, len(known), row.replicas)

@@ -14,6 +14,13 @@ from store.ids import new_id
 from store.paging import page
 from store.tables import checkpoints, jobs, models
 from unroll.contract import CONTRACT_VERSION, ENDED, Model, Network, NewModel, Page, Served, Serving
+from unroll.contract.suggestions import did_you_mean
+from unroll.contract.wording import shown
+
+_COMPARED = 200
+"""Number of newest models whose names are compared with one that does not exist."""
+_NAMED = 10
+"""Number of them that are named."""
 
 
 def register(db: Database, tenant: str, new: NewModel, parameters: int) -> tuple[Model, bool]:
@@ -64,8 +71,8 @@ def resolve(db: Database, tenant: str, name: str) -> tuple[str, Network]:
     """Return id and configuration of the model that a job names. Raises InvalidRequest at /model."""
     with db.read() as tx:
         row = _find(tx, tenant, name)
-    if row is None:
-        raise InvalidRequest(f"There is no model {name}.", pointer="/model")
+        if row is None:
+            raise InvalidRequest(_no_model(tx, tenant, name), pointer="/model")
     return row.id, network(row)
 
 
@@ -141,8 +148,18 @@ def _find(tx: Connection, tenant: str, name: str, *, lock: bool = False) -> Row[
 
 def _get(tx: Connection, tenant: str, name: str, *, lock: bool = False) -> Row[Any]:
     if (row := _find(tx, tenant, name, lock=lock)) is None:
-        raise NotFound(f"There is no model {name}.")
+        raise NotFound(_no_model(tx, tenant, name))
     return row
+
+
+def _no_model(tx: Connection, tenant: str, name: str) -> str:
+    """Say that there is no such model, and which of the newest ones is probably meant."""
+    newest = select(models.c.name).where(models.c.tenant == tenant).order_by(models.c.id.desc()).limit(_COMPARED)
+    there = tx.execute(newest).scalars().all()
+    if not there:
+        return f"There is no model {shown(name)}; none is registered."
+    some = f"{'is' if len(there) == 1 else 'are'} {', '.join(there[:_NAMED])}{', …' if len(there) > _NAMED else ''}"
+    return f"There is no model {shown(name)}; there {some}.{did_you_mean(name, there)}"
 
 
 def _show(tx: Connection, row: Row[Any]) -> Model:

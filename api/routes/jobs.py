@@ -121,7 +121,7 @@ def list_jobs(
         kind=kind,
         model=model,
         parent=parent,
-        name=name,
+        name=None if name is None else name.strip(),
     )
 
 

@@ -9,6 +9,7 @@ from fastapi import Query, Request
 from api.errors import Refused, summary
 from api.pointers import MAX_ERRORS
 from unroll.contract import FieldError
+from unroll.contract.suggestions import did_you_mean
 
 Limit = Annotated[int, Query(ge=1, le=200, description="Largest number of entries in a page.")]
 Cursor = Annotated[str | None, Query(max_length=200, description="`next` of the previous page.")]
@@ -26,8 +27,9 @@ async def only_known(request: Request) -> None:
     parameters = operations.get(request.method.lower(), {}).get("parameters", [])
     known = [one["name"] for one in parameters if one["in"] == "query"]
     there_is = f"There is {', '.join(known)}." if known else "This takes no query parameters."
+    none = f"There is no such query parameter. {there_is}"
     errors = [
-        FieldError(pointer=f"?{name}", code="extra_forbidden", detail=f"There is no such query parameter. {there_is}")
+        FieldError(pointer=f"?{name}", code="extra_forbidden", detail=none + did_you_mean(name, known))
         for name in request.query_params
         if name not in known
     ][:MAX_ERRORS]

@@ -15,6 +15,7 @@ from api.negotiation import JSON, offers
 from api.operations import operation
 from unroll import contract
 from unroll.contract import SchemaKinds
+from unroll.contract.wording import unknown
 
 router = APIRouter(prefix="/v1/schema", tags=["schemas"], dependencies=[offers(JSON)])
 
@@ -66,7 +67,7 @@ def list_schemas(_asker: Reader) -> SchemaKinds:
 def get_schema(kind: str, _asker: Reader) -> dict[str, Any]:
     """Return the JSON Schema of one kind, with ranges, defaults and descriptions, as the server checks it."""
     if kind not in KINDS:
-        raise Refused("not_found", f"There is no schema {kind}; there are {', '.join(KINDS)}.")
+        raise Refused("not_found", unknown("schema", kind, KINDS))
     return _schema(kind)
 
 

@@ -15,7 +15,7 @@ def evaluate(
     checkpoint: str,
     task: str | None,
     parameters: Mapping[str, Any] | None,
-    data: TaskData | Mapping[str, Any] | None,
+    data: str | TaskData | Mapping[str, Any] | None,
     **optional: Any,
 ) -> dict[str, Any]:
     """Return the configuration of an evaluate job.

@@ -97,7 +97,7 @@ class Client:
         self,
         *,
         model: str | Network | Mapping[str, Any],
-        data: TaskData | Mapping[str, Any],
+        data: str | TaskData | Mapping[str, Any],
         training: Training | Mapping[str, Any],
         name: str | None = None,
         seed: int | None = None,
@@ -110,6 +110,8 @@ class Client:
         idempotency_key: str | None = None,
     ) -> JobHandle:
         """Submit a train job. An argument that is None takes the server's default. Fields: unroll.contract.TrainJob.
+
+        Short forms mean what they say: data="integrate_noise", and in training optimizer="adam", loss="mse", clip=1.0.
 
         Raises InvalidRequestError, whose `errors` point at the fields that are wrong.
         """
@@ -132,12 +134,12 @@ class Client:
         task: str | None = None,
         *,
         parameters: Mapping[str, Any] | None = None,
-        data: TaskData | Mapping[str, Any] | None = None,
+        data: str | TaskData | Mapping[str, Any] | None = None,
         lengths: Sequence[int] | None = None,
         sequences: int | None = None,
         seed: int | None = None,
         replica: Replica | None = None,
-        loss: Loss | Mapping[str, Any] | None = None,
+        loss: str | Loss | Mapping[str, Any] | None = None,
         name: str | None = None,
         device: Device | None = None,
         labels: Mapping[str, str] | None = None,
@@ -221,7 +223,7 @@ class Client:
         batch_size: int | None = None,
         replicas: int | None = None,
         seed: int | None = None,
-        loss: Loss | Mapping[str, Any] | None = None,
+        loss: str | Loss | Mapping[str, Any] | None = None,
         bptt: BPTT | Mapping[str, Any] | None = None,
         output_steps: int | None = None,
         teacher_forcing: float | None = None,

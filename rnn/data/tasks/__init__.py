@@ -15,6 +15,7 @@ from rnn.data.tasks.sine import Sine
 from rnn.data.tasks.xor import Xor
 from rnn.errors import ConfigurationError
 from unroll.contract import Task, TaskData
+from unroll.contract.wording import describe, unknown
 
 TASKS: dict[str, type[SequenceTask]] = {
     task.name: task for task in (IntegrateNoise, Adding, Parity, Recall, Reverse, Sine, Xor, PoissonCounts)
@@ -35,14 +36,13 @@ def resolve(data: TaskData) -> SequenceTask:
     try:
         return task.model_validate(data.parameters)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
+        first = error.errors(include_url=False)[0]
         pointer = "/".join(str(part).replace("~", "~0").replace("/", "~1") for part in first["loc"])
-        raise ConfigurationError(
-            f"/data/parameters/{pointer}", first["type"], first["msg"].removeprefix("Value error, ")
-        ) from None
+        detail = describe(first, task, first["loc"], data.parameters, name=data.name)
+        raise ConfigurationError(f"/data/parameters/{pointer}", first["type"], detail) from None
 
 
 def _find(name: str) -> type[SequenceTask]:
     if name not in TASKS:
-        raise ConfigurationError("/data/name", "unknown_task", f"no task {name!r}; there are: {', '.join(TASKS)}")
+        raise ConfigurationError("/data/name", "unknown_task", unknown("task", name, TASKS))
     return TASKS[name]

@@ -13,6 +13,8 @@ from unroll.cli.jobs import submitted
 from unroll.cli.output import Format, Output, say, show_fields, show_json
 from unroll.cli.values import pairs, parameters, put, read_json
 from unroll.client import Client
+from unroll.contract import TrainJob
+from unroll.contract.places import place, written_out
 from unroll.errors import InvalidRequestError
 from unroll.progress import clock
 
@@ -82,7 +84,7 @@ def train(  # one argument a flag
     config = read_json(file, "--file") if file else {}
     if not isinstance(config, dict):
         raise typer.BadParameter("the file must hold one JSON object", param_hint="--file")
-    config.setdefault("kind", "train")
+    config = written_out(place(TrainJob), {"kind": "train", **config})
     if task is not None:
         config["data"] = {"type": "task", "name": task, "parameters": {}}
     put(config, {"data.parameters": parameters(parameter, "--parameter") if parameter else None}, merge=True)

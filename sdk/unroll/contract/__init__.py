@@ -5,7 +5,7 @@ that they do not know. Within /v1 fields are only added.
 """
 
 from unroll.contract.access import ChangeKey, CreatedKey, Key, Me, NewKey, Scope
-from unroll.contract.base import CONTRACT_VERSION, Name, Page, Request, Response
+from unroll.contract.base import CONTRACT_VERSION, Name, Page, Request, Response, Shorthand, Title
 from unroll.contract.cells import (
     Activation,
     Cell,
@@ -41,7 +41,7 @@ from unroll.contract.connectivity import (
     SpectralRadius,
     Uniform,
 )
-from unroll.contract.data import Baseline, Task, TaskData
+from unroll.contract.data import Baseline, Data, Task, TaskData
 from unroll.contract.evaluate import EvaluateJob, EvaluateSummary, EvaluationResult, LengthResult
 from unroll.contract.export import ExportFormat, ExportJob, ExportSummary, Parity
 from unroll.contract.fleet import Queue, Readiness, Worker
@@ -127,6 +127,7 @@ __all__ = [
     "DType",
     "Dale",
     "DaleBalanced",
+    "Data",
     "Device",
     "Distances",
     "Divergence",
@@ -202,6 +203,7 @@ __all__ = [
     "Series",
     "Served",
     "Serving",
+    "Shorthand",
     "SpectralRadius",
     "State",
     "StepDecay",
@@ -209,6 +211,7 @@ __all__ = [
     "StopReason",
     "Task",
     "TaskData",
+    "Title",
     "Tolerances",
     "TrainJob",
     "TrainSummary",

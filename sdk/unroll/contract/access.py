@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from unroll.contract.base import Name, Request, Response
+from unroll.contract.base import Request, Response, Title
 
 Scope = Literal["read", "write", "predict", "admin"]
 """What a key allows. read: every GET. write: creating and changing models and jobs. predict: predictions. admin:
@@ -17,8 +17,8 @@ managing keys."""
 class NewKey(Request):
     """A request for a new API key of your tenant."""
 
-    name: Name
-    """A name by which people recognise the key."""
+    name: Annotated[Title, Field(examples=["notebook"])]
+    """A name by which people recognise the key: any text of up to 100 characters."""
     scopes: Annotated[list[Scope], Field(min_length=1)] = ["read", "write", "predict"]
     """What the key may do."""
     expires_at: datetime | None = None
@@ -30,7 +30,7 @@ class NewKey(Request):
 class ChangeKey(Request):
     """Change a key's name, scopes, expiry or quota. A field that is not sent keeps its value."""
 
-    name: Name | None = None
+    name: Title | None = None
     scopes: Annotated[list[Scope], Field(min_length=1)] | None = None
     expires_at: datetime | None = None
     max_active_jobs: Annotated[int, Field(ge=1, le=1_000_000)] | None = None

@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from unroll.contract.base import Request, default_type
+from unroll.contract.base import Request, Shorthand
 from unroll.contract.limits import MAX_HIDDEN_SIZE
 
 Activation = Literal["tanh", "relu", "leaky_relu", "softplus", "sigmoid", "identity", "saturated_relu"]
-HiddenSize = Annotated[int, Field(ge=1, le=MAX_HIDDEN_SIZE)]
+HiddenSize = Annotated[int, Field(ge=1, le=MAX_HIDDEN_SIZE, examples=[64])]
 Positive = Annotated[float, Field(gt=0, le=1e9)]
 Deviation = Annotated[float, Field(ge=0, le=1e6)]
 
@@ -30,7 +30,7 @@ class Noise(Request):
 
     input: Deviation = 0.0
     """Standard deviation of the noise that is added to each input."""
-    recurrent: Deviation = 0.0
+    recurrent: Annotated[Deviation, Field(examples=[0.1])] = 0.0
     """Strength sigma of the recurrent noise: sigma sqrt(2 tau / dt) times a standard normal is added to each
     pre-activation. tau is the configured one, and the factor makes the noise of the state independent of dt."""
     output: Deviation = 0.0
@@ -107,5 +107,6 @@ class GRUCell(Request):
 Cell = Annotated[
     VanillaCell | LeakyCell | LinearCell | FeedForwardCell | LSTMCell | GRUCell,
     Field(discriminator="type"),
-    default_type("vanilla"),
+    Shorthand("vanilla"),
 ]
+"""Any cell. Without a `type` it is a vanilla cell."""

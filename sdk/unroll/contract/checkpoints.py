@@ -48,7 +48,7 @@ class Checkpoint(Response):
 class Serving(Request):
     """The checkpoint and replica that a model's predict shall use."""
 
-    checkpoint: str
+    checkpoint: Annotated[str, Field(examples=["ckpt_01kjqv1a2b3c4d5e6f7g8h9j0k"])]
     """The checkpoint's id."""
     replica: Annotated[int, Field(ge=0)] | Literal["best"] = "best"
     """The replica: an index, or the best by held-out loss."""
@@ -57,8 +57,8 @@ class Serving(Request):
 class NewModel(Request):
     """Register a network configuration under a name."""
 
-    name: Name
-    """The name of the model."""
+    name: Annotated[Name, Field(examples=["integrator"])]
+    """The name of the model. It stands in addresses: letters A to Z, digits, dot, underscore, hyphen."""
     config: Network
     """The network."""
 

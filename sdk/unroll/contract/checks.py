@@ -33,7 +33,7 @@ class CheckRequest(Request):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seed of the weights, of the batch and of the choice of entries."""
     loss: Loss = MSE()
-    """The loss that is differentiated."""
+    """The loss that is differentiated. A bare name is short for an object: "mse" for {"type": "mse"}."""
     bptt: BPTT = BPTT()
     """How gradients flow back through time. With a window, the reference holds the first state of each window fixed."""
     entries: Annotated[int, Field(ge=1, le=MAX_CHECK_ENTRIES)] = 24

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from unroll.contract.base import Request, Response, default_type
+from unroll.contract.base import Request, Response, Shorthand
 from unroll.contract.limits import MAX_HIDDEN_SIZE
 
 Row = Annotated[list[Literal[0, 1]], Field(max_length=MAX_HIDDEN_SIZE)]
@@ -29,7 +29,7 @@ class Connectivity(Request):
 
     dale: Dale | None = None
     """Dale's law. null: a unit may both excite and inhibit."""
-    density: Annotated[float, Field(gt=0, le=1.0)] = 1.0
+    density: Annotated[float, Field(gt=0, le=1.0, examples=[0.5])] = 1.0
     """Fraction of the possible connections that exist, drawn for each replica and layer; the other weights are zero.
     With a symmetry, W_ij and W_ji are drawn together."""
     mask: Annotated[list[Row], Field(max_length=MAX_HIDDEN_SIZE)] | None = None
@@ -102,8 +102,9 @@ class DaleBalanced(Request):
 Initialisation = Annotated[
     Uniform | Orthogonal | Identity | Gaussian | SpectralRadius | DaleBalanced,
     Field(discriminator="type"),
-    default_type("uniform"),
+    Shorthand("uniform"),
 ]
+"""How W_hh is initialised. A bare name is short for an object: "orthogonal" for {"type": "orthogonal"}."""
 
 
 class LayerCertificate(Response):

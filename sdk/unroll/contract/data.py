@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from unroll.contract.base import Name, Request, Response
+from pydantic import Field
+
+from unroll.contract.base import Name, Request, Response, Shorthand
 
 
 class TaskData(Request):
     """A built-in task: a seeded stream of sequences that depend only on (seed, replica, step)."""
 
     type: Literal["task"] = "task"
-    name: Name
+    name: Annotated[Name, Field(examples=["integrate_noise"])]
     """Name of a task from GET /v1/tasks."""
-    parameters: dict[str, Any] = {}
+    parameters: Annotated[dict[str, Any], Field(examples=[{"length": 20}])] = {}
     """Parameters of the task. The server checks them against the task's JSON Schema."""
+
+
+Data = Annotated[TaskData, Shorthand("task", word="name")]
+"""Where sequences come from. The bare name of a task is short for {"type": "task", "name": that name}."""
 
 
 class Baseline(Response):

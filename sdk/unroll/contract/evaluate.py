@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from unroll.contract.base import Response
-from unroll.contract.data import TaskData
+from unroll.contract.data import Data
 from unroll.contract.inference import Replica
 from unroll.contract.limits import MAX_BATCH, MAX_EVALUATED_LENGTHS, MAX_LENGTH
 from unroll.contract.submission import JobRequest
@@ -19,14 +19,14 @@ class EvaluateJob(JobRequest):
     """Measure the loss of a checkpoint's networks on sequences that nobody trained on."""
 
     kind: Literal["evaluate"] = "evaluate"
-    checkpoint: str
+    checkpoint: Annotated[str, Field(examples=["ckpt_01kjqv1a2b3c4d5e6f7g8h9j0k"])]
     """Id of the checkpoint."""
     replica: Replica = "all"
     """Which replicas to evaluate: an index, the best by held-out loss, or all of them."""
-    data: TaskData | None = None
-    """A task with any parameters; null: the data that the checkpoint was trained on."""
+    data: Data | None = None
+    """A task with any parameters, or its bare name; null: the data that the checkpoint was trained on."""
     loss: Loss | None = None
-    """The loss to measure; null: the one that the checkpoint was trained to minimise."""
+    """The loss to measure, or its bare name; null: the one that the checkpoint was trained to minimise."""
     lengths: (
         Annotated[
             list[Annotated[int, Field(ge=1, le=MAX_LENGTH)]], Field(min_length=1, max_length=MAX_EVALUATED_LENGTHS)

@@ -18,7 +18,7 @@ class ExportJob(JobRequest):
     """Write a checkpoint's network as a file, and measure how far the file's outputs are from our own predictions."""
 
     kind: Literal["export"] = "export"
-    checkpoint: str
+    checkpoint: Annotated[str, Field(examples=["ckpt_01kjqv1a2b3c4d5e6f7g8h9j0k"])]
     """Id of the checkpoint."""
     replica: Replica = "best"
     """Which replica to write: an index or the best by held-out loss. safetensors and npz can hold all of them."""

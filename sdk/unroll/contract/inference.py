@@ -35,7 +35,10 @@ class State(Request):
 class PredictRequest(Request):
     """Sequences to run through a trained network. They may have different lengths."""
 
-    inputs: Annotated[list[Sequence], Field(min_length=1, max_length=MAX_PREDICT_SEQUENCES, fail_fast=True)]
+    inputs: Annotated[
+        list[Sequence],
+        Field(min_length=1, max_length=MAX_PREDICT_SEQUENCES, fail_fast=True, examples=[[[[0.5], [-1.0]]]]),
+    ]
     """inputs[sequence][t][i], of width I, or one token for each step; for one_to_one and one_to_many only one step."""
     steps: Annotated[int, Field(ge=1, le=MAX_LENGTH)] | None = None
     """Number of outputs to write for each sequence. Required for one_to_many and encoder_decoder networks, refused for

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
+from unroll.contract.base import Shorthand
 from unroll.contract.evaluate import EvaluateJob, EvaluateSummary
 from unroll.contract.export import ExportJob, ExportSummary
 from unroll.contract.submission import JobRequest
@@ -14,12 +15,10 @@ from unroll.contract.train import TrainJob, TrainSummary
 Kind = Literal["train", "evaluate", "export"]
 
 
-def _train_by_default(value: Any) -> Any:
-    return {"kind": "train", **value} if isinstance(value, dict) and "kind" not in value else value
-
-
 JobConfig = Annotated[
-    TrainJob | EvaluateJob | ExportJob, Field(discriminator="kind"), BeforeValidator(_train_by_default)
+    TrainJob | EvaluateJob | ExportJob,
+    Field(discriminator="kind"),
+    Shorthand("train", word=None, tag="kind"),
 ]
 """What is posted to /v1/jobs. A job without a kind is a train job."""
 

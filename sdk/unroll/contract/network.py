@@ -36,10 +36,10 @@ class Network(Request):
     """The configuration of one recurrent network."""
 
     cell: Cell
-    """What one layer computes in one time step."""
-    input_size: Annotated[int, Field(ge=1, le=MAX_WIDTH)]
+    """What one layer computes in one time step. Without a `type` it is a vanilla cell."""
+    input_size: Annotated[int, Field(ge=1, le=MAX_WIDTH, examples=[1])]
     """Width of x[t], I; with a vocabulary, the width of the embedding."""
-    output_size: Annotated[int, Field(ge=1, le=MAX_WIDTH)]
+    output_size: Annotated[int, Field(ge=1, le=MAX_WIDTH, examples=[1])]
     """Width of y[t], O."""
     architecture: Architecture = "many_to_many"
     """Which steps have inputs and outputs."""
@@ -57,4 +57,4 @@ class Network(Request):
     connectivity: Connectivity = Connectivity()
     """Constraints on the recurrent weights."""
     initialisation: Initialisation = Uniform()
-    """How W_hh is initialised."""
+    """How W_hh is initialised. A bare name is short for an object: "orthogonal" for {"type": "orthogonal"}."""

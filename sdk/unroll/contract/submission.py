@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from unroll.contract.base import Name, Request
+from unroll.contract.base import Request, Title
 from unroll.contract.limits import MAX_LABELS
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -19,11 +19,11 @@ class JobRequest(Request):
     """The fields that jobs of all kinds have. A kind of job is a subclass with a `kind` of its own."""
 
     kind: str
-    name: Name | None = None
-    """A name for people. It need not be unique."""
+    name: Title | None = None
+    """A name for people: any text of up to 100 characters. It need not be unique."""
     device: Device = "auto"
     """Where the job runs. With auto it runs on whichever worker is free first."""
-    labels: Annotated[dict[Label, Label], Field(max_length=MAX_LABELS)] = {}
+    labels: Annotated[dict[Label, Label], Field(max_length=MAX_LABELS, examples=[{"course": "week-7"}])] = {}
     """Your own words to filter jobs by."""
     priority: Annotated[int, Field(ge=-100, le=100)] = 0
     """Jobs with a higher priority start earlier; jobs of equal priority start by age."""

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from unroll.contract.base import Name, Request, Response
-from unroll.contract.data import TaskData
+from unroll.contract.data import Data
 from unroll.contract.limits import MAX_REPLICAS
 from unroll.contract.network import Network
 from unroll.contract.submission import DType, JobRequest
@@ -23,8 +23,8 @@ class TrainJob(JobRequest):
     kind: Literal["train"] = "train"
     model: Name | Network
     """A registered model's name, or a configuration."""
-    data: TaskData
-    """The data to train on."""
+    data: Data
+    """The data to train on. The bare name of a task stands for the task with its default parameters."""
     training: Training
     """How to train."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0

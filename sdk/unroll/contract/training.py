@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from unroll.contract.base import Request, default_type
+from unroll.contract.base import Request, Shorthand
 from unroll.contract.limits import MAX_BATCH, MAX_LENGTH, MAX_STEPS
 
 Weight = Annotated[float, Field(ge=0, le=1e6)]
@@ -58,7 +58,7 @@ LOSSES: dict[str, type[MSE | CrossEntropy | BCE | PoissonNLL]] = {
     "bce": BCE,
     "poisson": PoissonNLL,
 }
-Loss = Annotated[MSE | CrossEntropy | BCE | PoissonNLL, Field(discriminator="type"), default_type("mse")]
+Loss = Annotated[MSE | CrossEntropy | BCE | PoissonNLL, Field(discriminator="type"), Shorthand("mse")]
 
 
 class Adam(Request):
@@ -120,7 +120,7 @@ class ClipByGlobalNorm(Request):
     """Scale a replica's gradient down to `max_norm` if its norm over all parameters is larger."""
 
     type: Literal["global_norm"] = "global_norm"
-    max_norm: Limit
+    max_norm: Annotated[Limit, Field(examples=[1.0])]
     """Largest norm that is left unchanged (Pascanu, Mikolov & Bengio 2013)."""
 
 
@@ -128,7 +128,7 @@ class ClipByValue(Request):
     """Limit each number of a replica's gradient to the range from -max_value to max_value."""
 
     type: Literal["value"] = "value"
-    max_value: Limit
+    max_value: Annotated[Limit, Field(examples=[1.0])]
     """Largest absolute value that is left unchanged."""
 
 
@@ -136,7 +136,7 @@ class StepDecay(Request):
     """Multiply the learning rate by `factor` after every `every` steps."""
 
     type: Literal["step"] = "step"
-    every: Every
+    every: Annotated[Every, Field(examples=[1000])]
     """Number of steps between two decays."""
     factor: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Factor by which each decay multiplies the learning rate."""
@@ -146,7 +146,7 @@ class ExponentialDecay(Request):
     """Halve the learning rate every `half_life` steps, smoothly."""
 
     type: Literal["exponential"] = "exponential"
-    half_life: Every
+    half_life: Annotated[Every, Field(examples=[1000])]
     """Number of steps in which the learning rate halves."""
 
 
@@ -157,7 +157,7 @@ class CosineDecay(Request):
     """
 
     type: Literal["cosine"] = "cosine"
-    steps: Every
+    steps: Annotated[Every, Field(examples=[2000])]
     """Number of steps until the lowest rate, counted from the first step, warm-up included. If final is 0, at least
     the job's number of steps."""
     final: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -167,7 +167,7 @@ class CosineDecay(Request):
 class BPTT(Request):
     """How backpropagation through time is truncated."""
 
-    window: Annotated[int, Field(ge=1, le=MAX_LENGTH)] | None = None
+    window: Annotated[int, Field(ge=1, le=MAX_LENGTH, examples=[20])] | None = None
     """Truncation window in time steps: the state passes from window to window, gradients do not; each batch makes one
     update. null: the whole sequence."""
 
@@ -177,7 +177,7 @@ class Regularisation(Request):
 
     l1: Weight = 0.0
     """Factor of the sum of |w| over W_xh, W_hh and W_hy."""
-    l2: Weight = 0.0
+    l2: Annotated[Weight, Field(examples=[1e-4])] = 0.0
     """Factor of half the sum of w^2 over W_xh, W_hh and W_hy."""
     activity: Weight = 0.0
     """Factor of the mean of h^2, summed over layers (for an encoder_decoder those of the encoder and of the decoder).
@@ -192,9 +192,11 @@ class Regularisation(Request):
     always read the targets; it is computed by the workspace engine (Pascanu, Mikolov & Bengio 2013, eq. 9)."""
 
 
-Optimizer = Annotated[Adam | AdamW | SGD | RMSprop, Field(discriminator="type")]
-Clip = Annotated[ClipByGlobalNorm | ClipByValue, Field(discriminator="type"), default_type("global_norm")]
-Schedule = Annotated[StepDecay | ExponentialDecay | CosineDecay, Field(discriminator="type")]
+Optimizer = Annotated[Adam | AdamW | SGD | RMSprop, Field(discriminator="type"), Shorthand("adam")]
+Clip = Annotated[
+    ClipByGlobalNorm | ClipByValue, Field(discriminator="type"), Shorthand("global_norm", number="max_norm")
+]
+Schedule = Annotated[StepDecay | ExponentialDecay | CosineDecay, Field(discriminator="type"), Shorthand()]
 
 
 class HeldOut(Request):
@@ -218,18 +220,20 @@ class EarlyStopping(Request):
 class Training(Request):
     """The configuration of one training run."""
 
-    steps: Annotated[int, Field(ge=1, le=MAX_STEPS)]
+    steps: Annotated[int, Field(ge=1, le=MAX_STEPS, examples=[2000])]
     """Number of optimiser steps."""
     batch_size: Annotated[int, Field(ge=1, le=MAX_BATCH)] = 64
     """Number of sequences in the batch of each replica, B."""
     loss: Loss = MSE()
-    """The loss that is minimised."""
+    """The loss that is minimised. A bare name is short for an object: "mse" for {"type": "mse"}."""
     regularisation: Regularisation = Regularisation()
     """Penalties that are added to the loss."""
     clip: Clip | None = None
-    """Gradient clipping. null: no clipping."""
+    """Gradient clipping. A bare number is short for the largest norm: 1.0 for {"type": "global_norm", "max_norm": 1.0}.
+    null: no clipping."""
     optimizer: Optimizer = Adam()
-    """How the gradient changes the parameters."""
+    """How the gradient changes the parameters. A bare name is short for an object: "adam" for {"type": "adam"}. An
+    object without a `type` is Adam."""
     schedule: Schedule | None = None
     """How the learning rate falls. null: it is constant."""
     warmup: Annotated[int, Field(ge=0, le=MAX_STEPS)] = 0

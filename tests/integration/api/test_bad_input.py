@@ -45,7 +45,7 @@ WRONG = [
     ("/training/optimizer", ADAM | {"lr": 0}, "/training/optimizer/lr", "greater_than"),
     ("/training/optimizer", {"type": "sgd", "beta1": 0.9}, "/training/optimizer/beta1", "extra_forbidden"),
     ("/training/optimizer", {"type": "lion"}, "/training/optimizer/type", "literal_error"),
-    ("/training/optimizer", {"lr": 0.1}, "/training/optimizer/type", "missing"),
+    ("/training/schedule", {"steps": 9}, "/training/schedule/type", "missing"),
     ("/training/clip", {"type": "global_norm"}, "/training/clip/max_norm", "missing"),
     ("/data/parameters/length", float("nan"), "/data/parameters/length", "int_type"),
     ("/data/parameters/length", 0, "/data/parameters/length", "greater_than_equal"),

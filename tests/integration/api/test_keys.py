@@ -125,7 +125,9 @@ def test_changing_a_key_changes_what_was_sent_and_nothing_else(client: httpx2.Cl
     ("body", "pointer"),
     [
         ({}, "/name"),
-        ({"name": "a b"}, "/name"),
+        ({"name": "a\nb"}, "/name"),
+        ({"name": "  "}, "/name"),
+        ({"name": "x" * 101}, "/name"),
         ({"name": "k", "scopes": []}, "/scopes"),
         ({"name": "k", "scopes": ["root"]}, "/scopes/0"),
         ({"name": "k", "expires_at": "tomorrow"}, "/expires_at"),

@@ -136,6 +136,23 @@ def test_flags_go_before_the_file(server: ScriptedServer, tmp_path: Path) -> Non
     assert sent["model"] == examples.NETWORK
 
 
+def test_flags_go_into_a_file_of_short_forms(server: ScriptedServer, tmp_path: Path) -> None:
+    server.script = Service(DONE)
+    file = tmp_path / "job.json"
+    training = {"steps": 9, "optimizer": "sgd", "clip": 1.0, "loss": "mse"}
+    file.write_text(json.dumps({"data": "integrate_noise", "model": {"cell": "lstm"}, "training": training}))
+    flags = ["--lr", "0.5", "-p", "length=7", "--hidden", "4", "--name", "my run", "--set", "model.input_size=1"]
+    ended = unroll(server, "train", "-f", str(file), *flags, "--detach")
+    assert ended.returncode == 0, ended.stderr
+    job = server.seen[0].json
+    assert job["name"] == "my run"
+    assert job["data"] == {"type": "task", "name": "integrate_noise", "parameters": {"length": 7}}
+    assert job["model"] == {"cell": {"type": "lstm", "hidden_size": 4}, "input_size": 1}
+    assert job["training"]["optimizer"] == {"type": "sgd", "lr": 0.5}
+    assert job["training"]["clip"] == {"type": "global_norm", "max_norm": 1.0}
+    assert job["training"]["loss"] == {"type": "mse"}
+
+
 def test_detached_means_no_question_after_the_submit(server: ScriptedServer) -> None:
     server.script = Service(DONE)
     assert unroll(server, "train", "-f", "-", "-d", stdin=json.dumps(examples.CONFIG)).returncode == 0
