@@ -41,6 +41,9 @@ class APIError(UnrollError):
     Problem (a proxy's answer, for instance). `retryable` says whether the same request may succeed later.
     """
 
+    hint: str = ""
+    """What may help here, beside what the server said."""
+
     def __init__(self, status: int, problem: Problem | None, request_id: str | None, excerpt: str = "") -> None:
         """`excerpt` is the beginning of an answer that is not a Problem."""
         self.status = status
@@ -69,6 +72,8 @@ class APIError(UnrollError):
         lines = [f"{what} ({self.code or 'HTTP'} {self.status})"]
         fields = [f"{error.pointer or '(body)'}: {error.detail}" for error in self.errors]
         lines += [f"  {field}" for field in fields if field != what]
+        if self.hint:
+            lines.append(f"  {self.hint}")
         if self.request_id:
             lines.append(f"  request id: {self.request_id}")
         return "\n".join(lines)
