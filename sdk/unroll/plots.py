@@ -16,7 +16,7 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#0
 WIDTH, HEIGHT = 560, 260
 LEFT, RIGHT, TOP, BOTTOM = 78, 14, 30, 44
 BUCKETS = 140
-"""Each line is drawn with the lowest and the highest point of so many stretches of steps: more than eyes can see."""
+"""A long line is drawn by the lowest, the highest and the median point of so many stretches of steps."""
 LOG_FROM = 50.0
 """Ratio of the largest to the smallest value from which on an axis is logarithmic."""
 
@@ -63,11 +63,9 @@ def _lines(x: _Axis, y: _Axis, steps: NDArray[np.int64], values: Floats) -> Iter
     replicas = values.shape[1]
     if replicas <= len(COLOURS):
         for replica in range(replicas):
-            points = _path(x, y, *_thinned(steps, values[:, replica]))
-            yield (
-                f"<path d='{points}' fill='none' stroke='{COLOURS[replica]}' stroke-width='1.2' "
-                f"stroke-linejoin='round'><title>replica {replica}</title></path>"
-            )
+            yield f"<g fill='none' stroke='{COLOURS[replica]}' stroke-linejoin='round'><title>replica {replica}</title>"
+            yield from _line(x, y, steps, values[:, replica])
+            yield "</g>"
         return
     rows = np.isfinite(values).any(axis=1)
     at, kept = steps[rows], values[rows]
@@ -86,17 +84,28 @@ def _path(x: _Axis, y: _Axis, steps: NDArray[np.int64], values: Floats) -> str:
     return "M" + "L".join(f"{x(step):.1f} {y(value):.1f}" for step, value in zip(steps, values, strict=True))
 
 
-def _thinned(steps: NDArray[np.int64], values: Floats) -> tuple[NDArray[np.int64], Floats]:
-    """Return the finite points of one line, of many only the ends, the lowest and the highest of each stretch."""
+def _line(x: _Axis, y: _Axis, steps: NDArray[np.int64], values: Floats) -> Iterator[str]:
+    """Yield one line through the finite points.
+
+    Of many points it yields a pale line through the ends, the lowest and the highest of each stretch, and a strong one
+    through the medians of the stretches.
+    """
     finite = np.isfinite(values)
     steps, values = steps[finite], values[finite]
+    if not len(values):
+        return
     if len(values) <= 2 * BUCKETS:
-        return steps, values
+        yield f"<path d='{_path(x, y, steps, values)}' stroke-width='1.2'/>"
+        return
     kept = {0, len(values) - 1}
-    for stretch in np.array_split(np.arange(len(values)), BUCKETS):
+    stretches = np.array_split(np.arange(len(values)), BUCKETS)
+    for stretch in stretches:
         kept |= {int(stretch[np.argmin(values[stretch])]), int(stretch[np.argmax(values[stretch])])}
     place = np.array(sorted(kept))
-    return steps[place], values[place]
+    yield f"<path d='{_path(x, y, steps[place], values[place])}' stroke-width='1' stroke-opacity='0.2'/>"
+    middle = np.array([np.median(values[stretch]) for stretch in stretches])
+    at = np.array([steps[stretch[len(stretch) // 2]] for stretch in stretches])
+    yield f"<path d='{_path(x, y, at, middle)}' stroke-width='1.5'/>"
 
 
 def _legend(metrics: Mapping[str, Floats]) -> str:

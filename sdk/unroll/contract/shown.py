@@ -44,7 +44,11 @@ def fields_html(fields: dict[str, object], caption: str = "") -> str:
 
 def table_html(header: Sequence[str], rows: Iterable[Sequence[object]], caption: str = "") -> str:
     """Return a table as HTML. All text is escaped: names come from users."""
-    said = [f"<caption style='text-align:left;caption-side:top'>{escape(caption)}</caption>"] if caption else []
+    said = (
+        [f"<caption style='text-align:left;caption-side:top;white-space:nowrap'>{escape(caption)}</caption>"]
+        if caption
+        else []
+    )
     if header:
         cells = "".join(f"<th style='{_CELL}'>{escape(name)}</th>" for name in header)
         said.append(f"<thead><tr>{cells}</tr></thead>")
