@@ -168,13 +168,22 @@ class UnexpectedAnswerError(UnrollError):
     """The answer does not come from Unroll, or comes from a version that this package does not understand."""
 
 
+def without_hint(job: Job, message: str) -> str:
+    """Return the error's message without what may help, which stands at its end where all replicas diverged."""
+    for divergence in getattr(job.summary, "diverged", []):
+        message = message.removesuffix(divergence.hint or "").rstrip()
+    return message
+
+
 class JobEndedError(UnrollError):
     """A job that was waited for ended without success; `job` says how."""
 
     ending: ClassVar[str] = "ended"
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, *, told: bool = False) -> None:
+        """`told`: what may help was said while the job was waited for, and is not said again."""
         self.job = job
+        self.told = told
         super().__init__(job)
 
     def __str__(self) -> str:
@@ -182,7 +191,8 @@ class JobEndedError(UnrollError):
         said = f"Job {self.job.id} {self.ending} at step {self.job.progress.step} of {self.job.progress.total}"
         if error is None:
             return f"{said}."
-        said += f": {error.message} ({error.code})"
+        message = without_hint(self.job, error.message) if self.told else error.message
+        said += f": {message} ({error.code})"
         if error.checkpoint:
             said += f"\n  last good checkpoint: {error.checkpoint}"
         return said

@@ -107,9 +107,9 @@ class JobHandle:
                 "again, .cancel() ends it"
             ) from None
         if self.job.status == "failed":
-            raise JobFailed(self.job)
+            raise JobFailed(self.job, told=progress)
         if self.job.status == "cancelled":
-            raise JobCancelled(self.job)
+            raise JobCancelled(self.job, told=progress)
         return self.job
 
     def watch(self, *, timeout: float | None = None) -> Iterator[Job]:

@@ -16,7 +16,7 @@ from unroll.cli.output import Format, Output, say, show_fields, show_json, show_
 from unroll.cli.values import pairs
 from unroll.client import Client
 from unroll.contract import ENDED, Job, JobStatus
-from unroll.errors import JobEndedError
+from unroll.errors import JobEndedError, without_hint
 from unroll.job import JobHandle
 from unroll.progress import clock, describe, say_estimate
 
@@ -146,8 +146,10 @@ def show_job(job: Job, output: Format, *, followed: bool = False) -> None:
         show_json(job)
         return
     details = summary_of(job).details()
+    message = job.error.message if job.error else ""
     if followed:
         details.pop("hint", None)
+        message = without_hint(job, message)
     show_fields(
         {
             "job": job.id,
@@ -159,7 +161,7 @@ def show_job(job: Job, output: Format, *, followed: bool = False) -> None:
             "attempt": job.attempt,
             "engine": job.environment and f"{job.environment.engine} ({job.environment.device})",
             "parent": job.parent,
-            "error": job.error and f"{job.error.message} ({job.error.code})",
+            "error": job.error and f"{message} ({job.error.code})",
             "labels": job.labels or None,
             "created": job.created_at.isoformat(timespec="seconds"),
             "ended": job.ended_at and job.ended_at.isoformat(timespec="seconds"),

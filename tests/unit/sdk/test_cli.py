@@ -245,6 +245,16 @@ def test_jobs_are_listed_by_filter_over_pages(server: ScriptedServer) -> None:
     assert len(server.seen) == 2
 
 
+def test_a_hint_is_given_once_for_a_job_that_failed_for_it(server: ScriptedServer) -> None:
+    error = {"code": "all_replicas_diverged", "message": "All 2 replicas diverged, the last at step 45. Clip at 4."}
+    server.script = Service({"status": "failed", "error": error, "summary": examples.trained(diverged=DIVERGED)})
+    ended = unroll(server, "train", *FLAGS)
+    assert ended.returncode == 3
+    assert (ended.stderr + ended.stdout).count("Clip at") == 1
+    assert "error\tAll 2 replicas diverged, the last at step 45. (all_replicas_diverged)\n" in ended.stdout
+    assert "Clip at 4." in unroll(server, "jobs", "job_1").stdout
+
+
 def trial(number: int, lr: float, **fields: Any) -> dict[str, Any]:
     training = {"steps": 100, "optimizer": {"type": "adam", "lr": lr}, "held_out": {"seed": number}}
     config = {**examples.CONFIG, "training": training, "seed": number}
