@@ -81,4 +81,5 @@ def _summary(row: Row[Any]) -> dict[str, Any]:
         best = {"checkpoint": row.best_checkpoint, "replica": row.best_replica, "loss": row.best_loss}
     of_checkpoints = {"best": best, "last_checkpoint": row.last_checkpoint}
     said: dict[str, Any] = {"kind": row.kind, "model": row.model_name, **row.facts}
+    said["estimated_seconds"] = row.facts.get("seconds")
     return {**said, **row.latest, **of_checkpoints, **row.summary}

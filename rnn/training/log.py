@@ -21,7 +21,7 @@ class TrainingLog:
         match event:
             case Diverged():
                 cause = f"loss {event.loss:.6g}, gradient norm {event.gradient_norm:.6g}"
-                say(f"step {event.step}: replica {event.replica} diverged ({cause}). {event.hint}")
+                say(f"step {event.step}: replica {event.replica} diverged ({cause})")
             case Stopped():
                 cause = f"{event.reason}, held-out loss {event.loss:.6g}"
                 say(f"step {event.step}: replica {event.replica} stopped ({cause})")

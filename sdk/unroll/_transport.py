@@ -17,7 +17,14 @@ from unroll._settings import Settings, is_loopback
 from unroll._version import __version__
 from unroll._wire import decode, encode
 from unroll.contract import Problem
-from unroll.errors import APIConnectionError, APIError, APITimeoutError, UnexpectedAnswerError, error_class
+from unroll.errors import (
+    APIConnectionError,
+    APIError,
+    APITimeoutError,
+    AuthenticationError,
+    UnexpectedAnswerError,
+    error_class,
+)
 
 Params = Mapping[str, str | int | Sequence[str] | None]
 
@@ -103,7 +110,7 @@ class Transport:
                 maybe_done |= not isinstance(error, NOT_SENT)
                 delay = self.retries.delay(attempt) if repeatable or isinstance(error, NOT_SENT) else None
                 if delay is None:
-                    raise self._unreachable(error) from error
+                    raise self._unreachable(error) from None  # its message says the cause; frames of sockets do not
             else:
                 if response.is_success or response.status_code == 304:
                     return response
@@ -113,7 +120,7 @@ class Transport:
                 maybe_done |= response.status_code in UNCERTAIN
                 delay = self.retries.delay(attempt, _retry_after(response)) if again else None
                 if delay is None:
-                    raise _error(response)
+                    raise self._error(response)
             time.sleep(delay)
 
     def answers(self, path: str) -> bool:
@@ -137,12 +144,12 @@ class Transport:
             try:
                 if not response.is_success:
                     response.read()
-                    raise _error(response)
+                    raise self._error(response)
                 yield response
             finally:
                 response.close()
         except httpx2.TransportError as error:
-            raise self._unreachable(error) from error
+            raise self._unreachable(error) from None
 
     def _build(
         self,
@@ -163,10 +170,17 @@ class Transport:
         return httpx2.Timeout(self.timeout, connect=min(self.timeout, 5.0), read=read)
 
     def _unreachable(self, error: httpx2.TransportError) -> APIConnectionError:
-        reason = str(error) or type(error).__name__
-        if isinstance(error, httpx2.TimeoutException):
+        reason = (str(error) or type(error).__name__).rstrip(".")
+        if isinstance(error, httpx2.TimeoutException) and not isinstance(error, httpx2.ConnectTimeout):
             return APITimeoutError(f"{self.settings.url} did not answer in time: {reason}")
-        return APIConnectionError(f"{self.settings.url} cannot be reached: {reason}")
+        kind = APITimeoutError if isinstance(error, httpx2.TimeoutException) else APIConnectionError
+        return kind(f"{self.settings.url} cannot be reached ({reason}): {self.settings.unreachable}")
+
+    def _error(self, response: httpx2.Response) -> APIError:
+        error = _error(response)
+        if isinstance(error, AuthenticationError):
+            error.hint = self.settings.unauthorised
+        return error
 
 
 def _retry_after(response: httpx2.Response) -> float | None:

@@ -27,6 +27,7 @@ from unroll.contract import (
     Worker,
 )
 from unroll.job import JobHandle
+from unroll.progress import at_a_prompt, say_estimate
 from unroll.resources import Checkpoints, Jobs, Keys, Models, Schemas
 from unroll.resources.checks import check
 from unroll.resources.jobs import Config
@@ -207,9 +208,13 @@ class Client:
         """Submit a job of any kind: one of the contract's types, or the same as plain JSON.
 
         However often the request has to be sent, it is one job; `idempotency_key` makes that hold across processes.
+        At a prompt and in a notebook a job of more than a minute is announced with its estimated time.
         Raises InvalidRequestError, whose `errors` point at the fields that are wrong.
         """
-        return self.handle(self.jobs.submit(config, idempotency_key=idempotency_key))
+        job = self.jobs.submit(config, idempotency_key=idempotency_key)
+        if at_a_prompt():
+            say_estimate(job)
+        return self.handle(job)
 
     def handle(self, job: Job) -> JobHandle:
         """Make a handle of a job that is at hand, one of `client.jobs.list()` for example."""

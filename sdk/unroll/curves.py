@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from unroll._names import unknown
 from unroll.contract import Event, Metrics
+from unroll.plots import curves_svg
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +42,11 @@ class Curves(Mapping[str, NDArray[np.float64]]):
             self._values[series.name][rows, series.replica] = np.asarray(series.values, np.float64)  # None becomes NaN
 
     def __getitem__(self, name: str) -> NDArray[np.float64]:
-        return self._values[name]
+        """Return one metric. Raises KeyError, which lists the metrics that there are."""
+        try:
+            return self._values[name]
+        except KeyError:
+            raise self._unknown(name) from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)
@@ -50,7 +56,24 @@ class Curves(Mapping[str, NDArray[np.float64]]):
 
     def __repr__(self) -> str:
         names = ", ".join(self._values) or "none yet"
-        return f"Curves({names}; {len(self.steps)} points up to step {self.last_step})"
+        points = f"{len(self.steps)} points up to step {self.last_step}"
+        return f"<curves of {self.job}: {names}; {points}, {self._replicas()}>"
+
+    def _repr_html_(self) -> str:
+        """Return the curves as inline SVG, one picture for each metric."""
+        return curves_svg(self.job, self.steps, self._values)
+
+    def _unknown(self, name: object) -> KeyError:
+        otherwise = "this answer has none: either no step is done yet, or none of the names asked for exists"
+        error = unknown(f"the metrics of {self.job}", name, self._values, otherwise=otherwise)
+        if any(word in str(name).lower() for word in ("eval", "val", "held", "test")):
+            told = f"Held-out losses are in the job's journal: client.job({self.job!r}).held_out_losses()"
+            return type(error)(f"{error} {told}")
+        return error
+
+    def _replicas(self) -> str:
+        replicas = next(iter(self._values.values())).shape[1] if self._values else 0
+        return "1 replica" if replicas == 1 else f"{replicas} replicas"
 
     def to_numpy(self) -> dict[str, NDArray[np.float64] | NDArray[np.int64]]:
         """Return a plain dict: "steps" [steps] and each metric [steps, R]. It fits numpy.savez(**...)."""
@@ -66,6 +89,15 @@ class Curves(Mapping[str, NDArray[np.float64]]):
         columns = pd.MultiIndex.from_product([list(self._values), replicas], names=["metric", "replica"])
         values = np.hstack(list(self._values.values())) if self._values else np.zeros((0, 0))
         return pd.DataFrame(values, index=pd.Index(self.steps, name="step"), columns=columns)
+
+
+def held_out_losses(journal: Iterable[Event]) -> dict[int, NDArray[np.float64]]:
+    """Return the held-out losses among a job's events: an array [R] by step, NaN where a loss was not finite.
+
+    A takeover after a crash computes the steps after its checkpoint once more: the later losses stand.
+    """
+    found = ((event.data["step"], event.data["loss"]) for event in journal if event.type == "evaluation")
+    return {step: np.array(losses, np.float64) for step, losses in found}
 
 
 def lag_profiles(journal: Iterable[Event]) -> dict[int, tuple[NDArray[np.int64], NDArray[np.float64]]]:

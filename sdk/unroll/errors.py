@@ -41,6 +41,9 @@ class APIError(UnrollError):
     Problem (a proxy's answer, for instance). `retryable` says whether the same request may succeed later.
     """
 
+    hint: str = ""
+    """What may help here, beside what the server said."""
+
     def __init__(self, status: int, problem: Problem | None, request_id: str | None, excerpt: str = "") -> None:
         """`excerpt` is the beginning of an answer that is not a Problem."""
         self.status = status
@@ -69,6 +72,8 @@ class APIError(UnrollError):
         lines = [f"{what} ({self.code or 'HTTP'} {self.status})"]
         fields = [f"{error.pointer or '(body)'}: {error.detail}" for error in self.errors]
         lines += [f"  {field}" for field in fields if field != what]
+        if self.hint:
+            lines.append(f"  {self.hint}")
         if self.request_id:
             lines.append(f"  request id: {self.request_id}")
         return "\n".join(lines)
@@ -163,13 +168,22 @@ class UnexpectedAnswerError(UnrollError):
     """The answer does not come from Unroll, or comes from a version that this package does not understand."""
 
 
+def without_hint(job: Job, message: str) -> str:
+    """Return the error's message without what may help, which stands at its end where all replicas diverged."""
+    for divergence in getattr(job.summary, "diverged", []):
+        message = message.removesuffix(divergence.hint or "").rstrip()
+    return message
+
+
 class JobEndedError(UnrollError):
     """A job that was waited for ended without success; `job` says how."""
 
     ending: ClassVar[str] = "ended"
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, *, told: bool = False) -> None:
+        """`told`: what may help was said while the job was waited for, and is not said again."""
         self.job = job
+        self.told = told
         super().__init__(job)
 
     def __str__(self) -> str:
@@ -177,7 +191,8 @@ class JobEndedError(UnrollError):
         said = f"Job {self.job.id} {self.ending} at step {self.job.progress.step} of {self.job.progress.total}"
         if error is None:
             return f"{said}."
-        said += f": {error.message} ({error.code})"
+        message = without_hint(self.job, error.message) if self.told else error.message
+        said += f": {message} ({error.code})"
         if error.checkpoint:
             said += f"\n  last good checkpoint: {error.checkpoint}"
         return said

@@ -31,7 +31,8 @@ from unroll.contract import (
     Returnable,
     TaskData,
 )
-from unroll.curves import Curves, lag_profiles
+from unroll.contract.shown import fields_html
+from unroll.curves import Curves, held_out_losses, lag_profiles
 from unroll.errors import JobCancelled, JobFailed, NotFoundError
 from unroll.files import exported, save
 from unroll.predictions import Prediction, StateLike
@@ -77,8 +78,10 @@ class JobHandle:
         return self.job.status in ENDED
 
     def __repr__(self) -> str:
-        progress = self.job.progress
-        return f"<{self.job.kind} job {self.id}: {self.status}, step {progress.step} of {progress.total}>"
+        return repr(self.job)
+
+    def _repr_html_(self) -> str:
+        return self.job._repr_html_()
 
     def refresh(self) -> Job:
         """Read the job again and return it."""
@@ -88,17 +91,25 @@ class JobHandle:
     def wait(self, *, progress: bool = False, timeout: float | None = None) -> Job:
         """Wait until the job has succeeded, and return it in its final state.
 
-        `progress` shows a bar with the loss and the time left. Interrupting the wait (Ctrl-C) does not stop the job,
-        and the wait continues if the server is away for some minutes. Raises JobFailed, JobCancelled, and WaitTimeout
-        after `timeout` seconds.
+        `progress` shows a bar with the loss and the time left: on a terminal, in a notebook, and as plain lines in a
+        pipe. Interrupting the wait (Ctrl-C) leaves the job as it is, and says how to go on; a server that is away for
+        some minutes is waited for too.
+        Raises JobFailed, JobCancelled, and WaitTimeout after `timeout` seconds.
         """
-        with display(visible=progress) as show:
-            for job in self.watch(timeout=timeout):
-                show(job)
+        try:
+            with display(visible=progress) as show:
+                for job in self.watch(timeout=timeout):
+                    show(job)
+        except KeyboardInterrupt:
+            # a new one: the frames of a request that happened to be under way say nothing to whoever pressed the keys
+            raise KeyboardInterrupt(
+                f'stopped waiting for job {self.id}, which goes on; client.job("{self.id}").wait(progress=True) waits '
+                "again, .cancel() ends it"
+            ) from None
         if self.job.status == "failed":
-            raise JobFailed(self.job)
+            raise JobFailed(self.job, told=progress)
         if self.job.status == "cancelled":
-            raise JobCancelled(self.job)
+            raise JobCancelled(self.job, told=progress)
         return self.job
 
     def watch(self, *, timeout: float | None = None) -> Iterator[Job]:
@@ -113,6 +124,10 @@ class JobHandle:
     def metrics(self, *names: str, from_step: int = 0, max_points: int | None = None) -> Curves:
         """Return learning curves, all of them or the named ones: `job.metrics()["loss"]` is an array [steps, R]."""
         return self._jobs.metrics(self.id, names=names, from_step=from_step, max_points=max_points)
+
+    def held_out_losses(self) -> dict[int, NDArray[np.float64]]:
+        """Return the held-out losses so far, an array [R] by step. A train job has one at each evaluation."""
+        return held_out_losses(self._jobs.journal(self.id))
 
     def lag_profiles(self) -> dict[int, tuple[NDArray[np.int64], NDArray[np.float64]]]:
         """Return the per-lag profiles so far: (lags [K], norms of dL/dh [R, K]) by step.
@@ -222,6 +237,10 @@ class BestNetwork:
 
     def __repr__(self) -> str:
         return f"<replica {self.replica} of checkpoint {self.checkpoint_id}: held-out loss {self.loss:.6g}>"
+
+    def _repr_html_(self) -> str:
+        about = {"checkpoint": self.checkpoint_id, "replica": self.replica, "held-out loss": self.loss}
+        return fields_html(about, "best network")
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -364,10 +383,6 @@ class Evaluation(EvaluationResult):
         """The evaluate job, which has ended."""
         return self._job
 
-    def __repr__(self) -> str:
-        return f"<evaluation {self._job.id}: {self.headline()}{self._lengths()}>"
-
-    __str__ = __repr__
-
-    def _lengths(self) -> str:
-        return f", also at {len(self.by_length)} lengths" if self.by_length else ""
+    def line(self) -> str:
+        """Return what was found in one line."""
+        return super().line().replace("evaluation:", f"evaluation {self._job.id}:", 1)

@@ -23,7 +23,7 @@ StateLike = Sequence[State | Sequence[LayerArrays] | Mapping[str, Sequence[Layer
 """A state from which a prediction starts: `Prediction.state`, the contract's own State objects, or their JSON."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Prediction:
     """The answer of a trained network.
 
@@ -41,6 +41,24 @@ class Prediction:
     model: str | None
     checkpoint: str
     replica: int | Literal["all"]
+
+    def __repr__(self) -> str:
+        network = "all replicas" if self.replica == "all" else f"replica {self.replica}"
+        arrays = [
+            f"{name} {_shape(values)}"
+            for name, values in (("outputs", self.outputs), ("hidden", self.hidden))
+            if values is not None
+        ]
+        if self.state is not None:
+            arrays.append(f"state of {len(self.state)} sequences")
+        return f"<prediction of {network} of {self.model or self.checkpoint}: {', '.join(arrays)}>"
+
+
+def _shape(values: Floats | list[Floats]) -> str:
+    if not isinstance(values, list):
+        return str(list(values.shape))
+    first, rest = (f" {list(values[0].shape)}", "" if len(values) == 1 else ", ...") if values else ("", "")
+    return f"of {len(values)} sequence{'' if len(values) == 1 else 's'}{first}{rest}"
 
 
 def predict_body(

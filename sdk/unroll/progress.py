@@ -1,15 +1,18 @@
-"""Shows a job's progress: on a terminal a bar with loss and time left, elsewhere (or without rich) plain lines."""
+"""Shows a job's progress: on a terminal or in a notebook a bar with loss and time left, elsewhere plain lines."""
 
 from __future__ import annotations
 
+import importlib
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from html import escape
 from statistics import median
+from typing import Any
 
 from unroll._wire import summary_of
-from unroll.contract import Job
+from unroll.contract import ENDED, Job
 
 Show = Callable[[Job], None]
 LINE_EVERY = 10.0
@@ -18,9 +21,12 @@ LINE_EVERY = 10.0
 
 @contextmanager
 def display(*, visible: bool = True) -> Iterator[Show]:
-    """Give a function that shows a job, on stderr, so that stdout has only results."""
+    """Give a function that shows a job: on stderr, so that stdout has only results, or in a notebook's cell."""
     if not visible:
         yield lambda _job: None
+        return
+    if in_notebook():
+        yield _cell()
         return
     try:
         from rich.console import Console
@@ -92,6 +98,23 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def in_notebook() -> bool:
+    """Return whether this code runs in a notebook's kernel, which shows HTML."""
+    ipython: Any = sys.modules.get("IPython")  # who runs in IPython has imported it
+    return ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None
+
+
+def at_a_prompt() -> bool:
+    """Return whether a person types the commands: at Python's or IPython's prompt, or in a notebook."""
+    return hasattr(sys, "ps1") or in_notebook()
+
+
+def say_estimate(job: Job) -> None:
+    """Say on stderr how long a job that was submitted may take, if that is more than a minute."""
+    if job.status not in ENDED and (estimate := summary_of(job).estimate()):
+        print(f"{job.id}: {estimate}", file=sys.stderr, flush=True)
+
+
 class _Notes:
     """Prints what happened between two updates and cannot be shown by a bar. It prints nothing twice."""
 
@@ -102,11 +125,48 @@ class _Notes:
     def of(self, job: Job) -> Iterator[str]:
         if self._attempt and job.attempt > self._attempt:
             yield f"attempt {job.attempt} goes on from step {job.progress.step}"
-        self._attempt = job.attempt
+        first, self._attempt = self._attempt is None, job.attempt
+        told = at_a_prompt()  # when the job was submitted
+        if first and not told and job.status not in ENDED and (estimate := summary_of(job).estimate()):
+            yield f"{job.name or job.id}: {estimate}; Ctrl-C does not stop it"
         for note in summary_of(job).notes():
             if note not in self._said:
                 self._said.add(note)
                 yield note
+
+
+def _cell() -> Show:
+    """Show a job in the output of a notebook's cell, in one place that is updated."""
+    show_in_cell: Any = importlib.import_module("IPython.display").display  # there, as this is its kernel
+    notes = _Notes()
+    said: list[str] = []
+    handle: Any = None
+
+    def show(job: Job) -> None:
+        nonlocal handle
+        said.extend(notes.of(job))
+        bundle = {"text/plain": "\n".join([*said, _one_line(job)]), "text/html": _bar_html(job, said)}
+        if handle is None:
+            handle = show_in_cell(bundle, raw=True, display_id=True)
+        else:
+            handle.update(bundle, raw=True)
+
+    return show
+
+
+def _bar_html(job: Job, notes: list[str]) -> str:
+    share = job.progress.step / max(job.progress.total, 1)
+    colour = {"succeeded": "#009E73", "failed": "#D55E00", "cancelled": "#888"}.get(job.status, "#0072B2")
+    bar = (
+        "<div style='display:inline-block;width:14em;height:0.8em;background:#ddd;vertical-align:middle'>"
+        f"<div style='width:{100 * share:.1f}%;height:100%;background:{colour}'></div></div>"
+    )
+    words = f"{escape(f'{job.name or job.id} {job.status}')} {bar} {share:.0%} {escape(_beside_bar(job))}"
+    return "".join(f"<div>{line}</div>" for line in [*map(escape, notes), words])
+
+
+def _one_line(job: Job) -> str:
+    return f"{job.name or job.id} {job.status}: {describe(job)}"
 
 
 def _lines() -> Show:
@@ -122,6 +182,6 @@ def _lines() -> Show:
         here = (job.status, 10 * job.progress.step // max(job.progress.total, 1))
         if here != said or now - said_at >= LINE_EVERY:
             said, said_at = here, now
-            print(f"{job.name or job.id} {job.status}: {describe(job)}", file=sys.stderr, flush=True)
+            print(_one_line(job), file=sys.stderr, flush=True)
 
     return show

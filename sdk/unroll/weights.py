@@ -20,6 +20,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from unroll._names import unknown
 from unroll.contract import Checkpoint, Network, VanillaCell
 from unroll.errors import UnexpectedAnswerError
 
@@ -53,13 +54,21 @@ class Weights(Mapping[str, Array]):
         self.tensors, self.metadata = read_safetensors(content)
 
     def __getitem__(self, name: str) -> Array:
-        return self.tensors[name]
+        """Return one tensor. Raises KeyError, which lists the tensors that there are."""
+        try:
+            return self.tensors[name]
+        except KeyError:
+            raise unknown(f"the tensors of {self.checkpoint.id}", name, self.tensors) from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.tensors)
 
     def __len__(self) -> int:
         return len(self.tensors)
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in self.tensors.items())
+        return f"<weights of {self.checkpoint.id}: {shapes}>"
 
     def replica(self, replica: int | Literal["best"] = "best") -> dict[str, Array]:
         """Return the arrays of one replica, without the replica axis. Raises ValueError if there is no such replica."""

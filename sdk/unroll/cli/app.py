@@ -15,7 +15,7 @@ from unroll.cli import artifacts, catalogue, check, evaluate, export, jobs, pred
 from unroll.cli.exits import REFUSED, TABLE, exit_code
 from unroll.cli.output import say
 from unroll.client import Client
-from unroll.errors import AuthenticationError, JobFailed, UnrollError
+from unroll.errors import JobFailed, UnrollError
 
 app = typer.Typer(
     name="unroll",
@@ -83,8 +83,6 @@ def run() -> NoReturn:
         say(f"unroll: {error}")
         if isinstance(error, JobFailed) and error.job.error and error.job.error.log:
             say(f"the end of the trainer's log:\n{error.job.error.log.rstrip()}")
-        if isinstance(error, AuthenticationError):
-            say("  the key is taken from UNROLL_API_KEY, or from the data folder of a server on this machine")
         raise SystemExit(exit_code(error)) from None
     except BrokenPipeError:
         # Who read our output has seen enough. Python would flush once more at its end, and complain.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import islice
@@ -11,14 +10,15 @@ from typing import Annotated, cast
 import typer
 
 from unroll._wire import summary_of
+from unroll.cli.differences import differences
 from unroll.cli.exits import INTERRUPTED
 from unroll.cli.output import Format, Output, say, show_fields, show_json, show_table
 from unroll.cli.values import pairs
 from unroll.client import Client
-from unroll.contract import Job, JobStatus
-from unroll.errors import JobEndedError
+from unroll.contract import ENDED, Job, JobStatus
+from unroll.errors import JobEndedError, without_hint
 from unroll.job import JobHandle
-from unroll.progress import clock, describe
+from unroll.progress import clock, describe, say_estimate
 
 JobId = Annotated[str, typer.Argument(help="The job's id.", metavar="JOB")]
 
@@ -37,7 +37,7 @@ def jobs(
     limit: Annotated[int, typer.Option(min=1, help="Show at most so many, the newest first.")] = 20,
     output: Output = Format.TABLE,
 ) -> None:
-    """List jobs, or show one."""
+    """List jobs, or show one. With --label the list also shows in what the jobs differ: labels, seed, lr, ..."""
     client: Client = context.obj
     if job_id is not None:
         show_job(client.jobs.get(job_id), output)
@@ -55,9 +55,10 @@ def jobs(
     if output is Format.JSON:
         show_json(found)
         return
+    different = differences(found) if label else {}
     header = ("job", "kind", "name", "status", "step", "of", "headline", "age")
     show_table(
-        header,
+        (*header, *different),
         [
             (
                 job.id,
@@ -68,8 +69,9 @@ def jobs(
                 job.progress.total,
                 summary_of(job).headline(),
                 clock((datetime.now(UTC) - job.created_at).total_seconds()),
+                *(values[place] for values in different.values()),
             )
-            for job in found
+            for place, job in enumerate(found)
         ],
     )
 
@@ -113,35 +115,44 @@ def submitted(
     """
     say(f"submitted {handle.id}")
     if detach:
+        say_estimate(handle.job)
         show_job(handle.job, output)
     else:
         follow(handle, output, show)
 
 
 def follow(handle: JobHandle, output: Format, show: Callable[[JobHandle], None] | None = None) -> None:
-    """Wait for a job and show how it ended. Only a terminal gets a bar. Raises JobFailed, JobCancelled.
+    """Wait for a job and show how it ended: people see a bar, a pipe gets lines. Raises JobFailed, JobCancelled.
 
     `show` shows a job that has succeeded; without it the job is shown like any other.
     """
     try:
-        handle.wait(progress=sys.stderr.isatty())
+        handle.wait(progress=True)
     except KeyboardInterrupt:
         say(f"\ndetached; the job goes on: unroll watch {handle.id}")
         raise typer.Exit(INTERRUPTED) from None
     except JobEndedError as ended:
-        show_job(ended.job, output)
+        show_job(ended.job, output, followed=True)
         raise
     if show is None:
-        show_job(handle.job, output)
+        show_job(handle.job, output, followed=True)
     else:
         show(handle)
 
 
-def show_job(job: Job, output: Format) -> None:
-    """Show one job: first the fields that all kinds have, then those of its kind."""
+def show_job(job: Job, output: Format, *, followed: bool = False) -> None:
+    """Show one job: first the fields that all kinds have, then those of its kind.
+
+    If the job was `followed`, what may help a job that diverged was said already.
+    """
     if output is Format.JSON:
         show_json(job)
         return
+    details = summary_of(job).details()
+    message = job.error.message if job.error else ""
+    if followed:
+        details.pop("hint", None)
+        message = without_hint(job, message)
     show_fields(
         {
             "job": job.id,
@@ -149,13 +160,14 @@ def show_job(job: Job, output: Format) -> None:
             "name": job.name,
             "status": job.status + (f" ({job.requested} requested)" if job.requested else ""),
             "progress": describe(job),
+            "estimate": None if job.status in ENDED else summary_of(job).estimate(),
             "attempt": job.attempt,
             "engine": job.environment and f"{job.environment.engine} ({job.environment.device})",
             "parent": job.parent,
-            "error": job.error and f"{job.error.message} ({job.error.code})",
+            "error": job.error and f"{message} ({job.error.code})",
             "labels": job.labels or None,
             "created": job.created_at.isoformat(timespec="seconds"),
             "ended": job.ended_at and job.ended_at.isoformat(timespec="seconds"),
-            **summary_of(job).details(),
+            **details,
         }
     )

@@ -8,8 +8,9 @@ from typing import Annotated, Any, cast
 import numpy as np
 import typer
 
+from unroll.cli import sequences
 from unroll.cli.output import Format, Output, say, show_json, show_table
-from unroll.cli.values import read_json, replica_of
+from unroll.cli.values import replica_of
 from unroll.client import Client
 from unroll.contract import Returnable
 from unroll.errors import NotFoundError
@@ -24,8 +25,9 @@ def predict(
         typer.Option(
             "--input",
             "-i",
-            help="Sequences: .json (a list of sequences [T, I], or {inputs, state, steps}), .npy ([T, I] or "
-            "[B, T, I]), .npz (an array [T, I] a sequence), or - for JSON on stdin.",
+            help="Sequences: .csv (a row a time step, a column an input; a column named sequence tells several apart), "
+            ".npy ([T, I] or [B, T, I]), .npz (an array [T, I] a sequence), .json (a list of sequences [T, I], or "
+            "{inputs, state, steps}), or - for JSON on stdin.",
         ),
     ],
     returns: Annotated[
@@ -41,7 +43,7 @@ def predict(
 ) -> None:
     """Run sequences through a trained network."""
     client: Client = context.obj
-    inputs, state, written = _read(file)
+    inputs, state, written = sequences.read(file)
     wanted = cast("list[Returnable]", returns or ["outputs"])  # the server knows which there are
     steps = written if steps is None else steps
     answer = _ask(client, target, inputs, state=state, returns=wanted, replica=replica_of(replica), steps=steps)
@@ -66,30 +68,6 @@ def _ask(client: Client, target: str, inputs: Any, **options: Any) -> Prediction
         except NotFoundError:
             pass
         raise
-
-
-def _read(file: Path) -> tuple[Any, Any, Any]:
-    """Read the inputs and, if the file has them, state and steps. The server checks them."""
-    hint = "--input"
-    if file.suffix in {".npy", ".npz"}:
-        try:
-            loaded = np.load(file, allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise typer.BadParameter(f"{file}: {error}", param_hint=hint) from None
-        if isinstance(loaded, np.ndarray):
-            return ([loaded] if loaded.ndim == 2 else loaded), None, None
-        with loaded:
-            arrays = [loaded[name] for name in loaded.files]
-        return (arrays[0] if len(arrays) == 1 and arrays[0].ndim == 3 else arrays), None, None
-    content = read_json(file, hint)
-    if not isinstance(content, dict):
-        return content, None, None
-    if unknown := sorted(content.keys() - {"inputs", "state", "steps"}):
-        detail = f"{file}: there is no {', '.join(unknown)} among inputs, state and steps"
-        raise typer.BadParameter(detail, param_hint=hint)
-    if "inputs" not in content:
-        raise typer.BadParameter(f"{file}: there are no inputs", param_hint=hint)
-    return content["inputs"], content.get("state"), content.get("steps")
 
 
 def _arrays(answer: Prediction) -> dict[str, Any]:

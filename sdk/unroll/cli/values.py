@@ -44,12 +44,24 @@ def replica_of(given: str | None) -> Replica | None:
     return int(given)
 
 
-def read_json(path: Path, option: str) -> Any:
-    """Read a JSON file; `-` is stdin. Raises typer.BadParameter if it cannot be read."""
+def read_json(path: Path, option: str, *, instead: str = "") -> Any:
+    """Read a JSON file; `-` is stdin. Raises typer.BadParameter if it cannot be read; `instead` says what else can."""
+    name = "stdin" if str(path) == "-" else str(path)
     try:
-        return json.loads(sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise typer.BadParameter(f"{path}: {error}", param_hint=option) from None
+        text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise typer.BadParameter(f"{name}: {error.strerror or error}", param_hint=option) from None
+    except UnicodeDecodeError:
+        raise typer.BadParameter(f"{name} is no text, so it is no JSON{_also(instead)}", param_hint=option) from None
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        why = "it is empty" if not text.strip() else str(error)
+        raise typer.BadParameter(f"{name} is no JSON ({why}){_also(instead)}", param_hint=option) from None
+
+
+def _also(instead: str) -> str:
+    return f"; {instead}" if instead else ""
 
 
 def put(config: dict[str, Any], values: dict[str, Any], *, merge: bool = False) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from unroll.contract.base import Request, Response, Title
+from unroll.contract.shown import Shown
 
 Scope = Literal["read", "write", "predict", "admin"]
 """What a key allows. read: every GET. write: creating and changing models and jobs. predict: predictions. admin:
@@ -57,8 +58,24 @@ class CreatedKey(Key):
     secret: str
 
 
-class Me(Response):
+class Me(Shown, Response):
     """The key that you use, its owner, and what it may do."""
 
     key: Key
     active_jobs: int
+
+    def line(self) -> str:
+        """Return who you are in one line."""
+        jobs = f"{self.active_jobs} active job{'' if self.active_jobs == 1 else 's'}"
+        return f"key {self.key.name!r} of {self.key.tenant}: {', '.join(self.key.scopes)}; {jobs}"
+
+    def table(self) -> dict[str, object]:
+        """Return the key, its owner, and what it may do."""
+        return {
+            "key": self.key.name,
+            "tenant": self.key.tenant,
+            "scopes": self.key.scopes,
+            "expires": self.key.expires_at,
+            "active jobs": self.active_jobs,
+            "at most": self.key.max_active_jobs,
+        }

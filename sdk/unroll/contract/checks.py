@@ -9,6 +9,7 @@ from pydantic import Field
 from unroll.contract.base import Name, Request, Response
 from unroll.contract.limits import MAX_CHECK_BATCH, MAX_CHECK_ENTRIES, MAX_CHECK_REPLICAS, MAX_CHECK_STEPS
 from unroll.contract.network import Network
+from unroll.contract.shown import Shown, table_html
 from unroll.contract.training import BPTT, MSE, Loss
 
 
@@ -122,7 +123,7 @@ class Formula(Response):
     """An explanation, if the equation needs one."""
 
 
-class Check(Response):
+class Check(Shown, Response):
     """The result of a gradient check."""
 
     passed: bool
@@ -147,6 +148,42 @@ class Check(Response):
     """Remarks that help to read this result."""
     config: CheckRequest
     """The complete configuration that was checked."""
+
+    def line(self) -> str:
+        """Return the verdict in one line."""
+        worst = max((one.autograd for engine in self.engines for one in engine.tensors), default=0.0)
+        verdict = "passed" if self.passed else "FAILED"
+        engines = ", ".join(engine.engine for engine in self.engines)
+        furthest = f"at most {worst:.1e} from autograd, {self.tolerances.autograd:.0e} allowed"
+        return f"gradient check {verdict}: {self.parameters} parameters, {furthest} ({engines})"
+
+    def table(self) -> dict[str, object]:
+        """Return the verdict of each engine."""
+        return {
+            "passed": self.passed,
+            "parameters": self.parameters,
+            **{engine.engine: "passed" if engine.passed else "FAILED" for engine in self.engines},
+        }
+
+    def _repr_html_(self) -> str:
+        distances = ("autograd", "float32", "complex_step", "finite_differences")
+        header = ("engine", "tensor", *(name.replace("_", " ") for name in distances), "passed")
+        rows = [
+            (
+                engine.engine,
+                one.name,
+                *(_distance(getattr(one, name)) for name in distances),
+                "yes" if one.passed else "NO",
+            )
+            for engine in self.engines
+            for one in engine.tensors
+        ]
+        allowed = ("", "allowed", *(_distance(getattr(self.tolerances, name)) for name in distances), "")
+        return table_html(header, [*rows, allowed], self.line())
+
+
+def _distance(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1e}"
 
 
 class SchemaKinds(Response):

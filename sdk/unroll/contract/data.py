@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from unroll.contract.base import Name, Request, Response, Shorthand
+from unroll.contract.shown import Shown
 
 
 class TaskData(Request):
@@ -34,7 +35,7 @@ class Baseline(Response):
     """The loss as a function of the parameters, if all sequences have their full length."""
 
 
-class Task(Response):
+class Task(Shown, Response):
     """A built-in task."""
 
     name: str
@@ -53,3 +54,29 @@ class Task(Response):
     parameters: dict[str, Any]
     """JSON Schema of the parameters, with defaults."""
     baseline: Baseline
+
+    def line(self) -> str:
+        """Return the task in one line."""
+        widths = f"{self.input_size} inputs, {self.output_size} outputs"
+        return f"task {self.name}: {self.description}; {widths}, baseline loss {self.baseline.loss:.4g}"
+
+    def table(self) -> dict[str, object]:
+        """Return the task with the default of each parameter."""
+        parameters: dict[str, Any] = self.parameters.get("properties", {})
+        return {
+            "task": self.name,
+            "description": self.description,
+            "inputs": self.input_size,
+            "outputs": self.output_size,
+            "tokens": self.vocabulary_size,
+            "architectures": self.architectures,
+            "losses": self.losses,
+            "baseline loss": f"{self.baseline.loss:.4g} ({self.baseline.predictor}): {self.baseline.formula}",
+            "parameters": {name: about.get("default") for name, about in parameters.items()},
+        }
+
+    def row(self) -> dict[str, object]:
+        """Return the cells of this task's line in a list."""
+        table = self.table()
+        short = {name: table[name] for name in ("task", "inputs", "outputs")}
+        return short | {"baseline loss": self.baseline.loss, "description": self.description}

@@ -10,6 +10,7 @@ from unroll.contract.base import Response
 from unroll.contract.data import Data
 from unroll.contract.inference import Replica
 from unroll.contract.limits import MAX_BATCH, MAX_EVALUATED_LENGTHS, MAX_LENGTH
+from unroll.contract.shown import Shown, table_html
 from unroll.contract.submission import JobRequest
 from unroll.contract.summary import Summary
 from unroll.contract.training import Loss
@@ -57,7 +58,7 @@ class LengthResult(Response):
     """1 - loss / baseline, of each replica: 1 is perfect, 0 is the trivial predictor."""
 
 
-class EvaluationResult(Response):
+class EvaluationResult(Shown, Response):
     """The artifact `result.json` of an evaluate job."""
 
     sequences: int
@@ -87,6 +88,28 @@ class EvaluationResult(Response):
         if self.mean is not None and self.baseline:
             said += f", skill {1 - self.mean / self.baseline:.4g}"
         return f"{said}; {replicas}, {self.sequences} sequences"
+
+    def line(self) -> str:
+        """Return what was found in one line."""
+        lengths = f", also at {len(self.by_length)} lengths" if self.by_length else ""
+        return f"evaluation: {self.headline()}{lengths}"
+
+    def table(self) -> dict[str, object]:
+        """Return the loss beside the baseline, and their spread."""
+        return {
+            "loss": _spread(self.mean, self.ci95),
+            "baseline": self.baseline,
+            "replicas": self.replicas,
+            "sequences": self.sequences,
+        }
+
+    def _repr_html_(self) -> str:
+        """Return a table with a line for each length, and the loss of each replica."""
+        header = ("length", "baseline", *(f"loss of {replica}" for replica in self.replicas))
+        header += tuple(f"skill of {replica}" for replica in self.replicas)
+        rows = [("as asked for", self.baseline, *self.losses, *self.skill)]
+        rows += [(str(one.length), one.baseline, *one.losses, *one.skill) for one in self.by_length]
+        return table_html(header, rows, self.line())
 
 
 class EvaluateSummary(Summary):

@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from unroll.contract.base import Response
 from unroll.contract.kinds import JobConfig, JobSummary, Kind
+from unroll.contract.shown import Shown, duration
+from unroll.contract.summary import Summary
 
 JobStatus = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
 ENDED: frozenset[JobStatus] = frozenset({"succeeded", "failed", "cancelled"})
@@ -64,7 +66,7 @@ class Environment(Response):
     instruction_set: str
 
 
-class Job(Response):
+class Job(Shown, Response):
     """A job as it is now, whatever its kind."""
 
     id: str
@@ -93,8 +95,65 @@ class Job(Response):
     started_at: datetime | None
     ended_at: datetime | None
 
+    def line(self) -> str:
+        """Return the job in one line: where it stands, and what it has found so far."""
+        name = f" {self.name!r}" if self.name else ""
+        said = [
+            f"{self.kind} job {self.id}{name}: {self._status()}",
+            f"step {self.progress.step} of {self.progress.total}",
+        ]
+        if self.queue is not None:
+            said[1] = f"number {self.queue.position} in the queue"
+        if self.error is not None:
+            said.append(self.error.code)
+        if headline := self._told().headline():
+            said.append(headline)
+        if self.status not in ENDED and (estimate := self._told().estimate()):
+            said.append(estimate)
+        return ", ".join(said)
 
-class DryRun(Response):
+    def table(self) -> dict[str, object]:
+        """Return what all jobs have, and then what this kind of job has to say."""
+        return {
+            "job": self.id,
+            "kind": self.kind,
+            "name": self.name,
+            "status": self._status(),
+            "step": f"{self.progress.step} of {self.progress.total}",
+            "place in the queue": self.queue and self.queue.position,
+            "estimate": None if self.status in ENDED else self._told().estimate(),
+            "time left": None
+            if self.progress.eta_seconds is None or self.status != "running"
+            else duration(self.progress.eta_seconds),
+            "error": self.error and f"{self.error.message} ({self.error.code})",
+            "labels": self.labels or None,
+            "created": self.created_at,
+            "ended": self.ended_at,
+            **self._told().details(),
+        }
+
+    def row(self) -> dict[str, object]:
+        """Return the cells of this job's line in a list."""
+        return {
+            "job": self.id,
+            "kind": self.kind,
+            "name": self.name,
+            "status": self.status,
+            "step": f"{self.progress.step} of {self.progress.total}",
+            "headline": self._told().headline(),
+            "created": self.created_at,
+        }
+
+    def _status(self) -> str:
+        return self.status + (f" ({self.requested} requested)" if self.requested else "")
+
+    def _told(self) -> Summary:
+        """Return the summary; nothing to say where it is of a kind that only a newer server knows."""
+        summary: Any = self.summary
+        return summary if isinstance(summary, Summary) else Summary()
+
+
+class DryRun(Shown, Response):
     """What a job would be and cost. Nothing was stored."""
 
     config: JobConfig
@@ -108,6 +167,22 @@ class DryRun(Response):
     """Estimated time on one CPU worker, right to a factor of about three."""
     baseline_loss: float | None
     """Expected loss of the task's trivial predictor; null for a job that measures no loss."""
+
+    def line(self) -> str:
+        """Return what the job would cost in one line."""
+        memory = f"{self.memory_bytes / 2**20:.1f} MiB"
+        time = f"about {duration(self.seconds)} on one CPU worker"
+        return f"dry run: {self.total} steps, {time}, {memory}; nothing was stored"
+
+    def table(self) -> dict[str, object]:
+        """Return what the job would be and cost."""
+        return {
+            "parameters of a replica": self.parameters,
+            "steps": self.total,
+            "memory": f"{self.memory_bytes / 2**20:.1f} MiB",
+            "time": f"about {duration(self.seconds)} on one CPU worker",
+            "baseline loss": self.baseline_loss,
+        }
 
 
 class Artifact(Response):

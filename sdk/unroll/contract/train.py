@@ -112,7 +112,7 @@ class TrainSummary(Summary):
             "best network": self.best and f"replica {self.best.replica} of {self.best.checkpoint}",
             "last checkpoint": self.last_checkpoint,
             "diverged replicas": ", ".join(str(one.replica) for one in self.diverged) or None,
-            "hint": next((one.hint for one in reversed(self.diverged) if one.hint), None),
+            "hint": next((one.hint for one in self.diverged if one.hint), None),
             "stopped by": self.stopped,
             "stopped replicas": ", ".join(f"{one.replica} at {one.step}" for one in self.stopped_replicas) or None,
         }

@@ -83,7 +83,9 @@ def test_a_dry_run_tells_the_cost_and_stores_nothing(api: Api, client: httpx2.Cl
     assert found.memory_bytes > 0
     assert found.seconds > 0
     assert api.count() == 0
-    assert client.post("/v1/jobs", json=JOB, headers={"Idempotency-Key": "k"}).status_code == 202
+    submitted = client.post("/v1/jobs", json=JOB, headers={"Idempotency-Key": "k"})
+    assert submitted.status_code == 202
+    assert submitted.json()["summary"]["estimated_seconds"] == found.seconds
 
 
 def test_a_quota_limits_the_jobs_that_have_not_ended(api: Api):

@@ -116,11 +116,44 @@ def test_an_embedding_is_for_tasks_of_tokens_and_for_inline_networks(server: Scr
     assert all(seen.method == "GET" for seen in server.seen)
 
 
-def test_where_stderr_is_no_terminal_only_the_id_is_said(server: ScriptedServer) -> None:
+def test_where_stderr_is_no_terminal_progress_is_lines(server: ScriptedServer) -> None:
     server.script = Service(DONE)
     ended = unroll(server, "train", *FLAGS)
-    assert ended.stderr == "submitted job_1\n"
+    assert [line.partition(", ")[0] for line in ended.stderr.splitlines()] == [
+        "submitted job_1",
+        "job_1 queued: number 1 in the queue",
+        "job_1 running: step 10 of 100",
+        "job_1 succeeded: step 10 of 100",
+    ]
     assert "status\tsucceeded\n" in ended.stdout
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(59.0, 0), (32400.0, 1), (None, 0)])
+@pytest.mark.parametrize("more", [[], ["--detach"]])
+def test_a_long_job_is_told_to_be_one(
+    server: ScriptedServer, seconds: float | None, said: int, more: list[str]
+) -> None:
+    service = Service(DONE)
+    for state in service.states[:2]:
+        state["summary"] = examples.trained(estimated_seconds=seconds)
+    server.script = service
+    ended = unroll(server, "train", *FLAGS, *more)
+    assert ended.stderr.count("job_1: about 9 h on one CPU worker") == said
+    assert ("estimate\tabout 9 h on one CPU worker\n" in ended.stdout) == (said == 1 and more != [])
+
+
+DIVERGED = [
+    {"replica": 1, "step": 40, "loss": None, "gradient_norm": None, "hint": "Clip at 3."},
+    {"replica": 2, "step": 45, "loss": None, "gradient_norm": None, "hint": "Clip at 4."},
+]
+
+
+def test_a_hint_is_given_once_a_job(server: ScriptedServer) -> None:
+    server.script = Service({**DONE, "summary": examples.trained(diverged=DIVERGED)})
+    ended = unroll(server, "train", *FLAGS)
+    assert (ended.stderr + ended.stdout).count("Clip at") == 1
+    shown = unroll(server, "jobs", "job_1")
+    assert "hint\tClip at 3.\n" in shown.stdout
 
 
 def test_flags_go_before_the_file(server: ScriptedServer, tmp_path: Path) -> None:
@@ -227,6 +260,40 @@ def test_jobs_are_listed_by_filter_over_pages(server: ScriptedServer) -> None:
     assert server.seen[0].query["status"] == ["running"]
     assert server.seen[0].query["label"] == ["lab:noise"]
     assert len(server.seen) == 2
+
+
+def test_a_hint_is_given_once_for_a_job_that_failed_for_it(server: ScriptedServer) -> None:
+    error = {"code": "all_replicas_diverged", "message": "All 2 replicas diverged, the last at step 45. Clip at 4."}
+    server.script = Service({"status": "failed", "error": error, "summary": examples.trained(diverged=DIVERGED)})
+    ended = unroll(server, "train", *FLAGS)
+    assert ended.returncode == 3
+    assert (ended.stderr + ended.stdout).count("Clip at") == 1
+    assert "error\tAll 2 replicas diverged, the last at step 45. (all_replicas_diverged)\n" in ended.stdout
+    assert "Clip at 4." in unroll(server, "jobs", "job_1").stdout
+
+
+def trial(number: int, lr: float, **fields: Any) -> dict[str, Any]:
+    training = {"steps": 100, "optimizer": {"type": "adam", "lr": lr}, "held_out": {"seed": number}}
+    config = {**examples.CONFIG, "training": training, "seed": number}
+    return examples.job(id=f"job_{number}", config=config, **fields)
+
+
+def test_a_list_by_label_shows_what_differs(server: ScriptedServer) -> None:
+    labels = {"sweep": "a"}
+    trials = [trial(1, 0.01, labels={**labels, "arm": "x"}), trial(2, 0.1, labels={**labels, "arm": "y"})]
+    trials.append(
+        examples.job(id="job_3", kind="sweep", config={"kind": "sweep", "trials": 3}, summary={"kind": "sweep"})
+    )
+    server.script = lambda _: Answer(body={"data": trials[:2], "next": None})
+    header, *rows = (line.split("\t") for line in unroll(server, "jobs", "--label", "sweep=a").stdout.splitlines())
+    assert header[8:] == ["arm", "lr", "held_out.seed", "seed"]
+    assert [row[8:] for row in rows] == [["x", "0.01", "1", "1"], ["y", "0.1", "2", "2"]]
+    header, *_ = (line.split("\t") for line in unroll(server, "jobs").stdout.splitlines())
+    assert header[-1] == "age"
+    server.script = lambda _: Answer(body={"data": trials, "next": None})
+    header, *rows = (line.split("\t") for line in unroll(server, "jobs", "--label", "sweep=a").stdout.splitlines())
+    assert {len(row) for row in rows} == {len(header)}
+    assert len(header) <= 8 + 10
 
 
 def test_one_job_is_shown(server: ScriptedServer) -> None:

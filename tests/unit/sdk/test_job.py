@@ -63,6 +63,18 @@ def test_a_failed_job_raises_with_its_cause_and_last_good_checkpoint(server: Scr
     assert caught.value.job.error.code == "all_replicas_diverged"
 
 
+@pytest.mark.parametrize("progress_shown", [True, False])
+def test_what_may_help_is_said_once_to_whoever_waits(
+    server: ScriptedServer, client: Client, capsys: pytest.CaptureFixture[str], *, progress_shown: bool
+) -> None:
+    diverged = [{"replica": 0, "step": 40, "loss": None, "gradient_norm": None, "hint": "Clip at 3."}]
+    error = {**ERROR, "message": "The replica diverged at step 40. Clip at 3."}
+    job = handle(client, server, {"status": "failed", "error": error, **progress(40, diverged=diverged)})
+    with pytest.raises(JobFailed) as caught:
+        job.wait(progress=progress_shown)
+    assert (str(caught.value) + capsys.readouterr().err).count("Clip at 3.") == 1
+
+
 def test_a_cancelled_job_raises(server: ScriptedServer, client: Client) -> None:
     job = handle(client, server, {"status": "cancelled"})
     with pytest.raises(JobCancelled, match="was cancelled"):

@@ -28,9 +28,9 @@ def test_a_handle_is_of_any_kind(server: ScriptedServer, client: Client) -> None
     server.script = Trained()
     jobs = [client.job(f"job_{n}") for n in (1, 2, 3)]
     assert [repr(job) for job in jobs] == [
-        "<train job job_1: succeeded, step 10 of 100>",
-        "<evaluate job job_2: succeeded, step 512 of 512>",
-        "<export job job_3: succeeded, step 1 of 1>",
+        "<train job job_1: succeeded, step 10 of 100, best loss 0.01, baseline 10.5>",
+        "<evaluate job job_2: succeeded, step 512 of 512, loss 0.75 ± 0.5, skill 0.925>",
+        "<export job job_3: succeeded, step 1 of 1, model.onnx, outputs equal to 2.5e-08>",
     ]
     assert [job.summary.kind for job in jobs] == ["train", "evaluate", "export"]
     assert [job.wait().parent for job in jobs] == [None, "job_1", "job_1"]
