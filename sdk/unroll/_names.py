@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
+
+from unroll.contract.suggestions import did_you_mean
 
 
 class UnknownName(KeyError):
@@ -23,6 +24,5 @@ def unknown(what: str, name: object, known: Iterable[str], *, otherwise: str = "
     if not there:
         return UnknownName(f"{said}: {otherwise}")
     contained = [one for one in there if isinstance(name, str) and (one in name or name in one)]
-    close = get_close_matches(str(name), there, n=1, cutoff=0.6) or contained[:1]
-    hint = f" Did you mean {close[0]!r}?" if close else ""
+    hint = did_you_mean(str(name), there) or (f" Did you mean {contained[0]}?" if contained else "")
     return UnknownName(f"{said}; there are {', '.join(there)}.{hint}")

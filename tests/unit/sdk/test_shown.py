@@ -241,7 +241,7 @@ def test_a_name_that_is_no_metric_lists_those_that_are() -> None:
     with pytest.raises(KeyError) as caught:
         loss["eval_loss"]
     assert str(caught.value) == (
-        "'eval_loss' is not among the metrics of job_1; there are loss. Did you mean 'loss'? Held-out losses are in "
+        "'eval_loss' is not among the metrics of job_1; there are loss. Did you mean loss? Held-out losses are in "
         "the job's journal: client.job('job_1').held_out_losses()"
     )
     with pytest.raises(KeyError, match="Did you mean 'gradient_norm'"):
