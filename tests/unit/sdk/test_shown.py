@@ -244,7 +244,7 @@ def test_a_name_that_is_no_metric_lists_those_that_are() -> None:
         "'eval_loss' is not among the metrics of job_1; there are loss. Did you mean loss? Held-out losses are in "
         "the job's journal: client.job('job_1').held_out_losses()"
     )
-    with pytest.raises(KeyError, match="Did you mean 'gradient_norm'"):
+    with pytest.raises(KeyError, match="Did you mean gradient_norm"):
         curves(np.ones((3, 1)), "gradient_norm")["grad_norm"]
     empty = Curves(Metrics(job="job_1", last_step=0, downsampled=False, series=[]))
     with pytest.raises(KeyError, match="this answer has none"):
