@@ -19,13 +19,16 @@ CANDIDATES := $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11
 # Tests run in as many processes as there are cores, four at most: each starts a PostgreSQL and a Redis of its own.
 PYTEST_ARGS ?= -n logical --maxprocesses 4 --dist worksteal
 
-.PHONY: help demo up test test-all lint fmt openapi constraints bench clean
+.PHONY: help demo picture up test test-all lint fmt openapi constraints bench clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sort | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 demo: $(VENV)/.runtime ## train the integrator through a service of its own, predict, plot, stop
 	@$(BIN)/python examples/integrate_noise.py
+
+picture: $(VENV)/.runtime ## draw the README's picture anew: the demo, with its plot copied to docs/pictures
+	@$(BIN)/python examples/integrate_noise.py --picture docs/pictures/integrate_noise.png
 
 up: $(VENV)/.runtime ## run the service here (SQLite, no servers) until Ctrl-C
 	@$(BIN)/unroll-server up

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -52,13 +53,17 @@ def main() -> int:
     parser.add_argument("--replicas", type=int, default=8, help="independently seeded networks (default: 8)")
     parser.add_argument("--sequences", type=int, default=200, help="test sequences (default: 200)")
     parser.add_argument("--data-dir", type=Path, default=ROOT / ".unroll-demo", help="where the service keeps its data")
+    parser.add_argument("--picture", type=Path, help="where to put a copy of the picture")
     options = parser.parse_args()
 
     signal.signal(signal.SIGTERM, _interrupt)  # as Ctrl-C: the service is stopped before we go
     folder = options.data_dir.resolve()
     try:
         with service(folder) as client:
-            demonstrate(client, folder, options.steps, options.replicas, options.sequences)
+            picture = demonstrate(client, folder, options.steps, options.replicas, options.sequences)
+        if options.picture is not None:
+            options.picture.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(picture, options.picture)
     except KeyboardInterrupt:
         print("\nInterrupted; the service was stopped.", file=sys.stderr)
         return 130
@@ -69,8 +74,8 @@ def main() -> int:
     return 0
 
 
-def demonstrate(client: unroll.Client, folder: Path, steps: int, replicas: int, sequences: int) -> None:
-    """Train, test, show."""
+def demonstrate(client: unroll.Client, folder: Path, steps: int, replicas: int, sequences: int) -> Path:
+    """Train, test, show. Returns the picture's path."""
     for left_over in client.jobs.list(status=["queued", "running", "paused"]):  # of a demo that was killed
         client.jobs.cancel(left_over.id)
     client.models.register("integrator", MODEL)
@@ -118,6 +123,7 @@ def demonstrate(client: unroll.Client, folder: Path, steps: int, replicas: int, 
     picture = folder / "integrate_noise.png"
     plot_picture(picture, x[shown, :, 0], target[shown, :, 0], outputs[shown, :, :, 0], best, curves, baseline)
     tell_where(folder, picture, job.id)
+    return picture
 
 
 def draw(sequences: int, length: int) -> tuple[Floats, Floats]:
