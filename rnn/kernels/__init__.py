@@ -18,10 +18,16 @@ depend on how busy the machine is.
 
 from __future__ import annotations
 
-from rnn.kernels.abi import VERSION, library, missing
-from unroll.contract import Cell
+import shlex
+import sys
+from typing import TYPE_CHECKING
 
-__all__ = ["VERSION", "available", "instruction_set", "missing", "runs"]
+from rnn.kernels.abi import LIBRARY, VERSION, library, missing
+
+if TYPE_CHECKING:
+    from unroll.contract import Cell  # `python -m rnn.kernels` shall answer at once
+
+__all__ = ["VERSION", "available", "describe", "instruction_set", "missing", "runs"]
 
 
 def available() -> bool:
@@ -35,6 +41,21 @@ def instruction_set() -> str:
     if kernel is None:
         raise OSError(missing())
     return str(kernel.unroll_instruction_set().decode())
+
+
+def describe() -> str:
+    """Return `native, ` and the instruction set, or why there is no kernel, what that costs, and how to get it.
+
+    docs/performance.md has the measurements of both engines.
+    """
+    if available():
+        return f"native, {instruction_set()}"
+    build = shlex.join([sys.executable, str(LIBRARY.with_name("build.py"))])
+    return (
+        f"{missing()}. Training on a CPU works without it, but takes roughly 2 to 4 times as long, and small networks "
+        "up to 10 times. To get it, install a C++ compiler (Debian, Ubuntu: apt-get install g++; macOS: xcode-select "
+        f"--install) and run: {build}"
+    )
 
 
 def runs(cell: Cell) -> bool:
