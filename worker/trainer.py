@@ -30,8 +30,9 @@ BATCH_SECONDS = 0.05
 """One message a step would cost 11 % of a step of 0.6 ms, one every 50 ms costs 4 % (docs/adr/0002)."""
 LOG_SECONDS = 1.0
 STOP = "stop"
-SHOW_STACKS = signal.SIGUSR1
-"""Has the child print what every thread is at, even one that is stuck in native code."""
+SHOW_STACKS: signal.Signals | None = getattr(signal, "SIGUSR1", None) if hasattr(faulthandler, "register") else None
+"""Has the child print what every thread is at, even one that is stuck in native code; None where there is no such
+signal."""
 
 
 def main(events: Connection, control: Connection, log: str) -> None:
@@ -39,6 +40,8 @@ def main(events: Connection, control: Connection, log: str) -> None:
     lifeline.die_with_parent()
     lifeline.first_to_go()
     _write_output_to(Path(log))
+    import worker.forkserver  # noqa: F401 - loads torch while this child waits, unless it was forked with torch loaded
+
     try:
         assignment: Assignment = control.recv()
     except EOFError:
@@ -64,7 +67,8 @@ def _write_output_to(log: Path) -> None:
     os.dup2(descriptor, 2)
     os.close(descriptor)
     faulthandler.enable(file=2)
-    faulthandler.register(SHOW_STACKS, file=2)
+    if SHOW_STACKS is not None:
+        faulthandler.register(SHOW_STACKS, file=2)
 
 
 def _listen(control: Connection, stop: threading.Event) -> None:
