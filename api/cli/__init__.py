@@ -97,12 +97,11 @@ def worker(
     device: Annotated[str | None, typer.Option(help="cpu or cuda [UNROLL_DEVICE].", show_default=False)] = None,
 ) -> None:
     """Run one worker, which trains one job at a time. Start one worker for each slot or device."""
-    from api.cli.failures import load_settings, require_data_folder
+    from api.cli.failures import load_settings
     from api.cli.processes import python
 
     _configure(device=device)
-    # a wrong variable or folder is better told here, before Celery starts; the trainers' logs lie in the folder
-    require_data_folder(load_settings(), always=True)
+    load_settings()  # a wrong variable is better told here, before Celery starts
     command = python("worker")
     # a fresh image: the worker's memory holds nothing of this command's
     os.execv(command[0], command)  # noqa: S606 - our own interpreter and module

@@ -118,8 +118,12 @@ def test_a_request_is_of_this_machine_if_it_came_from_it_and_was_addressed_to_it
 
 def test_what_a_request_says_of_itself_does_not_become_a_part_of_the_page(shared: tuple[Api, httpx2.Client]):
     api, _ = shared
-    page = fetch("GET", api.url, headers=BROWSER | {"Host": 'x"><b>'})
-    assert "<b>" not in page.text
+    assert "<b>" not in fetch("GET", api.url, headers=BROWSER | {"Host": 'x"><b>'}).text
+    page = fetch("GET", api.url, headers=BROWSER | {"Host": "lab&copy'$(id)"}).text
+    assert "lab&copy" not in page
+    assert "<dd><code>http://lab&amp;copy&#x27;$(id)</code></dd>" in page
+    quoted = "&#x27;http://lab&amp;copy&#x27;&quot;&#x27;&quot;&#x27;$(id)/v1/jobs&#x27;"  # one word for a shell
+    assert f"Bearer $UNROLL_API_KEY&quot; {quoted}</code>" in page
 
 
 def test_the_page_counts_living_workers_and_shows_nothing_of_a_tenant(api: Api, client: httpx2.Client):
