@@ -114,5 +114,7 @@ if ! $(PIP) install -c constraints.txt -e "sdk[cli]" -e "$(2)" >$(LOG) 2>&1; the
 	tail -n 25 $(LOG) >&2; \
 	exit 1; \
 fi; \
-echo "Installed in $$(( $$(date +%s) - begin )) s"
+echo "Installed in $$(( $$(date +%s) - begin )) s"; \
+kernel=$$($(BIN)/python -P -m rnn.kernels); \
+case "$$kernel" in native,*) ;; *) echo "note: $$kernel" ;; esac
 endef

@@ -24,6 +24,7 @@ from api.routes import (
     docs,
     events,
     fleet,
+    front,
     health,
     jobs,
     keys,
@@ -100,6 +101,7 @@ def create_app(settings: Settings) -> FastAPI:
         me,
         fleet,
         health,
+        front,
         docs,
     ):
         app.include_router(noun.router)

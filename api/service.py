@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from api.checks import Checks
+from api.front import Glance
 from api.inference import Predictors
 from api.telemetry import Telemetry
 from store.db import Database
@@ -29,6 +30,7 @@ class Service:
     predictors: Predictors
     telemetry: Telemetry
     checks: Checks = field(default_factory=Checks)
+    glance: Glance = field(default_factory=Glance)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the process is told to stop: waiting requests then answer what they have."""
 

@@ -263,7 +263,7 @@ def main() -> None:
     children = None
     if not arguments.no_child:
         children = processes.context()
-        processes.warm()
+        processes.warm(children)
     torch.set_num_threads(1)
     warm_up()
     torch.set_num_threads(arguments.threads)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -25,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import unroll
+from api import next_steps
 
 Floats = NDArray[np.float64]
 
@@ -222,19 +224,25 @@ def plot_picture(
 def tell_where(folder: Path, picture: Path, job: str) -> None:
     """Where everything is, and how to come back to it."""
     address = "http://127.0.0.1:8000"
+    quoted = shlex.quote(str(folder))
+    curl = f'curl -H "Authorization: Bearer $(cat {shlex.quote(str(folder / "key"))})"'
     print(
         f"""
 Picture       {picture}
 Data, log     {folder}
 
 The service of this demo is stopped now. To start it again with these results:
-              UNROLL_DATA_DIR={folder} make up
+              UNROLL_DATA_DIR={quoted} make up
 and then, beside it (if port 8000 is taken, `make up` names another one):
-Web address   {address}/docs
-Loss curve    {address}/v1/jobs/{job}/metrics?format=csv
-Checkpoints   {address}/v1/jobs/{job}/checkpoints
-              with:  curl -H "Authorization: Bearer $(cat {folder}/key)" ...
-A service to keep, with data of its own:  make up"""
+In a browser  {address} and {address}/docs
+In a shell    what is below /v1 needs the key, which curl is given here:
+Loss curve    {curl} "{address}/v1/jobs/{job}/metrics?format=csv"
+Checkpoints   {curl} {address}/v1/jobs/{job}/checkpoints
+The job       UNROLL_DATA_DIR={quoted} unroll watch {job}
+
+A service to keep, with data of its own:
+              make up
+{next_steps.text()}"""
     )
 
 
@@ -252,6 +260,7 @@ def service(folder: Path) -> Iterator[unroll.Client]:
     # the demo's service is its own: nothing of a service that this shell is configured for
     env = {name: value for name, value in os.environ.items() if not name.startswith("UNROLL_")}
     env |= {"UNROLL_DATA_DIR": str(folder), "UNROLL_PORT": "0"}
+    kernel = next_steps.KernelNote()
     print("Starting a service of our own ...", end=" ", flush=True)
     with (folder / "server.log").open("ab") as log:
         server = subprocess.Popen(  # noqa: S603 - our own command
@@ -264,10 +273,13 @@ def service(folder: Path) -> Iterator[unroll.Client]:
         )
     try:
         url = _wait_for_address(server, folder / "url")
-        print(f"{url} (documentation: {url}/docs)\n", flush=True)
+        print(f"{url} (for a browser, until this demo ends; documentation: {url}/docs)\n", flush=True)
+        if note := kernel():
+            print(f"{note}\n", file=sys.stderr, flush=True)
         with unroll.Client(url, (folder / "key").read_text().strip()) as client:
             yield client
     finally:
+        kernel.close()
         server.terminate()
         try:
             server.wait(STOP_SECONDS)

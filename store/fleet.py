@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-from sqlalchemy import case, delete, func, select, update
+from sqlalchemy import Connection, case, delete, func, select, update
 
 from store.clock import instant
 from store.db import Database, db_now
@@ -76,13 +76,8 @@ def list_queues(db: Database, alive_seconds: float) -> list[Queue]:
             .where(jobs.c.status.in_(("queued", "running")))
             .group_by(jobs.c.device, jobs.c.status)
         ).all()
-        alive = tx.execute(
-            select(workers.c.device, func.count().label("alive"))
-            .where(workers.c.seen_at >= db_now() - alive_seconds)
-            .group_by(workers.c.device)
-        ).all()
+        live = _alive(tx, alive_seconds)
     by_device = {(device, status): count for device, status, count in counts}
-    live = {row.device: row.alive for row in alive}
     fitting = {"auto": sum(live.values()), "cpu": live.get("cpu", 0), "cuda": live.get("cuda", 0)}
     return [
         Queue(
@@ -93,6 +88,21 @@ def list_queues(db: Database, alive_seconds: float) -> list[Queue]:
         )
         for device in ("auto", "cpu", "cuda")
     ]
+
+
+def count_alive(db: Database, alive_seconds: float) -> dict[str, int]:
+    """Count the living workers of each device. A device without one is left out."""
+    with db.read() as tx:
+        return _alive(tx, alive_seconds)
+
+
+def _alive(tx: Connection, alive_seconds: float) -> dict[str, int]:
+    query = (
+        select(workers.c.device, func.count().label("alive"))
+        .where(workers.c.seen_at >= db_now() - alive_seconds)
+        .group_by(workers.c.device)
+    )
+    return {row.device: row.alive for row in tx.execute(query)}
 
 
 def count_jobs(db: Database) -> dict[JobStatus, int]:

@@ -95,12 +95,17 @@ class Settings(BaseSettings):
         """Whether the database is a file on this machine."""
         return self.database.startswith("sqlite")
 
+    @property
+    def needs_data_dir(self) -> bool:
+        """Whether the database or the secret of the key hashes lies in the data folder."""
+        return not self.database_url or (self.embedded and not self.secret.get_secret_value())
+
     @cached_property
     def job_bytes(self) -> int | None:
         """The largest memory that a job may need; None: no limit."""
         if self.max_job_bytes or not self.embedded:
             return self.max_job_bytes or None
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return machine_bytes()
 
     @cached_property
     def hash_secret(self) -> bytes:
@@ -111,6 +116,14 @@ class Settings(BaseSettings):
             message = "UNROLL_SECRET must be set, to the same value for every process that shares the database"
             raise ValueError(message)
         return read_or_create_private(self.data_dir / "secret", secrets.token_hex(32)).encode()
+
+
+def machine_bytes() -> int | None:
+    """Return the size of this machine's memory in bytes, or None where the system does not tell it."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # not every system has these two names
+        return None
 
 
 def read_or_create_private(path: Path, content: str) -> str:

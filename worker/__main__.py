@@ -7,4 +7,5 @@ if __name__ == "__main__":
 
     from worker.app import main
 
-    sys.exit(main())
+    # `unroll-server up` names itself, `--parent PID`, where the kernel does not end a child with its parent
+    sys.exit(main(int(sys.argv[2]) if sys.argv[1:2] == ["--parent"] else None))

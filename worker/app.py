@@ -23,8 +23,11 @@ from pydantic import ValidationError
 from store import schema
 from store.db import Database
 from store.errors import DatabaseUnavailable, SchemaMismatch
+from store.folder import FolderUnusable, make_folder
+from store.parent import follow
 from store.queue import RING, Doorbell, Notifier, celery_app, heard_by
 from store.settings import Settings
+from store.variables import warn_of_unknown
 from worker import processes
 from worker.reconciler import Reconciler
 from worker.runner import Runner
@@ -33,26 +36,38 @@ log = logging.getLogger(__name__)
 
 DATABASE_SECONDS = 30.0
 DEVICE_SECONDS = 120.0
+NO_CUDA = (
+    "UNROLL_DEVICE=cuda, but torch sees no CUDA device; without this variable the worker trains on the CPU, and "
+    "`unroll-server doctor` tells which torch is installed"
+)
 SEES_CUDA = "import sys, torch; sys.exit(not torch.cuda.is_available())"
 
 
-def main() -> int:
-    """Run one worker until it is told to stop, and return the exit code (2: settings, device or schema are wrong)."""
+def main(parent: int | None = None) -> int:
+    """Run one worker until it is told to stop, and return the exit code.
+
+    The code is 2 if the worker will never work like this: settings, data folder, device or schema are wrong. It stops
+    when the process `parent` ends, if one is given.
+    """
+    warn_of_unknown()
+    if parent is not None:
+        follow(parent)
     try:
         settings = Settings()
         _log_to_stderr(settings.log_level)
+        make_folder(settings.data_dir)
         db = Database(settings)
         app = celery_app(settings)
         _check(db)
         _check_device(settings)
-    except (ValidationError, ValueError, SchemaMismatch) as error:
+    except (ValidationError, ValueError, SchemaMismatch, FolderUnusable) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
     except DatabaseUnavailable as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     children = processes.context()
-    processes.warm()  # torch is loaded while Celery connects
+    processes.warm(children)  # torch is loaded while Celery connects
     worker_id = f"{platform.node()[:60]}-{os.getpid()}-{secrets.token_hex(2)}"
     doorbell, notifier = Doorbell(settings), Notifier(settings)
     runner = Runner(settings, db, worker_id, doorbell, notifier, children)
@@ -89,7 +104,7 @@ def _check_device(settings: Settings) -> None:
         return
     asked = subprocess.run([sys.executable, "-P", "-c", SEES_CUDA], timeout=DEVICE_SECONDS, check=False)  # noqa: S603
     if asked.returncode != 0:
-        raise ValueError("UNROLL_DEVICE=cuda, but torch sees no CUDA device; `unroll-server doctor` tells more")
+        raise ValueError(NO_CUDA)
 
 
 def _listen(app: Celery, settings: Settings, worker_id: str, runner: Runner, reconciler: Reconciler) -> int:

@@ -13,7 +13,6 @@ later step that an attempt reaches; 0: before training) the child of a job with 
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import sys
 import time
@@ -60,6 +59,8 @@ def _raise() -> None:
 
 
 def _memory() -> None:
+    import resource  # not every system has it, and trainers on all systems load this module
+
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + MEMORY_BYTES
     allowed, _ = resource.getrlimit(resource.RLIMIT_AS)

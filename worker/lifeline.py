@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import os
 import signal
-import sys
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
@@ -21,8 +20,8 @@ def die_with_parent() -> None:
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if (prctl := getattr(ctypes.CDLL(None), "prctl", None)) is not None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def first_to_go() -> None:
@@ -34,7 +33,7 @@ def first_to_go() -> None:
 def send(number: signal.Signals, pid: int, pidfd: int | None) -> None:
     """Send a signal to exactly the process that `pidfd` refers to; if that process has ended, send nothing."""
     with contextlib.suppress(ProcessLookupError):
-        if pidfd is not None:
+        if pidfd is not None and hasattr(signal, "pidfd_send_signal"):
             signal.pidfd_send_signal(pidfd, number)
         else:
             os.kill(pid, number)

@@ -1,7 +1,9 @@
 """The supervisor's handle on a trainer child.
 
-Children are forked from a forkserver that has torch loaded. The main thread must start the forkserver: the kernel's
-death signal is bound to the thread that started a process, not to the process.
+On Linux, children are forked from a forkserver that has torch loaded. The main thread must start the
+forkserver: the kernel's death signal is bound to the thread that started a process, not to the process. Elsewhere each
+child is a new interpreter that loads torch itself (spawn), because the libraries of macOS that torch uses may not be
+used after a fork.
 """
 
 from __future__ import annotations
@@ -11,10 +13,11 @@ import multiprocessing
 import os
 import queue
 import signal
+import sys
 import threading
 import time
 from multiprocessing import forkserver
-from multiprocessing.context import ForkServerContext
+from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -27,22 +30,27 @@ MAX_INBOX = 128
 SHOW_SECONDS = 0.2
 
 
-def context() -> ForkServerContext:
+def context() -> ForkServerContext | SpawnContext:
     """Return the context that starts children. The first call must come before any other use of a forkserver."""
+    if sys.platform != "linux" or "forkserver" not in multiprocessing.get_all_start_methods():
+        # worker/forkserver.py sets it too late for a child that has loaded NumPy before
+        os.environ["OPENBLAS_NUM_THREADS"] = "1"
+        return multiprocessing.get_context("spawn")
     made = multiprocessing.get_context("forkserver")
     made.set_forkserver_preload(["worker.forkserver"])
     return made
 
 
-def warm() -> None:
-    """Begin to load torch in the forkserver, and return at once. Call it from the main thread, after `context`."""
-    forkserver.ensure_running()
+def warm(children: ForkServerContext | SpawnContext) -> None:
+    """Begin to load torch in the forkserver, if there is one, and return at once. Call it from the main thread."""
+    if isinstance(children, ForkServerContext):
+        forkserver.ensure_running()
 
 
 class TrainerProcess:
     """One child, which waits for its one assignment and then runs it. `next` returns its messages in order."""
 
-    def __init__(self, children: ForkServerContext, log_file: Path) -> None:
+    def __init__(self, children: ForkServerContext | SpawnContext, log_file: Path) -> None:
         """Start the child. It takes milliseconds, or seconds if the forkserver is still loading torch."""
         log_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._log_file = log_file
@@ -126,6 +134,8 @@ class TrainerProcess:
 
     def show_stacks(self) -> None:
         """Make the child print its stacks, for the log of a child that makes no further step."""
+        if trainer.SHOW_STACKS is None:
+            return
         lifeline.send(trainer.SHOW_STACKS, self._pid, self._pidfd)
         time.sleep(SHOW_SECONDS)
 

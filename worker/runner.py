@@ -13,7 +13,7 @@ import re
 import signal
 import time
 from collections.abc import Callable
-from multiprocessing.context import ForkServerContext
+from multiprocessing.context import ForkServerContext, SpawnContext
 from typing import TypeVar
 
 from rnn.events import End
@@ -51,7 +51,7 @@ class Runner:
         worker_id: str,
         doorbell: Doorbell,
         notifier: Notifier,
-        children: ForkServerContext,
+        children: ForkServerContext | SpawnContext,
     ) -> None:
         """Starts nothing."""
         self.settings, self.db, self.worker_id = settings, db, worker_id

@@ -32,8 +32,9 @@ BATCH_SECONDS = 0.05
 (docs/adr/0002)."""
 LOG_SECONDS = 1.0
 STOP = "stop"
-SHOW_STACKS = signal.SIGUSR1
-"""The signal that makes the child print the stack of every thread, even of one that is stuck in native code."""
+SHOW_STACKS: signal.Signals | None = getattr(signal, "SIGUSR1", None) if hasattr(faulthandler, "register") else None
+"""The signal that makes the child print the stack of every thread, even of one that is stuck in native code; None: this
+system has no such signal."""
 
 
 def main(events: Connection, control: Connection, log: str) -> None:
@@ -41,6 +42,8 @@ def main(events: Connection, control: Connection, log: str) -> None:
     lifeline.die_with_parent()
     lifeline.first_to_go()
     _write_output_to(Path(log))
+    import worker.forkserver  # noqa: F401 - loads torch while this child waits, unless it was forked with torch loaded
+
     try:
         assignment: Assignment = control.recv()
     except EOFError:
@@ -66,7 +69,8 @@ def _write_output_to(log: Path) -> None:
     os.dup2(descriptor, 2)
     os.close(descriptor)
     faulthandler.enable(file=2)
-    faulthandler.register(SHOW_STACKS, file=2)
+    if SHOW_STACKS is not None:
+        faulthandler.register(SHOW_STACKS, file=2)
 
 
 def _listen(control: Connection, stop: threading.Event) -> None:

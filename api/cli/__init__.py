@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from api.cli.failures import known
+from api.cli.failures import WRONG_SETTINGS, Failure, known
 
 Output = Literal["table", "json"]
 
@@ -36,6 +36,7 @@ Tenant = Annotated[str, typer.Option(help="Tenant of the keys. Tenants never see
 def main() -> None:
     """The console script. An expected failure is printed as one line on stderr, without a traceback."""
     try:
+        _refuse_windows()
         app()
     except Exception as error:
         failure = known(error)
@@ -44,6 +45,12 @@ def main() -> None:
         for line in str(failure).splitlines():
             print(f"error: {line}", file=sys.stderr)
         sys.exit(failure.exit_code)
+
+
+def _refuse_windows() -> None:
+    if sys.platform == "win32":  # processes there have no signals, no groups and no inherited sockets
+        message = "unroll-server runs on Linux and macOS; on Windows run it in WSL (`wsl --install`)"
+        raise Failure(message, WRONG_SETTINGS)
 
 
 def _configure(**values: object) -> None:
@@ -76,12 +83,13 @@ def api(
     host: Host = None,
     port: Port = None,
     listener: Annotated[int | None, typer.Option(hidden=True, help="An inherited listening socket.")] = None,
+    parent: Annotated[int | None, typer.Option(hidden=True, help="Stop when this process, the parent, ends.")] = None,
 ) -> None:
     """Run one API process. Several may share a database."""
     from api.cli.serve import run
 
     _configure(host=host, port=port)
-    run(listener)
+    run(listener, parent)
 
 
 @app.command()
@@ -102,10 +110,11 @@ def worker(
 @app.command()
 def migrate() -> None:
     """Bring the database's schema to this version. It is safe to run twice, or at once on several machines."""
-    from api.cli.failures import load_settings, open_database
+    from api.cli.failures import load_settings, open_database, require_data_folder
     from store.schema import migrate as upgrade
 
     settings = load_settings()
+    require_data_folder(settings)
     open_database(settings, checked=False).close()  # tells a wrong URL from a failed migration
     upgrade(settings)
     print("The database's schema is up to date.")

@@ -54,7 +54,9 @@ def load_settings() -> Settings:
     from pydantic import ValidationError
 
     from store.settings import Settings
+    from store.variables import warn_of_unknown
 
+    warn_of_unknown()
     try:
         settings = Settings()
     except ValidationError as error:
@@ -63,6 +65,21 @@ def load_settings() -> Settings:
         scheme = settings.broker_url.split("://")[0]
         raise Failure(f"UNROLL_BROKER_URL: redis://... or empty, not {scheme}://...", WRONG_SETTINGS)
     return settings
+
+
+def require_data_folder(settings: Settings, *, always: bool = False) -> None:
+    """Make the data folder if these settings keep the database or the hash secret in it, or `always`.
+
+    Raises Failure if it cannot be used.
+    """
+    from store.folder import FolderUnusable, make_folder
+
+    if not (settings.needs_data_dir or always):
+        return
+    try:
+        make_folder(settings.data_dir)
+    except FolderUnusable as error:
+        raise Failure(str(error), WRONG_SETTINGS) from error
 
 
 def hash_secret(settings: Settings) -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
-from api.cli.failures import WRONG_SETTINGS, Failure, hash_secret, load_settings, open_database
+from api.cli.failures import WRONG_SETTINGS, Failure, hash_secret, load_settings, open_database, require_data_folder
 from store import keys
 from store.db import Database
 from store.settings import Settings
@@ -17,6 +17,7 @@ from unroll.contract import Key, NewKey
 @contextmanager
 def _database() -> Iterator[tuple[Settings, Database]]:
     settings = load_settings()
+    require_data_folder(settings)
     db = open_database(settings)
     try:
         yield settings, db

@@ -3,8 +3,12 @@
 It starts them, restarts them with backoff when they die, and stops them in order.
 
 A child dies with its supervisor: on Linux the kernel sends it SIGTERM when the supervisor ends, for whatever reason
-(PR_SET_PDEATHSIG is bound to the thread that starts the child, so the main thread starts all of them). Each child leads
-its own process group, so that Ctrl-C in a terminal reaches only the supervisor, which then stops the children in order.
+(PR_SET_PDEATHSIG is bound to the thread that starts the child, so the main thread starts all of them). Elsewhere the
+child is told the supervisor's id and watches it (`followed`, store/parent.py). Each child leads its own process group,
+so that Ctrl-C in a terminal reaches only the supervisor, which then stops the children in order.
+
+A process that cannot work is not started for ever: exit code 2 means that it will never work like this, and one that
+dies again and again within seconds will not either. The supervisor then stops everything and fails.
 """
 
 from __future__ import annotations
@@ -21,13 +25,19 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from api.cli.failures import FAILED, WRONG_SETTINGS, Failure
+
 FIRST_DELAY = 0.5
 LONGEST_DELAY = 30.0
 SETTLED_SECONDS = 60.0
 """A process that has lived this long was healthy: its next death counts as the first."""
 
+SHORT_SECONDS = 20.0
+"""A process that ended sooner did not work at all; one that waits for its database in vain lives longer."""
+MANY_DEATHS = 5
+
 _PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+_prctl = getattr(ctypes.CDLL(None), "prctl", None)
 
 
 def python(module: str, *arguments: str) -> list[str]:
@@ -36,6 +46,11 @@ def python(module: str, *arguments: str) -> list[str]:
     -P prevents importing a module of the same name from the current folder.
     """
     return [sys.executable, "-P", "-m", module, *arguments]
+
+
+def followed() -> list[str]:
+    """Return the arguments that make one of our modules end with this process, where the kernel does not see to it."""
+    return [] if _prctl is not None else ["--parent", str(os.getpid())]
 
 
 @dataclass
@@ -47,8 +62,11 @@ class Process:
     grace_seconds: float
     """Seconds between SIGTERM and SIGKILL."""
     pass_fds: tuple[int, ...] = ()
+    short_lives: int | None = None
+    """The number of deaths in a row, each within seconds of the start, after which it is given up; None: never."""
     popen: subprocess.Popen[bytes] | None = None
     deaths: int = 0
+    short: int = 0
     started: float = 0.0
     start_at: float = field(default_factory=time.monotonic)
 
@@ -57,8 +75,8 @@ class Process:
         supervisor = os.getpid()
 
         def follow_supervisor() -> None:
-            if _libc is not None:
-                _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+            if _prctl is not None:
+                _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
                 if os.getppid() != supervisor:  # it died before the line above
                     os._exit(1)
 
@@ -72,7 +90,10 @@ class Process:
         self.started = time.monotonic()
 
     def tend(self, tell: Callable[[str], None]) -> None:
-        """Start the process if it is due. If it has died, report that and set the time of its next start."""
+        """Start the process if it is due. If it has died, report that and set the time of its next start.
+
+        Raises Failure if it will never work.
+        """
         now = time.monotonic()
         if self.popen is None:
             if now >= self.start_at:
@@ -82,6 +103,16 @@ class Process:
         if code is None:
             return
         self.deaths = 1 if now - self.started > SETTLED_SECONDS else self.deaths + 1
+        self.short = self.short + 1 if now - self.started < SHORT_SECONDS else 0
+        name = f"{self.name[0].upper()}{self.name[1:]}"
+        if code == WRONG_SETTINGS:
+            raise Failure(f"{name} cannot work ({cause(code)}); the reason is above.", WRONG_SETTINGS)
+        if self.short == self.short_lives:
+            raise Failure(
+                f"{name} ended {self.short} times within seconds of its start (the last time: {cause(code)}); "
+                "the reason is above.",
+                FAILED,
+            )
         delay = min(LONGEST_DELAY, FIRST_DELAY * 2 ** (self.deaths - 1))
         self.popen = None
         self.start_at = now + delay

@@ -12,8 +12,17 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from api.cli.failures import Failure, hash_secret, load_settings, open_database
-from api.cli.processes import Process, Supervisor, python
+from api import next_steps
+from api.cli.failures import (
+    FAILED,
+    WRONG_SETTINGS,
+    Failure,
+    hash_secret,
+    load_settings,
+    open_database,
+    require_data_folder,
+)
+from api.cli.processes import MANY_DEATHS, Process, Supervisor, followed, python
 from api.cli.serve import GRACE_SECONDS, listen
 from store.settings import Settings
 
@@ -26,6 +35,7 @@ def run(*, with_parent: bool = False) -> None:
     """Run until SIGTERM, SIGINT or the parent's end. Raises Failure if the service cannot start."""
     parent = os.getppid() if with_parent else None
     settings = load_settings()
+    require_data_folder(settings, always=True)
     make_private(settings.data_dir)
     with held(settings.data_dir):
         from store.schema import migrate
@@ -38,14 +48,12 @@ def run(*, with_parent: bool = False) -> None:
 
 
 def make_private(folder: Path) -> None:
-    """Make the data folder, readable only by its owner.
+    """Make an empty data folder readable only by its owner.
 
-    If other users can read an existing folder, this is reported but not changed, because the folder may hold other
-    files.
+    If other users can read a folder with something in it, this is reported but not changed, because the folder may hold
+    other files.
     """
-    if not folder.is_dir():
-        folder.mkdir(parents=True, mode=0o700)
-    elif not any(folder.iterdir()):
+    if not any(folder.iterdir()):
         folder.chmod(0o700)
     elif stat.S_IMODE(folder.stat().st_mode) & 0o077:
         print(f"warning: other users can look into {folder}; better: chmod 700 {folder}", file=sys.stderr)
@@ -115,33 +123,34 @@ def _serve(settings: Settings, parent: int | None) -> None:
     descriptor = listener.fileno()
     api = Process(
         "the API",
-        python("api.cli", "api", "--listener", str(descriptor)),
+        python("api.cli", "api", "--listener", str(descriptor), *followed()),
         grace_seconds=GRACE_SECONDS + MARGIN_SECONDS,
         pass_fds=(descriptor,),
     )
     workers = [
-        Process(f"worker {number}", python("worker"), grace_seconds=settings.drain_seconds + MARGIN_SECONDS)
+        Process(
+            f"worker {number}",
+            python("worker", *followed()),
+            grace_seconds=settings.drain_seconds + MARGIN_SECONDS,
+            short_lives=MANY_DEATHS,
+        )
         for number in range(1, settings.workers + 1)
     ]
 
-    ready = _Readiness(host, port)
+    ready, kernel = _Readiness(host, port), next_steps.KernelNote()
 
     def announce_when_ready() -> bool:
         if api.popen is not None and api.popen.poll() is not None:  # never well yet: trying again would not help
-            raise Failure("The API could not start; the reason is above.")
-        if not ready():
+            exit_code = WRONG_SETTINGS if api.popen.returncode == WRONG_SETTINGS else FAILED
+            raise Failure("The API could not start; the reason is above.", exit_code)
+        if not ready() or (settings.device == "cuda" and not _has_worker(settings)):
             return False
         write_private(settings.data_dir / "url", url)
         if settings.port not in (0, port):
             _tell(f"Port {settings.port} is in use; this is another, free one.")
-        print(
-            f"Unroll serves at   {url}\n"
-            f"API documentation  {url}/docs\n"
-            f"Key                {settings.data_dir / 'key'} (the SDK and `unroll` find it by themselves here)\n"
-            f"Data               {settings.data_dir}\n"
-            "Ctrl-C stops it: running jobs are checkpointed, and go on at the next start.",
-            flush=True,
-        )
+        if settings.device == "cpu" and (note := kernel()):
+            _tell(note)
+        print(_announcement(url, settings.data_dir), flush=True)
         return True
 
     # workers stop first: while they drain, users can still see what becomes of their jobs
@@ -149,10 +158,33 @@ def _serve(settings: Settings, parent: int | None) -> None:
     try:
         in_time = supervisor.run(announce_when_ready)
     finally:
+        kernel.close()
         (settings.data_dir / "url").unlink(missing_ok=True)
     if not in_time:
         raise Failure("Not everything stopped in time; what was running goes on from its last checkpoint.")
     _tell("Stopped.")
+
+
+def _announcement(url: str, folder: Path) -> str:
+    return f"""\
+Unroll serves at   {url} (a page for a browser)
+API documentation  {url}/docs (for a browser too; everything below /v1 needs the key)
+Key                {folder / "key"} (the SDK and `unroll` find it by themselves here)
+Data               {folder}
+Ctrl-C stops it: running jobs are checkpointed, and go on at the next start.
+
+{next_steps.text()}"""
+
+
+def _has_worker(settings: Settings) -> bool:
+    """Return whether a worker reported. One that lacks its device ends instead."""
+    from store.fleet import count_alive
+
+    db = open_database(settings, checked=False)
+    try:
+        return bool(count_alive(db, settings.reconcile_seconds))
+    finally:
+        db.close()
 
 
 class _Readiness:
@@ -164,8 +196,11 @@ class _Readiness:
     def __init__(self, host: str, port: int) -> None:
         self._connection = http.client.HTTPConnection(host, port, timeout=5)
         self._asked = False
+        self._ready = False
 
     def __call__(self) -> bool:
+        if self._ready:
+            return True
         try:
             if not self._asked:
                 self._connection.request("GET", "/readyz")
@@ -179,9 +214,10 @@ class _Readiness:
             self._connection.close()
             self._asked = False
             return False
-        if ready := response.status == http.HTTPStatus.OK:
+        self._ready = response.status == http.HTTPStatus.OK
+        if self._ready:
             self._connection.close()
-        return ready
+        return self._ready
 
 
 def _tell(message: str) -> None:

@@ -117,7 +117,7 @@ def missing() -> str:
         if (version, *_bytes(found, structs)) == of_source:
             return ""
         built = str(version)
-    return f"the native kernel that was built is {built}, the source {VERSION}: python {LIBRARY.parent / 'build.py'}"
+    return f"the native kernel that was built is {built}, the source {VERSION}: it must be built again"
 
 
 def _bytes(found: ctypes.CDLL, structs: Iterable[str]) -> Iterator[int]:

@@ -26,7 +26,7 @@ from store.jobs import NewJob
 from store.queue import Doorbell
 from store.tables import metric_blocks
 from tests.servers.deployment import Deployment
-from tests.servers.processes import start
+from tests.servers.processes import parents, start
 from unroll.contract import SGD, Adam, Event, Job, JobRequest, Network, TaskData, Training, TrainJob, VanillaCell
 
 TENANT = "tests"
@@ -91,10 +91,10 @@ class WorkerProcess:
 
     def family(self) -> list[int]:
         """Its descendants: forkserver, resource tracker, trainer child."""
-        parents = dict(_parents())
+        parent_of = dict(parents())
         found, grown = {self.pid}, True
         while grown:
-            more = {pid for pid, parent in parents.items() if parent in found} - found
+            more = {pid for pid, parent in parent_of.items() if parent in found} - found
             found |= more
             grown = bool(more)
         return sorted(found - {self.pid})
@@ -103,8 +103,8 @@ class WorkerProcess:
         """The trainer child, training or waiting for a job: the one descendant that is no direct child."""
         deadline = time.monotonic() + READY_SECONDS
         while True:
-            parents = dict(_parents())
-            children = [pid for pid in self.family() if parents.get(pid, self.pid) != self.pid]
+            parent_of = dict(parents())
+            children = [pid for pid in self.family() if parent_of.get(pid, self.pid) != self.pid]
             if len(children) == 1:  # between two jobs there may be none, or the old one still
                 return children[0]
             assert time.monotonic() < deadline, children
@@ -113,7 +113,7 @@ class WorkerProcess:
     def forkserver(self) -> int:
         """The one child of its own that has a trainer."""
         deadline = time.monotonic() + READY_SECONDS
-        while (parent := dict(_parents()).get(self.trainer())) is None:  # one job's trainer has left since
+        while (parent := dict(parents()).get(self.trainer())) is None:  # one job's trainer has left since
             assert time.monotonic() < deadline
         return parent
 
@@ -133,19 +133,9 @@ class WorkerProcess:
         return time.monotonic() - began
 
 
-def _parents() -> Iterator[tuple[int, int]]:
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = status.read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if fields[0] != "Z":
-            yield int(status.parent.name), int(fields[1])
-
-
 def alive(pid: int) -> bool:
     """Whether the process runs (one that only waits to be reaped does not)."""
-    return pid in dict(_parents())
+    return pid in dict(parents())
 
 
 class Fleet:

@@ -223,7 +223,7 @@ def test_a_prediction_with_a_million_wrong_things_is_refused_quickly(shared: tup
 
 def test_paths_and_methods_that_do_not_exist_are_problems_too(shared: tuple[Api, httpx2.Client]):
     _, client = shared
-    for path in ("/", "/v1", "/v1/nothing", "/v1/jobs/", "/v2/jobs", "/v1/jobs/x/unknown"):
+    for path in ("/v1", "/v1/nothing", "/v1/jobs/", "/v2/jobs", "/v1/jobs/x/unknown"):
         problem(client.get(path), 404, "not_found")
     refused = client.delete("/v1/jobs")
     problem(refused, 405, "method_not_allowed")
