@@ -21,6 +21,7 @@ from store import schema
 from store.settings import Settings
 from tests.servers.deployment import ROOT, Deployment, environment
 from tests.servers.up import Up, embedded, up
+from unroll.contract import Job
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -68,13 +69,17 @@ class Visitor:
         """Run commands as README.md has them, in a shell where the environment was activated."""
         return self.shell(f"source .venv/bin/activate\n{self._filled(commands)}")
 
+    def newest(self, kind: str) -> Job:
+        """The newest job of this kind that has succeeded."""
+        with self.service.client() as client:
+            return next(iter(client.jobs.list(kind=kind, status=["succeeded"])))
+
     def _filled(self, commands: str) -> str:
         """Put the ids of a job and of its best checkpoint where they are asked for, and this service's address."""
         commands = commands.replace("http://127.0.0.1:8000", self.service.url)
         if not re.search(r"\b(JOB|CHECKPOINT)\b", commands):
             return commands
-        client = self.service.client()
-        job = next(iter(client.jobs.list(kind="train", status=["succeeded"])))
+        job = self.newest("train")
         commands = re.sub(r"\bJOB\b", job.id, commands)
         return re.sub(r"\bCHECKPOINT\b", job.summary.best.checkpoint, commands)  # type: ignore[union-attr]
 
@@ -137,7 +142,8 @@ def test_every_command_of_the_readme_works_in_the_order_in_which_it_stands(visit
     assert (visitor.clone / "integrator.onnx").stat().st_size > 1000
     (curl,) = (text for command, text in said.items() if command.startswith("KEY="))
     job = json.loads(curl)
-    assert visitor.service.client().job(job["id"]).wait(timeout=60).status == "succeeded"
+    with visitor.service.client() as client:
+        assert client.job(job["id"]).wait(timeout=60).status == "succeeded"
     assert (visitor.clone / ".env").read_text() == (ROOT / ".env.example").read_text()
 
 
@@ -199,7 +205,6 @@ def test_the_example_of_every_commands_help_works(visitor: Visitor) -> None:
             visitor.typed(f"{begin} {wait} {typed.replace('JOB', '$id')} && unroll cancel $id")
         elif command == "artifacts":
             visitor.typed("unroll evaluate JOB")
-            evaluation = next(iter(visitor.service.client().jobs.list(kind="evaluate")))
-            assert "losses" in visitor.typed(typed.replace("JOB", evaluation.id))
+            assert "losses" in visitor.typed(typed.replace("JOB", visitor.newest("evaluate").id))
         else:
             visitor.typed(typed)
