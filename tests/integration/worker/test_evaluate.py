@@ -65,6 +65,7 @@ def test_on_the_held_out_set_of_the_training_the_losses_are_those_of_the_checkpo
         sd=found["sd"],
         ci95=found["ci95"],
         skill=1 - found["mean"] / baseline,
+        estimated_seconds=ended.summary.estimated_seconds,
     )
     assert (ended.parent, ended.attempt, ended.crashes) == (trained.job, 1, 0)
     assert ended.environment is not None
