@@ -19,19 +19,25 @@ CANDIDATES := $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11
 # Tests run in as many processes as there are cores, four at most: each starts a PostgreSQL and a Redis of its own.
 PYTEST_ARGS ?= -n logical --maxprocesses 4 --dist worksteal
 
-.PHONY: help demo up test lint fmt openapi constraints bench clean
+.PHONY: help demo picture up test test-all lint fmt openapi constraints bench clean
 
 help: ## show this list
-	@grep -hE '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sort | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sort | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 demo: $(VENV)/.runtime ## train the integrator through a service of its own, predict, plot, stop
 	@$(BIN)/python examples/integrate_noise.py
 
+picture: $(VENV)/.runtime ## draw the README's picture anew: the demo, with its plot copied to docs/pictures
+	@$(BIN)/python examples/integrate_noise.py --picture docs/pictures/integrate_noise.png
+
 up: $(VENV)/.runtime ## run the service here (SQLite, no servers) until Ctrl-C
 	@$(BIN)/unroll-server up
 
-test: $(VENV)/.dev ## run all tests, in parallel; PYTEST_ARGS="-n0 -k name" for some
+test: $(VENV)/.dev ## run the tests, in parallel; PYTEST_ARGS="-n0 -k name" for some
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-all: $(VENV)/.dev ## run the tests with every case of the oracles' matrices, not only those that cover the rest
+	@$(BIN)/python -m pytest --product $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev ## ruff, mypy (strict) and the import rules
 	$(BIN)/ruff check .
@@ -108,5 +114,7 @@ if ! $(PIP) install -c constraints.txt -e "sdk[cli]" -e "$(2)" >$(LOG) 2>&1; the
 	tail -n 25 $(LOG) >&2; \
 	exit 1; \
 fi; \
-echo "Installed in $$(( $$(date +%s) - begin )) s"
+echo "Installed in $$(( $$(date +%s) - begin )) s"; \
+kernel=$$($(BIN)/python -P -m rnn.kernels); \
+case "$$kernel" in native,*) ;; *) echo "note: $$kernel" ;; esac
 endef

@@ -1,4 +1,4 @@
-"""The application: `create_app(settings)`, to be run by uvicorn."""
+"""The application: uvicorn runs `create_app(settings)`."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ from api.inference import Predictors
 from api.limits import BodyLimit
 from api.observe import Observe
 from api.routes import (
+    artifacts,
     checkpoints,
     checks,
     docs,
     events,
     fleet,
+    front,
     health,
     jobs,
     keys,
@@ -42,13 +44,14 @@ from store.settings import Settings
 from store.wakeups import Wakeups
 
 THREADS = 24
-"""Requests at work at once: fewer than connections in the database's pool (30), so none waits for a connection."""
+"""Number of requests processed at once: fewer than connections in the database's pool (30), so that none waits for
+one."""
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The API for these settings. Nothing is opened before it is started.
+    """Return the API for these settings. It opens nothing before it is started.
 
-    Starting raises SchemaMismatch where the database is not at this program's schema, and DatabaseUnavailable.
+    Starting raises SchemaMismatch if the database does not have this program's schema, and DatabaseUnavailable.
     """
     logs.configure(settings.log_level)
     telemetry = Telemetry()
@@ -84,7 +87,23 @@ def create_app(settings: Settings) -> FastAPI:
     )
     errors.install(app)
     document.install(app)
-    for noun in (jobs, events, metrics, models, checkpoints, tasks, checks, schemas, keys, me, fleet, health, docs):
+    for noun in (
+        jobs,
+        events,
+        metrics,
+        artifacts,
+        models,
+        checkpoints,
+        tasks,
+        checks,
+        schemas,
+        keys,
+        me,
+        fleet,
+        health,
+        front,
+        docs,
+    ):
         app.include_router(noun.router)
     app.mount(docs.ASSETS, docs.Assets())
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
@@ -93,7 +112,10 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def _end_waits_at_a_stop(stopping: asyncio.Event) -> None:
-    """Hear of SIGTERM before the lifespan does: uvicorn ends it only after every open stream has ended."""
+    """Set `stopping` at SIGTERM or SIGINT, before the lifespan ends.
+
+    uvicorn ends the lifespan only after every open stream has ended, which would be too late for streams that wait.
+    """
     if threading.current_thread() is not threading.main_thread():
         return
     loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""Who is asking, and whether their key's scopes allow it."""
+"""Authenticates requests, and checks that the key's scopes allow them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from api.errors import Refused
-from api.service import Served
+from api.service import CurrentService
 from store import keys
 from store.errors import KeyExpired, Unauthorized
 from store.keys import Identity
@@ -18,7 +18,7 @@ bearer = HTTPBearer(scheme_name="key", description="An API key, as `Authorizatio
 
 
 class Requires:
-    """Dependency: the identity behind the request's key, which must have the scope; None: any key.
+    """Dependency that returns the identity of the request's key, which must have the scope; None accepts any key.
 
     Refuses unauthorized, key_expired and missing_scope.
     """
@@ -29,10 +29,10 @@ class Requires:
     def __call__(
         self,
         request: Request,
-        service: Served,
+        service: CurrentService,
         credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
     ) -> Identity:
-        """Look the key up; one read of the database."""
+        """Look the key up, with one read of the database."""
         if credentials is None:
             raise Refused("unauthorized", "Send an API key as `Authorization: Bearer unroll_…`.")
         try:

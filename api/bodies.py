@@ -1,68 +1,91 @@
-"""Reading a JSON body as a type of the contract.
+"""Reads a JSON body as a type of the contract.
 
-Validated from the bytes, not from Python objects: pydantic's JSON mode is what the contract's strict types mean (a
-list for a tuple, a string for a time) and is several times faster than parsing first.
+The bytes are validated, not Python objects: the contract's strict types are made for pydantic's JSON mode (a list for a
+tuple, a string for a time), and it is several times faster than parsing first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from email.message import Message
-from typing import TypeVar
+from functools import cache
+from typing import Any
 
 from fastapi import Request
-from pydantic import BaseModel, ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 from starlette.concurrency import run_in_threadpool
 
 from api.errors import Refused, invalid, summary
 from api.pointers import of_body
 
-Body = TypeVar("Body", bound=BaseModel)
-
 CONFIGURATION_BYTES = 256 * 1024
-"""Enough for any configuration, and little enough that validating it never holds up other requests."""
+"""Size that is enough for every configuration, and so small that its validation never delays other requests."""
 INLINE_BYTES = 64 * 1024
-"""Larger bodies are validated in a thread, so that the event loop goes on."""
+"""Bodies larger than this are validated in a thread, so that the event loop continues."""
 
 TOO_MANY_ERRORS = 10_000
 
 
 def json_body(
-    model: type[Body],
+    type_: Any,
     max_bytes: int | None = CONFIGURATION_BYTES,
     look: Callable[[bytes], None] | None = None,
-) -> Callable[[Request], Awaitable[Body]]:
-    """A dependency that reads the body as `model`; None: as long as the server takes at all.
+) -> Callable[[Request], Awaitable[Any]]:
+    """Return a dependency that reads the body as a type of the contract, a model or a union of models.
 
+    `max_bytes` is the longest body that is read; None: the server's own limit.
     `look` sees the bytes before they are parsed, and may refuse them.
     Refuses: unsupported_media_type, body_too_large, malformed_request, validation_failed.
     """
 
-    async def read(request: Request) -> Body:
+    async def read(request: Request) -> Any:
         _require_json(request.headers.get("content-type"))
         content = await _content(request, max_bytes)
         if look is not None:
             look(content)
         if len(content) <= INLINE_BYTES:
-            return validate(model, content)
-        return await run_in_threadpool(validate, model, content)
+            return validate(type_, content)
+        return await run_in_threadpool(validate, type_, content)
 
     return read
 
 
-def validate(model: type[Body], content: bytes) -> Body:
-    """The body. Refuses malformed_request, and validation_failed with a pointer for each field."""
+def validate(type_: Any, content: bytes) -> Any:
+    """Return the body as its type. Refuses malformed_request, and validation_failed with a pointer for each field."""
     try:
-        return model.model_validate_json(content)
+        return _adapter(type_).validate_json(content)
     except ValidationError as error:
         if error.error_count() > TOO_MANY_ERRORS:  # a hostile body: listing millions of errors would take seconds
             raise invalid("", "too_many_errors", f"{error.error_count():,} things are wrong with it.") from None
         details = error.errors(include_url=False, include_input=False)
         if details[0]["type"] == "json_invalid":
-            raise Refused("malformed_request", details[0]["msg"]) from None
-        found = of_body(details, from_json(content, allow_inf_nan=True))
+            raise Refused("malformed_request", _malformed(details[0]["msg"], content)) from None
+        found = of_body(details, from_json(content, allow_inf_nan=True), type_)
         raise Refused("validation_failed", summary(found), errors=found) from None
+
+
+_JSON_MISTAKES = {
+    "trailing comma": "leave the last comma out",
+    "key must be a string": "names stand in double quotes",
+    "expected ident": "texts stand in double quotes; true, false and null are written in small letters",
+    "expected value": "texts stand in double quotes; true, false and null are written in small letters",
+    "EOF while": "the end is missing",
+    "trailing characters": "the body is one JSON value",
+}
+"""What is to be done about what the JSON parser says."""
+
+
+def _malformed(message: str, content: bytes) -> str:
+    if not content.strip():
+        return f"The body is empty; send a JSON object. {message}."
+    cure = next((cure for said, cure in _JSON_MISTAKES.items() if said in message), None)
+    return message if cure is None else f"{message}: {cure}."
+
+
+@cache
+def _adapter(type_: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(type_)
 
 
 def _require_json(content_type: str | None) -> None:

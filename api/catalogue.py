@@ -1,35 +1,26 @@
-"""What the API asks `rnn` about configurations: tasks, checks, parameter counts, estimates."""
+"""Asks `rnn` about configurations: tasks, checks, parameter counts, estimates."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from pydantic import Json, TypeAdapter, ValidationError
 
 import rnn.data.tasks
 import rnn.gradient_check.bounds
-import rnn.networks.check
 import rnn.networks.parameters
-import rnn.training.check
-import rnn.training.cost
 from api.errors import Refused, invalid
 from rnn.errors import ConfigurationError
-from unroll.contract import CheckRequest, DryRun, Network, Task, TaskData, TrainJob
+from rnn.kinds import KINDS
+from rnn.kinds.kind import Facts, Inputs
+from unroll.contract import Checkpoint, CheckRequest, DryRun, JobRequest, Network, Task, TaskData
 from unroll.contract.limits import MAX_PARAMETERS
 
 
-@dataclass(frozen=True)
-class Checked:
-    """A job that can be run."""
-
-    parameters: int
-    """Of one replica."""
-    baseline_loss: float
-
-
 def tasks() -> list[Task]:
-    """Every built-in task."""
+    """Return every built-in task."""
     return rnn.data.tasks.all()
 
 
@@ -37,11 +28,15 @@ _OBJECT = TypeAdapter(Json[dict[str, Any]])
 
 
 def task(name: str, given: str) -> Task:
-    """One built-in task, with parameters (a JSON object). Refuses not_found, and validation_failed at ?parameters."""
+    """Return one built-in task, with parameters (a JSON object).
+
+    Refuses not_found, and validation_failed at ?parameters.
+    """
     try:
         return rnn.data.tasks.resolve(TaskData(name=name, parameters=_OBJECT.validate_python(given))).describe()
-    except ValidationError as error:
-        raise invalid("?parameters", "json_invalid", f"not a JSON object: {error.errors()[0]['msg']}") from None
+    except ValidationError:
+        detail = 'Input should be a JSON object, for example {"length": 20}'
+        raise invalid("?parameters", "json_invalid", detail) from None
     except ConfigurationError as error:
         if error.code == "unknown_task":
             raise Refused("not_found", error.detail) from None
@@ -49,9 +44,12 @@ def task(name: str, given: str) -> Task:
 
 
 def parameters(network: Network) -> int:
-    """Parameters of one replica. Refuses a network that contradicts itself or is too large to train even once."""
+    """Return the number of parameters of one replica.
+
+    Refuses a network that contradicts itself or is too large to train even once.
+    """
     try:
-        rnn.networks.check.check_network(network)
+        rnn.networks.validation.validate_network(network)
     except ConfigurationError as error:
         raise invalid("/config" + error.pointer.removeprefix("/model"), error.code, error.detail) from None
     count = rnn.networks.parameters.count(network)
@@ -62,56 +60,47 @@ def parameters(network: Network) -> int:
     return count
 
 
-def check(job: TrainJob, *, named: bool) -> Checked:
-    """Check a job whose network is in full. Refuses validation_failed; where the model was named, at /model."""
-    assert isinstance(job.model, Network)  # noqa: S101 - the caller resolved it
+def check(job: JobRequest, read: Mapping[str, Checkpoint], *, named: bool) -> Facts:
+    """Return what a job is and costs. Refuses validation_failed; at /model if the job named a model.
+
+    The job has its network in full, and `read` has the checkpoints that the job reads, by id.
+    """
     try:
-        rnn.training.check.check(job)
-        return Checked(
-            rnn.networks.parameters.count(job.model),
-            rnn.data.tasks.baseline_loss(job.data, job.model.architecture, job.training.loss),
-        )
+        return KINDS[job.kind].check(job, Inputs(read))
     except ConfigurationError as error:
-        inside = named and error.pointer.startswith("/model/")
-        raise invalid("/model" if inside else error.pointer, error.code, error.detail) from None
+        raise invalid(_outside(error.pointer, named=named), error.code, error.detail) from None
+
+
+def require_fits(
+    job: JobRequest, read: Mapping[str, Checkpoint], facts: Facts, most: int | None, *, named: bool
+) -> None:
+    """Refuse validation_failed for a checked job that needs more than `most` bytes of memory, before any is taken."""
+    if most is None or facts.memory_bytes <= most:
+        return
+    pointer = KINDS[job.kind].too_large(job, Inputs(read), most)
+    needed, there = facts.memory_bytes / 1e9, most / 1e9
+    detail = f"the job needs about {needed:,.1f} GB of memory, more than the {there:,.1f} GB there are"
+    raise invalid(_outside(pointer, named=named), "too_much_memory", detail)
+
+
+def estimate(job: JobRequest, facts: Facts) -> DryRun:
+    """Return what a checked job would cost."""
+    return DryRun.model_validate({"config": job, **asdict(facts)})
+
+
+def driver(job: JobRequest) -> str:
+    """Return which part of the service moves jobs of this kind forward."""
+    return KINDS[job.kind].driver
+
+
+def _outside(pointer: str, *, named: bool) -> str:
+    """Return a pointer to the model's name if the network was not posted with the job."""
+    return "/model" if named and pointer.startswith("/model/") else pointer
 
 
 def require_checkable(request: CheckRequest, *, named: bool) -> None:
-    """Refuses validation_failed for a gradient check that is wrong or too large; of a named model, at /model."""
+    """Refuse validation_failed for a gradient check that is wrong or too large; at /model if it named a model."""
     try:
         rnn.gradient_check.bounds.require_feasible(request)
     except ConfigurationError as error:
-        inside = named and error.pointer.startswith("/model/")
-        raise invalid("/model" if inside else error.pointer, error.code, error.detail) from None
-
-
-def require_fits(job: TrainJob, most: int | None, *, named: bool) -> None:
-    """Refuse validation_failed for a checked job that needs more than `most` bytes of memory, before any is taken."""
-    needed = rnn.training.cost.memory_bytes(job)
-    if most is None or needed <= most:
-        return
-    training = job.training
-    least: dict[str, dict[str, object]] = {
-        "/training/batch_size": {"training": training.model_copy(update={"batch_size": 1})},
-        "/training/held_out/size": {
-            "training": training.model_copy(update={"held_out": training.held_out.model_copy(update={"size": 1})})
-        },
-        "/replicas": {"replicas": 1},
-    }
-    fitting = (
-        at for at, update in least.items() if rnn.training.cost.memory_bytes(job.model_copy(update=update)) <= most
-    )
-    pointer = next(fitting, "/model" if named else "/model/cell/hidden_size")
-    detail = f"the job needs about {needed / 1e9:,.1f} GB of memory, more than the {most / 1e9:,.1f} GB there are"
-    raise invalid(pointer, "too_much_memory", detail)
-
-
-def estimate(job: TrainJob, checked: Checked) -> DryRun:
-    """What a checked job would cost."""
-    return DryRun(
-        config=job,
-        parameters=checked.parameters,
-        memory_bytes=rnn.training.cost.memory_bytes(job),
-        seconds=rnn.training.cost.seconds(job),
-        baseline_loss=checked.baseline_loss,
-    )
+        raise invalid(_outside(error.pointer, named=named), error.code, error.detail) from None

@@ -1,4 +1,7 @@
-"""Gradient checks, each in a short-lived process: this one never imports torch, and a check may be killed."""
+"""Runs each gradient check in a short-lived process.
+
+So the API process never imports torch, and a check can be killed.
+"""
 
 from __future__ import annotations
 
@@ -14,22 +17,22 @@ from api.errors import Refused, invalid
 from unroll.contract import CheckRequest
 
 AT_ONCE = 1
-"""Checks of one API process that run at the same time: each takes a whole core."""
+"""Number of checks that one API process runs at once; each uses a whole core."""
 SECONDS = 60.0
-"""The longest that one may take; its sizes are bounded so that it takes half of that on a slow core."""
+"""Largest duration of a check. Its sizes are limited so that it takes half of this on a slow core."""
 WAIT_SECONDS = 10.0
-"""The longest that one waits for its turn."""
+"""Longest time that a check waits for its turn."""
 _LOOK_SECONDS = 0.25
 _MAX_ANSWER = 64 * 1024 * 1024
 COMMAND = (sys.executable, "-m", "rnn.gradient_check")
 
 
 class ClientGone(Exception):
-    """Nobody waits for the answer any more."""
+    """The client no longer waits for the answer."""
 
 
 class Checks:
-    """Runs gradient checks, few at a time."""
+    """Runs gradient checks, a few at a time."""
 
     def __init__(
         self, command: tuple[str, ...] = COMMAND, seconds: float = SECONDS, wait: float = WAIT_SECONDS
@@ -38,10 +41,11 @@ class Checks:
         self._turns = asyncio.Semaphore(AT_ONCE)
 
     async def run(self, request: CheckRequest, gone: Callable[[], Awaitable[bool]]) -> bytes:
-        """A Check as JSON. The process is killed when `gone` says that nobody waits any more; that raises ClientGone.
+        """Run a check and return a Check as JSON.
 
-        Refuses busy, time_limit_exceeded, and validation_failed for what only the computation shows. Raises
-        RuntimeError where the process died.
+        If `gone` reports that the client has left, the process is killed and ClientGone is raised. Refuses busy,
+        time_limit_exceeded, and validation_failed for errors that only the computation shows. Raises RuntimeError if
+        the process died.
         """
         try:
             await asyncio.wait_for(self._turns.acquire(), self._wait)

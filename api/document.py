@@ -1,4 +1,4 @@
-"""The OpenAPI document of the application: `app.openapi()`, made of what the routes say and of the contract's types."""
+"""The OpenAPI document of the application, `app.openapi()`, made from the routes and the types of the contract."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from pydantic.json_schema import models_json_schema
 
 from api.operations import NULL, REFERENCE
 from unroll.contract import (
+    JOB_TYPES,
     ChangeKey,
     Check,
     CheckRequest,
     DryRun,
+    EvaluationResult,
     NewKey,
     NewModel,
     PredictRequest,
     PredictResponse,
     Problem,
     Serving,
-    TrainJob,
 )
 
 REFERRED: tuple[type[BaseModel], ...] = (
@@ -29,39 +30,42 @@ REFERRED: tuple[type[BaseModel], ...] = (
     Check,
     CheckRequest,
     DryRun,
+    EvaluationResult,
     NewKey,
     NewModel,
     PredictRequest,
     PredictResponse,
     Problem,
     Serving,
-    TrainJob,
+    *JOB_TYPES,
 )
-"""Types that routes name by reference, because bodies are read and some answers written without the framework."""
+"""Types that routes name by reference, because the framework does not read these bodies and does not write all
+answers."""
 
 DESCRIPTION = """\
 Train recurrent networks by backpropagation through time, and use what they learned.
 
 Every refusal is an `application/problem+json` document (RFC 9457) with a stable `code`, the `request_id` to quote, and
 JSON Pointers to the fields that were wrong. Lists are pages `{data, next}`: send `next` as `cursor` until it is null.
-`X-Request-ID` is taken over from the request where it is sane, and answered always.
+Every response has an `X-Request-ID`: the request's own if it is valid, otherwise a new one.
 """
 
 TAGS = [
-    {"name": "jobs", "description": "Train networks; follow, pause, resume, cancel and retry."},
+    {"name": "jobs", "description": "Train, evaluate and export networks; follow, pause, resume, cancel and retry."},
     {"name": "models", "description": "Named configurations, and predictions with the best trained one."},
     {"name": "checkpoints", "description": "Trained weights, and predictions with them."},
-    {"name": "tasks", "description": "What networks can be trained on."},
-    {"name": "checks", "description": "Gradients by hand against autograd and finite differences."},
+    {"name": "artifacts", "description": "Files that jobs made: results, exported networks."},
+    {"name": "tasks", "description": "Tasks that networks can be trained on."},
+    {"name": "checks", "description": "Hand-written gradients compared with autograd and finite differences."},
     {"name": "schemas", "description": "JSON Schema of what can be sent."},
-    {"name": "keys", "description": "Who may do what."},
+    {"name": "keys", "description": "API keys and what they allow."},
     {"name": "fleet", "description": "Workers and queues."},
     {"name": "health", "description": "For supervisors and Prometheus."},
 ]
 
 
 def install(app: FastAPI) -> None:
-    """Make `app.openapi()` answer the document."""
+    """Make `app.openapi()` return the document."""
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -95,7 +99,10 @@ def _with_nulls(node: Any) -> Any:
 
 
 def _drop_the_frameworks_own_refusals(document: dict[str, Any]) -> None:
-    """The framework declares a 422 of its own for any parameter; what is really refused is declared by `operation`."""
+    """Remove the 422 response that the framework declares for every parameter.
+
+    `operation` declares what is really refused.
+    """
     for operations in document["paths"].values():
         for one in operations.values():
             if "application/json" in one["responses"].get("422", {}).get("content", {}):

@@ -1,7 +1,7 @@
-"""Every refusal as application/problem+json (RFC 9457), with a code of the contract's vocabulary.
+"""Answers every error as application/problem+json (RFC 9457), with a code of the contract.
 
-Routes raise `Refused` or let an error of the store pass; nothing else may reach a client. What nobody expected is
-caught in `observe`, logged with its traceback, and answered as internal_error with nothing but the request's id.
+Routes raise `Refused` or let the store's errors pass. `observe` catches unexpected errors, logs them with their
+traceback, and answers internal_error, which tells the client only the request's id.
 """
 
 from __future__ import annotations
@@ -18,22 +18,24 @@ from starlette.routing import compile_path
 from api.pointers import of_parameters
 from store.errors import DatabaseUnavailable, StoreError, TornBlob
 from unroll.contract import RETRYABLE, STATUS, FieldError, Problem, ProblemCode
+from unroll.contract.suggestions import did_you_mean
+from unroll.contract.wording import shown
 
 logger = logging.getLogger("unroll.api")
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER: dict[ProblemCode, int] = {"quota_exceeded": 10, "database_unavailable": 2, "busy": 5}
-"""Seconds: a quota is freed when a job ends, a database comes back when it was restarted,
-a check is done within seconds."""
+"""Seconds to wait before a retry: a quota is freed when a job ends, a database comes back when it is restarted, and
+a check finishes within seconds."""
 
 TITLES: dict[ProblemCode, str] = {
     "malformed_request": "The request cannot be read",
-    "unauthorized": "A valid key is needed",
+    "unauthorized": "A valid key is required",
     "key_expired": "The key has expired",
-    "missing_scope": "The key may not do this",
-    "not_found": "There is no such thing",
+    "missing_scope": "The key's scopes do not allow this",
+    "not_found": "This does not exist",
     "method_not_allowed": "The method is not allowed here",
-    "not_acceptable": "None of the accepted media types is offered",
+    "not_acceptable": "None of the accepted media types is available",
     "name_conflict": "The name is taken",
     "model_in_use": "The model is in use",
     "job_not_ended": "The job has not ended",
@@ -41,13 +43,14 @@ TITLES: dict[ProblemCode, str] = {
     "no_checkpoint": "There is no checkpoint yet",
     "body_too_large": "The body is too large",
     "unsupported_media_type": "The body is not JSON",
+    "range_not_satisfiable": "The range lies outside of the file",
     "validation_failed": "The request is not valid",
     "idempotency_key_reused": "The Idempotency-Key was used before",
     "quota_exceeded": "The quota is used up",
     "internal_error": "The server failed",
     "database_unavailable": "The database is not available",
-    "busy": "The server has too much of this to do",
-    "time_limit_exceeded": "It took too long",
+    "busy": "The server is busy",
+    "time_limit_exceeded": "The request took too long",
 }
 
 _HTTP: dict[int, ProblemCode] = {
@@ -61,7 +64,7 @@ _HTTP: dict[int, ProblemCode] = {
 
 
 class Refused(Exception):
-    """A request that is refused before or beside the store."""
+    """The API refuses a request itself, without or besides the store."""
 
     def __init__(
         self,
@@ -79,7 +82,7 @@ class Refused(Exception):
 
 
 def invalid(pointer: str, code: str, detail: str) -> Refused:
-    """validation_failed because of one field."""
+    """Return a `Refused` with code validation_failed that points at one field."""
     return Refused("validation_failed", detail, errors=[FieldError(pointer=pointer, code=code, detail=detail)])
 
 
@@ -92,7 +95,7 @@ def problem(
     errors: Sequence[FieldError] = (),
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """The response."""
+    """Return the response for a problem."""
     status = STATUS[code]
     document = Problem(
         type=f"urn:unroll:problem:{code}",
@@ -114,7 +117,7 @@ def problem(
 
 
 def install(app: FastAPI) -> None:
-    """Answer problems wherever this application refuses."""
+    """Register the handlers that turn this application's errors into problems."""
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(StoreError, _store)
     app.add_exception_handler(TornBlob, _torn)
@@ -173,12 +176,28 @@ async def _http(request: Request, error: Exception) -> Response:
     if code == "method_not_allowed":
         allowed = ", ".join(_methods(request)) or (error.headers or {}).get("Allow", "GET")
         return _answer(request, code, f"{request.url.path} takes {allowed}.", headers={"Allow": allowed})
-    detail = f"There is nothing at {request.url.path}." if code == "not_found" else str(error.detail)
+    detail = _nothing_at(request) if code == "not_found" else str(error.detail)
     return _answer(request, code, detail, headers=error.headers)
 
 
+def _nothing_at(request: Request) -> str:
+    """Say that the path does not exist, and which path is probably meant, with the request's own names in it."""
+    path = request.url.path
+    given = [part for part in path.split("/") if part]
+    given = given if given[:1] == ["v1"] else ["v1", *given]
+    paths = set()
+    for template in request.app.openapi()["paths"]:
+        parts = [part for part in template.split("/") if part]
+        if len(parts) == len(given):
+            own = zip(parts, given, strict=True)
+            paths.add("/" + "/".join(name if part.startswith("{") else part for part, name in own))
+    meant = f"/{'/'.join(given)}"
+    question = f" Did you mean {meant}?" if meant in paths else did_you_mean(path, sorted(paths))
+    return f"There is nothing at {shown(path)}.{question}"
+
+
 def _methods(request: Request) -> list[str]:
-    """What the path takes. The framework names the methods of the first route that fits only."""
+    """Return the methods that the path allows. The framework names only those of the first route that fits."""
     found: set[str] = set()
     for template, operations in request.app.openapi()["paths"].items():
         if compile_path(template)[0].match(request.url.path):
@@ -187,7 +206,7 @@ def _methods(request: Request) -> list[str]:
 
 
 def summary(errors: Sequence[FieldError]) -> str:
-    """One line on all that was wrong."""
+    """Summarise all errors in one line."""
     first = errors[0]
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     return f"{first.pointer or 'The body'}: {first.detail}{more}"

@@ -8,7 +8,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from unroll.contract import (
+    MSE,
     Adam,
+    Artifact,
     Baseline,
     Best,
     BiasCheck,
@@ -48,13 +50,14 @@ from unroll.contract import (
     Tolerances,
     Training,
     TrainJob,
+    TrainSummary,
     VanillaCell,
     Worker,
 )
 
 
 def shown(value: BaseModel, **options: Any) -> Any:
-    """As it goes over the wire."""
+    """Return the value as it is sent."""
     return value.model_dump(mode="json", by_alias=True, **options)
 
 
@@ -82,27 +85,27 @@ JOB = Job(
     requested=None,
     attempt=1,
     crashes=0,
-    progress=Progress(step=500, total=2000, loss=[0.031, 0.027], steps_per_second=1650.0, eta_seconds=0.9),
+    progress=Progress(step=500, total=2000, steps_per_second=1650.0, eta_seconds=0.9),
     queue=None,
     error=None,
     config=TRAIN_JOB,
-    model=None,
-    parameters=141,
-    baseline_loss=10.5,
-    best=Best(checkpoint=_CHECKPOINT, replica=1, loss=0.026),
-    last_checkpoint=_CHECKPOINT,
-    diverged=[],
+    summary=TrainSummary(
+        parameters=141,
+        baseline_loss=10.5,
+        loss=[0.031, 0.027],
+        best=Best(checkpoint=_CHECKPOINT, replica=1, loss=0.026),
+        last_checkpoint=_CHECKPOINT,
+    ),
     environment=Environment(
         worker="worker-1", device="cpu", engine="bptt", torch="2.13.0", threads=1, instruction_set="AVX2"
     ),
-    stopped=None,
     labels={"course": "week-7"},
     priority=0,
     created_at=_NOON,
     started_at=_NOON,
     ended_at=None,
 )
-DRY_RUN = DryRun(config=TRAIN_JOB, parameters=141, memory_bytes=2_000_000, seconds=1.4, baseline_loss=10.5)
+DRY_RUN = DryRun(config=TRAIN_JOB, parameters=141, total=2000, memory_bytes=2_000_000, seconds=1.4, baseline_loss=10.5)
 JOBS = Page[Job](data=[JOB], next=None)
 EVENT = Event(
     seq=3,
@@ -131,8 +134,13 @@ CHECKPOINT = Checkpoint(
     replicas=2,
     resumable=True,
     network=NETWORK,
+    dtype="float32",
+    data=TaskData(name="integrate_noise", parameters={"length": 20}),
+    loss=MSE(type="mse"),
     created_at=_NOON,
 )
+ARTIFACT = Artifact(name="result.json", media_type="application/json", size=412, sha256=_SHA256, created_at=_NOON)
+ARTIFACTS = Page[Artifact](data=[ARTIFACT], next=None)
 CHECKPOINTS = Page[Checkpoint](data=[CHECKPOINT], next=None)
 NEW_MODEL = NewModel(name="integrator", config=NETWORK)
 MODEL = Model(

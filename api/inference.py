@@ -1,4 +1,4 @@
-"""Predictions: networks parsed once and kept, and their answers as JSON."""
+"""Predictions: networks are parsed once and kept, and answers are written as JSON."""
 
 from __future__ import annotations
 
@@ -18,16 +18,19 @@ from unroll.contract.limits import MAX_PREDICT_SEQUENCES, MAX_PREDICT_VALUES
 
 CACHE_BYTES = 256 * 1024 * 1024
 MAX_COMMAS = 2 * MAX_PREDICT_VALUES
-"""As many as inputs and states at their limits have."""
+"""Largest number of commas, which inputs and states at their limits have."""
 MAX_LISTS = MAX_PREDICT_VALUES + 3 * MAX_PREDICT_SEQUENCES
-"""The same: a list a time step, and three a sequence with its state."""
+"""Largest number of lists at the same limits: one for each time step, and three for each sequence with its state."""
 MAX_FIELDS = 3 * MAX_PREDICT_SEQUENCES
 _ROWS_OF = 16_384
-"""Numbers that are Python objects at a time while an answer is written."""
+"""Number of values that are Python objects at a time while an answer is written."""
 
 
 def require_few(content: bytes) -> None:
-    """Refuse, before it is parsed, a body that would become far more than it is: `[0],` takes four bytes, then 110."""
+    """Refuse a body whose parsed form would be far larger, before it is parsed.
+
+    For example, `[0],` takes four bytes as JSON and 110 bytes as Python objects.
+    """
     for found, most, what in (
         (content.count(b","), MAX_COMMAS, "values and lists"),
         (content.count(b"["), MAX_LISTS, "lists (time steps, sequences, states)"),
@@ -38,7 +41,10 @@ def require_few(content: bytes) -> None:
 
 
 class Predictors:
-    """Parsed networks by the hash of their weights, the least recently used given up first. For many threads."""
+    """Keeps parsed networks by the hash of their weights, and drops the least recently used first.
+
+    It is safe to use from many threads.
+    """
 
     def __init__(self, max_bytes: int = CACHE_BYTES) -> None:
         self._max_bytes = max_bytes
@@ -47,7 +53,7 @@ class Predictors:
         self._lock = threading.Lock()
 
     def get(self, sha256: str, load: Callable[[], bytes]) -> Predictor:
-        """The networks of a checkpoint. Who may see it is the caller's to have asked; `load` fetches the weights."""
+        """Return the networks of a checkpoint; `load` fetches the weights. The caller must have checked access."""
         with self._lock:
             if sha256 in self._kept:
                 self._kept.move_to_end(sha256)
@@ -66,9 +72,10 @@ class Predictors:
 def predict(
     predictor: Predictor, request: PredictRequest, replica: int | Literal["all"], *, checkpoint: str, model: str | None
 ) -> bytes:
-    """A PredictResponse as JSON; a number that overflowed is null. Refuses validation_failed with a pointer.
+    """Return a PredictResponse as JSON; a number that overflowed is null. Refuses validation_failed with a pointer.
 
-    Written straight from the arrays: building and checking a PredictResponse would take longer than the network.
+    The JSON is written directly from the arrays: building and validating a PredictResponse would take longer than the
+    network.
     """
     states = None
     if request.state is not None:
@@ -92,7 +99,10 @@ def predict(
 
 
 def _json(array: NDArray[Any]) -> Iterator[bytes]:
-    """An array as nested lists, of which few are made at a time: as Python objects they take ten times their JSON."""
+    """Write an array as nested lists.
+
+    Only a few lists exist at a time, because as Python objects they take ten times the memory of their JSON.
+    """
     if array.size <= _ROWS_OF:
         return iter([_plain(array.tolist())])
     rows = max(1, _ROWS_OF * len(array) // array.size)

@@ -1,4 +1,4 @@
-"""A cap on the size of bodies, enforced while they arrive, so that no body is held that will be refused."""
+"""Limits the size of bodies while they arrive, so that no body is stored that will be refused."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.errors import problem
 
 LINGER_SECONDS = 1.0
-"""For so long the rest of a refused body is read and thrown away: a connection that is closed while the client still
-sends is reset, and the client would lose the answer that says why."""
+"""Seconds during which the rest of a refused body is read and thrown away. If the connection were closed while the
+client still sends, it would be reset, and the client would lose the answer that says why."""
 
 
 class BodyTooLarge(Exception):
-    """More bytes came than are taken."""
+    """The body is larger than the limit."""
 
 
 class BodyLimit:
-    """ASGI middleware: 413 at once for a length declared beyond the limit, else as soon as the body passes it."""
+    """ASGI middleware that answers 413 if a body is larger than the limit.
+
+    It answers at once if the declared length is too large, otherwise as soon as the body passes the limit.
+    """
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self.app = app

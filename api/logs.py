@@ -1,4 +1,4 @@
-"""Logs as one JSON object a line, for the loggers below `unroll`."""
+"""Writes each log line as one JSON object, for the loggers below `unroll`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 
 
 class JSONLines(logging.Formatter):
-    """Time, level, logger, message, whatever `extra` was given, and the traceback where there is one."""
+    """Formats time, level, logger, message, all `extra` values, and the traceback if there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line."""
+        """Format one line."""
         line: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -27,7 +27,7 @@ class JSONLines(logging.Formatter):
 
 
 def configure(level: str) -> None:
-    """Write the logs of this program to standard error; one that was configured already is left alone."""
+    """Write this program's logs to standard error. Logging that is already configured is not changed."""
     logger = logging.getLogger("unroll")
     logger.setLevel(level.upper())
     if not logger.handlers:

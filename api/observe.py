@@ -1,4 +1,4 @@
-"""Around every request: its id, one line in the log, its figures, and the answer when nobody expected what happened."""
+"""Adds to every request its id, a line in the log and its metrics, and answers unexpected errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class Observe:
-    """ASGI middleware, the outermost."""
+    """The outermost ASGI middleware."""
 
     def __init__(self, app: ASGIApp, telemetry: Telemetry) -> None:
         self.app = app
@@ -82,11 +82,11 @@ class Observe:
 
 
 def _method(scope: Scope) -> str:
-    """A method that a client made up must not become a label of its own."""
+    """Return the method as a label. A method that a client invented must not become a label of its own."""
     method: str = scope["method"]
     return method if method in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} else "other"
 
 
 def _template(scope: Scope) -> str:
-    """The route's path with its parameters' names, so that figures do not grow with ids."""
+    """Return the route's path with the names of its parameters, so that metrics do not grow with ids."""
     return getattr(scope.get("route"), "path", None) or "unmatched"

@@ -1,4 +1,4 @@
-"""`python -m api.openapi` writes openapi.json; a test makes the document again and compares it."""
+"""`python -m api.openapi` writes openapi.json; a test makes the document again and compares them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FILE = Path(__file__).parent.parent / "openapi.json"
 
 
 def render() -> str:
-    """The document as it is committed."""
+    """Return the text of the committed document."""
     with tempfile.TemporaryDirectory() as folder:  # it depends on no setting, and nothing is started
         app = create_app(Settings(data_dir=Path(folder), database_url="", broker_url=""))
         return json.dumps(app.openapi(), indent=1, ensure_ascii=False) + "\n"

@@ -13,10 +13,10 @@ from unroll.contract import RETRYABLE, STATUS, FieldError, Problem, ProblemCode
 
 REFERENCE = "#/components/schemas/{model}"
 NULL = "\0null"
-"""Stands for null in examples until the document is made: the framework drops every null from it."""
+"""Replaces null in examples until the document is made, because the framework removes every null."""
 
 ALWAYS: tuple[ProblemCode, ...] = ("validation_failed", "internal_error")
-"""A query parameter that the route does not have is refused everywhere."""
+"""Every route refuses query parameters that it does not have."""
 WITH_KEY: tuple[ProblemCode, ...] = (
     "unauthorized",
     "key_expired",
@@ -31,7 +31,7 @@ WITH_BODY: tuple[ProblemCode, ...] = (
 
 
 def answer(model: type[BaseModel], description: str, example: BaseModel) -> dict[str, Any]:
-    """Another successful response of a route."""
+    """Describe another successful response of a route."""
     content = {"schema": {"$ref": REFERENCE.format(model=model.__name__)}, "example": _example(example)}
     return {"description": description, "content": {"application/json": content}}
 
@@ -41,15 +41,16 @@ def operation(
     summary: str,
     *,
     gives: tuple[int, str, BaseModel | None],
-    takes: tuple[type[BaseModel], BaseModel] | None = None,
+    takes: tuple[type[BaseModel] | tuple[type[BaseModel], ...], BaseModel] | None = None,
     problems: Sequence[ProblemCode] = (),
     also: dict[int | str, dict[str, Any]] | None = None,
     or_as: Mapping[str, str | None] | None = None,
     with_key: bool = True,
 ) -> dict[str, Any]:
-    """Keyword arguments of a route: its name, what it takes and gives, and everything it may refuse.
+    """Return the keyword arguments of a route: its name, what it takes and gives, and everything that it may refuse.
 
-    `or_as`: other media types of what it gives, with an example of those that are text.
+    `takes` is a type, or several that are told apart by `kind`, and an example. `or_as` are other media types of what
+    it gives, with an example of those that are text.
     """
     status, description, example = gives
     codes = [*ALWAYS, *(WITH_KEY if with_key else ()), *(WITH_BODY if takes else ()), *problems]
@@ -67,10 +68,7 @@ def operation(
     extra: dict[str, Any] = {}
     if takes is not None:
         model, sent = takes
-        content = {
-            "schema": {"$ref": REFERENCE.format(model=model.__name__)},
-            "example": _example(sent, exclude_unset=True),
-        }
+        content = {"schema": _schema(model), "example": _example(sent, exclude_unset=True)}
         extra["requestBody"] = {"required": True, "content": {"application/json": content}}
     return {
         "operation_id": operation_id,
@@ -78,6 +76,16 @@ def operation(
         "status_code": status,
         "responses": responses,
         "openapi_extra": extra or None,
+    }
+
+
+def _schema(model: type[BaseModel] | tuple[type[BaseModel], ...]) -> dict[str, Any]:
+    if not isinstance(model, tuple):
+        return {"$ref": REFERENCE.format(model=model.__name__)}
+    kinds = {one.model_fields["kind"].default: REFERENCE.format(model=one.__name__) for one in model}
+    return {
+        "oneOf": [{"$ref": reference} for reference in kinds.values()],
+        "discriminator": {"propertyName": "kind", "mapping": kinds},
     }
 
 
@@ -102,7 +110,7 @@ def _refusals(codes: Sequence[ProblemCode]) -> dict[int | str, dict[str, Any]]:
 def _problem(code: ProblemCode) -> Problem:
     errors = []
     if code == "validation_failed":
-        detail = "Input should be less than or equal to 16384"
+        detail = "Input should be at most 16384, not 100000"
         errors = [FieldError(pointer="/model/cell/hidden_size", code="less_than_equal", detail=detail)]
     return Problem(
         type=f"urn:unroll:problem:{code}",
@@ -118,7 +126,7 @@ def _problem(code: ProblemCode) -> Problem:
 
 
 def _example(value: BaseModel, **options: Any) -> Any:
-    """As it goes over the wire, nulls disguised."""
+    """Return the example as it is sent, with nulls replaced."""
 
     def disguised(node: Any) -> Any:
         if isinstance(node, dict):

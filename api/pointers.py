@@ -1,7 +1,7 @@
-"""From pydantic's error locations to JSON Pointers (RFC 6901) into what was really posted.
+"""Converts pydantic's error locations to JSON Pointers (RFC 6901) into the posted document.
 
-A location also names the branches of unions that were tried ('Network', 'constrained-str', 'adam'), which are no part
-of the document. They are told apart by walking the posted document along the location. Of the branches of one union
+A location also names the branches of unions that were tried ('Network', 'constrained-str', 'adam'), which are not part
+of the document. They are recognised by following the location through the posted document. Of the branches of one union
 only the one that fits the posted value best is reported: the one that got deepest into it.
 """
 
@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
-from unroll.contract import FieldError, Request
+from unroll.contract import FieldError
+from unroll.contract.places import NOTHING
+from unroll.contract.wording import describe
 
 MAX_ERRORS = 50
-"""More are cut off: nobody reads them, and the answer stays small."""
+"""Largest number of reported errors. The rest is cut off: nobody reads it, and the answer stays small."""
 
 Path = tuple[int | str, ...]
 
@@ -24,39 +25,46 @@ Path = tuple[int | str, ...]
 @dataclass(frozen=True)
 class _Found:
     path: Path
+    """Where the value is, as far as it was posted."""
     branches: tuple[tuple[Path, str], ...]
-    """Where the location chose a union's branch, and which."""
+    """The places where the location chose a branch of a union, and the branches."""
+    pointed: Path
+    """What the error is reported at: the value, or the field of it that says which branch is meant."""
     code: str
-    detail: str
+    error: Mapping[str, Any]
 
 
-def of_body(errors: Sequence[Mapping[str, Any]], body: object) -> list[FieldError]:
-    """Errors of a body, in order. `body` is the parsed JSON that was posted."""
-    found = _fitting([_walk(error, body) for error in errors])
-    merged: dict[Path, _Found] = {}
-    for one in found:
-        first = merged.setdefault(one.path, one)
-        if first is not one and one.detail not in first.detail:
-            detail = f"{first.detail}; or: {one.detail[0].lower()}{one.detail[1:]}"
-            merged[one.path] = _Found(first.path, first.branches, first.code, detail)
-    return [FieldError(pointer=pointer(one.path), code=one.code, detail=one.detail) for one in merged.values()][
-        :MAX_ERRORS
-    ]
+def of_body(errors: Sequence[Mapping[str, Any]], body: object, type_: Any) -> list[FieldError]:
+    """Return the errors of a body, in order. `body` is the parsed JSON that was posted as a `type_`."""
+    merged: dict[Path, FieldError] = {}
+    for one in _fitting([_walk(error, body) for error in errors]):
+        first = merged.get(one.pointed)
+        if first is None and len(merged) == MAX_ERRORS:
+            continue
+        detail = describe(one.error, type_, one.path, body)
+        if first is None:
+            merged[one.pointed] = FieldError(pointer=pointer(one.pointed), code=one.code, detail=detail)
+        elif detail not in first.detail:
+            both = f"{first.detail}; or: {detail[0].lower()}{detail[1:]}"
+            merged[one.pointed] = first.model_copy(update={"detail": both})
+    return list(merged.values())
 
 
 def of_parameters(errors: Iterable[Mapping[str, Any]]) -> list[FieldError]:
-    """Errors of query parameters (`?name`), headers (`#name`) and parts of the path (the name alone)."""
+    """Return the errors of query parameters (`?name`), headers (`#name`) and parts of the path (only the name)."""
     marks = {"query": "?", "header": "#"}
     return [
         FieldError(
-            pointer=f"{marks.get(error['loc'][0], '')}{error['loc'][1]}", code=error["type"], detail=error["msg"]
+            pointer=f"{marks.get(error['loc'][0], '')}{error['loc'][1]}",
+            code=error["type"],
+            detail=describe(error, None, (), NOTHING),
         )
         for error in errors
     ][:MAX_ERRORS]
 
 
 def pointer(path: Iterable[int | str]) -> str:
-    """For example ('model', 'cell', 'hidden_size') → /model/cell/hidden_size."""
+    """Return the JSON Pointer of a path, for example ('model', 'cell', 'hidden_size') → /model/cell/hidden_size."""
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
 
 
@@ -69,34 +77,17 @@ def _walk(error: Mapping[str, Any], body: object) -> _Found:
         inside = part in here if isinstance(here, dict) else isinstance(here, list) and part in range(len(here))
         if inside:
             here = here[part]
-        elif not (code == "missing" and i == len(location) - 1):
+        elif not (code == "missing" and i == len(location) - 1 and isinstance(here, dict)):
+            # a branch of a union, or a field that was left out in a short form
             branches.append((tuple(path), str(part)))
             continue
         path.append(part)
+    pointed = tuple(path)
     if code in {"union_tag_invalid", "union_tag_not_found"}:
         # the field that says which branch is meant is what is wrong
-        path.append(error["ctx"]["discriminator"].strip("'"))
-        if code == "union_tag_not_found":
-            return _Found(tuple(path), tuple(branches), "missing", "Field required: it says which kind is meant")
-        expected = error["ctx"]["expected_tags"]
-        return _Found(tuple(path), tuple(branches), "literal_error", f"Input should be one of {expected}")
-    detail = error["msg"].removeprefix("Value error, ")
-    if code == "extra_forbidden":
-        kind = branches[-1][1] if branches and branches[-1][0] == tuple(path[:-1]) else ""
-        detail = _no_such_field(kind)
-    return _Found(tuple(path), tuple(branches), code, detail)
-
-
-@cache
-def _no_such_field(kind: str) -> str:
-    """Of a kind of cell, optimiser and so on: what it has instead."""
-    found, classes = "There is no such field", [Request]
-    for each in classes:
-        classes += each.__subclasses__()
-        if "type" in each.model_fields and each.model_fields["type"].default == kind:
-            fields = [name for name in each.model_fields if name != "type"]
-            found = f"{kind} has no such field; it has {', '.join(fields)}" if fields else f"{kind} has no fields"
-    return found
+        pointed += (error["ctx"]["discriminator"].strip("'"),) if isinstance(here, dict) else ()
+        code = "missing" if code == "union_tag_not_found" else "literal_error"
+    return _Found(tuple(path), tuple(branches), pointed, code, error)
 
 
 def _fitting(found: list[_Found]) -> list[_Found]:
@@ -118,5 +109,5 @@ def _fitting(found: list[_Found]) -> list[_Found]:
 
 
 def _progress(members: list[_Found]) -> tuple[int, list[int]]:
-    """How far a branch got: how deep into the document, and behind how many items of its lists."""
-    return max(len(one.path) for one in members), [part for part in members[0].path if isinstance(part, int)]
+    """Measure how far a branch got: how deep into the document, and behind how many items of its lists."""
+    return max(len(one.pointed) for one in members), [part for part in members[0].path if isinstance(part, int)]

@@ -1,4 +1,4 @@
-"""What the routes of one API process share, made when it starts and closed when it stops."""
+"""Objects that the routes of one API process share. They are made when it starts and closed when it stops."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from api.checks import Checks
+from api.front import Glance
 from api.inference import Predictors
 from api.telemetry import Telemetry
 from store.db import Database
@@ -19,7 +20,7 @@ from store.wakeups import Wakeups
 
 @dataclass(frozen=True)
 class Service:
-    """One API process."""
+    """The shared objects of one API process."""
 
     settings: Settings
     db: Database
@@ -29,19 +30,20 @@ class Service:
     predictors: Predictors
     telemetry: Telemetry
     checks: Checks = field(default_factory=Checks)
+    glance: Glance = field(default_factory=Glance)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the process was told to stop: requests that wait answer what they have."""
+    """Set when the process is told to stop: waiting requests then answer what they have."""
 
     @property
     def alive_seconds(self) -> float:
-        """A worker not heard of for so long is not alive."""
+        """A worker that has been silent for this many seconds is not alive."""
         return 3 * max(self.settings.reconcile_seconds, 1.0)
 
 
 async def of_request(request: Request) -> Service:
-    """The service that a request came to."""
+    """Return the service that received the request."""
     service: Service = request.app.state.service
     return service
 
 
-Served = Annotated[Service, Depends(of_request)]
+CurrentService = Annotated[Service, Depends(of_request)]

@@ -1,4 +1,7 @@
-"""Waiting for a job: event streams and `Prefer: wait`. Nothing here holds a database connection while it waits."""
+"""Waits for a job: event streams and `Prefer: wait`.
+
+Nothing here holds a database connection while it waits.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,13 @@ from unroll.contract import Event
 
 KEEP_ALIVE_SECONDS = 15.0
 LIFE_SECONDS = 3600.0
-"""A stream ends after an hour and the client comes back with Last-Event-ID: a key that was revoked meanwhile, or a
-client that is gone without a word, does not keep it for ever."""
+"""A stream ends after an hour, and the client reconnects with Last-Event-ID. So a revoked key, or a client that
+left without a word, does not keep the stream for ever."""
 BATCH = 256
-"""Events that are read at a time; the next batch is read when the client has taken this one, so a slow reader costs no
-memory."""
+"""Number of events that are read at a time. The next batch is read when the client has taken this one, so a slow
+reader costs no memory."""
 LOOK_SECONDS = 0.5
-"""The longest time between two looks, whatever the bell says, so that a stop of the server is seen."""
+"""Longest time between two looks, even if the bell is silent, so that a stop of the server is noticed."""
 
 Seen = TypeVar("Seen")
 
@@ -29,7 +32,10 @@ Seen = TypeVar("Seen")
 async def events(
     service: Service, tenant: str, job_id: str, first: tuple[list[Event], bool], after: int
 ) -> AsyncIterator[bytes]:
-    """Server-sent events with seq > after, beginning with `first`, until the journal is closed or the job deleted."""
+    """Yield server-sent events with seq > after, beginning with `first`.
+
+    The stream ends when the journal is closed or the job is deleted.
+    """
     begin = spoken = time.monotonic()
     found, closed = first
     yield b"retry: 1000\n\n"
@@ -66,7 +72,10 @@ async def until(
     done: Callable[[Seen], bool],
     gone: Callable[[], Awaitable[bool]],
 ) -> Seen:
-    """What `look` sees when it is `done`, or `seconds` have passed, the client is gone, or the server stops."""
+    """Wait until the result of `look` is `done`, and return it.
+
+    The wait also ends after `seconds`, when the client is gone, or when the server stops.
+    """
     deadline = time.monotonic() + seconds
     async with service.wakeups.of(job_id) as bell:
         while True:

@@ -1,4 +1,4 @@
-"""Curves as tables, a row a point (name, replica, step, value), in pieces: CSV and Arrow."""
+"""Curves as tables in pieces, as CSV or Arrow. Each row is a point: name, replica, step, value."""
 
 from __future__ import annotations
 
@@ -16,12 +16,16 @@ from unroll.contract import Metrics
 
 COLUMNS = ("name", "replica", "step", "value")
 ROWS = 16_384
-"""In one piece: little enough memory, and large enough that what a piece costs by itself does not count."""
+"""Number of rows in one piece: small enough for memory, and large enough that the fixed cost of a piece is
+negligible."""
 
 
 @dataclass(frozen=True)
 class Points:
-    """Rows of the table by columns, in the order of steps, names and replicas. `name` counts in `names`."""
+    """Columns of the table, with rows in the order of steps, names and replicas.
+
+    `name` holds indices into `names`.
+    """
 
     names: tuple[str, ...]
     name: NDArray[np.int32]
@@ -31,7 +35,7 @@ class Points:
 
 
 def of_blocks(blocks: Iterable[Block]) -> Iterator[Points]:
-    """Pieces of about ROWS rows."""
+    """Yield pieces of about ROWS rows."""
     for block in blocks:
         _, names, replicas = block.values.shape
         rows = max(1, ROWS // (names * replicas))
@@ -48,7 +52,7 @@ def of_blocks(blocks: Iterable[Block]) -> Iterator[Points]:
 
 
 def of_series(found: Metrics) -> Iterator[Points]:
-    """One piece; of none where there are no series."""
+    """Yield one piece, or nothing if there are no series."""
     if not found.series:
         return
     names = tuple(dict.fromkeys(one.name for one in found.series))
@@ -62,7 +66,7 @@ def of_series(found: Metrics) -> Iterator[Points]:
 
 
 def as_csv(pieces: Iterable[Points]) -> Iterator[bytes]:
-    """RFC 4180, with a header. A value that is not finite is empty."""
+    """Yield CSV (RFC 4180) with a header. A value that is not finite is empty."""
     yield (",".join(COLUMNS) + "\r\n").encode()
     for points in pieces:
         text = io.StringIO()
@@ -73,7 +77,7 @@ def as_csv(pieces: Iterable[Points]) -> Iterator[bytes]:
 
 
 def as_arrow(pieces: Iterable[Points]) -> Iterator[bytes]:
-    """An Arrow IPC stream. A value that is not finite is null."""
+    """Yield an Arrow IPC stream. A value that is not finite is null."""
     import pyarrow as pa  # takes 0.2 s, and most processes are never asked for it
 
     types = (pa.dictionary(pa.int32(), pa.string()), pa.int32(), pa.int64(), pa.float64())

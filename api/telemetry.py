@@ -1,4 +1,4 @@
-"""Figures for Prometheus: requests of this process, and jobs, queues and workers as the database has them."""
+"""Metrics for Prometheus: requests of this process, and jobs, queues and workers from the database."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 
 
 class Telemetry:
-    """One registry an application, so that two applications in one process do not share figures."""
+    """One registry for each application, so that two applications in one process do not share metrics."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -35,7 +35,7 @@ class Telemetry:
         )
 
     def watch(self, db: Database, alive_seconds: float, failed_rings: Callable[[], int]) -> None:
-        """Add the figures of the database and the doorbell, read at each scrape."""
+        """Add the metrics of the database and the doorbell, which are read at each scrape."""
         self.registry.register(_Fleet(db, alive_seconds, failed_rings))
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
@@ -44,7 +44,7 @@ class Telemetry:
         self.seconds.labels(method, route).observe(seconds)
 
     def render(self) -> bytes:
-        """The exposition format, text version 0.0.4."""
+        """Return the exposition format, text version 0.0.4."""
         return generate_latest(self.registry)
 
 
@@ -55,11 +55,11 @@ class _Fleet(Collector):
         self._failed_rings = failed_rings
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing ahead of time: registering must not ask the database."""
+        """Describe nothing in advance, because registering must not query the database."""
         return []
 
     def collect(self) -> Iterable[Metric]:
-        """Ask the database; where it does not answer, say that."""
+        """Query the database; if it does not answer, report that."""
         yield GaugeMetricFamily("unroll_failed_rings", "Rings that the broker did not take", self._failed_rings())
         try:
             by_status = fleet.count_jobs(self._db)

@@ -1,15 +1,15 @@
-"""What matrix products can reach at a network's own sizes: `python bench/gemm.py [--threads N]`.
+"""Measures what matrix products can reach at a network's own sizes: `python bench/gemm.py [--threads N]`.
 
-The products of one step of a layer with G gates, as the engine needs them: for each of T steps h W_hh and its transpose
-on the way back, [B,H] x [H,GH] and [B,GH] x [GH,H]; once, dW = h' da, [H,TB] x [TB,GH]. Measured are
+It measures the products of one step of a layer with G gates, as the engine needs them: for each of T steps h W_hh and
+its transpose in the backward pass, [B,H] x [H,GH] and [B,GH] x [GH,H]; once, dW = h' da, [H,TB] x [TB,GH]. The methods:
 
-    torch.mm      one after another, into memory given (BLAS: on this build MKL or OpenBLAS)
-    oneDNN        torch.ops.mkldnn._linear_pointwise with weights packed once a step, where this build has it
+    torch.mm      one product after another, into given memory (BLAS: on this build MKL or OpenBLAS)
+    oneDNN        torch.ops.mkldnn._linear_pointwise with weights packed once a step, if this build has it
 
-and the libraries' limit is the faster of the two for each product, summed over the step; the processor's is the same
-operations at the best rate that either reaches on matrices of 1024. The kernel's and the workspace's fractions are
-these times over their own for a whole step, with its inputs, activations, readout, loss and update: above 1, the kernel
-beats what the libraries reach at these sizes.
+The libraries' limit is the faster of the two for each product, summed over the step. The processor's limit is the same
+number of operations at the best rate that either reaches on matrices of 1024. The fractions of the kernel and the
+workspace are these limits divided by their own time for a whole step, with its inputs, activations, readout, loss and
+update. Above 1, the kernel is faster than the libraries' products alone at these sizes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MANY = 32  # products in a row, on matrices of as many time steps, so that h str
 
 
 def products(s: Shape) -> dict[str, tuple[int, int, int, int]]:
-    """How often each product is made in one step, and its sizes M, K, N."""
+    """Return how often each product is made in one step, and its sizes M, K, N."""
     gates = CELLS[s.cell][2]
     return {
         "forward": (s.T * s.R, s.B, s.H, gates * s.H),
@@ -39,7 +39,7 @@ def products(s: Shape) -> dict[str, tuple[int, int, int, int]]:
 
 
 def methods(many: int, M: int, K: int, N: int) -> dict[str, Step]:
-    """Ways to multiply [M,K] by [K,N]; each call makes `many` products."""
+    """Return the ways to multiply [M,K] by [K,N]. Each call makes `many` products."""
     a, b, out = torch.randn(many, M, K), torch.randn(K, N), torch.empty(many, M, N)
 
     def blas() -> None:
@@ -54,10 +54,10 @@ def methods(many: int, M: int, K: int, N: int) -> dict[str, Step]:
 
 
 def onednn(a: Tensor, b: Tensor) -> Step | None:
-    """The products by oneDNN, with b packed beforehand; None where torch was built without it."""
+    """Return the products by oneDNN, with b packed beforehand; None if torch was built without it."""
     if not torch.backends.mkldnn.is_available():
         return None
-    # A packed weight is [N,K]: linear multiplies by its transpose.
+    # A packed weight is [N,K], because linear multiplies by its transpose.
     weight = torch.ops.mkldnn._reorder_linear_weight(b.t().contiguous(), a.shape[1])  # noqa: SLF001
     linear = torch.ops.mkldnn._linear_pointwise  # noqa: SLF001
     expected = a[0] @ b
@@ -72,13 +72,13 @@ def onednn(a: Tensor, b: Tensor) -> Step | None:
 
 
 def limit(s: Shape, rounds: int, best: float) -> dict[str, Any]:
-    """Rates of each product, the time of all of them in one step, and the fraction of it that the engines reach."""
+    """Return each product's rate, the time of all of them in one step, and the fraction of it that engines reach."""
     rates: dict[str, dict[str, float]] = {}
     least = dict.fromkeys(("torch.mm", "oneDNN", "limit"), 0.0)
     for name, (count, M, K, N) in products(s).items():
         many = 1 if name == "dW" else MANY
         times = interleave.take_turns(methods(many, M, K, N), rounds, at_least=0.03)
-        # the shortest: a limit is what can be reached at all
+        # the shortest time counts, because a limit is the best that can be reached
         each = {method: float(taken.min()) / many for method, taken in times.items()}
         rates[name] = {method: round(2e-9 * M * K * N / taken, 1) for method, taken in each.items()}
         for method in ("torch.mm", "oneDNN"):
@@ -100,7 +100,7 @@ def limit(s: Shape, rounds: int, best: float) -> dict[str, Any]:
 
 
 def row(found: dict[str, Any]) -> list[str]:
-    """One row of the table."""
+    """Return one row of the table."""
     rates = [" / ".join(f"{rate:.0f}" for rate in methods.values()) for methods in found["gflops"].values()]
     fractions = [
         f"{found[of][engine]:.2f}" if engine in found[of] else "not built"
@@ -111,7 +111,7 @@ def row(found: dict[str, Any]) -> list[str]:
 
 
 def main() -> None:
-    """Print one row a shape."""
+    """Print one row for each shape."""
     arguments = interleave.parser(__doc__, rounds=7).parse_args()
     interleave.keep_freed_memory()
     torch.set_num_threads(arguments.threads)

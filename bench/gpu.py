@@ -1,13 +1,14 @@
-"""One training step on a GPU beside PyTorch's own: `python bench/gpu.py [--json FILE] [--markdown]`.
+"""Compares one training step on a GPU with PyTorch's own: `python bench/gpu.py [--json FILE] [--markdown]`.
 
-Forward, MSE, backward and Adam. Every side takes turns within one process, timed by CUDA events; a figure is the median
-of the paired ratios peer / ours (above 1: ours is faster) with its quartiles. Ours: `cudnn` and `workspace`, both as
-CUDA graphs, and `eager`, the workspace without its graph. Ours also asks after every step whether a replica diverged,
-which waits for the GPU; the peers never wait. Peers: PyTorch's modules on cuDNN; the same recorded as one graph; and
-for what cuDNN cannot do (masks, leaks with noise, many networks at once) what people write instead.
+A step is forward, MSE, backward and Adam. All sides take turns within one process, timed by CUDA events. A figure is
+the median of the paired ratios peer / ours (above 1: ours is faster) with its quartiles. Our sides are `cudnn` and
+`workspace`, both as CUDA graphs, and `eager`, the workspace without its graph. After every step ours also checks
+whether a replica diverged, which waits for the GPU; the peers never wait. The peers are PyTorch's modules on cuDNN; the
+same recorded as one graph; and, for what cuDNN cannot do (masks, leaks with noise, many networks at once), the code
+that people write instead.
 
-Without a GPU it says so and leaves with code 3. `--device cpu --small` runs all of it on a CPU in a few seconds, to see
-that the script works; those figures mean nothing.
+Without a GPU the script says so and leaves with code 3. `--device cpu --small` runs all of it on a CPU in a few
+seconds, to see that the script works; those figures mean nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from rnn.bptt import cuda
 from rnn.bptt.constraints import Constraints
 from rnn.bptt.cuda_graphs import Passes
 from rnn.bptt.whole import BPTT
-from rnn.kernels import Engine
+from rnn.cells.facts import LayerEngine
 from rnn.networks import parameters
 from rnn.training.optimisers import Optimizer
 from unroll.contract import Adam, Connectivity, Dale, LeakyCell, Network, Noise
@@ -41,16 +42,16 @@ Peers = dict[str, Callable[[], Step]]
 
 @dataclass(frozen=True)
 class Case:
-    """A network of a shape, our engines for it, and what they are compared with."""
+    """A network of a shape, our engines for it, and the peers that they are compared with."""
 
     shape: Shape
     network: Network
-    engines: tuple[Engine, ...]
+    engines: tuple[LayerEngine, ...]
     peers: Peers
 
 
 def cases(device: torch.device, *, small: bool) -> list[Case]:
-    """All comparisons."""
+    """Return all comparisons."""
     made = []
     for s in SHAPES:
         if small:
@@ -75,8 +76,8 @@ def cases(device: torch.device, *, small: bool) -> list[Case]:
     return made
 
 
-def ours(case: Case, engine: Engine, device: torch.device, *, graph: bool) -> Step:
-    """A step as `rnn.training.run` makes it, its data on the device already."""
+def ours(case: Case, engine: LayerEngine, device: torch.device, *, graph: bool) -> Step:
+    """Return a step as `rnn.training.run` makes it, with its data already on the device."""
     s, network = case.shape, case.network
     optimizer = Optimizer(Adam(lr=1e-3), parameters.initialise(network, 0, s.R), device)
     constraints = Constraints(network, optimizer.parameters)
@@ -87,20 +88,20 @@ def ours(case: Case, engine: Engine, device: torch.device, *, graph: bool) -> St
     passes = Passes(bptt, device) if graph else bptt
     if isinstance(passes, Passes) and passes.failure:
         raise RuntimeError(f"no CUDA graph: {passes.failure}")
-    frozen_R = np.zeros(s.R, bool)
+    resting_R = np.zeros(s.R, bool)
 
     def step() -> None:
         passes.forward()
         passes.backward()
         constraints.pull_back(gradients_RP)
-        optimizer.step(gradients_RP, frozen_R)
+        optimizer.step(gradients_RP, resting_R)
         constraints.apply()
 
     return step
 
 
 def seconds_on_gpu(step: Step, repeats: int = 1) -> float:
-    """Mean time of one call, by the GPU's clock."""
+    """Return the mean time of one call, by the GPU's clock."""
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     torch.cuda.synchronize()
     begin.record()
@@ -112,7 +113,7 @@ def seconds_on_gpu(step: Step, repeats: int = 1) -> float:
 
 
 def compare(case: Case, device: torch.device, rounds: int) -> dict[str, Any]:
-    """Times, ratios, and the reasons of sides that would not run."""
+    """Return times, ratios, and the reasons of sides that could not run."""
     wanted: dict[str, Callable[[], Step]] = dict(case.peers)
     for engine in case.engines:
         wanted[engine] = lambda engine=engine: ours(case, engine, device, graph=True)  # type: ignore[misc]
@@ -138,7 +139,7 @@ def compare(case: Case, device: torch.device, rounds: int) -> dict[str, Any]:
 
 
 def rows(result: dict[str, Any]) -> list[list[str]]:
-    """A row for each of our engines and its peer, and one for each side that failed."""
+    """Return a row for each of our engines and its peer, and one for each side that failed."""
     name = f"{result['name']} ({'/'.join(str(result[axis]) for axis in 'IHOBTR')})"
     times = result["milliseconds"]
     made = [
@@ -150,7 +151,7 @@ def rows(result: dict[str, Any]) -> list[list[str]]:
 
 
 def main() -> int:
-    """Print a row for each comparison; the exit code."""
+    """Print a row for each comparison, and return the exit code."""
     parser = interleave.parser(__doc__, rounds=15)
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--small", action="store_true", help="tiny sizes, to see that the script works")

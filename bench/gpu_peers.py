@@ -1,6 +1,6 @@
-"""What people train on a GPU with PyTorch today: the sides that `bench/gpu.py` compares ours with.
+"""The ways in which people train on a GPU with PyTorch today, with which `bench/gpu.py` compares ours.
 
-Each function makes a training step (forward, MSE, backward, fused Adam) on a device, its data drawn beforehand.
+Each function makes a training step (forward, MSE, backward, fused Adam) on a device, with data drawn beforehand.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from unroll.contract import LeakyCell, Network
 
 
 def modules(s: Shape, device: torch.device) -> Step:
-    """nn.RNN, nn.LSTM or nn.GRU, which is cuDNN; R networks one after another."""
+    """Return a step of nn.RNN, nn.LSTM or nn.GRU, which uses cuDNN; R networks run one after another."""
     steps = [_trained(Stock(s).to(device), s, device) for _ in range(s.R)]
 
     def step() -> None:
@@ -30,7 +30,7 @@ def modules(s: Shape, device: torch.device) -> Step:
 
 
 def recorded(s: Shape, device: torch.device) -> Step:
-    """The same, whole step as one CUDA graph, as PyTorch's notes on CUDA graphs have it."""
+    """Return the same step recorded as one CUDA graph, following PyTorch's notes on CUDA graphs."""
     one = _trained(Stock(s).to(device), s, device, capturable=True)
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
@@ -45,17 +45,20 @@ def recorded(s: Shape, device: torch.device) -> Step:
 
 
 def masked(s: Shape, device: torch.device, network: Network) -> Step:
-    """nn.RNN whose W_hh is parametrised to keep Dale's law and a mask; cuDNN gets the weights of every step anew."""
+    """Return a step of nn.RNN whose W_hh is parametrised to keep Dale's law and a mask.
+
+    cuDNN gets new weights at every step.
+    """
     constraints = Constraints(network, torch.zeros(1, parameters.count(network), device=device))
     sign_H, allowed = constraints._sign_H, constraints._layers[0][1]  # noqa: SLF001 - the very same mask
     assert sign_H is not None
     assert allowed is not None
 
     class Kept(nn.Module):
-        """s ∘ |M ∘ V|."""
+        """The parametrisation s ∘ |M ∘ V|."""
 
         def forward(self, V_HH: Tensor) -> Tensor:
-            """The weights used."""
+            """Return the weights that the network uses."""
             return (V_HH * allowed[0, 0]).abs() * sign_H
 
     model = Stock(s).to(device)
@@ -64,7 +67,7 @@ def masked(s: Shape, device: torch.device, network: Network) -> Step:
 
 
 class Leaky(nn.Module):
-    """A leaky rate network as papers' code has it: a loop over time, under autograd."""
+    """A leaky rate network as papers' code writes it: a loop over time, under autograd."""
 
     def __init__(self, s: Shape, cell: LeakyCell, device: torch.device) -> None:
         super().__init__()
@@ -75,7 +78,7 @@ class Leaky(nn.Module):
         self._noise_TBH = torch.randn(s.T, s.B, s.H, device=device)
 
     def forward(self, x_TBI: Tensor) -> Tensor:
-        """Outputs [T, B, O]."""
+        """Return the outputs [T, B, O]."""
         given, h = [], torch.zeros_like(self._noise_TBH[0])
         for a, noise in zip(self.inputs(x_TBI).unbind(), self._noise_TBH.unbind(), strict=True):
             h = torch.lerp(h, torch.tanh(a + self.recurrent(h) + noise), self._alpha)
@@ -85,12 +88,15 @@ class Leaky(nn.Module):
 
 
 def leaky(s: Shape, device: torch.device, cell: LeakyCell) -> Step:
-    """The loop above."""
+    """Return a step of that loop."""
     return _trained(Leaky(s, cell, device).to(device), s, device)
 
 
 def vmapped(s: Shape, device: torch.device) -> Step:
-    """R vanilla networks under torch.func.vmap, written as a loop over time: cuDNN has no batching rule."""
+    """Return a step of R vanilla networks under torch.func.vmap.
+
+    It is written as a loop over time, because cuDNN has no batching rule.
+    """
     models = [Stock(s) for _ in range(s.R)]
     names = [name for name, _ in models[0].named_parameters()]
     stacked = {

@@ -1,7 +1,7 @@
-"""How every comparison here is made: its sides take turns within one process, and each turn gives one ratio.
+"""Makes every comparison here: its sides take turns within one process, and each turn gives one ratio.
 
-A machine's drift (clock frequency, other processes) then hits both sides of a ratio. Reported are the median ratio and
-its quartiles, and the ratio of the shortest times, which load disturbs least.
+A machine's drift (clock frequency, other processes) then affects both sides of a ratio equally. The results are the
+median ratio and its quartiles, and the ratio of the shortest times, which load disturbs least.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ import torch
 
 from rnn import kernels
 
-# Freed memory is kept, for all sides: page faults cost nn.RNN half of its time at a4. NumPy's BLAS, which no side needs
-# for its steps, has one thread, as in the service's trainer: others would spin on after every product.
+# Freed memory is kept for all sides, because page faults cost nn.RNN half of its time at a4. NumPy's BLAS, which no
+# side needs for its steps, has one thread, as in the service's trainer. Otherwise its threads would spin after every
+# product.
 ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
     "MALLOC_TRIM_THRESHOLD_": str(1 << 32),
@@ -36,13 +37,13 @@ Times = npt.NDArray[np.float64]
 
 
 def keep_freed_memory() -> None:
-    """Start this script anew with ENVIRONMENT set: the allocator reads its settings when a process starts."""
+    """Start this script again with ENVIRONMENT set, because the allocator reads its settings when a process starts."""
     if not ENVIRONMENT.items() <= os.environ.items():
         os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | ENVIRONMENT)  # noqa: S606
 
 
 def parser(description: str | None, rounds: int) -> argparse.ArgumentParser:
-    """The options that every comparison has."""
+    """Return a parser with the options that every comparison has."""
     made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of both sides; default: all")
     made.add_argument("--rounds", type=int, default=rounds, help=f"turns of each side (default: {rounds})")
@@ -53,7 +54,7 @@ def parser(description: str | None, rounds: int) -> argparse.ArgumentParser:
 
 
 def about(threads: int) -> dict[str, Any]:
-    """Where it was measured."""
+    """Return the conditions of the measurement."""
     return {
         "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         "processor": processor(),
@@ -66,7 +67,7 @@ def about(threads: int) -> dict[str, Any]:
 
 
 def processor() -> str:
-    """Its name, and how many cores this process may use."""
+    """Return the processor's name, and how many cores this process may use."""
     name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
@@ -76,12 +77,12 @@ def processor() -> str:
 
 
 def clock() -> float:
-    """Seconds; of one thread its own, so that other processes on the machine count less."""
+    """Return the time in seconds. With one thread it is the thread's own, so that other processes count less."""
     return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
 
 
 def seconds(step: Step, repeats: int = 1) -> float:
-    """Mean time of one call."""
+    """Return the mean time of one call."""
     started = clock()
     for _ in range(repeats):
         step()
@@ -94,10 +95,11 @@ def take_turns(
     at_least: float = 0.1,
     measure: Callable[[Step, int], float] = seconds,
 ) -> dict[str, Times]:
-    """Mean seconds of a call, [rounds]; a turn repeats its calls until they take `at_least` so many seconds.
+    """Return the mean seconds of a call, [rounds].
 
-    Every turn begins with calls that are not counted, for `SETTLING` seconds: an OpenMP team goes on spinning for a
-    while after its last operation, on cores that the next side needs.
+    A turn repeats its calls until they take at least `at_least` seconds. Every turn begins with calls that are not
+    counted, for `SETTLING` seconds: an OpenMP team continues to spin for a while after its last operation, on cores
+    that the next side needs.
     """
     for step in methods.values():
         step()
@@ -113,31 +115,31 @@ def take_turns(
 
 
 def quartiles(values: Sequence[float] | Times) -> list[float]:
-    """First quartile, median, third."""
+    """Return the first quartile, the median and the third quartile."""
     return [round(float(q), 4) for q in np.percentile(values, (25, 50, 75))]
 
 
 def ratio(peer: Times, ours: Times) -> dict[str, Any]:
-    """How many times as long the peer takes: quartiles of the paired ratios, and that of the shortest times."""
+    """Return how many times as long the peer takes: quartiles of paired ratios, and the ratio of the shortest times."""
     return {"quartiles": quartiles(peer / ours), "shortest": round(float(peer.min() / ours.min()), 4)}
 
 
 def show(found: Mapping[str, Any]) -> str:
-    """A ratio in a table."""
+    """Return a ratio as the text of a table's cell."""
     low, middle, high = found["quartiles"]
     return f"{middle:.2f} ({low:.2f} to {high:.2f})"
 
 
 def wanted(shapes: str) -> set[str]:
-    """Names asked for; empty: all."""
+    """Return the names that were asked for; an empty set means all."""
     return {name.strip() for name in shapes.split(",")} - {""}
 
 
 class Table:
-    """Rows printed as they come: in columns, or as Markdown."""
+    """Prints rows as they come, in columns or as Markdown."""
 
     def __init__(self, columns: Sequence[str], *, markdown: bool) -> None:
-        """Prints the head."""
+        """Print the head."""
         self._markdown = markdown
         self._widths = [max(len(name) + 2, 14 if k else 34) for k, name in enumerate(columns)]
         self.row(columns)
@@ -145,7 +147,7 @@ class Table:
             print("|" + "---|" * len(columns), flush=True)
 
     def row(self, cells: Sequence[object]) -> None:
-        """Prints one."""
+        """Print a row."""
         if self._markdown:
             print("| " + " | ".join(str(cell) for cell in cells) + " |", flush=True)
         else:
@@ -153,6 +155,6 @@ class Table:
 
 
 def save(path: Path | None, conditions: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> None:
-    """Write figures, if somewhere was asked for."""
+    """Write the figures to a file, if a path was given."""
     if path:
         path.write_text(json.dumps({**conditions, "results": results}, indent=1) + "\n")

@@ -1,18 +1,18 @@
-"""What a whole training job costs beyond its bare steps: `python bench/job.py [--threads N] [--no-child]`.
+"""Measures what a whole training job costs beyond its bare steps: `python bench/job.py [--threads N] [--no-child]`.
 
-A ladder, each rung doing what the one below it does and one thing more:
+The measurements form a ladder: each rung does what the rung before it does, and one thing more.
 
     bare          bench/step.py's step: forward, backward, the update; the loss is read
     batches       rnn.data.tasks draws a new batch for every step
-    quiet         rnn.training.run without events: gradient norms, freezing, the loop
+    quiet         rnn.training.run without events: gradient norms, divergence checks, the loop
     logging       an event with the metrics of every step
     evaluation    of 512 held-out sequences, once in 100 steps
     checkpoint    once in 100 steps, as long as every evaluation is the best so far; later once in 500
     child         all of it in the service's trainer process, as this one receives it through the pipe
 
-The rungs take turns of a few steps within one process. Evaluations and checkpoints are events of the logging rung,
-timed by themselves and charged at their default rate. Overhead is time per step over that of the bare step, minus one;
-the goal is for the job without its evaluations, which are a part of the result and as dear as their sequences are many.
+The rungs take turns of a few steps within one process. Evaluations and checkpoints are events of the logging rung; they
+are timed separately and charged at their default rate. Overhead is time per step over that of the bare step, minus one.
+The goal is for the job without its evaluations, which are part of the result and cost as much as they have sequences.
 With one thread it is CPU time of the process that trains, so that others on the machine count less. b's task has one
 input and one output, and so has its bare step.
 """
@@ -41,17 +41,19 @@ import interleave  # noqa: E402
 from interleave import Times  # noqa: E402
 from step import CELLS, SHAPES, Shape  # noqa: E402
 
-from rnn import kernels  # noqa: E402
 from rnn.bptt.whole import BPTT  # noqa: E402
-from rnn.data import tasks  # noqa: E402
-from rnn.events import Checkpoint, Evaluation, Metrics  # noqa: E402
+from rnn.cells import make  # noqa: E402
+from rnn.events import Checkpoint, Metrics  # noqa: E402
+from rnn.kinds.kind import Inputs  # noqa: E402
 from rnn.networks import parameters  # noqa: E402
+from rnn.training.events import Evaluation  # noqa: E402
 from rnn.training.optimisers import Optimizer  # noqa: E402
+from rnn.training.problem import Problem  # noqa: E402
 from rnn.training.run import train, warm_up  # noqa: E402
 from unroll.contract import Adam, Network, TaskData, Training, TrainJob  # noqa: E402
 from unroll.contract.limits import MAX_STEPS  # noqa: E402
 from worker import processes  # noqa: E402
-from worker.messages import Assignment, Batch, Failed, Gone  # noqa: E402
+from worker.messages import Assignment, Bundle, Failed, Gone  # noqa: E402
 
 LR = 1e-3
 GOAL = 3.0  # percent
@@ -62,7 +64,7 @@ Advance = Callable[[int], object]
 
 
 def make_job(s: Shape, **training: int) -> TrainJob:
-    """The shape's job, of as many steps as there can be."""
+    """Return the shape's job, with the largest possible number of steps."""
     return TrainJob(
         model=Network(cell=CELLS[s.cell][0](hidden_size=s.H), input_size=s.I, output_size=s.O),
         data=TaskData(name="integrate_noise", parameters={"length": s.T}),
@@ -72,19 +74,18 @@ def make_job(s: Shape, **training: int) -> TrainJob:
 
 
 def bare(s: Shape, *, batches: bool) -> Advance:
-    """The engine's steps without rnn.training.run."""
-    job = make_job(s)
-    network = job.model
-    assert isinstance(network, Network)
+    """Return the engine's steps without rnn.training.run."""
+    problem = Problem.of(make_job(s))
+    network = problem.network
     start_RP = parameters.initialise(network, 0, s.R)
-    native = kernels.chosen(network.cell, job.dtype, "cpu")
-    optimizer = Optimizer(job.training.optimizer, start_RP, torch.device("cpu"), native=native)
+    native = make.chosen(network.cell, problem.dtype, "cpu") == "native"
+    optimizer = Optimizer(problem.training.optimizer, start_RP, torch.device("cpu"), native=native)
     gradients_RP = torch.zeros_like(optimizer.parameters)
     bptt = BPTT(network, optimizer.parameters, gradients_RP, s.T, s.B)
     arrays = bptt.memory.map(torch.Tensor.numpy)
-    drawn = Batches(tasks.resolve(job.data), network, job.training.loss, 0, arrays)
+    drawn = Batches(problem.source, network, problem.training.loss, 0, arrays)
     drawn.fill(0)
-    frozen_R = np.zeros(s.R, bool)
+    resting_R = np.zeros(s.R, bool)
 
     def advance(steps: int) -> None:
         for step in range(1, steps + 1):
@@ -93,14 +94,17 @@ def bare(s: Shape, *, batches: bool) -> Advance:
                     drawn.fill(step)
                 bptt.forward()
                 bptt.backward()
-                optimizer.step(gradients_RP, frozen_R)
+                optimizer.step(gradients_RP, resting_R)
             float(bptt.loss_R[0])
 
     return advance
 
 
 class Running:
-    """One endless rnn.training.run, in turns; `spent` has the seconds of each evaluation and each checkpoint."""
+    """One endless rnn.training.run that works in turns.
+
+    `spent` has the seconds of each evaluation and each checkpoint.
+    """
 
     def __init__(self, job: TrainJob) -> None:
         self._events, self._at = train(job), 0
@@ -108,7 +112,7 @@ class Running:
         self.steps_alone = 0.0
 
     def __call__(self, steps: int) -> None:
-        """Go on by so many steps; `steps_alone` is then their time without evaluations and checkpoints."""
+        """Run so many steps. Afterwards `steps_alone` is their time without evaluations and checkpoints."""
         self._at += steps
         other, before = 0.0, interleave.clock()
         started = before
@@ -124,25 +128,28 @@ class Running:
 
 
 class Child:
-    """The service's trainer process at work on a job; stopped between its turns."""
+    """The service's trainer process with a job. It is stopped between its turns."""
 
     def __init__(self, children: Any, job: TrainJob, folder: str, threads: int) -> None:
-        """Makes its first steps."""
+        """Start the process and make its first steps."""
         self._process = processes.TrainerProcess(children, Path(folder) / "child.log")
         self._pid = self._process._pid  # noqa: SLF001 - nobody else needs it
-        self._process.assign(Assignment("bench", 1, job, None, 0, "cpu", threads))
+        self._process.assign(Assignment("bench", 1, job, Inputs(), None, 0, "cpu", threads))
         self._threads = threads
         self._until(1)
         self._send(signal.SIGSTOP)
 
     def clock(self) -> float:
-        """As `interleave.clock`, of the child. Linux numbers a process's CPU clock by its pid: see clock_getres(2)."""
+        """Return the time as `interleave.clock` does, for the child.
+
+        Linux numbers a process's CPU clock by its pid: see clock_getres(2).
+        """
         return time.clock_gettime((~self._pid << 3) | 2) if self._threads == 1 else time.perf_counter()
 
     def seconds(self, steps: int) -> float:
-        """Time per step over about so many steps."""
+        """Return the time per step over about so many steps."""
         while self._process.next(0) is not None:
-            pass  # what it said before it was stopped
+            pass  # its messages from before it was stopped
         self._send(signal.SIGCONT)
         begin = self._until(self._step + 1)
         started = self.clock()
@@ -152,7 +159,7 @@ class Child:
         return taken / (end - begin)
 
     def kill(self) -> None:
-        """End it."""
+        """End the process."""
         self._process.kill()
 
     def _send(self, number: signal.Signals) -> None:
@@ -163,14 +170,14 @@ class Child:
             message = self._process.next(60)
             if message is None or isinstance(message, Failed | Gone):
                 raise SystemExit(f"the trainer failed: {message}: {self._process.log()}")
-            if isinstance(message, Batch) and message.step >= step:
+            if isinstance(message, Bundle) and message.step >= step:
                 self._step = message.step
                 return message.step
 
 
 @contextmanager
 def child(s: Shape, threads: int, children: Any) -> Iterator[Child]:
-    """A child at the default job."""
+    """Give a child that runs the default job."""
     with tempfile.TemporaryDirectory() as folder:
         made = Child(children, make_job(s), folder, threads)
         try:
@@ -180,7 +187,7 @@ def child(s: Shape, threads: int, children: Any) -> Iterator[Child]:
 
 
 def measure(s: Shape, rounds: int, seconds: float, children: Any, threads: int) -> dict[str, Any]:
-    """Times of all rungs at one shape."""
+    """Return the times of all rungs at one shape."""
     probe = bare(s, batches=False)
     probe(3)
     quick = min(interleave.seconds(lambda: probe(1)) for _ in range(5))
@@ -211,7 +218,10 @@ def measure(s: Shape, rounds: int, seconds: float, children: Any, threads: int) 
 
 
 def summary(s: Shape, times: dict[str, Times], rare: dict[str, Times], beside: Times) -> dict[str, Any]:
-    """Medians in microseconds; overheads in percent with quartiles, rare events at their default rate."""
+    """Return medians in microseconds, and overheads in percent with quartiles.
+
+    Rare events count at their default rate.
+    """
     microseconds = {name: round(1e6 * float(np.median(taken)), 2) for name, taken in times.items()}
     each = {name: round(1e6 * float(np.median(taken)), 1) for name, taken in rare.items()}
     shares = {name: 100 * taken / EVALUATE_EVERY / microseconds["bare"] for name, taken in each.items()}
@@ -234,7 +244,7 @@ def summary(s: Shape, times: dict[str, Times], rare: dict[str, Times], beside: T
 
 
 def row(found: dict[str, Any]) -> list[str]:
-    """Microseconds of the bare step; what each rung adds to the one below; overheads in all."""
+    """Return the bare step in microseconds, what each rung adds to the one before it, and the overheads in all."""
     times, shares = found["microseconds"], found["overhead_percent"]
     added = [f"{times[name] - times[below]:+.1f}" for below, name in pairwise(RUNGS)]
     added += [f"{each / EVALUATE_EVERY:+.1f}" for each in found["microseconds_each"].values()]
@@ -244,7 +254,7 @@ def row(found: dict[str, Any]) -> list[str]:
 
 
 def main() -> None:
-    """Print one row a shape."""
+    """Print one row for each shape."""
     parser = interleave.parser(__doc__, rounds=200)
     parser.add_argument("--seconds", type=float, default=40.0, help="about how long a shape may take (default: 40)")
     parser.add_argument("--no-child", action="store_true", help="leave the service's child out")
@@ -253,7 +263,7 @@ def main() -> None:
     children = None
     if not arguments.no_child:
         children = processes.context()
-        processes.warm()
+        processes.warm(children)
     torch.set_num_threads(1)
     warm_up()
     torch.set_num_threads(arguments.threads)

@@ -1,10 +1,10 @@
-"""Whether long jobs grow in memory: `python bench/memory.py [--steps 1000000] [--served 100000]`. Linux only.
+"""Checks whether long jobs grow in memory: `python bench/memory.py [--steps 1000000] [--served 100000]`. Linux only.
 
-1. rnn.training.run, tiny, with an event for every step, consumed in a plain loop: resident memory of this process.
-2. The same job through `unroll-server up`: resident memory of API, worker and trainer, sampled while it runs.
+1. rnn.training.run, tiny, with an event for every step, consumed in a plain loop: resident memory of this process. 2.
+The same job through `unroll-server up`: resident memory of API, worker and trainer, sampled while it runs.
 
-The slope is that of a straight line through the samples after the first fifth, in bytes per step. What a job keeps for
-every step would show as 8 bytes or more; caches and tables that fill up show as a slope that falls with the length.
+The slope is that of a straight line through the samples after the first fifth, in bytes per step. Memory that a job
+keeps for every step would give 8 bytes or more; caches and tables that fill up give a slope that falls with the length.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ ENDED = ("succeeded", "failed", "cancelled")
 
 
 def job(steps: int) -> dict[str, Any]:
-    """So small that bookkeeping is most of it."""
+    """Return a job so small that bookkeeping is most of it."""
     return {
         "model": {"cell": {"type": "vanilla", "hidden_size": 4}, "input_size": 1, "output_size": 1},
         "data": {"name": "integrate_noise", "parameters": {"length": 4}},
@@ -45,12 +45,12 @@ def job(steps: int) -> dict[str, Any]:
 
 
 def resident(pid: int) -> int:
-    """Bytes."""
+    """Return the resident memory in bytes."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
 
 
 def trained(steps: int) -> dict[str, Any]:
-    """Growth of this process while it consumes the events of so many steps."""
+    """Return the growth of this process while it consumes the events of so many steps."""
     torch.set_num_threads(1)
     every, started = max(1, steps // SAMPLES), time.perf_counter()
     events = train(TrainJob.model_validate(job(steps)))
@@ -60,7 +60,7 @@ def trained(steps: int) -> dict[str, Any]:
 
 
 def served(steps: int) -> list[dict[str, Any]]:
-    """Growth of the service's processes over one job."""
+    """Return the growth of the service's processes over one job."""
     samples: dict[str, list[tuple[int, int]]] = {}
     with service.embedded() as client:
         handle = client.train(**job(steps))
@@ -75,7 +75,7 @@ def served(steps: int) -> list[dict[str, Any]]:
 
 
 def family(root: int) -> dict[str, int]:
-    """Resident bytes of the service's processes, the descendants of `root`, by their roles."""
+    """Return the resident bytes of the service's processes, the descendants of `root`, by their roles."""
     parents, commands = {}, {}
     for entry in Path("/proc").glob("[0-9]*"):
         try:
@@ -104,7 +104,7 @@ def family(root: int) -> dict[str, int]:
 
 
 def grown(name: str, samples: Sequence[tuple[int, int]]) -> dict[str, Any]:
-    """Bytes per step, and where it began and ended."""
+    """Return the bytes per step, and the memory at the start and at the end."""
     steps, sizes = np.array(samples, float).T
     late = steps >= steps[-1] / 5
     slope = float(np.polyfit(steps[late], sizes[late], 1)[0])
@@ -115,12 +115,11 @@ def grown(name: str, samples: Sequence[tuple[int, int]]) -> dict[str, Any]:
         "first_mib": round(sizes[0] / 2**20, 1),
         "after_a_fifth_mib": round(sizes[late][0] / 2**20, 1),
         "last_mib": round(sizes[-1] / 2**20, 1),
-        "samples": [[int(step), int(size)] for step, size in samples],
     }
 
 
 def main() -> None:
-    """Print one row a process."""
+    """Print one row for each process."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=1_000_000, help="of rnn.training.run; 0: none")
     parser.add_argument("--served", type=int, default=100_000, help="through the service; 0: none")

@@ -1,12 +1,12 @@
-"""One training step beside JAX and nn4n: `python bench/peers.py [--threads N]`; they are the extra `bench`.
+"""Compares one training step with JAX and nn4n: `python bench/peers.py [--threads N]`. They are the extra `bench`.
 
 JAX: lax.scan under jit with donated arguments, x W_xh for all steps in one product, optax's Adam. nn4n: its rate
-network (CTRNN, relu) with Dale's law, half of the connections and noise on each pre-activation, beside our leaky cell
-with the same; each draws its own noise and keeps its own constraints within the step.
+network (CTRNN, relu) with Dale's law, half of the connections and noise on each pre-activation, compared with our leaky
+cell with the same; each draws its own noise and applies its own constraints within the step.
 
 All take turns within one process that is bound to as many cores as there are threads, since XLA makes as many threads
-as it sees cores; torch, the kernel and BLAS get the same number. The ratio is peer / ours. A peer that is not installed
-is named, and nothing is printed for it.
+as it sees cores; torch, the kernel and BLAS get the same number. The ratio is peer / ours. If a peer is not installed,
+the script names it and prints nothing else for it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from step import SHAPES, Shape, ours
 from rnn import kernels
 from rnn.bptt import constraints as reparametrise
 from rnn.bptt.whole import BPTT
-from rnn.kernels import Engine
+from rnn.cells.facts import LayerEngine
 from rnn.networks import parameters
 from rnn.training.noise import TrainingNoise
 from rnn.training.optimisers import Optimizer
@@ -41,7 +41,7 @@ NN4N_SHAPES = ("a1", "b", "c")
 
 
 def scan(s: Shape) -> Step:
-    """A step in JAX; returns when the loss is there."""
+    """Return a step in JAX, which returns when the loss is there."""
     import jax
     import optax
     from jax import numpy as jnp
@@ -91,7 +91,7 @@ def scan(s: Shape) -> Step:
 
 
 def ctrnn(s: Shape) -> Step:
-    """A step of nn4n's rate network, as its examples train it."""
+    """Return a step of nn4n's rate network, as its examples train it."""
     from nn4n.model import CTRNN
 
     rng = np.random.default_rng(0)
@@ -126,8 +126,8 @@ def ctrnn(s: Shape) -> Step:
     return step
 
 
-def leaky(s: Shape, engine: Engine) -> Step:
-    """Our step of the same network."""
+def leaky(s: Shape, engine: LayerEngine) -> Step:
+    """Return our step of the same network."""
     cell = LeakyCell(
         hidden_size=s.H, activation="relu", leak="potentials", dt=1.0, tau=TAU, noise=Noise(recurrent=NOISE)
     )
@@ -141,7 +141,7 @@ def leaky(s: Shape, engine: Engine) -> Step:
     bptt.x_RTBI.normal_()
     bptt.target_RTBO.normal_()
     noise = TrainingNoise(network, 0, bptt.memory.map(torch.Tensor.numpy), torch.get_num_threads())
-    frozen_R, at = np.zeros(s.R, bool), [0]
+    resting_R, at = np.zeros(s.R, bool), [0]
 
     def step() -> float:
         at[0] += 1
@@ -150,7 +150,7 @@ def leaky(s: Shape, engine: Engine) -> Step:
             bptt.forward()
             bptt.backward()
             constraints.pull_back(gradients_RP)
-            optimizer.step(gradients_RP, frozen_R)
+            optimizer.step(gradients_RP, resting_R)
             constraints.apply()
         return float(bptt.loss_R[0])
 
@@ -158,9 +158,9 @@ def leaky(s: Shape, engine: Engine) -> Step:
 
 
 def compare(s: Shape, peer: str, rounds: int) -> dict[str, Any]:
-    """Times and ratios of one shape beside one peer."""
+    """Return the times and ratios of one shape and one peer."""
     mine = ours if peer == "jax" else leaky
-    engines: list[Engine] = ["native", "workspace"] if kernels.available() else ["workspace"]
+    engines: list[LayerEngine] = ["native", "workspace"] if kernels.available() else ["workspace"]
     methods: dict[str, Step] = {"peer": scan(s) if peer == "jax" else ctrnn(s)}
     methods |= {engine: mine(s, engine) for engine in engines}
     times = interleave.take_turns(methods, rounds)
@@ -171,7 +171,7 @@ def compare(s: Shape, peer: str, rounds: int) -> dict[str, Any]:
 
 
 def row(found: dict[str, Any]) -> list[str]:
-    """One row of the table."""
+    """Return one row of the table."""
     sizes = "/".join(str(found[axis]) for axis in "IHOBT")
     cell = found["cell"] if found["peer"] == "jax" else "leaky"
     ratios = [found["ratio"].get(engine) for engine in ("native", "workspace")]
@@ -188,7 +188,7 @@ def row(found: dict[str, Any]) -> list[str]:
 
 
 def bound_to(threads: int) -> None:
-    """Leave this process as many cores as it has threads, before XLA counts them."""
+    """Bind this process to as many cores as it has threads, before XLA counts them."""
     cores = sorted(os.sched_getaffinity(0))
     if threads > len(cores):
         raise SystemExit(f"{threads} threads on {len(cores)} cores: no peer would run as many")
@@ -197,7 +197,7 @@ def bound_to(threads: int) -> None:
 
 
 def main() -> None:
-    """Print one row a shape and peer, and which peers are missing."""
+    """Print one row for each shape and peer, and which peers are missing."""
     arguments = interleave.parser(__doc__, rounds=9).parse_args()
     interleave.keep_freed_memory()
     bound_to(arguments.threads)

@@ -1,9 +1,9 @@
-"""How a training step's cost grows with T, H, B and R: `python bench/scaling.py [--threads N]`.
+"""Measures how a training step's cost grows with T, H, B and R: `python bench/scaling.py [--threads N]`.
 
-Each is swept by powers of two around a1 (I = O = 1, H = 100, B = 64, T = 100, R = 1), the others kept; time is fitted
-by a power law, time ~ size^k, over the whole sweep and over its upper half. Operations have k = 1 in T, B and R, and
-in H approach 2. An exponent below that says that something constant is being spread; one above it, that memory is
-slower. All sizes of one sweep take turns, so that a machine's drift does not look like growth.
+Each is varied by powers of two around a1 (I = O = 1, H = 100, B = 64, T = 100, R = 1) while the others stay fixed. Time
+is fitted by a power law, time ~ size^k, over the whole range and over its upper half. Operations have k = 1 in T, B and
+R, and in H approach 2. A smaller exponent means that a constant cost is shared by more work; a larger one means that
+memory is slower. All sizes of one range take turns, so that a machine's drift does not look like growth.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from step import SHAPES, Shape, ours
 
 from rnn import kernels
-from rnn.kernels import Engine
+from rnn.cells.facts import LayerEngine
 
 A1 = next(shape for shape in SHAPES if shape.name == "a1")
 SWEEPS = {
@@ -28,12 +28,12 @@ SWEEPS = {
 }
 
 
-def sweep(axis: str, engine: Engine, rounds: int) -> dict[str, Any]:
-    """Times along one axis and the exponents that fit them."""
+def sweep(axis: str, engine: LayerEngine, rounds: int) -> dict[str, Any]:
+    """Return the times along one axis and the exponents that fit them."""
     shapes: dict[str, Shape] = {str(size): replace(A1, **{axis: size}) for size in SWEEPS[axis]}
     times = interleave.take_turns({size: ours(s, engine) for size, s in shapes.items()}, rounds, at_least=0.05)
     sizes = np.array(SWEEPS[axis], float)
-    # of the shortest times: load only ever adds to a time
+    # of the shortest times, because load only ever adds to a time
     shortest = np.array([times[size].min() for size in shapes])
     half = len(sizes) // 2
     return {
@@ -55,7 +55,7 @@ def exponent(sizes: interleave.Times, values: interleave.Times) -> float:
 
 
 def row(found: dict[str, Any]) -> list[str]:
-    """One row of the table."""
+    """Return one row of the table."""
     spent = ", ".join(f"{t:.3g}" for t in found["shortest_milliseconds"])
     sizes = ", ".join(str(size) for size in found["sizes"])
     keys = ("exponent", "exponent_upper_half", "exponent_of_operations")
@@ -63,7 +63,7 @@ def row(found: dict[str, Any]) -> list[str]:
 
 
 def main() -> None:
-    """Print one row a sweep."""
+    """Print one row for each axis."""
     arguments = interleave.parser(__doc__, rounds=7).parse_args()
     interleave.keep_freed_memory()
     torch.set_num_threads(arguments.threads)
@@ -73,7 +73,7 @@ def main() -> None:
     head = ("sweep around a1", "engine", "k", "upper half", "operations", "shortest milliseconds a step")
     table = interleave.Table(head, markdown=arguments.markdown)
     axes, results = interleave.wanted(arguments.shapes) or set(SWEEPS), []
-    engines: list[Engine] = ["native", "workspace"] if kernels.available() else ["workspace"]
+    engines: list[LayerEngine] = ["native", "workspace"] if kernels.available() else ["workspace"]
     for axis in SWEEPS:
         for engine in engines if axis in axes else ():
             results.append(sweep(axis, engine, arguments.rounds))

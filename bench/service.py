@@ -1,12 +1,11 @@
-"""What the service costs beside the training it runs: `python bench/service.py`.
+"""Measures what the service costs in addition to the training it runs: `python bench/service.py`.
 
 1. Overhead: steps per second of the demo's job through the service over those of the same `rnn.training.run` loop in a
-plain
-   script; the two take turns, so that the machine's drift hits both. From the first reported step to the end.
+   plain script; the two take turns, so that the machine's drift affects both. From the first reported step to the end.
 2. From POST to the first step, with an idle worker: the time of the first `progress` event, which is written after the
    first step was reported (so the figure includes reporting it), minus the time just before the POST.
 
-Both embedded (SQLite, files) and in production mode (PostgreSQL, Redis, brought by the tests' own helpers).
+Both are measured embedded (SQLite, files) and in production mode (PostgreSQL and Redis, started by the tests' code).
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ print((job.training.steps - 1) / (time.perf_counter() - first))
 
 
 def job(steps: int, replicas: int = 8) -> dict[str, Any]:
-    """The demo's job, with so many steps."""
+    """Return the demo's job, with so many steps."""
     training = {"steps": steps, "batch_size": 64, "optimizer": OPTIMIZER}
     return {"kind": "train", "model": MODEL, "data": DATA, "training": training, "replicas": replicas}
 
@@ -81,7 +80,7 @@ def main() -> None:
 
 
 def overhead(client: unroll.Client, steps: int, pairs: int) -> dict[str, Any]:
-    """Steps per second through the service over a plain script's."""
+    """Return steps per second through the service over those of a plain script."""
     ratios, rates = [], []
     for _ in range(pairs):
         plain = subprocess.run(  # the same configuration, in a process of its own
@@ -103,7 +102,7 @@ def overhead(client: unroll.Client, steps: int, pairs: int) -> dict[str, Any]:
 
 
 def latency(client: unroll.Client, posts: int) -> dict[str, Any]:
-    """Milliseconds from before the POST to the first step's report, with an idle worker."""
+    """Return the milliseconds from before the POST to the first step's report, with an idle worker."""
     found = []
     for _ in range(posts):
         time.sleep(0.3)
@@ -116,20 +115,20 @@ def latency(client: unroll.Client, posts: int) -> dict[str, Any]:
 
 
 def spread(values: list[float]) -> tuple[float, float, float]:
-    """Least, median, greatest."""
+    """Return the smallest, the median and the largest value."""
     return min(values), statistics.median(values), max(values)
 
 
 @contextmanager
 def embedded() -> Iterator[unroll.Client]:
-    """`unroll-server up` in an empty folder."""
+    """Run `unroll-server up` in an empty folder."""
     with tempfile.TemporaryDirectory() as folder, up(Path(folder), {}) as client:
         yield client
 
 
 @contextmanager
 def production() -> Iterator[unroll.Client]:
-    """The same with PostgreSQL and Redis behind it."""
+    """Run the same with PostgreSQL and Redis."""
     database, broker = postgresql.postgresql(), redis.redis_server()
     try:
         settings = {
@@ -146,7 +145,7 @@ def production() -> Iterator[unroll.Client]:
 
 @contextmanager
 def up(folder: Path, settings: dict[str, str]) -> Iterator[unroll.Client]:
-    """A running service."""
+    """Give a client of a running service."""
     own = {"UNROLL_DATA_DIR": str(folder), "UNROLL_PORT": "0", "UNROLL_LOG_LEVEL": "warning"}
     env = environment(own | settings)
     server = subprocess.Popen([sys.executable, "-P", "-m", "api.cli", "up"], env=env, stdout=subprocess.DEVNULL)
@@ -163,7 +162,7 @@ def up(folder: Path, settings: dict[str, str]) -> Iterator[unroll.Client]:
 
 
 def environment(settings: dict[str, str]) -> dict[str, str]:
-    """This process's environment with these settings and no other of the service's."""
+    """Return this process's environment with these settings and no other of the service's."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("UNROLL_")}
     return env | settings | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "sdk")])}
 

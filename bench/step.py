@@ -1,11 +1,12 @@
-"""One training step (forward, MSE, backward, Adam) beside PyTorch's own modules: `python bench/step.py [--threads N]`.
+"""Compares one training step with PyTorch's own modules: `python bench/step.py [--threads N]`.
 
-Ours on the native kernel, ours in the workspace (what runs without a compiler) and nn.RNN, nn.LSTM or nn.GRU alternate
-within one process, with the same threads and allocator. The figures are medians of the paired ratios peer / ours (above
-1: ours is faster), with their quartiles. The peer gets a fused Adam and its data for nothing; so do we. With R replicas
-its peer is R networks, one after another. The last column is how many GFLOP/s a step would have to reach for the native
-goal: bench/gemm.py says what products alone can reach. --json FILE also writes the figures there. Only ratios hold on
-another machine, and with more than one thread only on one that is otherwise idle.
+A step is forward, MSE, backward and Adam. Ours on the native kernel, ours in the workspace (which runs without a
+compiler) and nn.RNN, nn.LSTM or nn.GRU alternate within one process, with the same threads and allocator. The figures
+are medians of the paired ratios peer / ours (above 1: ours is faster), with their quartiles. The peer gets a fused Adam
+and its data at no cost, and so do we. With R replicas the peer is R networks, one after another. The last column is how
+many GFLOP/s a step would have to reach for the native goal; bench/gemm.py says what products alone can reach. --json
+FILE also writes the figures to a file. Only ratios hold on another machine, and with more than one thread only on a
+machine that is otherwise idle.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from interleave import Step
 
 from rnn import kernels
 from rnn.bptt.whole import BPTT
-from rnn.kernels import Engine
+from rnn.cells.facts import LayerEngine
 from rnn.networks import parameters
 from rnn.training.optimisers import Optimizer
 from unroll.contract import Adam, GRUCell, LSTMCell, Network, VanillaCell
@@ -34,7 +35,7 @@ CELLS = {
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of one comparison, and the ratios aimed at (native, workspace)."""
+    """The sizes of one comparison, and the ratios that are its goals (native, workspace)."""
 
     name: str
     cell: str
@@ -48,7 +49,7 @@ class Shape:
 
     @property
     def gigaflops(self) -> float:
-        """Multiplications and additions of all GEMMs in one step."""
+        """The number of multiplications and additions of all GEMMs in one step, in 10⁹."""
         gates = CELLS[self.cell][2]
         return 2e-9 * self.R * self.T * self.B * self.H * (gates * (3 * self.H + 2 * self.I) + 3 * self.O)
 
@@ -72,8 +73,8 @@ SHAPES = [
 ]
 
 
-def ours(s: Shape, engine: Engine) -> Step:
-    """A step of the engine with the fused Adam; returns the first replica's loss."""
+def ours(s: Shape, engine: LayerEngine) -> Step:
+    """Return a step of the engine with the fused Adam. The step returns the first replica's loss."""
     network = Network(cell=CELLS[s.cell][0](hidden_size=s.H), input_size=s.I, output_size=s.O)
     start_RP = parameters.initialise(network, 0, s.R)
     optimizer = Optimizer(Adam(lr=1e-3), start_RP, torch.device("cpu"), native=engine == "native")
@@ -81,13 +82,13 @@ def ours(s: Shape, engine: Engine) -> Step:
     bptt = BPTT(network, optimizer.parameters, gradients_RP, s.T, s.B, engine=engine)
     bptt.x_RTBI.normal_()
     bptt.target_RTBO.normal_()
-    frozen_R = np.zeros(s.R, bool)
+    resting_R = np.zeros(s.R, bool)
 
     def step() -> float:
         with bptt.threads():
             bptt.forward()
             bptt.backward()
-            optimizer.step(gradients_RP, frozen_R)
+            optimizer.step(gradients_RP, resting_R)
         return float(bptt.loss_R[0])
 
     return step
@@ -102,13 +103,13 @@ class Stock(torch.nn.Module):
         self.readout = torch.nn.Linear(s.H, s.O)
 
     def forward(self, x_TBI: torch.Tensor) -> torch.Tensor:
-        """Outputs [T, B, O]."""
+        """Return the outputs [T, B, O]."""
         y_TBO: torch.Tensor = self.readout(self.recurrent(x_TBI)[0])
         return y_TBO
 
 
 def stock(s: Shape) -> Step:
-    """A step of each of R stock networks."""
+    """Return a step of each of R PyTorch networks."""
     networks = [Stock(s) for _ in range(s.R)]
     optimizers = [torch.optim.Adam(network.parameters(), lr=1e-3, fused=True) for network in networks]
     x, target = torch.randn(s.T, s.B, s.I), torch.randn(s.T, s.B, s.O)
@@ -125,7 +126,7 @@ def stock(s: Shape) -> Step:
 
 
 def compare(shape: Shape, rounds: int) -> dict[str, Any]:
-    """Times and ratios of one shape."""
+    """Return the times and ratios of one shape."""
     methods: dict[str, Step] = {"workspace": ours(shape, "workspace"), "peer": stock(shape)}
     if kernels.available():
         methods["native"] = ours(shape, "native")
@@ -140,7 +141,7 @@ def compare(shape: Shape, rounds: int) -> dict[str, Any]:
 
 
 def row(result: dict[str, Any]) -> list[str]:
-    """One row of the table."""
+    """Return one row of the table."""
     sizes = "/".join(str(result[axis]) for axis in "IHOBTR")
     cells = [f"{result['name']} ({sizes})"]
     for name, goal in zip(("native", "workspace"), result["goals"], strict=True):
@@ -153,7 +154,7 @@ def row(result: dict[str, Any]) -> list[str]:
 
 
 def main() -> None:
-    """Print one row a shape."""
+    """Print one row for each shape."""
     arguments = interleave.parser(__doc__, rounds=15).parse_args()
     interleave.keep_freed_memory()
     torch.set_num_threads(arguments.threads)

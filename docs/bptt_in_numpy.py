@@ -1,21 +1,22 @@
-r"""Backpropagation through time on one page of NumPy: readable first, and the oracle of everything faster.
+r"""Backpropagation through time on one page of NumPy.
 
-The network, for one sequence (source: the course notes, week 7; Elman 1990), with h[0] = 0:
+It is written to be read, and it is the oracle of all faster code. The network, for one sequence (source: the course
+notes, week 7; Elman 1990), with h[0] = 0:
 
     h[t] = f(W_xh x[t] + b_x + W_hh h[t-1] + b_h)        f = tanh, relu or identity
     y[t] = W_hy h[t] + b_y
     L    = mean over t, batch and outputs of (y[t] - target[t])²
 
-Its gradient. Write a[t] for what is inside f, and D[t] = diag(f'(a[t])). A change of h[k] reaches the later state h[t]
-through every step between, so by the chain rule through a product of Jacobians
+Its gradient: let a[t] be the argument of f, and D[t] = diag(f'(a[t])). A change of h[k] reaches the later state h[t]
+through every step between them. So the chain rule gives a product of Jacobians:
 
     ∂h[t]/∂h[k] = ∏_{s=k+1..t} D[s] W_hh                  (the latest step leftmost)
 
     dL/dh[k] = Σ_{t=k..T} (∂h[t]/∂h[k])ᵀ W_hyᵀ dL/dy[t]
 
 If the Jacobians' singular values stay below one, the terms with large t - k vanish; if above, they explode (Bengio,
-Simard & Frasconi 1994; Pascanu, Mikolov & Bengio 2013). The sum is never formed term by term: it obeys a recursion
-backwards in time (Werbos 1990), with dL/da[T+1] = 0:
+Simard & Frasconi 1994; Pascanu, Mikolov & Bengio 2013). The sum is never computed term by term, because it obeys a
+recursion backwards in time (Werbos 1990), with dL/da[T+1] = 0:
 
     dL/dy[t] = 2 (y[t] - target[t]) / (T B O)
     dL/dh[t] = W_hyᵀ dL/dy[t] + W_hhᵀ dL/da[t+1]
@@ -25,7 +26,7 @@ backwards in time (Werbos 1990), with dL/da[T+1] = 0:
     dL/dW_hy = Σ_t dL/dy[t] h[t]ᵀ       dL/db_y  = Σ_t dL/dy[t]
 
 Each sum also runs over the batch. All arrays are float64; shapes: x [T,B,I], target and y [T,B,O], h [T+1,B,H] with
-h[0] the initial state. Weights may be complex, for derivatives by a complex step: relu then follows the real part.
+h[0] the initial state. Weights may be complex, for derivatives by a complex step; relu then follows the real part.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Weights:
-    """The six parameters of one replica (or their gradients)."""
+class Parameters:
+    """The six parameters of one replica, or their gradients."""
 
     W_xh: Array
     b_x: Array
@@ -54,7 +55,7 @@ class Weights:
 
 
 def activate(f: Activation, a: Array) -> Array:
-    """f(a)."""
+    """Return f(a)."""
     if f == "tanh":
         return np.asarray(np.tanh(a))
     if f == "relu":
@@ -63,7 +64,7 @@ def activate(f: Activation, a: Array) -> Array:
 
 
 def slope(f: Activation, h: Array) -> Array:
-    """f'(a), written in h = f(a): tanh' = 1 - h², relu' = [h > 0] (0 at the kink), identity' = 1."""
+    """Return f'(a), expressed through h = f(a): tanh' = 1 - h², relu' = [h > 0] (0 at the kink), identity' = 1."""
     if f == "tanh":
         return 1 - h**2
     if f == "relu":
@@ -71,8 +72,8 @@ def slope(f: Activation, h: Array) -> Array:
     return np.ones_like(h)
 
 
-def forward(w: Weights, x: Array, f: Activation = "tanh") -> tuple[Array, Array]:
-    """Hidden states h [T+1,B,H] and outputs y [T,B,O]."""
+def forward(w: Parameters, x: Array, f: Activation = "tanh") -> tuple[Array, Array]:
+    """Return hidden states h [T+1,B,H] and outputs y [T,B,O]."""
     T, B, _ = x.shape
     dtype = np.result_type(x, w.W_xh, w.b_x, w.W_hh, w.b_h, w.W_hy, w.b_y)
     h = np.zeros((T + 1, B, len(w.b_h)), dtype)
@@ -82,19 +83,22 @@ def forward(w: Weights, x: Array, f: Activation = "tanh") -> tuple[Array, Array]
 
 
 def loss(y: Array, target: Array) -> Any:
-    """L, the mean squared error; complex if y is (the square is not the modulus, so that it stays analytic)."""
+    """Return L, the mean squared error.
+
+    It is complex if y is: the square is not the modulus, so that L stays analytic.
+    """
     return np.mean((y - target) ** 2)
 
 
-def gradients(w: Weights, x: Array, target: Array, f: Activation = "tanh") -> tuple[float, Weights]:
-    """L and its gradient, by the recursion above."""
+def gradients(w: Parameters, x: Array, target: Array, f: Activation = "tanh") -> tuple[float, Parameters]:
+    """Return L and its gradient, computed by the recursion above."""
     h, y = forward(w, x, f)
     dy = 2 * (y - target) / y.size
     da = np.zeros_like(h)
     for t in range(len(x), 0, -1):
         later = da[t + 1] @ w.W_hh if t < len(x) else 0
         da[t] = slope(f, h[t]) * (dy[t - 1] @ w.W_hy + later)
-    return float(loss(y, target)), Weights(
+    return float(loss(y, target)), Parameters(
         W_xh=np.einsum("tbh,tbi->hi", da[1:], x),
         b_x=da.sum((0, 1)),
         W_hh=np.einsum("tbh,tbk->hk", da[1:], h[:-1]),

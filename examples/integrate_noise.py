@@ -13,6 +13,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import unroll
+from api import next_steps
 
 Floats = NDArray[np.float64]
 
@@ -52,13 +55,17 @@ def main() -> int:
     parser.add_argument("--replicas", type=int, default=8, help="independently seeded networks (default: 8)")
     parser.add_argument("--sequences", type=int, default=200, help="test sequences (default: 200)")
     parser.add_argument("--data-dir", type=Path, default=ROOT / ".unroll-demo", help="where the service keeps its data")
+    parser.add_argument("--picture", type=Path, help="where to put a copy of the picture")
     options = parser.parse_args()
 
     signal.signal(signal.SIGTERM, _interrupt)  # as Ctrl-C: the service is stopped before we go
     folder = options.data_dir.resolve()
     try:
         with service(folder) as client:
-            demonstrate(client, folder, options.steps, options.replicas, options.sequences)
+            picture = demonstrate(client, folder, options.steps, options.replicas, options.sequences)
+        if options.picture is not None:
+            options.picture.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(picture, options.picture)
     except KeyboardInterrupt:
         print("\nInterrupted; the service was stopped.", file=sys.stderr)
         return 130
@@ -69,8 +76,8 @@ def main() -> int:
     return 0
 
 
-def demonstrate(client: unroll.Client, folder: Path, steps: int, replicas: int, sequences: int) -> None:
-    """Train, test, show."""
+def demonstrate(client: unroll.Client, folder: Path, steps: int, replicas: int, sequences: int) -> Path:
+    """Train, test, show. Returns the picture's path."""
     for left_over in client.jobs.list(status=["queued", "running", "paused"]):  # of a demo that was killed
         client.jobs.cancel(left_over.id)
     client.models.register("integrator", MODEL)
@@ -93,14 +100,15 @@ def demonstrate(client: unroll.Client, folder: Path, steps: int, replicas: int, 
     except KeyboardInterrupt:
         job.cancel()  # else the next demo would first have to finish this one
         raise
-    print(f"Trained {replicas} networks of {ended.parameters} parameters for {ended.progress.step} steps.")
+    print(f"Trained {replicas} networks of {ended.summary.parameters} parameters for {ended.progress.step} steps.")
 
     x, target = draw(sequences, T)
     everybody = client.models.predict("integrator", x, replica="all")
     outputs = np.asarray(everybody.outputs)  # [sequence, replica, t, output]
     best = job.best().replica
     mse = np.mean((outputs - target[:, None]) ** 2, axis=(0, 2, 3))
-    report(mse, best, ended.baseline_loss, sequences)
+    baseline = ended.summary.baseline_loss
+    report(mse, best, baseline, sequences)
     x_long, target_long = draw(sequences, 2 * T)
     longer = np.asarray(client.models.predict("integrator", x_long, replica=best).outputs)
     baseline_long = (2 * T + 1) / 2
@@ -115,10 +123,9 @@ def demonstrate(client: unroll.Client, folder: Path, steps: int, replicas: int, 
     plot_in_terminal(target[shown, :, 0], outputs[shown, best, :, 0], best)
     curves = job.metrics("loss")
     picture = folder / "integrate_noise.png"
-    plot_picture(
-        picture, x[shown, :, 0], target[shown, :, 0], outputs[shown, :, :, 0], best, curves, ended.baseline_loss
-    )
+    plot_picture(picture, x[shown, :, 0], target[shown, :, 0], outputs[shown, :, :, 0], best, curves, baseline)
     tell_where(folder, picture, job.id)
+    return picture
 
 
 def draw(sequences: int, length: int) -> tuple[Floats, Floats]:
@@ -217,19 +224,25 @@ def plot_picture(
 def tell_where(folder: Path, picture: Path, job: str) -> None:
     """Where everything is, and how to come back to it."""
     address = "http://127.0.0.1:8000"
+    quoted = shlex.quote(str(folder))
+    curl = f'curl -H "Authorization: Bearer $(cat {shlex.quote(str(folder / "key"))})"'
     print(
         f"""
 Picture       {picture}
 Data, log     {folder}
 
 The service of this demo is stopped now. To start it again with these results:
-              UNROLL_DATA_DIR={folder} make up
+              UNROLL_DATA_DIR={quoted} make up
 and then, beside it (if port 8000 is taken, `make up` names another one):
-Web address   {address}/docs
-Loss curve    {address}/v1/jobs/{job}/metrics?format=csv
-Checkpoints   {address}/v1/jobs/{job}/checkpoints
-              with:  curl -H "Authorization: Bearer $(cat {folder}/key)" ...
-A service to keep, with data of its own:  make up"""
+In a browser  {address} and {address}/docs
+In a shell    what is below /v1 needs the key, which curl is given here:
+Loss curve    {curl} "{address}/v1/jobs/{job}/metrics?format=csv"
+Checkpoints   {curl} {address}/v1/jobs/{job}/checkpoints
+The job       UNROLL_DATA_DIR={quoted} unroll watch {job}
+
+A service to keep, with data of its own:
+              make up
+{next_steps.text()}"""
     )
 
 
@@ -247,6 +260,7 @@ def service(folder: Path) -> Iterator[unroll.Client]:
     # the demo's service is its own: nothing of a service that this shell is configured for
     env = {name: value for name, value in os.environ.items() if not name.startswith("UNROLL_")}
     env |= {"UNROLL_DATA_DIR": str(folder), "UNROLL_PORT": "0"}
+    kernel = next_steps.KernelNote()
     print("Starting a service of our own ...", end=" ", flush=True)
     with (folder / "server.log").open("ab") as log:
         server = subprocess.Popen(  # noqa: S603 - our own command
@@ -259,10 +273,13 @@ def service(folder: Path) -> Iterator[unroll.Client]:
         )
     try:
         url = _wait_for_address(server, folder / "url")
-        print(f"{url} (documentation: {url}/docs)\n", flush=True)
+        print(f"{url} (for a browser, until this demo ends; documentation: {url}/docs)\n", flush=True)
+        if note := kernel():
+            print(f"{note}\n", file=sys.stderr, flush=True)
         with unroll.Client(url, (folder / "key").read_text().strip()) as client:
             yield client
     finally:
+        kernel.close()
         server.terminate()
         try:
             server.wait(STOP_SECONDS)

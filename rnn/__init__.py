@@ -13,6 +13,7 @@ The package knows no database, no queue and no web. Its rooms, from the bottom u
     bptt             loss and gradients of R replicas: stacks of layers, readouts, constraints, penalties
     training         the training run: optimisers, evaluations, stopping, checkpoints, cost
     gradient_check   gradients by hand against autograd, complex steps and finite differences
+    export           files that other programs load networks from, each with a proof that it computes the same
 
 The API never loads torch, so what it asks (networks, data, serving, checks, costs) is NumPy only.
 

@@ -1,10 +1,10 @@
-"""What can be wrong with what this package is given."""
+"""The errors of this package, which say what is wrong with its input."""
 
 from __future__ import annotations
 
 
 class RNNError(Exception):
-    """Base of the errors of this package."""
+    """Base class of this package's errors."""
 
 
 class _PointedError(RNNError):
@@ -16,12 +16,12 @@ class _PointedError(RNNError):
 
 
 class ConfigurationError(_PointedError):
-    """A job that cannot be run. `pointer` is a JSON Pointer (RFC 6901) into the job, `code` a stable word."""
+    """The job cannot run. `pointer` is a JSON Pointer (RFC 6901) into the job; `code` is a stable identifier."""
 
 
 class InputError(_PointedError):
-    """Sequences or states that a network cannot take. `pointer` is a JSON Pointer into the predict request."""
+    """The network cannot take these sequences or states. `pointer` is a JSON Pointer into the predict request."""
 
 
 class CheckpointError(RNNError):
-    """A checkpoint that is torn, foreign, or of another run."""
+    """The checkpoint is damaged, in an unknown format, or belongs to another run."""

@@ -1,31 +1,30 @@
-"""What training says, in order. NumPy only: the process that records these never loads torch.
+"""The events of jobs of every kind. NumPy only: the process that records them never loads torch.
 
-Within a step: Metrics, LagProfile, Diverged for each replica that froze, Evaluation, Stopped for each replica that it
-stops, Checkpoint; Done is the last.
+`Started` is the first event and `End` the last. A kind translates its own events into these, so the code that records
+them does not depend on the kind. The other events of a training run are in `rnn.training.events`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from unroll.contract import Certificate, StopReason
+from unroll.contract import Certificate, DType, EventType, JobErrorCode, Loss, Network, TaskData
 
 Reason = Literal["periodic", "best", "last", "interrupted"]
-Outcome = Literal["completed", "max_seconds", "preempted", "all_diverged", "early_stopping", "skill_reached"]
-"""The last two: every replica has stopped or diverged; why the last one to stop did."""
 
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """Training metrics of one step, before its update.
+    """Metrics of one step, with one value for each replica.
 
-    `values` maps names to float64 arrays [R], NaN after a replica froze or stopped: "loss", "gradient_norm" (global,
-    before clipping) and "learning_rate"; with clipping "clipped_norm" (after it) and "clipped_fraction" (of the
-    gradient's numbers; by global norm 0 or 1); with regularisation "penalty", which "loss" is without.
+    `values` maps names to float64 arrays [R]. Metrics of a training step describe the weights before its update, and
+    are NaN for a replica that has diverged or stopped: "loss", "gradient_norm" (global, before clipping) and
+    "learning_rate"; with clipping "clipped_norm" (after it) and "clipped_fraction" (of the gradient's numbers; by
+    global norm it is 0 or 1); with regularisation "penalty", which "loss" does not include.
     """
 
     step: int
@@ -33,74 +32,97 @@ class Metrics:
 
 
 @dataclass(frozen=True, slots=True)
-class Diverged:
-    """A replica whose loss, gradient norm or update was not finite. It was frozen as it was before this step."""
+class CheckpointOf:
+    """Describes a checkpoint's weights, so that nobody needs to read the job that made them."""
 
-    step: int
-    replica: int
-    loss: float
-    gradient_norm: float
-    hint: str = ""
-    """What may help (see rnn.training.divergence)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """Held-out loss of every replica after this step's update; NaN for one that is frozen."""
-
-    step: int
-    loss: npt.NDArray[np.float64]
-    best_replica: int | None
-    """The lowest finite loss of this evaluation; None if there is none."""
-    improved: bool
-    """Whether that is the lowest of the run so far."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stopped:
-    """A replica was trained enough and keeps the weights of this step (see `rnn.training.stopping`)."""
-
-    step: int
-    replica: int
-    reason: StopReason
-    loss: float
-    """Its held-out loss."""
-
-
-@dataclass(frozen=True, slots=True)
-class LagProfile:
-    """How far back gradients reach at this step, before its update."""
-
-    step: int
-    lag: npt.NDArray[np.int64]
-    """Time steps before the last one, [K], rising from 0; an encoder's come before its decoder's."""
-    norm: npt.NDArray[np.float64]
-    """‖dL/dh[T - lag]‖ over batch and units of the last layer, [R, K]; NaN for a replica that is not trained."""
+    network: Network
+    dtype: DType
+    replicas: int
+    data: TaskData | None = None
+    """The data that the weights were trained on."""
+    loss: Loss | None = None
+    """The loss that they were trained to minimise."""
+    keep: int | None = None
+    """How many of the newest checkpoints of the job are kept; None: all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """All replicas after this step's update: `weights` to use (see rnn.training.resume), `state` only to resume."""
+    """All replicas after this step's update.
+
+    `weights` is for use (see rnn.networks.weights), `state` only for resuming (see rnn.training.resume).
+    """
 
     step: int
     reason: Reason
     weights: bytes
     state: bytes
     losses: tuple[float | None, ...] | None
-    """Held-out losses where this step was evaluated; None in it: not finite, or frozen."""
+    """Held-out losses if this step was evaluated. An entry is None if it is not finite or the replica diverged."""
     best_replica: int | None
     certificate: Certificate | None = None
-    """That the weights keep the network's constraints; None for a cell without recurrent weights."""
+    """Proof that the weights satisfy the network's constraints; None for a cell without recurrent weights."""
+    about: CheckpointOf | None = None
+    """What the weights are. A kind of job sets it before it passes the checkpoint on."""
+
+
+Environment = dict[str, Any]
+"""device, engine, torch, threads, instruction_set: what a run's bits depend on besides its configuration."""
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """The last event."""
+class Started:
+    """The first event: the job is about to start its work."""
+
+    environment: Environment
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """The job has done this many of its steps."""
 
     step: int
-    outcome: Outcome
 
 
-Event = Metrics | LagProfile | Diverged | Evaluation | Stopped | Checkpoint | Done
-Environment = dict[str, Any]
-"""device, engine, torch, threads, instruction_set: what a run's bits depend on besides its configuration."""
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An entry in the job's journal."""
+
+    step: int
+    type: EventType
+    data: dict[str, Any]
+    """JSON."""
+    collect: str | None = None
+    """The name of a list in the job's summary to which `data` is also added."""
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A file that the job made. It replaces an earlier one with the same name."""
+
+    name: str
+    media_type: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The job's result: `content` becomes the artifact `result.json`, and `summary` is added to the job's summary."""
+
+    content: dict[str, Any]
+    summary: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The last event of a job."""
+
+    step: int
+    outcome: Literal["succeeded", "failed", "preempted"]
+    summary: dict[str, Any] = field(default_factory=dict)
+    """Fields that are added to the job's summary."""
+    error: tuple[JobErrorCode, str] | None = None
+    """Code and message, if the job failed."""
+
+
+Event = Started | Metrics | Progress | Entry | Checkpoint | Artifact | Result | End

@@ -1,36 +1,35 @@
-"""Checkpoints and the content-addressed blobs behind them.
+"""Checkpoints: the weights of a job's networks, step by step.
 
-Weights are kept for the newest checkpoints of a job, as many as it asks for, its best one and those that a model pins
-(`prune`); the optimiser's state, which only resuming needs, for the latest two, so that a torn one leaves another.
-Content is cut into chunks and filed under its SHA-256, checked at every read.
+A job's newest checkpoints keep their weights, as many as it asks for. So do its best one and those that a model pins or
+an unfinished job reads (`prune`). The optimiser's state, which only resuming needs, is kept for the latest two, so that
+another is left if one is damaged.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, Select, delete, insert, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import IntegrityError
+from pydantic import TypeAdapter
+from sqlalchemy import Connection, Row, Select, delete, insert, select, update
 
+from store import blobs
 from store.clock import instant
 from store.db import Database, db_now
-from store.errors import NotFound, TornBlob
+from store.errors import NotFound
 from store.ids import new_id
 from store.paging import page
-from store.tables import blob_chunks, blobs, checkpoints, jobs, models
-from unroll.contract import Certificate, Checkpoint, Page
+from store.tables import checkpoints, inputs, jobs, models
+from unroll.contract import CONTRACT_VERSION, ENDED, Certificate, Checkpoint, DType, Loss, Network, Page, TaskData
 
-CHUNK_BYTES = 1 << 20
 KEPT_STATES = 2
+_LOSS: TypeAdapter[Loss] = TypeAdapter(Loss)
 
 
 @dataclass(frozen=True)
 class NewCheckpoint:
-    """What the trainer hands over: weights and resume state as safetensors bytes."""
+    """What a running job hands over: weights and resume state as safetensors bytes, and what the weights are."""
 
     step: int
     reason: Literal["periodic", "best", "last", "interrupted"]
@@ -39,13 +38,20 @@ class NewCheckpoint:
     losses: tuple[float | None, ...] | None
     best_replica: int | None
     replicas: int
+    network: Network
+    dtype: DType
+    data: TaskData | None = None
+    loss: Loss | None = None
     certificate: Certificate | None = None
+    keep: int | None = None
+    """How many of the job's newest checkpoints are kept; None: all."""
 
 
-def write(tx: Connection, tenant: str, job_id: str, attempt: int, new: NewCheckpoint) -> str:
-    """Store a checkpoint in the caller's fenced transaction; its id.
+def write(tx: Connection, tenant: str, job_id: str, attempt: int, new: NewCheckpoint, summary: dict[str, Any]) -> str:
+    """Store a checkpoint in the caller's fenced transaction, with the job's summary at its step, and return its id.
 
-    An attempt that stops before its first step hands over the checkpoint that it began from: that one stays as it is.
+    An attempt that stops before its first step hands over the checkpoint that it started from, which then stays as it
+    is.
     """
     same = select(checkpoints.c.id).where(checkpoints.c.job_id == job_id, checkpoints.c.step == new.step)
     if (earlier := tx.execute(same).scalar_one_or_none()) is not None:
@@ -59,13 +65,19 @@ def write(tx: Connection, tenant: str, job_id: str, attempt: int, new: NewCheckp
             step=new.step,
             attempt=attempt,
             reason=new.reason,
-            weights_sha256=_put(tx, new.weights),
-            state_sha256=_put(tx, new.state),
+            weights_sha256=blobs.put(tx, new.weights),
+            state_sha256=blobs.put(tx, new.state),
             size=len(new.weights),
             losses=None if new.losses is None else list(new.losses),
             best_replica=new.best_replica,
             replicas=new.replicas,
             certificate=new.certificate and new.certificate.model_dump(mode="json"),
+            network=new.network.model_dump(mode="json"),
+            dtype=new.dtype,
+            data=new.data and new.data.model_dump(mode="json"),
+            loss=new.loss and new.loss.model_dump(mode="json"),
+            contract_version=CONTRACT_VERSION,
+            summary=summary,
             created_at=db_now(),
         )
     )
@@ -77,24 +89,30 @@ def write(tx: Connection, tenant: str, job_id: str, attempt: int, new: NewCheckp
     )
     tx.execute(
         update(checkpoints)
-        .where(checkpoints.c.job_id == job_id, checkpoints.c.id.not_in(kept))
+        .where(checkpoints.c.job_id == job_id, checkpoints.c.id.not_in(kept), checkpoints.c.state_sha256.is_not(None))
         .values(state_sha256=None)
     )
     return checkpoint_id
 
 
 def withdraw(tx: Connection, job_id: str, after_step: int) -> int:
-    """Delete checkpoints beyond a step that training goes back to; they will be made again, alike. How many."""
+    """Delete checkpoints beyond a step that training goes back to, and return how many.
+
+    They will be made again, alike.
+    """
     return tx.execute(
         delete(checkpoints).where(checkpoints.c.job_id == job_id, checkpoints.c.step > after_step)
     ).rowcount
 
 
 def prune(tx: Connection, job_id: str, newest: int) -> int:
-    """Delete checkpoints that are neither of the `newest`, nor the best, nor pinned by a model; how many.
+    """Delete surplus checkpoints, and return how many.
 
-    Training may go back to either of the checkpoints that it can resume from, and what is best then must still be
-    there: so the best of those up to each of them is kept as well. One that is being pinned right now is left alone.
+    Checkpoints stay if they are among the `newest`, the best, pinned by a model, or read by a job that has not ended.
+
+    Training may go back to any checkpoint that it can resume from, and the checkpoint that is the best at that point
+    must still exist. So the best up to each of them is kept as well. A checkpoint that is being pinned right now is
+    left alone.
     """
     rows = _in_order(tx, job_id)
     kept = {row.id for row in rows[-newest:]}
@@ -104,15 +122,22 @@ def prune(tx: Connection, job_id: str, newest: int) -> int:
     surplus = [row.id for row in rows if row.id not in kept]
     if not surplus:
         return 0
-    # The rows are locked first and pins looked up after it, so that none that a model serves at this moment is taken.
+    # The rows are locked before pins are looked up, so that no checkpoint that a model serves at this moment is
+    # deleted.
     locked = select(checkpoints.c.id).where(checkpoints.c.id.in_(surplus)).with_for_update(skip_locked=True)
     free = tx.execute(locked).scalars().all()
     pinned = select(models.c.id).where(models.c.pinned_checkpoint == checkpoints.c.id)
-    return tx.execute(delete(checkpoints).where(checkpoints.c.id.in_(free), ~pinned.exists())).rowcount
+    read = (
+        select(inputs.c.job_id)
+        .join(jobs, jobs.c.id == inputs.c.job_id)
+        .where(inputs.c.checkpoint_id == checkpoints.c.id, jobs.c.status.not_in(ENDED))
+    )
+    unused = (checkpoints.c.id.in_(free), ~pinned.exists(), ~read.exists())
+    return tx.execute(delete(checkpoints).where(*unused)).rowcount
 
 
-def summary(tx: Connection, job_id: str) -> dict[str, Any]:
-    """The job row's columns on its best and last checkpoint, from the checkpoints there are."""
+def best_and_last(tx: Connection, job_id: str) -> dict[str, Any]:
+    """Compute the job row's columns about its best and last checkpoint, from the checkpoints that exist."""
     rows = _in_order(tx, job_id)
     best = next(iter(_best(rows)), None)
     return {
@@ -124,87 +149,45 @@ def summary(tx: Connection, job_id: str) -> dict[str, Any]:
 
 
 def _in_order(tx: Connection, job_id: str) -> Sequence[Row[Any]]:
-    """A job's checkpoints by step, as far as choosing among them needs it."""
+    """Return a job's checkpoints by step, with the columns that are needed to choose among them."""
     columns = checkpoints.c.id, checkpoints.c.losses, checkpoints.c.best_replica, checkpoints.c.state_sha256
     query: Select[Any] = select(*columns).where(checkpoints.c.job_id == job_id).order_by(checkpoints.c.step)
     return tx.execute(query).all()
 
 
 def _best(rows: Sequence[Row[Any]]) -> Sequence[Row[Any]]:
-    """The best of them, the first of equals; none where none was evaluated."""
+    """Return the best of them, the first if several are equal; an empty list if none was evaluated."""
     rated = [row for row in rows if row.best_replica is not None]
     return [min(rated, key=lambda row: row.losses[row.best_replica])] if rated else []
 
 
-def _put(tx: Connection, content: bytes) -> str:
-    digest = hashlib.sha256(content).hexdigest()
-    upsert = (
-        (sqlite if tx.dialect.name == "sqlite" else postgresql).insert(blobs).values(sha256=digest, size=len(content))
-    )
-    # DO UPDATE, not DO NOTHING: it locks the row, so that the garbage collector cannot take it away meanwhile
-    tx.execute(upsert.on_conflict_do_update(index_elements=["sha256"], set_={"size": len(content)}))
-    if tx.execute(select(blob_chunks.c.position).where(blob_chunks.c.sha256 == digest).limit(1)).first() is None:
-        for position, start in enumerate(range(0, len(content), CHUNK_BYTES)):
-            chunk = content[start : start + CHUNK_BYTES]
-            tx.execute(insert(blob_chunks).values(sha256=digest, position=position, data=chunk))
-    return digest
-
-
-def blob(tx: Connection, digest: str) -> bytes:
-    """The content filed under a hash. Raises TornBlob where it is not that content any more."""
-    chunks = tx.execute(
-        select(blob_chunks.c.data).where(blob_chunks.c.sha256 == digest).order_by(blob_chunks.c.position)
-    ).scalars()
-    content = b"".join(chunks)
-    if hashlib.sha256(content).hexdigest() != digest:
-        raise TornBlob(f"The stored content of {digest} is damaged.")
-    return content
-
-
-def collect_garbage(db: Database) -> int:
-    """Delete blobs that no checkpoint needs; how many. One taken up again meanwhile is left for the next time."""
-    needed = select(checkpoints.c.id).where(
-        or_(checkpoints.c.weights_sha256 == blobs.c.sha256, checkpoints.c.state_sha256 == blobs.c.sha256)
-    )
-    try:
-        with db.read() as tx:
-            if tx.execute(select(blobs.c.sha256).where(~needed.exists()).limit(1)).first() is None:
-                return 0
-        with db.begin() as tx:
-            # skip what a writer holds: waiting for it while holding others could be a deadlock
-            free = select(blobs.c.sha256).where(~needed.exists()).with_for_update(skip_locked=True)
-            return tx.execute(delete(blobs).where(blobs.c.sha256.in_(tx.execute(free).scalars().all()))).rowcount
-    except IntegrityError:
-        return 0
-
-
 def get(db: Database, tenant: str, checkpoint_id: str) -> Checkpoint:
-    """One checkpoint. Raises NotFound."""
+    """Return one checkpoint. Raises NotFound."""
     with db.read() as tx:
-        return _show(_row(tx, tenant, checkpoint_id))
+        return show(_row(tx, tenant, checkpoint_id))
 
 
 def content(db: Database, tenant: str, checkpoint_id: str) -> tuple[str, bytes]:
-    """The weights as safetensors, with their SHA-256. Raises NotFound, TornBlob."""
+    """Return the SHA-256 of the weights and the weights as safetensors. Raises NotFound, TornBlob."""
     with db.read() as tx:
         digest = _row(tx, tenant, checkpoint_id).weights_sha256
-        return digest, blob(tx, digest)
+        return digest, blobs.get(tx, digest)
 
 
 def list_of_job(
     db: Database, tenant: str, job_id: str, *, limit: int = 50, cursor: str | None = None
 ) -> Page[Checkpoint]:
-    """A job's checkpoints, newest first. Raises NotFound."""
+    """Return a job's checkpoints, newest first. Raises NotFound."""
     with db.read() as tx:
         if tx.execute(select(jobs.c.id).where(jobs.c.id == job_id, jobs.c.tenant == tenant)).one_or_none() is None:
             raise NotFound(f"There is no job {job_id}.")
         query = _query().where(checkpoints.c.job_id == job_id)
-        # by step: ids are as good as the clocks of the machines that made them
-        return page(tx, query, checkpoints.c.step, limit=limit, cursor=cursor, show=_show)
+        # they are ordered by step, because ids depend on the clocks of the machines that made them
+        return page(tx, query, checkpoints.c.step, limit=limit, cursor=cursor, show=show)
 
 
 def resumable(tx: Connection, job_id: str) -> Sequence[Row[Any]]:
-    """Checkpoints of a job that training can go on from, newest first."""
+    """Return the checkpoints of a job that training can continue from, newest first."""
     return tx.execute(
         select(checkpoints)
         .where(checkpoints.c.job_id == job_id, checkpoints.c.state_sha256.is_not(None))
@@ -213,7 +196,7 @@ def resumable(tx: Connection, job_id: str) -> Sequence[Row[Any]]:
 
 
 def _query() -> Select[Any]:
-    return select(checkpoints, jobs.c.config).join(jobs, jobs.c.id == checkpoints.c.job_id)
+    return select(checkpoints)
 
 
 def _row(tx: Connection, tenant: str, checkpoint_id: str) -> Row[Any]:
@@ -223,7 +206,8 @@ def _row(tx: Connection, tenant: str, checkpoint_id: str) -> Row[Any]:
     return row
 
 
-def _show(row: Row[Any]) -> Checkpoint:
+def show(row: Row[Any]) -> Checkpoint:
+    """Return a checkpoint's row as users are shown it."""
     return Checkpoint(
         id=row.id,
         job=row.job_id,
@@ -236,6 +220,9 @@ def _show(row: Row[Any]) -> Checkpoint:
         replicas=row.replicas,
         certificate=row.certificate,
         resumable=row.state_sha256 is not None,
-        network=row.config["model"],
+        network=Network.model_validate(row.network, extra="ignore"),
+        dtype=row.dtype,
+        data=row.data and TaskData.model_validate(row.data, extra="ignore"),
+        loss=row.loss and _LOSS.validate_python(row.loss, extra="ignore"),
         created_at=instant(row.created_at),
     )

@@ -1,4 +1,4 @@
-"""Seconds of the database's clock as instants of the contract."""
+"""Converts seconds of the database's clock to instants of the contract."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ def instant(seconds: float) -> datetime: ...
 @overload
 def instant(seconds: None) -> None: ...
 def instant(seconds: float | None) -> datetime | None:
-    """Seconds since 1970 as a UTC datetime; None stays None."""
+    """Convert seconds since 1970 to a UTC datetime; None stays None."""
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

@@ -1,11 +1,10 @@
-"""One database, SQLite or PostgreSQL. With the broker's URL in queue.py, the only place that knows the difference.
+"""The database, SQLite or PostgreSQL. Apart from the broker's URL in queue.py, only this file distinguishes the two.
 
-SQLite: WAL, foreign keys, BEGIN IMMEDIATE for writers (a deferred reader that turns writer fails with
-"database is locked" at once, whatever the timeout), synchronous FULL so that what was acknowledged survives a power
-cut.
-PostgreSQL: READ COMMITTED; a transaction left idle by a stopped process is ended by the server, so it cannot hold a
-job's row for ever. One left in the middle of a message or of a pipeline counts as active, for ever: whoever looks for
-expired leases ends it (`end_silent_writers`).
+SQLite: WAL; foreign keys; BEGIN IMMEDIATE for writers, because a deferred reader that becomes a writer fails at once
+with "database is locked", whatever the timeout; synchronous FULL, so that acknowledged data survive a power cut.
+PostgreSQL: READ COMMITTED. If a process stops and leaves a transaction idle, the server ends it, so that it cannot hold
+a job's row for ever. A transaction left in the middle of a message or of a pipeline counts as active for ever: the
+search for expired leases ends it (`end_silent_writers`).
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ _SILENT_WRITERS = text(
 
 
 class db_now(FunctionElement[float]):  # noqa: N801 - reads as the SQL function it is
-    """Seconds since 1970 by the database's clock, at the moment the expression is evaluated."""
+    """Seconds since 1970 by the database's clock, at the moment when the expression is evaluated."""
 
     type = Double()
     inherit_cache = True
@@ -60,10 +59,10 @@ def _postgresql_now(_element: db_now, _compiler: SQLCompiler, **_: Any) -> str:
 
 
 class Database:
-    """A pool of connections. `begin` commits when its block ends and rolls back when it raises."""
+    """A pool of connections. `begin` commits when its block ends and rolls back when the block raises."""
 
     def __init__(self, settings: Settings, *, pool_size: int = 10) -> None:
-        """Nothing is connected yet. Raises ValueError for a URL of any other database."""
+        """Prepare the pool without connecting. Raises ValueError if the URL names another kind of database."""
         url = make_url(settings.database)
         self.dialect = url.get_backend_name()
         self._silence_seconds = max(settings.lease_seconds, 1.0)
@@ -97,13 +96,13 @@ class Database:
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
-        """A transaction that writes. Raises DatabaseUnavailable where the database cannot be reached."""
+        """Open a transaction that writes. Raises DatabaseUnavailable if the database cannot be reached."""
         with _translated(), self.engine.begin() as connection:
             yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A transaction that only reads; on SQLite it waits for no writer."""
+        """Open a transaction that only reads. On SQLite it does not wait for writers."""
         with (
             _translated(),
             self.engine.connect().execution_options(unroll_reads=True) as connection,
@@ -112,15 +111,16 @@ class Database:
             yield connection
 
     def insert_ignore(self, table: TableClause) -> sqlite.Insert | postgresql.Insert:
-        """INSERT ... ON CONFLICT DO NOTHING."""
+        """Return INSERT ... ON CONFLICT DO NOTHING for this table."""
         insert = sqlite.insert if self.dialect == "sqlite" else postgresql.insert
         return insert(table).on_conflict_do_nothing()
 
     def end_silent_writers(self) -> int:
-        """End sessions of this service that wrote something and wait for their client for longer than a lease lasts.
+        """End sessions of this service that wrote something and then waited for their client longer than a lease lasts.
 
-        How many. These are in the middle of a message or of a pipeline (psycopg's executemany is one), which
-        idle_in_transaction_session_timeout does not count. SQLite has no such thing: its lock is the file's.
+        Returns how many were ended. These sessions are in the middle of a message or of a pipeline (psycopg's
+        executemany is one), which idle_in_transaction_session_timeout does not count. SQLite needs no such thing: its
+        lock belongs to the file.
         """
         if self.dialect == "sqlite":
             return 0
@@ -129,7 +129,7 @@ class Database:
             return int(tx.execute(_SILENT_WRITERS, values).scalar_one())
 
     def ping(self) -> None:
-        """Raises DatabaseUnavailable where the database does not answer."""
+        """Raise DatabaseUnavailable if the database does not answer."""
         with self.read() as tx:
             tx.execute(text("SELECT 1"))
 
@@ -140,7 +140,7 @@ class Database:
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Turn the driver's ways of saying 'not now' into DatabaseUnavailable; a mistake in a query stays what it is."""
+    """Turn the driver's temporary errors into DatabaseUnavailable. Errors in a query are raised unchanged."""
     try:
         yield
     except (OperationalError, InterfaceError, PoolTimeout) as error:
@@ -178,7 +178,10 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:
-    """The first to open a new file changes its journal; SQLite does not wait then for others that do the same."""
+    """Set the journal mode to WAL, and try again while other processes do the same.
+
+    The first process that opens a new file changes its journal, and SQLite does not wait for others that do so.
+    """
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:

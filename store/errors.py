@@ -1,4 +1,7 @@
-"""What can go wrong in the store, as an enumerated vocabulary. A class's docstring is its default message."""
+"""Errors that the store raises, one class for each code of the contract.
+
+A class's docstring is the message that users see if no other is given.
+"""
 
 from __future__ import annotations
 
@@ -8,31 +11,31 @@ from unroll.contract import ProblemCode
 
 
 class StoreError(Exception):
-    """The store refused."""
+    """The store refused the request."""
 
     code: ClassVar[ProblemCode] = "internal_error"
 
     def __init__(self, detail: str | None = None, *, pointer: str | None = None) -> None:
-        """`pointer` is a JSON Pointer into the request that caused it, where one field is to blame."""
+        """`pointer` is a JSON Pointer to the request's field that caused the error, if there is one."""
         self.detail = detail or (type(self).__doc__ or "").strip()
         self.pointer = pointer
         super().__init__(self.detail)
 
 
 class NotFound(StoreError):
-    """There is no such thing, or it belongs to somebody else."""
+    """This does not exist, or it belongs to another tenant."""
 
     code = "not_found"
 
 
 class NameConflict(StoreError):
-    """The name is taken by another configuration."""
+    """Another configuration already has this name."""
 
     code = "name_conflict"
 
 
 class ModelInUse(StoreError):
-    """Jobs that have not ended train this model."""
+    """The model is used by jobs that have not ended."""
 
     code = "model_in_use"
 
@@ -44,7 +47,7 @@ class JobNotEnded(StoreError):
 
 
 class InvalidTransition(StoreError):
-    """The job's status does not allow this."""
+    """The job's current status does not allow this."""
 
     code = "invalid_transition"
 
@@ -56,19 +59,19 @@ class NoCheckpoint(StoreError):
 
 
 class IdempotencyKeyReused(StoreError):
-    """This Idempotency-Key was sent before with another body."""
+    """This Idempotency-Key was already sent with a different body."""
 
     code = "idempotency_key_reused"
 
 
 class QuotaExceeded(StoreError):
-    """The key's quota of active jobs is used up."""
+    """The key has reached its quota of active jobs."""
 
     code = "quota_exceeded"
 
 
 class InvalidRequest(StoreError):
-    """A field of the request is wrong."""
+    """A field of the request is not valid."""
 
     code = "validation_failed"
 
@@ -92,11 +95,15 @@ class DatabaseUnavailable(StoreError):
 
 
 class LeaseLost(Exception):
-    """Another worker owns the job now, or it was taken back; this attempt may write nothing more."""
+    """This attempt no longer owns the job and may not write: the lease was taken back or another worker holds it."""
+
+
+class InputGone(Exception):
+    """Something that the job reads was deleted."""
 
 
 class TornBlob(Exception):
-    """Stored content does not have the hash it is filed under."""
+    """Stored content does not match the hash under which it is stored."""
 
 
 class SchemaMismatch(Exception):

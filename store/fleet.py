@@ -1,10 +1,10 @@
-"""Which workers are alive, and what waits for them."""
+"""Which workers are alive, and which jobs wait for them."""
 
 from __future__ import annotations
 
 from typing import Literal, get_args
 
-from sqlalchemy import case, delete, func, select, update
+from sqlalchemy import Connection, case, delete, func, select, update
 
 from store.clock import instant
 from store.db import Database, db_now
@@ -15,7 +15,7 @@ FORGOTTEN_SECONDS = 86_400.0
 
 
 def enlist(db: Database, worker_id: str, host: str, pid: int, device: Literal["cpu", "cuda"], version: str) -> None:
-    """A worker has started. Those not heard of for a day are forgotten."""
+    """Register a worker that has started, and forget workers that were silent for a day."""
     values = {
         "host": host,
         "pid": pid,
@@ -30,19 +30,19 @@ def enlist(db: Database, worker_id: str, host: str, pid: int, device: Literal["c
 
 
 def seen(db: Database, worker_id: str, job_id: str | None) -> None:
-    """The worker's heartbeat, and what it is at."""
+    """Record a worker's heartbeat and its present job."""
     with db.begin() as tx:
         tx.execute(update(workers).where(workers.c.id == worker_id).values(seen_at=db_now(), job_id=job_id))
 
 
 def dismiss(db: Database, worker_id: str) -> None:
-    """The worker has stopped."""
+    """Remove a worker that has stopped."""
     with db.begin() as tx:
         tx.execute(delete(workers).where(workers.c.id == worker_id))
 
 
 def list_workers(db: Database, tenant: str, alive_seconds: float) -> list[Worker]:
-    """All workers; the job of one is shown to the job's tenant only."""
+    """Return all workers. A worker's job is shown only to the job's tenant."""
     own = case((jobs.c.tenant == tenant, workers.c.job_id), else_=None).label("own_job")
     query = (
         select(workers, own, (workers.c.seen_at >= db_now() - alive_seconds).label("alive"))
@@ -69,20 +69,15 @@ def list_workers(db: Database, tenant: str, alive_seconds: float) -> list[Worker
 
 
 def list_queues(db: Database, alive_seconds: float) -> list[Queue]:
-    """Per device: jobs of all tenants waiting and running, and the workers alive that could run them."""
+    """Return, for each device, the waiting and running jobs of all tenants and the living workers that can run them."""
     with db.read() as tx:
         counts = tx.execute(
             select(jobs.c.device, jobs.c.status, func.count())
             .where(jobs.c.status.in_(("queued", "running")))
             .group_by(jobs.c.device, jobs.c.status)
         ).all()
-        alive = tx.execute(
-            select(workers.c.device, func.count().label("alive"))
-            .where(workers.c.seen_at >= db_now() - alive_seconds)
-            .group_by(workers.c.device)
-        ).all()
+        live = _alive(tx, alive_seconds)
     by_device = {(device, status): count for device, status, count in counts}
-    live = {row.device: row.alive for row in alive}
     fitting = {"auto": sum(live.values()), "cpu": live.get("cpu", 0), "cuda": live.get("cuda", 0)}
     return [
         Queue(
@@ -95,8 +90,23 @@ def list_queues(db: Database, alive_seconds: float) -> list[Queue]:
     ]
 
 
+def count_alive(db: Database, alive_seconds: float) -> dict[str, int]:
+    """Count the living workers of each device. A device without one is left out."""
+    with db.read() as tx:
+        return _alive(tx, alive_seconds)
+
+
+def _alive(tx: Connection, alive_seconds: float) -> dict[str, int]:
+    query = (
+        select(workers.c.device, func.count().label("alive"))
+        .where(workers.c.seen_at >= db_now() - alive_seconds)
+        .group_by(workers.c.device)
+    )
+    return {row.device: row.alive for row in tx.execute(query)}
+
+
 def count_jobs(db: Database) -> dict[JobStatus, int]:
-    """Jobs of all tenants in each status."""
+    """Count the jobs of all tenants in each status."""
     with db.read() as tx:
         found = tx.execute(select(jobs.c.status, func.count().label("jobs")).group_by(jobs.c.status)).all()
     counts: dict[JobStatus, int] = dict.fromkeys(get_args(JobStatus), 0)

@@ -1,4 +1,4 @@
-"""Identifiers that sort by the time they were made: a prefix, 48 bits of milliseconds, 80 random bits."""
+"""Identifiers that sort by the time of their creation: a prefix, 48 bits of milliseconds and 80 random bits."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ _CHARACTERS = 26
 
 
 def new_id(prefix: str) -> str:
-    """For example `job_01hzy3v7q8j5w2n4k6m8p0r2t4`; the layout is that of a ULID."""
+    """Return a new identifier, for example `job_01hzy3v7q8j5w2n4k6m8p0r2t4`. The layout is that of a ULID."""
     number = (time.time_ns() // 1_000_000 << 80) | secrets.randbits(80)
     return f"{prefix}_" + "".join(_ALPHABET[number >> 5 * i & 31] for i in reversed(range(_CHARACTERS)))

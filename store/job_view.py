@@ -1,18 +1,22 @@
-"""A job's row, as users are shown it."""
+"""Turns a job's row into what users see."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from pydantic import TypeAdapter
 from sqlalchemy import Connection, Row, select
 
 from store.clock import instant
 from store.tables import jobs
-from unroll.contract import Best, Divergence, Environment, Job, JobError, Progress, QueuePosition, Stop, TrainJob
+from unroll.contract import Environment, Job, JobConfig, JobError, JobRequest, JobSummary, Progress, QueuePosition
+
+_CONFIG: TypeAdapter[Any] = TypeAdapter(JobConfig)
+_SUMMARY: TypeAdapter[Any] = TypeAdapter(JobSummary)
 
 
 def places_in_line(tx: Connection) -> dict[str, int]:
-    """Where each queued job stands among those it competes with: one pass over the queue in the order of claims."""
+    """Return each queued job's place among the jobs it competes with, in one pass over the queue in claim order."""
     queue = select(jobs.c.id, jobs.c.device).where(jobs.c.status == "queued")
     ahead = {"auto": 0, "cpu": 0, "cuda": 0}
     places = {}
@@ -24,15 +28,15 @@ def places_in_line(tx: Connection) -> dict[str, int]:
 
 
 def show(tx: Connection, row: Row[Any], places: dict[str, int] | None = None) -> Job:
-    """The job; `places` spares a list from counting the queue once a row.
+    """Return the job. `places` saves a list from counting the queue for each row.
 
-    On PostgreSQL two statements see two moments: a row read as queued may have joined the line, or left it, since.
+    On PostgreSQL two statements see the database at two moments, so a row that was read as queued may have entered or
+    left the queue since.
     """
     if row.status == "queued" and places is None:
         places = places_in_line(tx)
     place = places.get(row.id) if places is not None and row.status == "queued" else None
     rate = row.steps_per_second
-    best = row.best_checkpoint and Best(checkpoint=row.best_checkpoint, replica=row.best_replica, loss=row.best_loss)
     return Job(
         id=row.id,
         kind=row.kind,
@@ -44,25 +48,38 @@ def show(tx: Connection, row: Row[Any], places: dict[str, int] | None = None) ->
         progress=Progress(
             step=row.step,
             total=row.total,
-            loss=row.loss,
             steps_per_second=rate,
             eta_seconds=(row.total - row.step) / rate if rate else None,
         ),
         queue=QueuePosition(position=place) if place is not None else None,
         error=row.error and JobError(**row.error),
-        config=TrainJob.model_validate(row.config, extra="ignore"),
-        model=row.model_name,
-        parameters=row.parameters,
-        baseline_loss=row.baseline_loss,
-        best=best or None,
-        last_checkpoint=row.last_checkpoint,
-        diverged=[Divergence(**one) for one in row.diverged],
+        config=config(row),  # type: ignore[arg-type] # the union is one of kinds, its base is their type
+        summary=_SUMMARY.validate_python(_summary(row)),
+        parent=row.parent_id,
         environment=row.environment and Environment(**row.environment),
-        stopped=row.stopped,
-        stopped_replicas=[Stop(**one) for one in row.stopped_replicas or []],
         labels=row.labels,
         priority=row.priority,
         created_at=instant(row.created_at),
         started_at=instant(row.started_at),
         ended_at=instant(row.ended_at),
     )
+
+
+def config(row: Row[Any]) -> JobRequest:
+    """Return the stored configuration."""
+    found: JobRequest = _CONFIG.validate_python(row.config, extra="ignore")
+    return found
+
+
+def _summary(row: Row[Any]) -> dict[str, Any]:
+    """Collect everything that may be said about a job of any kind.
+
+    The summary type of its kind takes the fields it has.
+    """
+    best = None
+    if row.best_checkpoint is not None:
+        best = {"checkpoint": row.best_checkpoint, "replica": row.best_replica, "loss": row.best_loss}
+    of_checkpoints = {"best": best, "last_checkpoint": row.last_checkpoint}
+    said: dict[str, Any] = {"kind": row.kind, "model": row.model_name, **row.facts}
+    said["estimated_seconds"] = row.facts.get("seconds")
+    return {**said, **row.latest, **of_checkpoints, **row.summary}

@@ -1,4 +1,4 @@
-"""What users do with jobs: submit, look, cancel, pause, resume, retry, delete. Workers' side is in leases.py."""
+"""What users do with jobs: submit, read, cancel, pause, resume, retry, delete. What workers do is in leases.py."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from store import journal
+from store import inputs, journal
 from store.db import Database, db_now
 from store.errors import IdempotencyKeyReused, InvalidRequest, InvalidTransition, JobNotEnded, NotFound, QuotaExceeded
 from store.ids import new_id
@@ -19,28 +19,34 @@ from store.job_view import places_in_line, show
 from store.paging import page
 from store.states import move
 from store.tables import jobs, keys, models
-from unroll.contract import CONTRACT_VERSION, ENDED, Job, JobStatus, Page, Requested, TrainJob
+from unroll.contract import CONTRACT_VERSION, ENDED, Job, JobRequest, JobStatus, Page, Requested
 
 
 @dataclass(frozen=True)
 class NewJob:
     """A checked job that is ready to be stored."""
 
-    config: TrainJob
-    """With the network in full."""
-    model_id: str | None
-    model_name: str | None
-    parameters: int
-    baseline_loss: float
+    config: JobRequest
+    """The full configuration, in which no registered model is named any more."""
+    driver: str
+    """What moves the job forward: `trainer` or `reconciler`."""
+    total: int
+    """Number of steps that its progress counts."""
+    facts: dict[str, Any]
+    """What is known about the job before it runs, as JSON. Its summary starts from these facts."""
+    model_id: str | None = None
+    model_name: str | None = None
+    parent: str | None = None
+    """The job that made what this one reads."""
 
 
-def body_hash(body: TrainJob) -> str:
-    """Of the request as normalised, so that two bodies that mean the same are the same."""
+def body_hash(body: JobRequest) -> str:
+    """Return the hash of a request in its normalised form: two bodies with the same meaning have the same hash."""
     return hashlib.sha256(json.dumps(body.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
 
 
 def submitted(db: Database, tenant: str, idempotency: tuple[str, str]) -> Job | None:
-    """The job that was stored under this Idempotency-Key, whatever became of its model since; None: none was.
+    """Return the job that was stored under this Idempotency-Key, whatever happened to its model; None if there is none.
 
     `idempotency` is the key and the body's hash. Raises IdempotencyKeyReused.
     """
@@ -58,10 +64,11 @@ def submit(
     *,
     idempotency: tuple[str, str] | None = None,
 ) -> tuple[Job, bool]:
-    """Store a queued job; (job, True), or (the job stored before under the same Idempotency-Key, False).
+    """Store a queued job and return (job, True).
 
-    `idempotency` is the key and the body's hash. Raises IdempotencyKeyReused, QuotaExceeded, and InvalidRequest where
-    the model was deleted at this moment.
+    If the same Idempotency-Key has stored a job before, return (that job, False). `idempotency` is the key and the
+    body's hash. Raises IdempotencyKeyReused, QuotaExceeded, and InvalidRequest if the model or a checkpoint that the
+    job reads was deleted at this moment.
     """
     key, digest = idempotency or (None, None)
     try:
@@ -71,16 +78,19 @@ def submit(
             _within_quota(tx, key_id)
             job_id = new_id("job")
             tx.execute(insert(jobs).values(_row(job_id, tenant, key_id, new, key, digest)))
+            inputs.add(tx, tenant, job_id, new.config.checkpoints_read())
             journal.append(tx, job_id, [("queued", {"reason": "submitted"})])
             return show(tx, _get(tx, tenant, job_id)), True
     except IntegrityError:
         with db.read() as tx:
-            # two requests with one key at the same moment: the unique index let the first one through
+            # two requests came with one key at the same moment, and the unique index let the first one through
             if key is not None and (earlier := _by_idempotency_key(tx, tenant, key)) is not None:
                 return _same(tx, earlier, digest), False
             named = new.model_id is not None
             if named and tx.execute(select(models.c.id).where(models.c.id == new.model_id)).first() is None:
                 raise InvalidRequest(f"There is no model {new.model_name} any more.", pointer="/model") from None
+            # or the parent was deleted, with the checkpoint that this job was to read
+            inputs.lock(tx, tenant, new.config.checkpoints_read())
             raise
 
 
@@ -98,8 +108,11 @@ def _row(
         "model_name": new.model_name,
         "config": config.model_dump(mode="json"),
         "contract_version": CONTRACT_VERSION,
-        "parameters": new.parameters,
-        "baseline_loss": new.baseline_loss,
+        "driver": new.driver,
+        "facts": new.facts,
+        "summary": {},
+        "latest": {},
+        "parent_id": new.parent,
         "labels": config.labels,
         "priority": config.priority,
         "device": config.device,
@@ -110,8 +123,7 @@ def _row(
         "crashes": 0,
         "last_seq": 0,
         "step": 0,
-        "total": config.training.steps,
-        "diverged": [],
+        "total": new.total,
         "created_at": db_now(),
         "queued_at": db_now(),
     }
@@ -122,11 +134,11 @@ def _by_idempotency_key(tx: Connection, tenant: str, key: str) -> Row[Any] | Non
 
 
 def _within_quota(tx: Connection, key_id: str) -> None:
-    """Raises QuotaExceeded where one more active job would be too many. A revoked key has no quota any more."""
+    """Raise QuotaExceeded if the key may have no further active job. A revoked key has no quota any more."""
     quota = select(keys.c.max_active_jobs).where(keys.c.id == key_id)
     if tx.execute(quota).scalar_one_or_none() is None:
         return
-    # the key's row is locked, so that of two at once the second counts the first
+    # the key's row is locked, so that the second of two simultaneous requests counts the first
     allowed = tx.execute(quota.with_for_update()).scalar_one_or_none()
     if allowed is not None and active(tx, key_id) >= allowed:
         raise QuotaExceeded(f"This key may have {allowed} jobs that have not ended.")
@@ -139,14 +151,14 @@ def _same(tx: Connection, earlier: Row[Any], digest: str | None) -> Job:
 
 
 def active(tx: Connection, key_id: str) -> int:
-    """Jobs of a key that have not ended."""
+    """Return how many jobs of a key have not ended."""
     return tx.execute(
         select(func.count()).select_from(jobs).where(jobs.c.key_id == key_id, jobs.c.status.not_in(ENDED))
     ).scalar_one()
 
 
 def get(db: Database, tenant: str, job_id: str) -> Job:
-    """One job. Raises NotFound."""
+    """Return one job. Raises NotFound."""
     with db.read() as tx:
         return show(tx, _get(tx, tenant, job_id))
 
@@ -161,9 +173,10 @@ def list_(
     labels: Mapping[str, str] | None = None,
     kind: str | None = None,
     model: str | None = None,
+    parent: str | None = None,
     name: str | None = None,
 ) -> Page[Job]:
-    """The tenant's jobs, newest first, that fit every filter given."""
+    """Return the tenant's jobs, newest first, that match every given filter."""
     query = select(jobs).where(jobs.c.tenant == tenant)
     if status:
         query = query.where(jobs.c.status.in_(status))
@@ -173,6 +186,8 @@ def list_(
         query = query.where(jobs.c.kind == kind)
     if model is not None:
         query = query.where(jobs.c.model_name == model)
+    if parent is not None:
+        query = query.where(jobs.c.parent_id == parent)
     if name is not None:
         query = query.where(jobs.c.name == name)
     with db.read() as tx:
@@ -190,7 +205,7 @@ def _labelled(db: Database, label: str, value: str) -> ColumnElement[bool]:
 
 
 def cancel(db: Database, tenant: str, job_id: str) -> Job:
-    """Cancel: at once if no worker has it, else by request. Cancelling twice is no error.
+    """Cancel a job: at once if no worker has it, otherwise by request. Cancelling twice is no error.
 
     Raises NotFound, InvalidTransition.
     """
@@ -209,7 +224,7 @@ def cancel(db: Database, tenant: str, job_id: str) -> Job:
 
 
 def pause(db: Database, tenant: str, job_id: str) -> Job:
-    """Pause: the worker checkpoints and gives the job back. Pausing twice is no error.
+    """Pause a job: the worker makes a checkpoint and gives the job back. Pausing twice is no error.
 
     Raises NotFound, InvalidTransition.
     """
@@ -230,7 +245,7 @@ def pause(db: Database, tenant: str, job_id: str) -> Job:
 
 
 def resume(db: Database, tenant: str, job_id: str) -> Job:
-    """Queue a paused job again, or take back a pause that the worker has not acted on.
+    """Queue a paused job again, or withdraw a pause that the worker has not yet acted on.
 
     Raises NotFound, InvalidTransition.
     """
@@ -252,7 +267,7 @@ def resume(db: Database, tenant: str, job_id: str) -> Job:
 
 
 def retry(db: Database, tenant: str, job_id: str) -> Job:
-    """Queue a failed or cancelled job again; it goes on from its last good checkpoint.
+    """Queue a failed or cancelled job again. It continues from its last good checkpoint.
 
     Raises NotFound, InvalidTransition, and QuotaExceeded of the key that submitted the job.
     """
@@ -267,7 +282,7 @@ def retry(db: Database, tenant: str, job_id: str) -> Job:
 
 
 def remove(db: Database, tenant: str, job_id: str) -> None:
-    """Delete an ended job with its events, metrics and checkpoints. Raises NotFound, JobNotEnded."""
+    """Delete an ended job with its events, metrics, checkpoints and artifacts. Raises NotFound, JobNotEnded."""
     with db.begin() as tx:
         job = _locked(tx, tenant, job_id)
         if job.status not in ENDED:

@@ -1,4 +1,4 @@
-"""A job's journal: append-only events whose `seq` has no gaps, because it is counted on the locked job row."""
+"""A job's journal of append-only events. Their `seq` has no gaps, because it is counted on the locked job row."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Entry = tuple[EventType, dict[str, Any]]
 
 
 def append(tx: Connection, job_id: str, entries: Sequence[Entry]) -> None:
-    """Append to the journal. The transaction must be the one that holds the job's row, so that seq follows commits."""
+    """Append events. The transaction must hold the job's row, so that the order of seq is the order of commits."""
     if not entries:
         return
     last = tx.execute(
@@ -38,10 +38,10 @@ def append(tx: Connection, job_id: str, entries: Sequence[Entry]) -> None:
 
 
 def read(db: Database, tenant: str, job_id: str, *, after: int = 0, limit: int = 1000) -> tuple[list[Event], bool]:
-    """Events with seq > after in order, and whether the journal is closed (the job has ended) behind them.
+    """Return events with seq > after, in order, and whether the journal is closed (the job has ended) after them.
 
-    The job's row is read first and events up to its last_seq after it, so a closed journal has no event still to come
-    unless the job is retried. Raises NotFound.
+    The job's row is read first, then the events up to its last_seq. So a closed journal has no further events unless
+    the job is retried. Raises NotFound.
     """
     with db.read() as tx:
         job = tx.execute(

@@ -1,4 +1,4 @@
-"""API keys: 256 random bits, shown once, stored as a keyed hash beside a public prefix to look them up by."""
+"""API keys: 256 random bits that are shown once, and stored as a keyed hash beside a public prefix for look-up."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from unroll.contract import ChangeKey, CreatedKey, Key, Me, NewKey, Page, Scope
 
 PREFIX_CHARACTERS = 12
 USED_EVERY_SECONDS = 60.0
-"""last_used_at is this coarse, so that a request is not a write."""
+"""Interval at which last_used_at is updated, so that not every request writes to the database."""
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Who is asking."""
+    """The key and the tenant that make a request."""
 
     key_id: str
     tenant: str
@@ -35,7 +35,7 @@ class Identity:
 
 
 def create(db: Database, hash_secret: bytes, tenant: str, new: NewKey) -> CreatedKey:
-    """A new key; its secret is in the answer and nowhere else.
+    """Create a key. Its secret is only in this answer.
 
     Raises InvalidRequest for an expiry without time zone.
     """
@@ -58,7 +58,7 @@ def create(db: Database, hash_secret: bytes, tenant: str, new: NewKey) -> Create
 
 
 def authenticate(db: Database, hash_secret: bytes, presented: str) -> Identity:
-    """Whose key this is. Raises Unauthorized and KeyExpired."""
+    """Return the identity that belongs to a key. Raises Unauthorized and KeyExpired."""
     public = presented.split("_")[1] if presented.count("_") >= 2 else ""  # unroll_PUBLIC_SECRET
     with db.read() as tx:
         row = tx.execute(select(keys, db_now().label("now")).where(keys.c.prefix == public)).one_or_none()
@@ -75,20 +75,20 @@ def authenticate(db: Database, hash_secret: bytes, presented: str) -> Identity:
 
 
 def get(db: Database, tenant: str, key_id: str) -> Key:
-    """One key. Raises NotFound."""
+    """Return one key. Raises NotFound."""
     with db.read() as tx:
         return _show(_get(tx, tenant, key_id))
 
 
 def list_(db: Database, tenant: str, *, limit: int = 50, cursor: str | None = None) -> Page[Key]:
-    """The tenant's keys, newest first."""
+    """Return the tenant's keys, newest first."""
     with db.read() as tx:
         query = select(keys).where(keys.c.tenant == tenant)
         return page(tx, query, keys.c.id, limit=limit, cursor=cursor, show=_show)
 
 
 def change(db: Database, tenant: str, key_id: str, wanted: ChangeKey) -> Key:
-    """Change the fields that were sent. Raises NotFound, InvalidRequest."""
+    """Change the fields that were sent. Raises NotFound and InvalidRequest."""
     values = wanted.model_dump(exclude_unset=True)
     for name in ("name", "scopes"):
         if name in values and values[name] is None:
@@ -103,14 +103,14 @@ def change(db: Database, tenant: str, key_id: str, wanted: ChangeKey) -> Key:
 
 
 def remove(db: Database, tenant: str, key_id: str) -> None:
-    """Revoke a key at once; what it submitted goes on. Raises NotFound."""
+    """Revoke a key at once. Jobs that it submitted continue. Raises NotFound."""
     with db.begin() as tx:
         _get(tx, tenant, key_id)
         tx.execute(delete(keys).where(keys.c.id == key_id))
 
 
 def me(db: Database, identity: Identity) -> Me:
-    """The asking key and its use of the quota."""
+    """Return the key of the request and how much of its quota is used."""
     with db.read() as tx:
         return Me(key=_show(_get(tx, identity.tenant, identity.key_id)), active_jobs=jobs.active(tx, identity.key_id))
 

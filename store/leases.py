@@ -1,7 +1,7 @@
-"""A worker's side of a job: claim it, write under the fence, give it back. See docs/adr for the reasons.
+"""What workers do with a job of any kind: claim it, write under the fence, give it back. docs/adr has the reasons.
 
-The fence: every write names the attempt it belongs to, in a transaction that first updates, and so locks, the job's
-row where status is running and attempt is mine. A worker whose lease was taken away updates no row and gets LeaseLost.
+The fence: every write names its attempt, in a transaction that first updates, and so locks, the job's row if its status
+is running and its attempt is this one. A worker whose lease was taken away updates no row and gets LeaseLost.
 """
 
 from __future__ import annotations
@@ -13,16 +13,18 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, Row, select, update
 
-from store import checkpoints, journal, metrics
+from store import artifacts, blobs, checkpoints, inputs, journal, metrics
+from store.artifacts import NewArtifact
 from store.checkpoints import NewCheckpoint
 from store.db import Database, db_now
 from store.errors import LeaseLost, TornBlob
+from store.job_view import config
 from store.journal import Entry
 from store.recovery import crashed
 from store.states import move
 from store.tables import checkpoints as checkpoint_rows
 from store.tables import jobs
-from unroll.contract import Divergence, Environment, JobError, Requested, Stop, StopReason, TrainJob
+from unroll.contract import Environment, JobError, JobRequest, Requested
 
 
 @dataclass(frozen=True)
@@ -34,14 +36,16 @@ class Lease:
     tenant: str
     attempt: int
     seconds: float
-    config: TrainJob
+    config: JobRequest
+    total: int
+    """Number of steps that the job's progress counts."""
     resumed: bool
     """Whether an earlier attempt ran."""
 
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """Where to go on: a checkpoint's step and contents."""
+    """Where to continue: a checkpoint's step and contents."""
 
     checkpoint_id: str
     step: int
@@ -50,10 +54,13 @@ class ResumePoint:
 
 
 def claim(db: Database, worker_id: str, device: Literal["cpu", "cuda"], lease_seconds: float) -> Lease | None:
-    """Take the best queued job that this device can run: by priority, then age. None where there is none."""
+    """Take the best queued job that this device can run: by priority, then age. None if there is none.
+
+    A job whose input was deleted while it waited fails here, and the next one is taken.
+    """
     best = (
         select(jobs.c.id)
-        .where(jobs.c.status == "queued", jobs.c.device.in_(("auto", device)))
+        .where(jobs.c.status == "queued", jobs.c.driver == "trainer", jobs.c.device.in_(("auto", device)))
         .order_by(jobs.c.priority.desc(), jobs.c.queued_at, jobs.c.id)
         .limit(1)
     )
@@ -61,9 +68,14 @@ def claim(db: Database, worker_id: str, device: Literal["cpu", "cuda"], lease_se
         if tx.execute(best).first() is None:
             return None
     with db.begin() as tx:
-        job_id = tx.execute(best.with_for_update(skip_locked=True)).scalar_one_or_none()
-        if job_id is None:
-            return None
+        while True:
+            job_id = tx.execute(best.with_for_update(skip_locked=True)).scalar_one_or_none()
+            if job_id is None:
+                return None
+            missing = inputs.gone(tx, job_id)
+            if missing is None:
+                break
+            _cannot_run(tx, job_id, JobError(code="input_gone", message=f"The checkpoint {missing} was deleted."))
         row = move(
             tx,
             job_id,
@@ -80,26 +92,38 @@ def claim(db: Database, worker_id: str, device: Literal["cpu", "cuda"], lease_se
         to_step = kept[0].step if kept else 0
         _rewind(tx, row, to_step)
         journal.append(tx, job_id, [("started", {"attempt": row.attempt, "worker": worker_id, "step": to_step})])
-        config = TrainJob.model_validate(row.config, extra="ignore")
-        return Lease(db, job_id, row.tenant, row.attempt, lease_seconds, config, resumed=row.attempt > 1)
+        return Lease(
+            db, job_id, row.tenant, row.attempt, lease_seconds, config(row), row.total, resumed=row.attempt > 1
+        )
+
+
+def _cannot_run(tx: Connection, job_id: str, error: JobError) -> None:
+    """End a queued job that no worker could run."""
+    told = error.model_dump(mode="json")
+    move(tx, job_id, "queued", "failed", error=told)
+    journal.append(tx, job_id, [("end", {"status": "failed", "error": told})])
 
 
 def _rewind(tx: Connection, row: Row[Any], to_step: int) -> None:
-    """Withdraw what an earlier attempt reported after its last good checkpoint, so that curves have no doubles."""
+    """Withdraw what an earlier attempt reported after its last good checkpoint, so that curves repeat no points."""
+    of_checkpoint = select(checkpoint_rows.c.summary).where(
+        checkpoint_rows.c.job_id == row.id, checkpoint_rows.c.step == to_step
+    )
+    summary = tx.execute(of_checkpoint).scalar_one_or_none()
     withdrawn = metrics.withdraw(tx, row.id, to_step) + checkpoints.withdraw(tx, row.id, to_step)
-    if withdrawn or row.step > to_step:
-        diverged = [one for one in row.diverged if one["step"] <= to_step]
-        stopped = [one for one in row.stopped_replicas or [] if one["step"] <= to_step]
-        values = {"step": to_step, "diverged": diverged, "stopped_replicas": stopped}
-        values |= checkpoints.summary(tx, row.id)
+    # a job without a checkpoint also makes again the artifacts from before its first step
+    withdrawn += artifacts.withdraw(tx, row.id, -1 if summary is None else to_step)
+    # the End event may have been recorded at the very step of a checkpoint, before the job itself was ended
+    if withdrawn or row.step > to_step or row.summary != (summary or {}):
+        values = {"step": to_step, "summary": summary or {}, **checkpoints.best_and_last(tx, row.id)}
         tx.execute(update(jobs).where(jobs.c.id == row.id).values(values))
         journal.append(tx, row.id, [("rewind", {"to_step": to_step, "attempt": row.attempt})])
 
 
 def resume_point(lease: Lease) -> ResumePoint | None:
-    """The newest checkpoint whose content is whole, or None to start at step 0. Raises LeaseLost.
+    """Return the newest checkpoint whose content is whole, or None to start at step 0. Raises LeaseLost.
 
-    A damaged checkpoint loses its resume state, and what was reported after the one before it is withdrawn.
+    A damaged checkpoint loses its resume state, and what was reported after the checkpoint before it is withdrawn.
     """
     while True:
         with fenced(lease) as (tx, row):
@@ -109,8 +133,8 @@ def resume_point(lease: Lease) -> ResumePoint | None:
                 return None
             newest = kept[0]
             try:
-                weights = checkpoints.blob(tx, newest.weights_sha256)
-                state = checkpoints.blob(tx, newest.state_sha256)
+                weights = blobs.get(tx, newest.weights_sha256)
+                state = blobs.get(tx, newest.state_sha256)
             except TornBlob:
                 discard(tx, newest.id)
                 continue
@@ -125,7 +149,7 @@ def discard(tx: Connection, checkpoint_id: str) -> None:
 
 @contextmanager
 def fenced(lease: Lease, **values: Any) -> Iterator[tuple[Connection, Row[Any]]]:
-    """A transaction in which the lease holds, is renewed, and `values` are set on the job. Raises LeaseLost."""
+    """Open a transaction in which the lease holds and is renewed and `values` are set on the job. Raises LeaseLost."""
     with lease.db.begin() as tx:
         row = tx.execute(
             update(jobs)
@@ -140,46 +164,55 @@ def fenced(lease: Lease, **values: Any) -> Iterator[tuple[Connection, Row[Any]]]
 
 @dataclass
 class Report:
-    """What a trainer did since the last report; written in one transaction."""
+    """What a job did since the last report. It is written in one transaction."""
 
     blocks: Sequence[metrics.Block] = ()
     entries: Sequence[Entry] = ()
     checkpoint: NewCheckpoint | None = None
+    artifacts: Sequence[NewArtifact] = ()
     step: int | None = None
-    loss: list[float | None] | None = None
+    latest: dict[str, list[float | None]] | None = None
+    """The last logged value of each metric that is shown with the progress, [R]."""
     steps_per_second: float | None = None
-    diverged: Sequence[Divergence] = ()
-    stopped: Sequence[Stop] = ()
+    collected: Sequence[tuple[str, dict[str, Any]]] = ()
+    """Entries that are added to lists in the job's summary, each with the name of its list."""
+    summary: dict[str, Any] | None = None
+    """Fields that are set in the job's summary."""
 
 
 def report(lease: Lease, what: Report, *, again: bool = False) -> Requested | None:
-    """Write a report and renew the lease; what the user requests of the job meanwhile. Raises LeaseLost.
+    """Write a report, renew the lease, and return what the user has requested of the job. Raises LeaseLost.
 
-    Also the heartbeat, with an empty report. Blocks must not reach beyond the checkpoint of the same report. `again`:
-    the connection broke at an earlier try, which may have been committed all the same; then nothing is written twice
-    (except the entries of a report that has neither metrics nor a checkpoint, which cannot be told apart).
+    An empty report is a heartbeat. Blocks must not reach beyond the checkpoint of the same report. `again` says that
+    the connection broke at an earlier try, which may have been committed. Then nothing is written twice, except the
+    entries of a report that has only entries, since these cannot be recognised.
     """
     values: dict[str, Any] = {}
     if what.step is not None:
         values["step"] = what.step
-    if what.loss is not None:
-        values["loss"] = what.loss
+    if what.latest is not None:
+        values["latest"] = what.latest
     if what.steps_per_second is not None:
         values["steps_per_second"] = what.steps_per_second
     with fenced(lease, **values) as (tx, row):
-        if again and _written(tx, lease, what):
+        if again and _written(tx, lease, row, what):
             return row.requested  # type: ignore[no-any-return]
         for block in what.blocks:
             metrics.write(tx, lease.job_id, block)
         entries = list(what.entries)
         changes: dict[str, Any] = {}
-        if what.diverged:
-            changes["diverged"] = [*row.diverged, *(one.model_dump(mode="json") for one in what.diverged)]
-        if what.stopped:
-            before = row.stopped_replicas or []
-            changes["stopped_replicas"] = [*before, *(one.model_dump(mode="json") for one in what.stopped)]
+        summary = row.summary | (what.summary or {})
+        for name, item in what.collected:
+            summary[name] = [*summary.get(name, []), item]
+        if summary != row.summary:
+            changes["summary"] = summary
+        for new in what.artifacts:
+            about = artifacts.write(tx, lease.job_id, lease.attempt, row.step, new)
+            entries.append(("artifact", about))
+        if what.artifacts:  # a large one may have taken long to write
+            changes["lease_expires"] = db_now() + lease.seconds
         if what.checkpoint is not None:
-            of_checkpoint, changed = _write_checkpoint(tx, lease, row, what.checkpoint)
+            of_checkpoint, changed = _write_checkpoint(tx, lease, row, what.checkpoint, summary)
             entries += of_checkpoint
             changes |= changed
         if changes:
@@ -188,29 +221,34 @@ def report(lease: Lease, what: Report, *, again: bool = False) -> Requested | No
         return row.requested  # type: ignore[no-any-return]
 
 
-def _written(tx: Connection, lease: Lease, what: Report) -> bool:
+def _written(tx: Connection, lease: Lease, row: Row[Any], what: Report) -> bool:
     if what.blocks:
         return metrics.has(tx, lease.job_id, int(what.blocks[0].steps[0]))
+    if what.artifacts:
+        return artifacts.has(tx, lease.job_id, lease.attempt, row.step, what.artifacts[-1])
+    if what.collected:
+        name, item = what.collected[-1]
+        return item in row.summary.get(name, [])
     return what.checkpoint is not None and any(
-        row.step == what.checkpoint.step and row.attempt == lease.attempt
-        for row in checkpoints.resumable(tx, lease.job_id)
+        kept.step == what.checkpoint.step and kept.attempt == lease.attempt
+        for kept in checkpoints.resumable(tx, lease.job_id)
     )
 
 
 def _write_checkpoint(
-    tx: Connection, lease: Lease, row: Row[Any], new: NewCheckpoint
+    tx: Connection, lease: Lease, row: Row[Any], new: NewCheckpoint, summary: dict[str, Any]
 ) -> tuple[list[Entry], dict[str, Any]]:
-    checkpoint_id = checkpoints.write(tx, lease.tenant, lease.job_id, lease.attempt, new)
-    if checkpoint_id == row.last_checkpoint:  # the one that the attempt began from: no progress
+    checkpoint_id = checkpoints.write(tx, lease.tenant, lease.job_id, lease.attempt, new, summary)
+    if checkpoint_id == row.last_checkpoint:  # the one that the attempt started from: no progress
         return [], {}
-    # the lease is renewed once more: a large checkpoint may have taken long to write
+    # the lease is renewed once more, because a large checkpoint may have taken long to write
     changes: dict[str, Any] = {
         "last_checkpoint": checkpoint_id,
         "crashes": 0,
         "lease_expires": db_now() + lease.seconds,
     }
-    if lease.config.training.keep_checkpoints is not None:
-        checkpoints.prune(tx, lease.job_id, lease.config.training.keep_checkpoints)
+    if new.keep is not None:
+        checkpoints.prune(tx, lease.job_id, new.keep)
     best = False
     if new.losses is not None and new.best_replica is not None:
         loss = new.losses[new.best_replica]
@@ -222,7 +260,10 @@ def _write_checkpoint(
 
 
 def declare(lease: Lease, environment: Environment) -> None:
-    """Record what this attempt runs on; where an earlier attempt ran on something else, say so. Raises LeaseLost."""
+    """Record what this attempt runs on, and write an entry if an earlier attempt ran on something else.
+
+    Raises LeaseLost.
+    """
     now = environment.model_dump(mode="json")
     with fenced(lease) as (tx, row):
         tx.execute(update(jobs).where(jobs.c.id == lease.job_id).values(environment=now))
@@ -236,21 +277,23 @@ def end(
     status: Literal["succeeded", "failed", "cancelled"],
     *,
     error: JobError | None = None,
-    stopped: Literal["max_seconds"] | StopReason | None = None,
 ) -> None:
-    """The job is over. Whatever was requested meanwhile comes too late: one end state. Raises LeaseLost."""
+    """End the job. Whatever was requested meanwhile comes too late, because there is one end state.
+
+    Raises LeaseLost.
+    """
     with fenced(lease) as (tx, row):
         full = error and {**error.model_dump(mode="json"), "checkpoint": row.last_checkpoint}
-        move(tx, lease.job_id, "running", status, error=full, stopped=stopped)
-        # the log stands in the job alone: a journal is read again and again
+        move(tx, lease.job_id, "running", status, error=full)
+        # only the job's row keeps the log, because a journal is read again and again
         journal.append(tx, lease.job_id, [("end", {"status": status, "error": full and {**full, "log": None}})])
 
 
-def give_back(lease: Lease, target: Literal["paused", "queued"]) -> None:
-    """Stop before the end, at a checkpoint: paused by the user, or drained because the worker goes.
+def give_back(lease: Lease, *, drained: bool) -> None:
+    """Stop before the end, at a checkpoint: paused by the user, or `drained` because the worker leaves.
 
-    What the user requests at this moment decides: a pause may have become a cancel, or have been taken back.
-    Raises LeaseLost.
+    What the user requests at this moment decides: a pause may have become a cancel, or may have been withdrawn. Raises
+    LeaseLost.
     """
     with fenced(lease) as (tx, row):
         if row.requested == "cancel":
@@ -260,13 +303,14 @@ def give_back(lease: Lease, target: Literal["paused", "queued"]) -> None:
             move(tx, lease.job_id, "running", "paused")
             journal.append(tx, lease.job_id, [("paused", {"step": row.step})])
         else:
-            # a drained job was first in line when it started; it keeps its place
+            # the job keeps its place: it was first in the queue when it started
             move(tx, lease.job_id, "running", "queued", queued_at=row.queued_at)
-            reason = "drained" if target == "queued" else "resumed"
+            # without a drain it stopped for a pause, which was withdrawn meanwhile
+            reason = "drained" if drained else "resumed"
             journal.append(tx, lease.job_id, [("queued", {"reason": reason})])
 
 
 def crash(lease: Lease, error: JobError, max_crashes: int) -> None:
-    """The attempt died without an end of its own: queued again, or failed at `max_crashes`. Raises LeaseLost."""
+    """Record that the attempt died: queue the job again, or fail it after `max_crashes`. Raises LeaseLost."""
     with fenced(lease) as (tx, row):
         crashed(tx, row, error, max_crashes)

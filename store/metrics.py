@@ -1,7 +1,7 @@
 """Metrics, stored as blocks: one row holds some hundred steps of every metric and replica as raw doubles.
 
-A row per (step, replica) would cost more than the training step that it describes (docs/adr). A block never crosses
-a checkpoint's step, so withdrawing what came after a checkpoint deletes whole rows.
+A row for each (step, replica) would cost more than the training step that it describes (docs/adr). A block never
+crosses a checkpoint's step, so that withdrawing everything after a checkpoint deletes whole rows.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from store.errors import InvalidRequest, NotFound
 from store.tables import jobs, metric_blocks
 from store.thinning import Steps, Thinning, Values
 from unroll.contract import Metrics, Series
+from unroll.contract.wording import unknown
 
 MAX_VALUES = 1_000_000
-"""Numbers in one answer of `read`: some 25 MB of JSON."""
+"""Largest number of values in one answer of `read`: about 25 MB of JSON."""
 _NOTHING: tuple[Steps, Values] = (np.zeros(0, np.int64), np.zeros(0))
 _PIECE_BYTES = 4 * 1024 * 1024
-"""What `stream` holds at a time, to the next whole block."""
+"""Number of bytes that `stream` holds at once, rounded up to whole blocks."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Block:
 
 
 def write(tx: Connection, job_id: str, block: Block) -> None:
-    """Store one block; the caller's transaction holds the job's row and is fenced."""
+    """Store one block. The caller's transaction must hold the job's row and be fenced."""
     tx.execute(
         insert(metric_blocks).values(
             job_id=job_id,
@@ -51,13 +52,13 @@ def write(tx: Connection, job_id: str, block: Block) -> None:
 
 
 def has(tx: Connection, job_id: str, first_step: int) -> bool:
-    """Whether the job has a block that begins at this step."""
+    """Return whether the job has a block that begins at this step."""
     where = (metric_blocks.c.job_id == job_id, metric_blocks.c.first_step == first_step)
     return tx.execute(select(metric_blocks.c.job_id).where(*where)).one_or_none() is not None
 
 
 def withdraw(tx: Connection, job_id: str, after_step: int) -> int:
-    """Delete what was measured after `after_step`; the number of blocks deleted."""
+    """Delete the metrics after `after_step`, and return the number of deleted blocks."""
     return tx.execute(
         delete(metric_blocks).where(metric_blocks.c.job_id == job_id, metric_blocks.c.last_step > after_step)
     ).rowcount
@@ -72,10 +73,11 @@ def read(
     from_step: int = 0,
     max_points: int | None = None,
 ) -> Metrics:
-    """Metrics from `from_step` on: a page of at most MAX_VALUES numbers, or each series thinned to `max_points` (>= 4).
+    """Return metrics from `from_step` on: a page of at most MAX_VALUES values, or thinned series.
 
-    However long the job, what is held is some blocks and the answer. Raises NotFound, and InvalidRequest for a metric
-    that the job does not have and for thinned series that would have more than MAX_VALUES numbers.
+    With `max_points` (>= 4), each series is thinned to that many points. Memory holds only some blocks and the answer,
+    however long the job is. Raises NotFound, and InvalidRequest for a metric that the job does not have and for thinned
+    series with more than MAX_VALUES values together.
     """
     with db.read() as tx:
         last_step = _last_step(tx, tenant, job_id)
@@ -106,10 +108,10 @@ def read(
 
 
 def stream(db: Database, tenant: str, job_id: str, *, names: Sequence[str] = (), from_step: int = 0) -> Iterator[Block]:
-    """All metrics from `from_step` on, however many, read as the caller takes them.
+    """Yield all metrics from `from_step` on, and read them as the caller takes them.
 
-    No transaction is open while the caller has a block. Raises at once NotFound, and InvalidRequest for a metric that
-    the job does not have; while it is read, NotFound where the job is deleted and DatabaseUnavailable.
+    No transaction is open while the caller uses a block. Raises at once NotFound, and InvalidRequest for a metric that
+    the job does not have. While it is read, raises NotFound if the job is deleted, and DatabaseUnavailable.
     """
 
     def piece(start: int) -> list[Block]:
@@ -139,7 +141,10 @@ def _last_step(tx: Connection, tenant: str, job_id: str) -> int:
 
 
 def _from(job_id: str, from_step: int) -> ColumnElement[bool]:
-    """Blocks with a step >= from_step, found by their key: blocks do not overlap, so at most one begins before it."""
+    """Return the condition for blocks with a step >= from_step, found by their key.
+
+    Blocks do not overlap, so at most one of them begins before from_step.
+    """
     before = select(func.max(metric_blocks.c.first_step)).where(
         metric_blocks.c.job_id == job_id, metric_blocks.c.first_step <= from_step
     )
@@ -151,7 +156,10 @@ def _from(job_id: str, from_step: int) -> ColumnElement[bool]:
 
 
 def _blocks(tx: Connection, job_id: str, from_step: int, names: Sequence[str]) -> Iterator[Block]:
-    """What was measured from `from_step` on, of these metrics (none named: all), a few blocks in memory at a time."""
+    """Yield the metrics with these names (without names: all) from `from_step` on.
+
+    A few blocks are in memory at a time.
+    """
     query = select(metric_blocks).where(_from(job_id, from_step)).order_by(metric_blocks.c.first_step)
     with tx.execute(query.execution_options(yield_per=4)) as rows:
         for row in rows:
@@ -162,7 +170,7 @@ def _decode(row: Row[Any], from_step: int, names: Sequence[str]) -> Block:
     known = list(row.names)
     for name in names:
         if name not in known:
-            raise InvalidRequest(f"There is no metric {name!r}; this job has {', '.join(known)}.", pointer="?names")
+            raise InvalidRequest(unknown("metric", name, known), pointer="?names")
     count = len(row.data) // (8 * (1 + len(known) * row.replicas))
     steps = np.frombuffer(row.data, "<i8", count)
     values = np.frombuffer(row.data, "<f8", offset=8 * count).reshape(count, len(known), row.replicas)
@@ -174,7 +182,10 @@ def _decode(row: Row[Any], from_step: int, names: Sequence[str]) -> Block:
 
 
 def _count(tx: Connection, job_id: str, first: Block) -> int:
-    """Logged steps from the first block on, whose own are counted already; the others by their size alone."""
+    """Count the logged steps from the first block on.
+
+    The first block's steps are given; the numbers of steps of the others follow from their sizes.
+    """
     row = metric_blocks.c
     after = (row.job_id == job_id, row.first_step > int(first.steps[-1]))
     size = tx.execute(select(func.sum(func.length(row.data))).where(*after)).scalar_one() or 0
@@ -193,7 +204,7 @@ def _require_few(points: int, series: int) -> None:
 
 
 def _page(blocks: Iterator[Block], columns: int) -> tuple[Steps, Values, int | None]:
-    """The first steps [n] with their values [n, columns], and the step that follows where there are more."""
+    """Return the first steps [n] with their values [n, columns], and the step that follows if there are more."""
     steps, values = [np.zeros(0, np.int64)], [np.zeros((0, columns))]
     left, following = max(MAX_VALUES // columns, 1), None
     for block in blocks:

@@ -14,10 +14,20 @@ from store.ids import new_id
 from store.paging import page
 from store.tables import checkpoints, jobs, models
 from unroll.contract import CONTRACT_VERSION, ENDED, Model, Network, NewModel, Page, Served, Serving
+from unroll.contract.suggestions import did_you_mean
+from unroll.contract.wording import shown
+
+_COMPARED = 200
+"""Number of newest models whose names are compared with one that does not exist."""
+_NAMED = 10
+"""Number of them that are named."""
 
 
 def register(db: Database, tenant: str, new: NewModel, parameters: int) -> tuple[Model, bool]:
-    """Register; (model, True), or (the model of the same name and configuration, False). Raises NameConflict."""
+    """Register a model and return (model, True).
+
+    If the same name and configuration exist already, returns (the existing model, False). Raises NameConflict.
+    """
     try:
         with db.begin() as tx:
             row = _find(tx, tenant, new.name)
@@ -47,34 +57,34 @@ def _same(row: Row[Any], new: NewModel) -> Row[Any]:
 
 
 def network(row: Row[Any]) -> Network:
-    """The stored configuration."""
+    """Read the stored configuration."""
     return Network.model_validate(row.config, extra="ignore")
 
 
 def get(db: Database, tenant: str, name: str) -> Model:
-    """One model. Raises NotFound."""
+    """Return one model. Raises NotFound."""
     with db.read() as tx:
         return _show(tx, _get(tx, tenant, name))
 
 
 def resolve(db: Database, tenant: str, name: str) -> tuple[str, Network]:
-    """Id and configuration of the model that a job names. Raises InvalidRequest at /model."""
+    """Return id and configuration of the model that a job names. Raises InvalidRequest at /model."""
     with db.read() as tx:
         row = _find(tx, tenant, name)
-    if row is None:
-        raise InvalidRequest(f"There is no model {name}.", pointer="/model")
+        if row is None:
+            raise InvalidRequest(_no_model(tx, tenant, name), pointer="/model")
     return row.id, network(row)
 
 
 def list_(db: Database, tenant: str, *, limit: int = 50, cursor: str | None = None) -> Page[Model]:
-    """The tenant's models, newest first."""
+    """Return the tenant's models, newest first."""
     with db.read() as tx:
         query = select(models).where(models.c.tenant == tenant)
         return page(tx, query, models.c.id, limit=limit, cursor=cursor, show=lambda row: _show(tx, row))
 
 
 def remove(db: Database, tenant: str, name: str) -> None:
-    """Forget the name; jobs and checkpoints stay. Raises NotFound, and ModelInUse while a job trains it."""
+    """Remove the name; jobs and checkpoints stay. Raises NotFound, and ModelInUse while a job trains the model."""
     with db.begin() as tx:
         row = _get(tx, tenant, name, lock=True)  # a job that is submitted at this moment comes before or after
         training = select(jobs.c.id).where(jobs.c.model_id == row.id, jobs.c.status.not_in(ENDED)).limit(1)
@@ -84,7 +94,7 @@ def remove(db: Database, tenant: str, name: str) -> None:
 
 
 def pin(db: Database, tenant: str, name: str, serving: Serving) -> Model:
-    """Pin what predict uses. Raises NotFound, and InvalidRequest for a checkpoint that does not fit."""
+    """Set the checkpoint that predict uses. Raises NotFound, and InvalidRequest for a checkpoint that does not fit."""
     with db.begin() as tx:
         row = _get(tx, tenant, name)
         found = tx.execute(
@@ -111,7 +121,7 @@ def pin(db: Database, tenant: str, name: str, serving: Serving) -> Model:
 
 
 def served(db: Database, tenant: str, name: str) -> Served:
-    """What predict uses. Raises NotFound, and NoCheckpoint where nothing was trained yet."""
+    """Return the checkpoint that predict uses. Raises NotFound, and NoCheckpoint if nothing was trained yet."""
     with db.read() as tx:
         found = _served(tx, _get(tx, tenant, name))
     if found is None:
@@ -138,8 +148,18 @@ def _find(tx: Connection, tenant: str, name: str, *, lock: bool = False) -> Row[
 
 def _get(tx: Connection, tenant: str, name: str, *, lock: bool = False) -> Row[Any]:
     if (row := _find(tx, tenant, name, lock=lock)) is None:
-        raise NotFound(f"There is no model {name}.")
+        raise NotFound(_no_model(tx, tenant, name))
     return row
+
+
+def _no_model(tx: Connection, tenant: str, name: str) -> str:
+    """Say that there is no such model, and which of the newest ones is probably meant."""
+    newest = select(models.c.name).where(models.c.tenant == tenant).order_by(models.c.id.desc()).limit(_COMPARED)
+    there = tx.execute(newest).scalars().all()
+    if not there:
+        return f"There is no model {shown(name)}; none is registered."
+    some = f"{'is' if len(there) == 1 else 'are'} {', '.join(there[:_NAMED])}{', …' if len(there) > _NAMED else ''}"
+    return f"There is no model {shown(name)}; there {some}.{did_you_mean(name, there)}"
 
 
 def _show(tx: Connection, row: Row[Any]) -> Model:

@@ -1,4 +1,4 @@
-"""Cursor pages: ids sort by age, so the last id (or step) of a page is where the next one starts."""
+"""Cursor pages. Ids sort by age, so the last id (or step) of a page marks the start of the next one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def page(
     cursor: str | None,
     show: Callable[[Row[Any]], Item],
 ) -> Page[Item]:
-    """The newest `limit` rows older than the cursor. Raises InvalidRequest for a cursor that is none of ours."""
+    """Return the newest `limit` rows older than the cursor. Raises InvalidRequest if the cursor is not valid."""
     if cursor is not None:
         query = query.where(column < _open(cursor, column.type.python_type))
     rows = tx.execute(query.order_by(column.desc()).limit(limit + 1)).all()

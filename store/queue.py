@@ -1,7 +1,8 @@
-"""The doorbell: Celery carries work to machines, and the database decides (docs/adr).
+"""The doorbell: Celery wakes workers on other machines, and the database decides what they do (docs/adr).
 
-A ring carries a job's id and a trace context and promises nothing: it may be lost, doubled or late. Whoever hears it
-claims the best queued job. So ringing never blocks and never raises; the reconciler rings again for jobs still queued.
+A ring carries a job's id and a trace context and guarantees nothing: it may be lost, doubled or late. The worker that
+hears it claims the best queued job. Ringing therefore never blocks and never raises, and the reconciler rings again for
+jobs that are still queued.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ DEVICES = ("auto", "cpu", "cuda")
 POLL_SECONDS = 0.05
 BROKER_SECONDS = 2.0
 MAX_WAITING = 256
-"""Rings that may wait in one queue. More wake nobody else: each makes a worker go on until nothing is queued."""
+"""Largest number of rings that wait in one queue. More would be useless: one ring makes a worker continue until no
+job is queued."""
 MAX_UNSENT = 1024
 COMPLAIN_SECONDS = 30.0
 
@@ -38,7 +40,10 @@ Item = TypeVar("Item")
 
 
 class _PatientConnection(Connection):  # type: ignore[misc]
-    """Looks for a lost broker every two seconds for ever; kombu's own waits grow to 30 s, in which no job starts."""
+    """Looks for a lost broker every two seconds for ever.
+
+    The waits of kombu's own connection grow to 30 s, during which no job would start.
+    """
 
     def ensure_connection(self, errback: Any = None, max_retries: Any = None, **options: Any) -> Any:
         waits = {"interval_start": 0.5, "interval_step": 0.5, "interval_max": 2.0}
@@ -50,17 +55,17 @@ class _PatientAMQP(AMQP):  # type: ignore[misc]
 
 
 def queue_name(device: str) -> str:
-    """The queue of jobs that ask for this device; `auto` is heard by every worker."""
+    """Return the queue of jobs that request this device. Every worker hears the queue `auto`."""
     return f"unroll.{device}"
 
 
 def heard_by(device: Literal["cpu", "cuda"]) -> list[str]:
-    """The queues that a worker with this device listens to."""
+    """Return the queues that a worker with this device listens to."""
     return [queue_name(device), queue_name("auto")]
 
 
 def celery_app(settings: Settings) -> Celery:
-    """The Celery app for the broker that the settings name."""
+    """Return the Celery app for the broker that the settings name."""
     on_redis = settings.broker.startswith(("redis://", "rediss://"))
     if on_redis:
         url = settings.broker
@@ -117,7 +122,10 @@ def celery_app(settings: Settings) -> Celery:
 
 
 class _Outbox(Generic[Item]):
-    """One thread that sends what is put in, newest item per key; bounded, and silent towards whoever puts."""
+    """A thread that sends items, the newest for each key.
+
+    The number of waiting items is bounded, and `put` never raises.
+    """
 
     def __init__(self, name: str, send: Callable[[str, Item], None], reset: Callable[[], None]) -> None:
         self._send, self._reset = send, reset
@@ -177,10 +185,10 @@ class _Outbox(Generic[Item]):
 
 
 class Doorbell:
-    """Rings for workers. A thread does the sending; `failures` counts rings that were given up."""
+    """Rings for workers. A thread sends the rings; `failures` counts those that were given up."""
 
     def __init__(self, settings: Settings) -> None:
-        """Connects to nothing yet. Raises ValueError for a broker that is not supported."""
+        """Prepare without connecting. Raises ValueError for a broker that is not supported."""
         self._app = celery_app(settings)
         self._connection: Any = None
         self._producer: Any = None
@@ -188,15 +196,15 @@ class Doorbell:
 
     @property
     def failures(self) -> int:
-        """Rings that were not delivered."""
+        """Number of rings that were not delivered."""
         return self._outbox.failures
 
     def ring(self, job_id: str, device: Literal["auto", "cpu", "cuda"], traceparent: str | None = None) -> None:
-        """Tell a worker that can run the job. Returns at once and never raises."""
+        """Wake a worker that can run the job. Returns at once and never raises."""
         self._outbox.put(job_id, (device, traceparent))
 
     def close(self, seconds: float = 1.0) -> None:
-        """Send what is waiting, for at most so long."""
+        """Send the waiting rings, for at most this many seconds."""
         self._outbox.close(seconds)
 
     def _send(self, job_id: str, ring: Ring) -> None:
@@ -219,10 +227,13 @@ class Doorbell:
 
 
 class Notifier:
-    """Tells event streams that a job's journal has grown. On Redis; elsewhere streams poll, and this does nothing."""
+    """Tells event streams that a job's journal has grown.
+
+    It works on Redis. With another broker streams poll, and this class does nothing.
+    """
 
     def __init__(self, settings: Settings) -> None:
-        """Connects to nothing yet."""
+        """Prepare without connecting."""
         self._outbox: _Outbox[None] | None = None
         if settings.broker.startswith(("redis://", "rediss://")):
             self._redis = redis.Redis.from_url(
@@ -231,12 +242,12 @@ class Notifier:
             self._outbox = _Outbox("notifier", lambda job_id, _: self._publish(job_id), self._redis.close)
 
     def publish(self, job_id: str) -> None:
-        """Wake whoever waits for this job. Returns at once and never raises."""
+        """Wake all streams that wait for this job. Returns at once and never raises."""
         if self._outbox is not None:
             self._outbox.put(job_id, None)
 
     def close(self, seconds: float = 1.0) -> None:
-        """Send what is waiting, for at most so long."""
+        """Send the waiting notices, for at most this many seconds."""
         if self._outbox is not None:
             self._outbox.close(seconds)
 
@@ -245,7 +256,7 @@ class Notifier:
 
 
 def reachable(settings: Settings) -> bool:
-    """Whether the broker answers now; takes BROKER_SECONDS at most."""
+    """Return whether the broker answers now. Takes at most BROKER_SECONDS."""
     if not settings.broker.startswith(("redis://", "rediss://")):
         return (settings.data_dir / "queue").is_dir()
     client = redis.Redis.from_url(settings.broker, socket_timeout=BROKER_SECONDS, socket_connect_timeout=BROKER_SECONDS)

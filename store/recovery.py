@@ -1,4 +1,4 @@
-"""What is made good after something died: attempts without an end of their own, expired leases, lost rings.
+"""Repairs what is left after something died: attempts without an end of their own, expired leases, lost rings.
 
 See docs/adr/0001. Everything here is a conditional write, so any number of reconcilers may run at once.
 """
@@ -18,7 +18,7 @@ from unroll.contract import JobError
 
 
 def crashed(tx: Connection, row: Row[Any], error: JobError, max_crashes: int) -> bool:
-    """Decide what becomes of a job whose attempt died; whether it is queued again."""
+    """Decide what becomes of a job whose attempt died, and return whether it is queued again."""
     crashes = row.crashes + 1
     journal.append(tx, row.id, [("interrupted", {"cause": error.code, "message": error.message, "crashes": crashes})])
     if row.requested == "cancel":
@@ -40,16 +40,17 @@ def crashed(tx: Connection, row: Row[Any], error: JobError, max_crashes: int) ->
 
 @dataclass(frozen=True)
 class Waiting:
-    """A queued job that a worker should be told of."""
+    """A queued job that a worker should be told about."""
 
     job_id: str
     device: Literal["auto", "cpu", "cuda"]
 
 
 def expire(db: Database, max_crashes: int) -> list[Waiting]:
-    """Take back jobs whose lease ran out by the database's clock; those that are queued again.
+    """Take back jobs whose lease has expired by the database's clock, and return those that are queued again.
 
-    A job whose row a stopped process holds follows in a later round: first its session is ended.
+    If a stopped process holds a job's row, the job follows in a later round, because the process's session is ended
+    first.
     """
     db.end_silent_writers()
     expired = select(jobs.c.id).where(jobs.c.status == "running", jobs.c.lease_expires < db_now())
@@ -72,14 +73,15 @@ def expire(db: Database, max_crashes: int) -> list[Waiting]:
 
 
 def unheard(db: Database, older_than: float) -> list[Waiting]:
-    """Jobs queued for longer than `older_than` seconds: their ring may have been lost. The first of each device."""
+    """Return jobs queued for over `older_than` seconds, whose ring may have been lost: the first of each device."""
     devices: tuple[Literal["auto", "cpu", "cuda"], ...] = ("auto", "cpu", "cuda")
     first = []
     with db.read() as tx:
         for device in devices:
             query = (
                 select(jobs.c.id)
-                .where(jobs.c.status == "queued", jobs.c.device == device, jobs.c.queued_at < db_now() - older_than)
+                .where(jobs.c.status == "queued", jobs.c.driver == "trainer", jobs.c.device == device)
+                .where(jobs.c.queued_at < db_now() - older_than)
                 .order_by(jobs.c.priority.desc(), jobs.c.queued_at, jobs.c.id)
                 .limit(1)
             )

@@ -1,6 +1,6 @@
-"""Bring the database's schema to the version of this program, and refuse to run on any other.
+"""Migrates the database's schema to the version of this program, and refuses to run with any other.
 
-`migrations/` holds one linear chain of revisions; a file `NNNN_name.py` there is the revision NNNN.
+`migrations/` holds one linear chain of revisions; the file `NNNN_name.py` is revision NNNN.
 """
 
 from __future__ import annotations
@@ -24,15 +24,18 @@ LOCK_SECONDS = 600
 
 
 def revisions() -> list[str]:
-    """Every revision that this program knows, oldest first. Read from file names: `check` must not import Alembic."""
+    """Return all revisions that this program knows, oldest first.
+
+    They are read from file names, because `check` must not import Alembic.
+    """
     return sorted(path.name.split("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*_*.py"))
 
 
 def migrate(settings: Settings) -> None:
-    """Bring the database to this program's schema, in one transaction; nothing happens where it is there already.
+    """Migrate the database to this program's schema in one transaction. A current schema is left unchanged.
 
-    Several processes may do so at once: one migrates, the others wait and find it done. Raises SchemaMismatch for a
-    database of a newer version, DatabaseUnavailable.
+    Several processes may do so at once: one migrates, the others wait and find it done. Raises SchemaMismatch if the
+    database is of a newer version, and DatabaseUnavailable.
     """
     db = Database(settings, pool_size=1)
     if db.dialect == "sqlite":
@@ -56,7 +59,7 @@ def migrate(settings: Settings) -> None:
 
 
 def check(db: Database) -> None:
-    """Raises SchemaMismatch where the database's schema is not this program's; DatabaseUnavailable."""
+    """Raise SchemaMismatch if the database's schema is not this program's. Raises DatabaseUnavailable too."""
     with db.read() as tx:
         found = _revision(tx)
     _refuse_newer(found)
@@ -89,7 +92,7 @@ def _upgrade(tx: Connection) -> None:
 
 
 def alembic_config(tx: Connection) -> Config:
-    """What Alembic's commands need to work in this transaction."""
+    """Return the configuration with which Alembic's commands work in this transaction."""
     from alembic.config import Config
 
     config = Config()

@@ -1,4 +1,4 @@
-"""Everything that can be configured, by environment variables with the prefix UNROLL_."""
+"""All settings, read from environment variables with the prefix UNROLL_."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 def default_data_dir() -> Path:
-    """The XDG data folder of the user; the SDK looks for the embedded server's key in the same place."""
+    """Return the user's XDG data folder. The SDK looks there for the embedded server's key."""
     base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(base) / "unroll"
 
 
 class Settings(BaseSettings):
-    """Settings of every process; nothing is read from anywhere else."""
+    """The settings of every process. They are read only from the environment."""
 
     # an empty variable is one that was not set, so that compose can pass on what .env leaves out
     model_config = SettingsConfigDict(
@@ -27,43 +27,43 @@ class Settings(BaseSettings):
     )
 
     data_dir: Path = Field(default_factory=default_data_dir)
-    """Folder of the embedded mode: database, queue, key, logs."""
+    """Folder of the embedded mode: database, queue, key and logs."""
     database_url: str = ""
-    """postgresql://..., or sqlite:///path; empty: SQLite in the data folder."""
+    """postgresql://... or sqlite:///path. Empty: SQLite in the data folder."""
     broker_url: str = ""
-    """redis://:password@host:port/0; empty: files in the data folder."""
+    """redis://:password@host:port/0. Empty: files in the data folder."""
     secret: SecretStr = SecretStr("")
-    """Key of the hashes that API keys are stored as. Empty: made once and kept in the data folder."""
+    """Key of the hashes of API keys. Empty: a key is created once and kept in the data folder."""
     host: str = "127.0.0.1"
-    """Address that the API listens on."""
+    """Address on which the API listens."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
-    """Its port; 0: a free one."""
+    """Port on which the API listens; 0: a free port."""
     device: Literal["cpu", "cuda"] = "cpu"
-    """What this worker trains on: cpu, or cuda, of which it uses the first device it sees (CUDA_VISIBLE_DEVICES)."""
+    """Device on which this worker trains: cpu, or cuda, the first device that it sees (CUDA_VISIBLE_DEVICES)."""
     tf32: bool = False
-    """On a GPU: round the factors of float32 products to 10 bits (TensorFloat-32). Faster, other bits."""
+    """On a GPU, round factors of float32 products to 10 bits (TensorFloat-32): faster, with different bits."""
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
-    """Threads of one trainer. Resuming is bit for bit only with the same number."""
+    """Number of threads of one trainer. A resumed job gives the same bits only with the same number."""
     workers: Annotated[int, Field(ge=1, le=256)] = 1
-    """Worker processes that `unroll-server up` starts."""
+    """Number of worker processes that `unroll-server up` starts."""
     lease_seconds: Annotated[float, Field(gt=0, le=3600)] = 15.0
-    """A worker that was not heard of for so long has lost its job."""
+    """A worker that has been silent for this time loses its job."""
     stall_seconds: Annotated[float, Field(gt=0)] = 600.0
-    """A trainer that made no step for so long is ended; the attempt counts as a crash."""
+    """A trainer that has made no step for this time is ended; the attempt counts as a crash."""
     max_crashes: Annotated[int, Field(ge=1)] = 3
-    """Attempts without progress after which a job fails."""
+    """Number of attempts without progress after which a job fails."""
     reconcile_seconds: Annotated[float, Field(gt=0)] = 2.0
-    """How often every worker looks for expired leases and jobs that nobody was told of."""
+    """Interval at which every worker looks for expired leases and for queued jobs whose ring was lost."""
     flush_seconds: Annotated[float, Field(gt=0)] = 0.25
-    """How often a worker writes metrics and renews its lease."""
+    """Interval at which a worker writes metrics and renews its lease."""
     drain_seconds: Annotated[float, Field(gt=0)] = 20.0
-    """Grace time after SIGTERM: the trainer checkpoints, the lease is given back."""
+    """Grace time after SIGTERM, in which the trainer saves a checkpoint and gives the lease back."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 32 * 1024 * 1024
-    """Largest request body."""
+    """Largest size of a request body."""
     max_job_bytes: Annotated[int, Field(ge=0)] = 0
-    """Most memory that a job may be estimated to need. 0: embedded, this machine's memory; else no limit."""
+    """Largest estimated memory of a job. 0: this machine's memory in the embedded mode, otherwise no limit."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """The least important lines to log; at `info` every request has one."""
+    """Lowest level of lines that are logged. At `info` every request has a line."""
 
     @model_validator(mode="after")
     def _lease_outlives_reports(self) -> Self:
@@ -87,7 +87,7 @@ class Settings(BaseSettings):
 
     @cached_property
     def broker(self) -> str:
-        """The Celery broker's URL."""
+        """The URL of the Celery broker."""
         return self.broker_url or "filesystem://"
 
     @property
@@ -95,16 +95,21 @@ class Settings(BaseSettings):
         """Whether the database is a file on this machine."""
         return self.database.startswith("sqlite")
 
+    @property
+    def needs_data_dir(self) -> bool:
+        """Whether the database or the secret of the key hashes lies in the data folder."""
+        return not self.database_url or (self.embedded and not self.secret.get_secret_value())
+
     @cached_property
     def job_bytes(self) -> int | None:
-        """The most memory that a job may need; None: no limit."""
+        """The largest memory that a job may need; None: no limit."""
         if self.max_job_bytes or not self.embedded:
             return self.max_job_bytes or None
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return machine_bytes()
 
     @cached_property
     def hash_secret(self) -> bytes:
-        """The secret behind key hashes. Raises ValueError where machines share a database but not the secret."""
+        """The secret of the key hashes. Raises ValueError if machines share a database but no secret is set."""
         if given := self.secret.get_secret_value():
             return given.encode()
         if not self.embedded:
@@ -113,8 +118,16 @@ class Settings(BaseSettings):
         return read_or_create_private(self.data_dir / "secret", secrets.token_hex(32)).encode()
 
 
+def machine_bytes() -> int | None:
+    """Return the size of this machine's memory in bytes, or None where the system does not tell it."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # not every system has these two names
+        return None
+
+
 def read_or_create_private(path: Path, content: str) -> str:
-    """The file's text; where it does not exist, it is made with `content`, readable by its owner alone."""
+    """Return the file's text. If the file does not exist, create it with `content`, readable only by its owner."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

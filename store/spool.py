@@ -1,9 +1,9 @@
 """The embedded mode's broker: kombu's filesystem transport, made safe for several processes.
 
-kombu's own writes a message under its final name, so a reader may see half of it; moves what it reads through the
-machine's temporary folder; raises where the folder was removed; and looks for a shutdown only every two seconds. Here
-a message appears and disappears by one rename within one folder, a folder that is gone is made again, and the wait is
-short. A message that a dying reader took along is lost, which is allowed: it only rang.
+kombu's own transport writes a message under its final name, so that a reader may see half of it; it moves what it reads
+through the machine's temporary folder; it raises if the folder was removed; and it checks for a shutdown only every two
+seconds. Here a message appears and disappears by one rename within one folder, a removed folder is made again, and the
+wait is short. If a reader dies with a message, the message is lost. This is allowed, because it only rang.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SHUTDOWN_CHECK_SECONDS = 0.25
 
 
 class Channel(filesystem.Channel):  # type: ignore[misc]
-    """One file a message, `<time>_<unique>.<queue>.msg`, oldest first."""
+    """Stores each message in a file `<time>_<unique>.<queue>.msg` and reads the oldest first."""
 
     @property
     def _folder(self) -> Path:
@@ -57,7 +57,7 @@ class Channel(filesystem.Channel):  # type: ignore[misc]
         return len(waiting)
 
     def _queue_bind(self, *_: Any) -> None:
-        """Nothing: a message names its queue. kombu's own table of bindings is written in place."""
+        """Do nothing, because a message names its queue. kombu's table of bindings is written in place and not safe."""
 
     def _waiting(self, queue: str) -> list[Path]:
         try:
@@ -67,13 +67,13 @@ class Channel(filesystem.Channel):  # type: ignore[misc]
 
 
 class Transport(filesystem.Transport):  # type: ignore[misc]
-    """The transport for `spool://`; the option `data_folder_in` names the folder, `polling_interval` the wait."""
+    """The transport for `spool://`. Option `data_folder_in` names the folder, `polling_interval` the wait."""
 
     Channel = Channel
     connection_errors = (ConnectionError, OSError)
 
     def drain_events(self, connection: Any, timeout: float | None = None) -> None:
-        """Wait for a message, but never so long that a worker would be slow to notice that it shall stop."""
+        """Wait for a message, but only so long that a worker still notices a shutdown quickly."""
         super().drain_events(connection, min(timeout or SHUTDOWN_CHECK_SECONDS, SHUTDOWN_CHECK_SECONDS))
 
 

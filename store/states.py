@@ -1,12 +1,12 @@
-"""The job's state machine: every edge, and the one function that moves a job along one.
+"""The job's state machine: every edge, and the one function that moves a job along an edge.
 
     queued  -> running (claimed) | paused | cancelled | failed (cannot be run)
     running -> succeeded | failed | cancelled | paused | queued (lease lost, crashed, or drained)
     paused  -> queued (resumed) | cancelled
     failed, cancelled -> queued (retried)
 
-A move is one conditional UPDATE that names the status it leaves, so of two racing moves one wins and the other
-learns that it lost.
+A move is one conditional UPDATE that names the status it leaves. If two moves race, one succeeds and the other learns
+that it failed.
 """
 
 from __future__ import annotations
@@ -41,9 +41,10 @@ EDGES: frozenset[tuple[JobStatus, JobStatus]] = frozenset(
 def move(
     tx: Connection, job_id: str, source: JobStatus, target: JobStatus, *where: ColumnElement[bool], **values: Any
 ) -> Row[Any] | None:
-    """Move the job from `source` to `target` if it is there and `where` holds; its row afterwards, or None.
+    """Move the job from `source` to `target` if it has status `source` and `where` holds.
 
-    Leaving `running` gives the lease back and forgets what was requested. Raises ValueError for an edge that is none.
+    Returns the job's row after the move, or None if nothing moved. A job that leaves `running` gives its lease back and
+    forgets what was requested. Raises ValueError if the machine has no such edge.
     """
     if (source, target) not in EDGES:
         message = f"{source} -> {target} is no edge of the job's state machine"

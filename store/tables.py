@@ -1,4 +1,4 @@
-"""The tables. Every row that belongs to somebody has a tenant, and every query asks for it.
+"""The database's tables. Every row that belongs to a user has a tenant, and every query filters by it.
 
 Times are double precision seconds since 1970. JSON columns hold contract types.
 """
@@ -73,14 +73,21 @@ jobs = Table(
     Column("model_name", String(100)),
     Column("config", JSON, nullable=False),
     Column("contract_version", Integer, nullable=False),
-    Column("parameters", BigInteger, nullable=False),
-    Column("baseline_loss", Double, nullable=False),
+    # what moves the job forward: "trainer", a process that a worker claims it for, or "reconciler"
+    Column("driver", String(20), nullable=False),
+    # what was known before it ran (sizes, costs, baseline), and what its kind has reported since
+    Column("facts", JSON, nullable=False),
+    Column("summary", JSON, nullable=False),
+    # the last logged value of each metric, [R]
+    Column("latest", JSON, nullable=False),
+    # the job that made what this one reads
+    Column("parent_id", String(40), ForeignKey("jobs.id", ondelete="SET NULL")),
     Column("labels", JSON, nullable=False),
     Column("priority", Integer, nullable=False),
     Column("device", String(10), nullable=False),
     Column("idempotency_key", String(255)),
     Column("idempotency_hash", String(64)),
-    # the state machine: status moves along the edges of states.py, requested is what the user wants of a running job
+    # the state machine: status moves along the edges of states.py; requested is what the user wants of a running job
     Column("status", String(10), nullable=False),
     Column("requested", String(10)),
     Column("attempt", Integer, nullable=False),
@@ -90,16 +97,12 @@ jobs = Table(
     Column("last_seq", BigInteger, nullable=False),
     Column("step", BigInteger, nullable=False),
     Column("total", BigInteger, nullable=False),
-    Column("loss", JSON),
     Column("steps_per_second", Double),
     Column("best_checkpoint", String(40)),
     Column("best_replica", Integer),
     Column("best_loss", Double),
     Column("last_checkpoint", String(40)),
-    Column("diverged", JSON, nullable=False),
     Column("environment", JSON),
-    Column("stopped", String(20)),
-    Column("stopped_replicas", JSON),
     Column("error", JSON),
     Column("created_at", Double, nullable=False),
     Column("queued_at", Double, nullable=False),
@@ -108,9 +111,10 @@ jobs = Table(
     UniqueConstraint("tenant", "idempotency_key"),
     Index(None, "tenant", "id"),
     Index(None, "model_id"),
+    Index(None, "parent_id"),
     Index(None, "key_id", "status"),
 )
-# the order of claims; the device at its end spares a claim, and counting a job's position, all rows that do not match
+# the order of claims; device comes last, so that claims and counts of positions skip rows that do not match
 Index("ix_jobs_queue", jobs.c.status, jobs.c.priority.desc(), jobs.c.queued_at, jobs.c.id, jobs.c.device)
 
 events = Table(
@@ -165,10 +169,41 @@ checkpoints = Table(
     Column("best_replica", Integer),
     Column("replicas", Integer, nullable=False),
     Column("certificate", JSON),
+    # what the weights are, so that nobody needs to read the job that made them
+    Column("network", JSON, nullable=False),
+    Column("dtype", String(10), nullable=False),
+    Column("data", JSON),
+    Column("loss", JSON),
+    Column("contract_version", Integer, nullable=False),
+    # the job's summary at this step, which a job that goes back to this step gets again
+    Column("summary", JSON, nullable=False),
     Column("created_at", Double, nullable=False),
     UniqueConstraint("job_id", "step"),
     Index(None, "weights_sha256"),
     Index(None, "state_sha256"),
+)
+
+artifacts = Table(
+    "artifacts",
+    metadata,
+    Column("job_id", String(40), ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("name", String(200), primary_key=True),
+    Column("step", BigInteger, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("media_type", String(100), nullable=False),
+    Column("sha256", String(64), ForeignKey("blobs.sha256"), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Index(None, "sha256"),
+)
+
+# which checkpoints a job reads; a deleted checkpoint leaves its id here, so that the job can say what is missing
+inputs = Table(
+    "inputs",
+    metadata,
+    Column("job_id", String(40), ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("checkpoint_id", String(40), primary_key=True),
+    Index(None, "checkpoint_id"),
 )
 
 workers = Table(

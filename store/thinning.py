@@ -1,4 +1,4 @@
-"""Thin long curves to what a plot can show, in one pass and in memory that does not grow with their length."""
+"""Reduces long curves to what a plot can show, in one pass and in memory that does not grow with their length."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Values = NDArray[np.float64]
 
 
 class Thinning:
-    """Keeps of each column's `count` points at most `max_points` (4 or more).
+    """Keeps at most `max_points` (4 or more) of each column's `count` points.
 
-    The first, the last, and of each stretch between them the least and the greatest.
-    The idea of M4 (Jugel et al. 2014): a line plot of the kept points shows the same extremes. A stretch without a
-    finite value keeps its first point, so that a gap stays visible. Points come in pieces, in order; how they were cut
-    makes no difference. A column is one metric of one replica.
+    It keeps the first and the last point, and the least and the greatest point of each stretch between them, after the
+    idea of M4 (Jugel et al. 2014): a line plot of the kept points shows the same extremes. A stretch without a finite
+    value keeps its first point, so that a gap stays visible. Points come in pieces, in order, and it makes no
+    difference how they were cut. A column is one metric of one replica.
     """
 
     def __init__(self, count: int, max_points: int) -> None:
@@ -26,13 +26,13 @@ class Thinning:
         self._edges = np.linspace(1, count - 1, max((max_points - 2) // 2, 1) + 1).astype(np.intp)
         self._seen = 0
         self._kept: list[tuple[Steps, Values]] = []
-        """Points, [n, columns] each: for every column its own steps."""
+        """The kept points, [n, columns] each; every column has its own steps."""
         self._open: tuple[int, Steps, Values] | None = None
-        """The stretch that the last piece ended in, and its least and greatest points so far, [2, columns]."""
+        """The stretch in which the last piece ended, and its least and greatest points so far, [2, columns]."""
         self._last: tuple[Steps, Values] | None = None
 
     def add(self, steps: Steps, values: Values) -> None:
-        """The next points: steps [n], values [n, columns]."""
+        """Add the next points: steps [n], values [n, columns]."""
         if len(steps) == 0:
             return
         of_each = np.broadcast_to(steps[:, None], values.shape)
@@ -61,7 +61,10 @@ class Thinning:
         self._open = int(stretch[-1]), _take(of_each, still), _take(values, still)
 
     def columns(self) -> list[tuple[Steps, Values]]:
-        """Of each column the kept steps, ascending, and their values. None where no points came."""
+        """Return, for each column, the kept steps in ascending order and their values.
+
+        The list is empty if no points came.
+        """
         if self._last is None:
             return []
         kept = [*self._kept, *([] if self._open is None else [self._open[1:]]), self._last]
@@ -74,7 +77,10 @@ class Thinning:
 
 
 def _first_least(values: Values, starts: NDArray[np.intp]) -> NDArray[np.intp]:
-    """The row of the least value in each stretch and column, the first of equals: [stretches, columns]."""
+    """Return the row of the least value in each stretch and column, [stretches, columns].
+
+    If several values are equal, it is the first of them.
+    """
     rows = np.arange(len(values))[:, None]
     lengths = np.diff(starts, append=len(values))
     least = np.repeat(np.minimum.reduceat(values, starts, axis=0), lengths, axis=0)

@@ -1,6 +1,6 @@
-"""Waiting for a job's journal to grow: Redis pub/sub rings, and polling guarantees.
+"""Waits for a job's journal to grow. Redis pub/sub rings at once; polling guarantees that nothing is missed.
 
-A wake-up says only "look again". It may be missed, so nobody waits for one longer than a poll interval.
+A ring says only "look again". Because it may be lost, a wait never lasts longer than a poll interval.
 """
 
 from __future__ import annotations
@@ -20,27 +20,29 @@ from store.settings import Settings
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.25
-"""Workers write this often; looking more often would cost a trainer on the same machine, and see nothing new."""
+"""Interval of polling. Workers write this often; more frequent polling would slow a trainer on the same machine and
+see nothing new."""
 POLL_SECONDS_WHEN_RUNG = 1.0
 RECONNECT_SECONDS = 1.0
 
 
 class Bell:
-    """One waiter's bell for one job."""
+    """The bell of one waiter for one job."""
 
     def __init__(self, wakeups: Wakeups) -> None:
-        """Made by Wakeups.of."""
+        """Use `Wakeups.of` to make a bell."""
         self._wakeups = wakeups
         self._rung = asyncio.Event()
 
     def ring(self) -> None:
-        """End the wait, or the next one."""
+        """End the present wait, or the next one."""
         self._rung.set()
 
     async def wait(self, timeout: float) -> bool:  # noqa: ASYNC109 - a wait that ends without a ring is no failure
-        """Return when it is time to look again: when rung (True), else after a poll interval or `timeout` seconds.
+        """Wait until it is time to look again. Returns True if the bell rang.
 
-        A ring since the last wait counts, so what is read between two waits is never missed.
+        Otherwise it returns after a poll interval, or after `timeout` seconds. A ring since the last wait counts, so
+        what is read between two waits is never missed.
         """
         try:
             await asyncio.wait_for(self._rung.wait(), min(timeout, self._wakeups.poll_seconds))
@@ -54,7 +56,7 @@ class Wakeups:
     """The bells of one process, on one event loop. Without `start` they only poll."""
 
     def __init__(self, settings: Settings) -> None:
-        """Connects to nothing yet."""
+        """Prepare without connecting."""
         self._url = settings.broker if settings.broker.startswith(("redis://", "rediss://")) else None
         self._bells: defaultdict[str, set[Bell]] = defaultdict(set)
         self._listener: asyncio.Task[None] | None = None
@@ -62,12 +64,12 @@ class Wakeups:
 
     @property
     def poll_seconds(self) -> float:
-        """How long a bell may stay silent before its owner looks all the same."""
+        """Longest time that a bell stays silent before its owner looks without a ring."""
         return POLL_SECONDS_WHEN_RUNG if self._connected else POLL_SECONDS
 
     @contextlib.asynccontextmanager
     async def of(self, job_id: str) -> AsyncIterator[Bell]:
-        """A bell that rings when the job's journal grows."""
+        """Make a bell that rings when the job's journal grows."""
         bell = Bell(self)
         self._bells[job_id].add(bell)
         try:
@@ -78,12 +80,12 @@ class Wakeups:
                 del self._bells[job_id]
 
     async def start(self) -> None:
-        """Begin to listen. Never raises: a broker that is away is looked for until it is back."""
+        """Begin to listen. Never raises: if the broker is away, it is searched for until it is back."""
         if self._url is not None and self._listener is None:
             self._listener = asyncio.create_task(self._listen(self._url))
 
     async def close(self) -> None:
-        """Stop listening, and let whoever waits look once more."""
+        """Stop listening, and let all waiters look once more."""
         if self._listener is not None:
             self._listener.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -1,11 +1,11 @@
 """Real servers for every test that asks for one, and databases made by the migrations.
 
-What a test can ask for (all are lazy; a session that needs no PostgreSQL starts none):
+Tests can use these fixtures (all are lazy; a session that needs no PostgreSQL starts none):
 
     db              an empty, migrated Database; the test runs on SQLite and on PostgreSQL
     settings        the Settings behind it
     empty_settings  the Settings of a database without any table, on both
-    deployment      both columns, SQLite with files and PostgreSQL with Redis, to start processes in (tests/servers)
+    deployment      SQLite with files, and PostgreSQL with Redis, to start processes in (tests/servers)
     broker          Settings with SQLite and a broker: files, then Redis with a password
     postgresql      the PostgreSQL server; redis_server, the Redis server
 """
@@ -24,6 +24,7 @@ import pytest
 from store import schema
 from store.db import Database
 from store.settings import Settings
+from tests.servers.databases import Databases
 from tests.servers.deployment import Deployment
 from tests.servers.postgresql import PostgreSQL
 from tests.servers.postgresql import postgresql as start_postgresql
@@ -35,6 +36,15 @@ hypothesis.settings.register_profile("unroll", deadline=None)
 hypothesis.settings.load_profile("unroll")
 
 SECRET = "the tests' secret"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--product", action="store_true", help="run every case of the oracles' matrices")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Say which cases of the matrices there are, as those that are left out are not even collected."""
+    return f"matrices: {'every case' if config.getoption('product') else 'a covering set (--product: every case)'}"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -80,23 +90,30 @@ def _migrated_database(postgresql: PostgreSQL, tmp_path_factory: pytest.TempPath
     postgresql.drop_database(url)
 
 
+@pytest.fixture(scope="session")
+def _databases(postgresql: PostgreSQL, _migrated_database: str) -> Iterator[Databases]:
+    lent = Databases(postgresql, _migrated_database)
+    yield lent
+    lent.close()
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Settings]:
     yield from _on(request.param, request, tmp_path)
 
 
 def _on(dialect: str, request: pytest.FixtureRequest, folder: Path, broker_url: str = "") -> Iterator[Settings]:
-    """Settings of a copy of the migrated database, dropped afterwards."""
+    """Settings of a migrated database without rows, for one test alone."""
     folder = folder / "data"
     folder.mkdir(mode=0o700)
     if dialect == "sqlite":
         shutil.copy(request.getfixturevalue("_migrated_file"), folder / "unroll.db")
         yield Settings(data_dir=folder, broker_url=broker_url, secret=SECRET, port=0)
     else:
-        server = request.getfixturevalue("postgresql")
-        url = server.create_database(request.getfixturevalue("_migrated_database"))
+        databases: Databases = request.getfixturevalue("_databases")
+        url = databases.borrow()
         yield Settings(data_dir=folder, database_url=url, broker_url=broker_url, secret=SECRET, port=0)
-        server.drop_database(url)
+        databases.give_back(url)
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
-"""The worker process: Celery's solo pool, one slot, one task that only says "look for work".
+"""The worker process: Celery's solo pool with one slot and one task that only says "look for work".
 
 The task runs in the main thread and returns when nothing is queued any more. SIGTERM, SIGINT and a second SIGTERM all
-mean the same: checkpoint, give the lease back, leave.
+have the same effect: the worker makes a checkpoint, gives the lease back and ends.
 """
 
 from __future__ import annotations
@@ -23,8 +23,11 @@ from pydantic import ValidationError
 from store import schema
 from store.db import Database
 from store.errors import DatabaseUnavailable, SchemaMismatch
+from store.folder import FolderUnusable, make_folder
+from store.parent import follow
 from store.queue import RING, Doorbell, Notifier, celery_app, heard_by
 from store.settings import Settings
+from store.variables import warn_of_unknown
 from worker import processes
 from worker.reconciler import Reconciler
 from worker.runner import Runner
@@ -33,26 +36,38 @@ log = logging.getLogger(__name__)
 
 DATABASE_SECONDS = 30.0
 DEVICE_SECONDS = 120.0
+NO_CUDA = (
+    "UNROLL_DEVICE=cuda, but torch sees no CUDA device; without this variable the worker trains on the CPU, and "
+    "`unroll-server doctor` tells which torch is installed"
+)
 SEES_CUDA = "import sys, torch; sys.exit(not torch.cuda.is_available())"
 
 
-def main() -> int:
-    """Run one worker until it is told to stop; the exit code (2: settings, device or schema are wrong)."""
+def main(parent: int | None = None) -> int:
+    """Run one worker until it is told to stop, and return the exit code.
+
+    The code is 2 if the worker will never work like this: settings, data folder, device or schema are wrong. It stops
+    when the process `parent` ends, if one is given.
+    """
+    warn_of_unknown()
+    if parent is not None:
+        follow(parent)
     try:
         settings = Settings()
         _log_to_stderr(settings.log_level)
+        make_folder(settings.data_dir)
         db = Database(settings)
         app = celery_app(settings)
         _check(db)
         _check_device(settings)
-    except (ValidationError, ValueError, SchemaMismatch) as error:
+    except (ValidationError, ValueError, SchemaMismatch, FolderUnusable) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
     except DatabaseUnavailable as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     children = processes.context()
-    processes.warm()  # torch is loaded while Celery connects
+    processes.warm(children)  # torch is loaded while Celery connects
     worker_id = f"{platform.node()[:60]}-{os.getpid()}-{secrets.token_hex(2)}"
     doorbell, notifier = Doorbell(settings), Notifier(settings)
     runner = Runner(settings, db, worker_id, doorbell, notifier, children)
@@ -68,7 +83,7 @@ def main() -> int:
 
 
 def _check(db: Database) -> None:
-    """Wait a while for a database that is starting too. Raises SchemaMismatch, DatabaseUnavailable."""
+    """Wait a while for a database that is still starting. Raises SchemaMismatch, DatabaseUnavailable."""
     patience = time.monotonic() + DATABASE_SECONDS
     while True:
         try:
@@ -80,23 +95,24 @@ def _check(db: Database) -> None:
 
 
 def _check_device(settings: Settings) -> None:
-    """Without its device a worker would claim job after job and fail each. Raises ValueError.
+    """Check that the device exists, because a worker without it would claim and fail one job after another.
 
-    Asked in a process of its own: this one never loads torch, and what the trainers are forked from never touches CUDA.
+    A separate process checks it: this one never loads torch, and the forkserver of the trainers never touches CUDA.
+    Raises ValueError.
     """
     if settings.device != "cuda":
         return
     asked = subprocess.run([sys.executable, "-P", "-c", SEES_CUDA], timeout=DEVICE_SECONDS, check=False)  # noqa: S603
     if asked.returncode != 0:
-        raise ValueError("UNROLL_DEVICE=cuda, but torch sees no CUDA device; `unroll-server doctor` tells more")
+        raise ValueError(NO_CUDA)
 
 
 def _listen(app: Celery, settings: Settings, worker_id: str, runner: Runner, reconciler: Reconciler) -> int:
-    """Celery's part: hear rings until a signal ends it."""
+    """Run Celery, which receives rings until a signal ends it, and return the exit code."""
 
     @app.task(name=RING, ignore_result=True)  # type: ignore[untyped-decorator, unused-ignore]
     def ring(job_id: str) -> None:
-        """Look for work. Which job rang does not matter: the best queued one is claimed."""
+        """Look for work. It does not matter which job rang: the best queued one is claimed."""
         log.debug("rung for %s", job_id)
         runner.work()
 
@@ -104,21 +120,21 @@ def _listen(app: Celery, settings: Settings, worker_id: str, runner: Runner, rec
         runner.drain()
 
     def ready(**_: Any) -> None:
-        # Ctrl-C means what SIGTERM means; by itself Celery would end a running task at the second one
+        # Ctrl-C has the meaning of SIGTERM; by itself Celery would end a running task at the second one
         signal.signal(signal.SIGINT, signal.getsignal(signal.SIGTERM))
         runner.prepare()
         reconciler.start()
         log.info("%s is ready on %s", worker_id, settings.device)
 
     def keep_logging(**_: Any) -> None:
-        """Connected, it keeps Celery from setting up logging itself."""
+        """Connect to a signal of Celery, which then does not set up logging itself."""
 
     signals.worker_shutting_down.connect(drain)
     signals.worker_ready.connect(ready)
     signals.setup_logging.connect(keep_logging)
     app.set_current()
     with warnings.catch_warnings():
-        # as root, Celery warns of pickle, which is not accepted
+        # when run as root, Celery warns of pickle, which is not accepted
         warnings.filterwarnings("ignore", message="(?s).*superuser privileges")
         worker = app.Worker(
             hostname=worker_id,

@@ -1,11 +1,11 @@
-"""Faults on purpose, for the chaos tests. Without the variable `UNROLL_FAILPOINT` this costs nothing.
+"""Deliberate faults for the chaos tests. Without the variable `UNROLL_FAILPOINT` they cost nothing.
 
-The variable lists `<fault>@<step>/<job name>`, for example `kill@50/poison,hang@5/stuck`: at that step (or the first
-one after it that an attempt reaches; 0: before training) the child of a job with that name
+The variable lists `<fault>@<step>/<job name>`, for example `kill@50/poison,hang@5/stuck`. At that step (or the first
+later step that an attempt reaches; 0: before training) the child of a job with that name
 
     kill    sends itself SIGKILL, as the kernel does when memory runs out
     exit    leaves with exit code 3, as a crash in native code might
-    hang    makes no step any more
+    hang    makes no further step
     raise   raises RuntimeError
     memory  may allocate only 64 MiB more than it has
 """
@@ -13,7 +13,6 @@ one after it that an attempt reaches; 0: before training) the child of a job wit
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import sys
 import time
@@ -25,7 +24,7 @@ MEMORY_BYTES = 64 << 20
 
 
 def armed(job_name: str | None) -> Callable[[int], None] | None:
-    """What to call with every step, or None where no fault is asked of this job."""
+    """Return the function to call at every step, or None if the variable names no fault for this job."""
     for setting in filter(None, os.environ.get(VARIABLE, "").split(",")):
         where, name = setting.split("/")
         if name == job_name:
@@ -60,10 +59,12 @@ def _raise() -> None:
 
 
 def _memory() -> None:
+    import resource  # not every system has it, and trainers on all systems load this module
+
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + MEMORY_BYTES
     allowed, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if allowed == resource.RLIM_INFINITY:  # the first time: a limit cannot be raised again
+    if allowed == resource.RLIM_INFINITY:  # only the first time, because a limit cannot be raised again
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 

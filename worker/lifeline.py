@@ -1,4 +1,4 @@
-"""Processes that must not outlive the one that started them, and end only when they are told to."""
+"""Functions for processes that must not outlive their parent, and that end only when they are told to."""
 
 from __future__ import annotations
 
@@ -6,34 +6,34 @@ import contextlib
 import ctypes
 import os
 import signal
-import sys
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent() -> None:
-    """Have the kernel kill this process when the thread that started it ends (Linux; elsewhere the pipes' ends do).
+    """Make the kernel kill this process when the thread that started it ends.
 
-    Signals that stop a worker reach its children too (Ctrl-C, a service manager): they ignore them, because the
-    supervisor decides whether they make a checkpoint first.
+    This works on Linux; elsewhere the process ends when its pipes close. Signals that stop a worker also reach its
+    children (Ctrl-C, a service manager). The children ignore them, because the supervisor decides whether they make a
+    checkpoint first.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if (prctl := getattr(ctypes.CDLL(None), "prctl", None)) is not None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def first_to_go() -> None:
-    """When the machine runs out of memory, let it be this process rather than its supervisor (Linux)."""
+    """Make the kernel end this process before its supervisor when the machine runs out of memory (Linux)."""
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500")
 
 
 def send(number: signal.Signals, pid: int, pidfd: int | None) -> None:
-    """A signal to exactly the process that `pidfd` stands for, where there is one; none if it has gone."""
+    """Send a signal to exactly the process that `pidfd` refers to; if that process has ended, send nothing."""
     with contextlib.suppress(ProcessLookupError):
-        if pidfd is not None:
+        if pidfd is not None and hasattr(signal, "pidfd_send_signal"):
             signal.pidfd_send_signal(pidfd, number)
         else:
             os.kill(pid, number)

@@ -1,4 +1,4 @@
-"""What travels between the supervisor and its trainer child. NumPy only: both load it, and one has no torch."""
+"""The messages between the supervisor and the child that runs a job. NumPy only, since the supervisor has no torch."""
 
 from __future__ import annotations
 
@@ -8,30 +8,32 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from rnn.events import Checkpoint, Diverged, Done, Environment, Evaluation, LagProfile, Stopped
-from unroll.contract import TrainJob
+from rnn.events import Artifact, Checkpoint, End, Entry, Environment, Result
+from rnn.kinds.kind import Inputs
+from unroll.contract import JobRequest
 
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """Supervisor to child, once: what to train."""
+    """The job to run; the supervisor sends it to the child once."""
 
     job_id: str
     attempt: int
-    job: TrainJob
+    config: JobRequest
+    inputs: Inputs
     resume: tuple[bytes, bytes] | None
-    """Weights and state of the checkpoint to go on from."""
+    """Weights and state of the checkpoint to continue from."""
     step: int
-    """Its step; 0 from the start."""
+    """The step of that checkpoint; 0 at the start."""
     device: Literal["cpu", "cuda"]
     threads: int
     tf32: bool = False
-    """On a GPU: let products of float32 round their factors."""
+    """Whether products of float32 may round their factors on a GPU."""
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
-    """The child is about to train."""
+class Declared:
+    """The child is about to start the job's work."""
 
     environment: Environment
 
@@ -45,26 +47,28 @@ class Steps:
     values: npt.NDArray[np.float64]
 
 
-Item = Steps | LagProfile | Diverged | Evaluation | Stopped | Checkpoint | Done
+Item = Steps | Entry | Checkpoint | Artifact | Result | End
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """What happened since the last batch, in order; metrics never stand behind a checkpoint that they came before."""
+class Bundle:
+    """What happened since the last bundle, in order. Metrics never come after a checkpoint that they belong before."""
 
     step: int
-    """The last step that was run, logged or not: the sign of life."""
+    """The last step that was done, logged or not. It shows that the child is alive."""
     items: tuple[Item, ...]
 
     @property
     def size(self) -> int:
-        """About how many bytes it holds."""
+        """The approximate size in bytes."""
         size = 0
         for item in self.items:
             if isinstance(item, Steps):
                 size += item.steps.nbytes + item.values.nbytes
             elif isinstance(item, Checkpoint):
                 size += len(item.weights) + len(item.state)
+            elif isinstance(item, Artifact):
+                size += len(item.content)
         return size
 
 
@@ -73,14 +77,15 @@ class Failed:
     """The child met an exception; its traceback is in the log."""
 
     code: Literal["training_error", "out_of_memory", "bad_checkpoint"]
+    """training_error stands for any exception that is none of the others, whatever the kind of job."""
     message: str
 
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """The child is dead: its exit code, negative for a signal; 255 where its parent, the forkserver, died too."""
+    """The child is dead. Its exit code is negative for a signal, and 255 if its parent, the forkserver, died too."""
 
     exit_code: int | None
 
 
-Message = Started | Batch | Failed | Gone
+Message = Declared | Bundle | Failed | Gone

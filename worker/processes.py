@@ -1,7 +1,9 @@
 """The supervisor's handle on a trainer child.
 
-Children are forked from a forkserver that has torch loaded. The forkserver must be started by the main thread: the
-kernel's death signal is bound to the thread that started a process, not to the process.
+On Linux, children are forked from a forkserver that has torch loaded. The main thread must start the
+forkserver: the kernel's death signal is bound to the thread that started a process, not to the process. Elsewhere each
+child is a new interpreter that loads torch itself (spawn), because the libraries of macOS that torch uses may not be
+used after a fork.
 """
 
 from __future__ import annotations
@@ -11,10 +13,11 @@ import multiprocessing
 import os
 import queue
 import signal
+import sys
 import threading
 import time
 from multiprocessing import forkserver
-from multiprocessing.context import ForkServerContext
+from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -27,23 +30,28 @@ MAX_INBOX = 128
 SHOW_SECONDS = 0.2
 
 
-def context() -> ForkServerContext:
-    """The way children are started. The first call must come before any other use of a forkserver."""
+def context() -> ForkServerContext | SpawnContext:
+    """Return the context that starts children. The first call must come before any other use of a forkserver."""
+    if sys.platform != "linux" or "forkserver" not in multiprocessing.get_all_start_methods():
+        # worker/forkserver.py sets it too late for a child that has loaded NumPy before
+        os.environ["OPENBLAS_NUM_THREADS"] = "1"
+        return multiprocessing.get_context("spawn")
     made = multiprocessing.get_context("forkserver")
     made.set_forkserver_preload(["worker.forkserver"])
     return made
 
 
-def warm() -> None:
-    """Begin to load torch in the forkserver, and return at once. To be called by the main thread, after `context`."""
-    forkserver.ensure_running()
+def warm(children: ForkServerContext | SpawnContext) -> None:
+    """Begin to load torch in the forkserver, if there is one, and return at once. Call it from the main thread."""
+    if isinstance(children, ForkServerContext):
+        forkserver.ensure_running()
 
 
 class TrainerProcess:
-    """One child, waiting for its one assignment, then training; what it says arrives in order through `next`."""
+    """One child, which waits for its one assignment and then runs it. `next` returns its messages in order."""
 
-    def __init__(self, children: ForkServerContext, log_file: Path) -> None:
-        """Starts it: milliseconds, or seconds where the forkserver is still loading torch."""
+    def __init__(self, children: ForkServerContext | SpawnContext, log_file: Path) -> None:
+        """Start the child. It takes milliseconds, or seconds if the forkserver is still loading torch."""
         log_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._log_file = log_file
         self._events, events = children.Pipe(duplex=False)
@@ -59,7 +67,7 @@ class TrainerProcess:
         if hasattr(os, "pidfd_open"):
             with contextlib.suppress(OSError):
                 self._pidfd = os.pidfd_open(self._pid)
-        # SimpleQueue: its put may be called by a signal handler while the same thread waits in its get
+        # A signal handler may call SimpleQueue's put while the same thread waits in its get
         self._inbox: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
         self._room = threading.Event()
         self._room.set()
@@ -70,48 +78,51 @@ class TrainerProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether it still runs, as far as is known."""
+        """Whether the child still runs, as far as is known."""
         return self._process.is_alive()
 
     @property
     def held(self) -> bool:
-        """Whether it has been told to wait, by nobody taking what it says."""
+        """Whether the child is on hold, because nobody takes its messages."""
         return not self._room.is_set()
 
     def assign(self, assignment: Assignment) -> None:
-        """Have it train. One that died meanwhile says Gone."""
+        """Send the assignment. If the child has died, `next` returns `Gone`."""
         with contextlib.suppress(OSError):
             self._control.send(assignment)
 
     def stop(self) -> None:
-        """Ask for a checkpoint and an end."""
+        """Ask the child to make a checkpoint and end."""
         with contextlib.suppress(OSError):
             self._control.send(trainer.STOP)
 
     def hold(self, *, hold: bool) -> None:
-        """Stop (or go on) taking what it says, until it cannot go on itself."""
+        """Stop taking the child's messages, until it must wait; with `hold=False`, take them again."""
         if hold:
             self._room.clear()
         else:
             self._room.set()
 
     def next(self, timeout: float) -> Message | None:
-        """What it said next, or None: nothing for so many seconds, or `wake` was called."""
+        """Return the child's next message.
+
+        Return None if there was no message for `timeout` seconds, or `wake` was called.
+        """
         with contextlib.suppress(queue.Empty):
             return self._inbox.get(timeout=max(timeout, 0.0))
         return None
 
     def wake(self) -> None:
-        """End a `next` in progress. May be called by a signal handler."""
+        """End a running `next`. A signal handler may call it."""
         self._inbox.put(None)
 
     def kill(self) -> None:
-        """End it at once and for certain: after this it computes and says nothing."""
+        """End the child at once. After this it neither computes nor sends messages."""
         if self._closing:
             return
         self._closing = True
         self._room.set()
-        # not Process.kill: where the forkserver died, multiprocessing believes that the child is dead already
+        # not Process.kill, because if the forkserver died, multiprocessing believes that the child is already dead
         lifeline.send(signal.SIGKILL, self._pid, self._pidfd)
         self._reap(KILL_SECONDS)
         if self._pidfd is not None:
@@ -122,12 +133,14 @@ class TrainerProcess:
         self._log_file.unlink(missing_ok=True)
 
     def show_stacks(self) -> None:
-        """Have it print where it is, for the log of one that makes no step any more."""
+        """Make the child print its stacks, for the log of a child that makes no further step."""
+        if trainer.SHOW_STACKS is None:
+            return
         lifeline.send(trainer.SHOW_STACKS, self._pid, self._pidfd)
         time.sleep(SHOW_SECONDS)
 
     def log(self) -> str:
-        """The end of what it and its libraries printed."""
+        """Return the end of what the child and its libraries printed."""
         return self._last_words if self._closing else self._log_end()
 
     def _log_end(self) -> str:
@@ -139,14 +152,14 @@ class TrainerProcess:
             return ""
 
     def _read(self) -> None:
-        """Take messages in a thread: a child that stopped in the middle of one must not stop its supervisor."""
+        """Receive messages in a thread, so a child that stops in the middle of one cannot block its supervisor."""
         try:
             while not self._closing:
                 message = self._events.recv()
                 self._inbox.put(message)
                 self._room.wait()
                 while self._inbox.qsize() >= MAX_INBOX and not self._closing:
-                    time.sleep(0.05)  # the supervisor waits for the database: then the child waits too
+                    time.sleep(0.05)  # while the supervisor waits for the database, the child waits too
         except (EOFError, OSError):
             pass
         finally:
@@ -154,6 +167,6 @@ class TrainerProcess:
         self._inbox.put(Gone(self._reap(1.0)))  # its end of the pipe is closed: it has ended, or is about to
 
     def _reap(self, seconds: float) -> int | None:
-        with self._reaping:  # of two threads that read a child's exit code at once, one would read 255
+        with self._reaping:  # if two threads read a child's exit code at once, one would read 255
             self._process.join(seconds)
             return self._process.exitcode

@@ -1,6 +1,6 @@
-"""The thread beside every worker that makes up for whatever was lost: rings, leases, workers.
+"""The thread next to every worker that recovers whatever was lost: rings, leases, workers.
 
-It needs no leader: everything it does is a conditional write, and a ring too many is harmless.
+It needs no leader: everything it does is a conditional write, and an extra ring is harmless.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from importlib.metadata import version
 
-from store import checkpoints, fleet, recovery
+from store import blobs, fleet, recovery
 from store.db import Database
 from store.errors import DatabaseUnavailable
 from store.queue import Doorbell
@@ -26,7 +26,7 @@ GARBAGE_SECONDS = 600.0
 
 
 class Reconciler:
-    """Heartbeat of the worker, and the guarantee behind the doorbell."""
+    """Sends the worker's heartbeat, and finds jobs whose ring or lease was lost."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class Reconciler:
         doorbell: Doorbell,
         job_at_hand: Callable[[], str | None],
     ) -> None:
-        """`job_at_hand` says what the worker is at."""
+        """`job_at_hand` returns the job that the worker runs."""
         self._settings, self._db, self._worker_id, self._doorbell = settings, db, worker_id, doorbell
         self._job_at_hand = job_at_hand
         self._enlisted = False
@@ -45,11 +45,11 @@ class Reconciler:
         self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
 
     def start(self) -> None:
-        """Begin, with a first round at once."""
+        """Start the thread, which does its first round at once."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End, and take the worker off the list."""
+        """Stop the thread, and remove the worker from the list."""
         self._stop.set()
         self._thread.join(5.0)
         try:
@@ -64,12 +64,12 @@ class Reconciler:
             except DatabaseUnavailable as error:
                 log.warning("%s", error)
             except Exception:
-                log.exception("reconciling failed")  # and is tried again: nothing else would do its work
-            # not all workers at the same moment
+                log.exception("reconciling failed")  # the next round tries again: nothing else would do its work
+            # so that not all workers do it at the same moment
             self._stop.wait(self._settings.reconcile_seconds * random.uniform(0.9, 1.1))  # noqa: S311
 
     def reconcile(self) -> None:
-        """One round. Raises DatabaseUnavailable."""
+        """Do one round. Raises DatabaseUnavailable."""
         if not self._enlisted:
             host, device = platform.node()[:255], self._settings.device
             fleet.enlist(self._db, self._worker_id, host, os.getpid(), device, version("unroll-server"))
@@ -82,5 +82,5 @@ class Reconciler:
             self._doorbell.ring(waiting.job_id, waiting.device)
         if time.monotonic() >= self._garbage_at:
             self._garbage_at = time.monotonic() + GARBAGE_SECONDS
-            if deleted := checkpoints.collect_garbage(self._db):
+            if deleted := blobs.collect_garbage(self._db):
                 log.info("deleted %d blobs that nothing needs", deleted)

@@ -1,6 +1,7 @@
-"""One worker's work: claim a job, have a child train it, write what it reports, and end it properly.
+"""One worker's work: claim a job, have a child run it, write what it reports, and end it properly.
 
-The database decides everything: a report that finds the lease gone ends the child, and nothing else is written.
+The database decides everything: if a report finds that the lease is gone, the child is ended and nothing else is
+written.
 """
 
 from __future__ import annotations
@@ -8,20 +9,23 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import re
+import signal
 import time
 from collections.abc import Callable
-from multiprocessing.context import ForkServerContext
+from multiprocessing.context import ForkServerContext, SpawnContext
 from typing import TypeVar
 
-from rnn.events import Outcome
-from store import leases
+from rnn.events import End
+from rnn.kinds.kind import Inputs
+from store import inputs, leases
 from store.db import Database
-from store.errors import DatabaseUnavailable, LeaseLost
+from store.errors import DatabaseUnavailable, InputGone, LeaseLost, TornBlob
 from store.leases import Lease, ResumePoint
 from store.queue import Doorbell, Notifier
 from store.settings import Settings
 from unroll.contract import Environment, JobError
-from worker.messages import Assignment, Batch, Failed, Gone, Started
+from worker.messages import Assignment, Bundle, Declared, Failed, Gone
 from worker.processes import TrainerProcess
 from worker.recorder import Recorder
 
@@ -29,11 +33,16 @@ log = logging.getLogger(__name__)
 
 RETRY_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.0)
 OLD_LOG_SECONDS = 7 * 86_400.0
+ABORTED_ALLOCATION = re.compile(r"memory allocation of \d+ bytes failed")
+"""What Rust libraries, such as safetensors, write before they abort their process where memory runs out."""
 Answer = TypeVar("Answer")
 
 
 class Runner:
-    """The slot of one worker process. `work` and `drain` belong to the main thread; `drain` may interrupt `work`."""
+    """The slot of one worker process.
+
+    `work` and `drain` belong to the main thread; `drain` may interrupt `work`.
+    """
 
     def __init__(
         self,
@@ -42,15 +51,15 @@ class Runner:
         worker_id: str,
         doorbell: Doorbell,
         notifier: Notifier,
-        children: ForkServerContext,
+        children: ForkServerContext | SpawnContext,
     ) -> None:
         """Starts nothing."""
         self.settings, self.db, self.worker_id = settings, db, worker_id
         self.doorbell, self.notifier = doorbell, notifier
         self.job_id: str | None = None
-        """What it is at, for the heartbeat."""
+        """The job that it runs, for the heartbeat."""
         self.drain_until: float | None = None
-        """When its grace time ends, once it was told to stop."""
+        """When its grace time ends, after it was told to stop."""
         self._children = children
         self._logs = settings.data_dir / "trainers"
         self._numbers = itertools.count(1)
@@ -62,9 +71,9 @@ class Runner:
         return self.drain_until is not None
 
     def work(self) -> None:
-        """Run queued jobs until none is left that this worker can run, or it is told to stop."""
+        """Run queued jobs until none is left that this worker can run, or until it is told to stop."""
         while not self.draining:
-            # the child first: no lease runs while a forkserver that died loads torch anew
+            # the child comes first, so that no lease runs while a forkserver that died loads torch again
             child = self._spare()
             try:
                 lease = leases.claim(self.db, self.worker_id, self.settings.device, self.settings.lease_seconds)
@@ -82,7 +91,7 @@ class Runner:
             except DatabaseUnavailable as error:
                 log.warning("%s is left to whoever finds its lease expired: %s", lease.job_id, error)
             except Exception as error:
-                # a mistake in this program: it shall not hold the job until the lease expires, nor for ever
+                # an error in this program must not hold the job until the lease expires, nor for ever
                 log.exception("%s: the supervisor failed", lease.job_id)
                 child.kill()
                 cause = JobError(code="crashed", message=f"The worker failed: {type(error).__name__}: {error}")
@@ -95,7 +104,7 @@ class Runner:
                 self.notifier.publish(lease.job_id)
 
     def prepare(self) -> None:
-        """Have a child ready, so that the next job starts at once; remove logs that killed workers left."""
+        """Start a child, so that the next job starts at once, and remove logs that killed workers left."""
         self._spare()
         for log_file in self._logs.glob("*.log"):
             with contextlib.suppress(FileNotFoundError):
@@ -103,7 +112,7 @@ class Runner:
                     log_file.unlink()
 
     def drain(self) -> None:
-        """Stop: the job at hand is checkpointed and given back. May be called by a signal handler, and twice."""
+        """Stop: checkpoint the current job and give it back. A signal handler may call it, and twice."""
         if self.drain_until is None:
             self.drain_until = time.monotonic() + self.settings.drain_seconds
         if (child := self._child) is not None:
@@ -136,10 +145,22 @@ class Attempt:
         self._stopping = False
 
     def run(self) -> None:
-        """From the claim to the end. Raises LeaseLost, and DatabaseUnavailable where the grace time ran out."""
+        """Run the attempt from the claim to the end.
+
+        Raises LeaseLost, and DatabaseUnavailable if the grace time ran out.
+        """
         lease, settings = self._lease, self._settings
         if lease.resumed:
             self._point = self._insist(lambda: leases.resume_point(lease))
+        self._recorder = Recorder(lease, self._point.step if self._point else 0)
+        try:
+            read = self._read()
+        except InputGone as gone:
+            self._fail(JobError(code="input_gone", message=str(gone)))
+            return
+        except TornBlob as torn:
+            self._fail(JobError(code="bad_checkpoint", message=str(torn)))
+            return
         point = self._point
         step = point.step if point else 0
         resume = (point.weights, point.state) if point else None
@@ -148,6 +169,7 @@ class Attempt:
                 lease.job_id,
                 lease.attempt,
                 lease.config,
+                read,
                 resume,
                 step,
                 settings.device,
@@ -155,8 +177,18 @@ class Attempt:
                 settings.tf32,
             )
         )
-        self._recorder = Recorder(lease, step)
         self._supervise()
+
+    def _read(self) -> Inputs:
+        """Return what the job reads. Raises InputGone and TornBlob."""
+        lease = self._lease
+        if not lease.config.checkpoints_read():
+            return Inputs()
+        found = self._insist(lambda: inputs.load(lease.db, lease.tenant, lease.job_id))
+        return Inputs(
+            {checkpoint_id: one.about for checkpoint_id, one in found.items()},
+            {checkpoint_id: one.weights for checkpoint_id, one in found.items()},
+        )
 
     def _supervise(self) -> None:
         settings, child, recorder = self._settings, self._child, self._recorder
@@ -167,10 +199,10 @@ class Attempt:
             message = child.next(due - time.monotonic())
             now = time.monotonic()
             match message:
-                case Started():
+                case Declared():
                     lived = now
                     self._insist(lambda: self._declare(message))  # noqa: B023 - called before the next message
-                case Batch():
+                case Bundle():
                     if message.step > recorder.step:
                         lived = now
                     recorder.add(message)
@@ -180,9 +212,9 @@ class Attempt:
                 case Failed():
                     return self._failed(message)
                 case Gone():
-                    return self._crashed(_cause(message.exit_code))
-            if recorder.done is not None:
-                return self._finish(recorder.done.outcome)
+                    return self._gone(message.exit_code)
+            if recorder.ended is not None:
+                return self._finish(recorder.ended)
             if now >= due:
                 try:
                     requested = recorder.write()
@@ -214,35 +246,30 @@ class Attempt:
             self._stopping = True
             self._child.stop()
 
-    def _declare(self, started: Started) -> None:
-        leases.declare(self._lease, Environment(worker=self._runner.worker_id, **started.environment))
+    def _declare(self, declared: Declared) -> None:
+        leases.declare(self._lease, Environment(worker=self._runner.worker_id, **declared.environment))
 
-    def _finish(self, outcome: Outcome) -> None:
-        """The child has said all it had to say."""
+    def _finish(self, end: End) -> None:
+        """Write the end that the child has reported."""
         lease = self._lease
         self._child.kill()
         requested = self._insist(self._recorder.write)
-        match outcome:
-            case "completed":
+        match end.outcome:
+            case "succeeded":
                 self._insist(lambda: leases.end(lease, "succeeded"))
-            case "max_seconds" | "early_stopping" | "skill_reached" as stopped:
-                self._insist(lambda: leases.end(lease, "succeeded", stopped=stopped))
-            case "all_diverged":
-                self._all_diverged()
+            case "failed":
+                code, message = end.error or ("training_error", "The job failed without a reason.")
+                self._fail(JobError(code=code, message=message, step=end.step))
             case "preempted" if requested == "cancel":
                 self._insist(lambda: leases.end(lease, "cancelled"))
-            case _:
+            case "preempted":
                 self._give_back()
 
-    def _all_diverged(self) -> None:
-        step = self._recorder.step
-        replicas = self._lease.config.replicas
-        who = "The replica diverged" if replicas == 1 else f"All {replicas} replicas diverged, the last"
-        message = f"{who} at step {step}. {self._recorder.hint}"
-        self._fail(JobError(code="all_replicas_diverged", message=message, step=step))
-
     def _failed(self, failed: Failed) -> None:
-        """The child met an exception, which it would meet again; only an unreadable checkpoint can be stepped over."""
+        """Fail the job, because the child would meet the same exception again.
+
+        Only an unreadable checkpoint can be skipped.
+        """
         self._insist(self._recorder.write)
         error = JobError(code=failed.code, message=failed.message, step=self._recorder.step)
         if failed.code == "bad_checkpoint" and (point := self._point) is not None:
@@ -252,13 +279,22 @@ class Attempt:
         else:
             self._fail(error)
 
+    def _gone(self, exit_code: int | None) -> None:
+        """The child is dead. Where its log says that memory ran out, it would run out again."""
+        asked = ABORTED_ALLOCATION.search(self._child.log()) if exit_code == -signal.SIGABRT else None
+        if asked is None:
+            return self._crashed(_cause(exit_code))
+        self._insist(self._recorder.write)
+        self._fail(JobError(code="out_of_memory", message=f"A {asked.group()}.", step=self._recorder.step))
+        return None
+
     def _fail(self, error: JobError) -> None:
         told = error.model_copy(update={"log": self._child.log() or None})
         self._insist(lambda: leases.end(self._lease, "failed", error=told))
         log.warning("%s failed: %s", self._lease.job_id, error.message)
 
     def _crashed(self, error: JobError) -> None:
-        """The child died, or had to be ended: queued again, or failed if that has happened too often."""
+        """Queue the job again after its child died or had to be ended, or fail it if that has happened too often."""
         told = error.model_copy(update={"log": self._child.log() or None})
         self._child.kill()
         self._insist(self._recorder.write)
@@ -272,20 +308,23 @@ class Attempt:
         self._insist(lambda: leases.end(self._lease, "cancelled"))
 
     def _give_back(self) -> None:
-        """At a checkpoint, or without one where the grace time was too short: to its pause, or to the queue."""
-        self._insist(lambda: leases.give_back(self._lease, "queued"))
+        """Give the job back, to its pause or to the queue.
+
+        It is at a checkpoint, unless the grace time was too short for one.
+        """
+        self._insist(lambda: leases.give_back(self._lease, drained=self._runner.draining))
         if self._runner.draining:
             self._ring()
 
     def _ring(self) -> None:
-        """The message that brought the job here was acknowledged long ago."""
+        """Ring for the job again, because the message that brought it here was acknowledged long ago."""
         self._runner.doorbell.ring(self._lease.job_id, self._lease.config.device)
 
     def _silence(self, seconds: float) -> str:
         return f"The trainer made no step for {seconds:.0f} s after step {self._recorder.step}."
 
     def _insist(self, write: Callable[[], Answer]) -> Answer:
-        """Write, and while the database is away try again; raises DatabaseUnavailable only after the grace time."""
+        """Write, and try again while the database is away. Raises DatabaseUnavailable only after the grace time."""
         for wait in itertools.chain(RETRY_SECONDS, itertools.repeat(RETRY_SECONDS[-1])):
             try:
                 return write()
@@ -299,7 +338,7 @@ class Attempt:
 
 
 def _cause(exit_code: int | None) -> JobError:
-    """A dead child's exit code in words."""
+    """Return a dead child's exit code in words."""
     if exit_code == -9:
         message = "The trainer was killed by SIGKILL; usually the machine ran out of memory."
     elif exit_code is not None and exit_code < 0:

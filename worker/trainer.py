@@ -1,6 +1,7 @@
-"""The trainer child: runs one assignment and reports through a pipe. It knows no database and no queue.
+"""The child that runs one job and reports through a pipe. It knows no database, no queue, and no kind of job.
 
-It ends when its job ends, when it is killed, or when its supervisor is gone. Told to stop, it makes a checkpoint first.
+It ends when its job ends, when it is killed, or when its supervisor is gone. When told to stop, it first makes a
+checkpoint.
 """
 
 from __future__ import annotations
@@ -19,34 +20,39 @@ from pathlib import Path
 
 import numpy as np
 
+from rnn import kinds
 from rnn.errors import CheckpointError, ConfigurationError
-from rnn.events import Checkpoint, Diverged, Done, Evaluation, Event, Metrics, Stopped
-from unroll.contract import Network
+from rnn.events import Artifact, Checkpoint, End, Environment, Event, Metrics, Progress, Started
+from rnn.kinds.kind import Context
 from worker import failpoints, lifeline
-from worker.messages import Assignment, Batch, Failed, Item, Started, Steps
+from worker.messages import Assignment, Bundle, Declared, Failed, Item, Steps
 
 BATCH_SECONDS = 0.05
-"""One message a step would cost 11 % of a step of 0.6 ms, one every 50 ms costs 4 % (docs/adr/0002)."""
+"""Time between two messages. One message for each step would cost 11 % of a step of 0.6 ms, one every 50 ms costs 4 %
+(docs/adr/0002)."""
 LOG_SECONDS = 1.0
 STOP = "stop"
-SHOW_STACKS = signal.SIGUSR1
-"""Has the child print what every thread is at, even one that is stuck in native code."""
+SHOW_STACKS: signal.Signals | None = getattr(signal, "SIGUSR1", None) if hasattr(faulthandler, "register") else None
+"""The signal that makes the child print the stack of every thread, even of one that is stuck in native code; None: this
+system has no such signal."""
 
 
 def main(events: Connection, control: Connection, log: str) -> None:
-    """The process: wait for the assignment, train, report."""
+    """Run the child process: wait for the assignment, run the job, report."""
     lifeline.die_with_parent()
     lifeline.first_to_go()
     _write_output_to(Path(log))
+    import worker.forkserver  # noqa: F401 - loads torch while this child waits, unless it was forked with torch loaded
+
     try:
         assignment: Assignment = control.recv()
     except EOFError:
-        return  # never needed
+        return  # no job came for this child
     stop = threading.Event()
     threading.Thread(target=_listen, args=(control, stop), daemon=True).start()
     outbox = Outbox(events, assignment.step)
     try:
-        _train(assignment, outbox, events, stop)
+        _run(assignment, outbox, stop)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is the job's end and its cause
         if not isinstance(error, ConfigurationError):
             traceback.print_exc()
@@ -57,17 +63,18 @@ def main(events: Connection, control: Connection, log: str) -> None:
 
 
 def _write_output_to(log: Path) -> None:
-    """Python's output, native libraries' output, and the stacks of a crash in native code."""
+    """Redirect Python's output, native libraries' output, and the stacks of a crash in native code to the log."""
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)
     faulthandler.enable(file=2)
-    faulthandler.register(SHOW_STACKS, file=2)
+    if SHOW_STACKS is not None:
+        faulthandler.register(SHOW_STACKS, file=2)
 
 
 def _listen(control: Connection, stop: threading.Event) -> None:
-    """Hear `stop`; leave at once when the supervisor is gone, for nobody would take what this process computes."""
+    """Wait for `stop`, and end the process at once if the supervisor is gone, since nobody would read its results."""
     parent = parent_process()
     while True:
         ready = wait([control, *([parent.sentinel] if parent else [])])
@@ -80,65 +87,35 @@ def _listen(control: Connection, stop: threading.Event) -> None:
             os._exit(1)
 
 
-def _train(assignment: Assignment, outbox: Outbox, events: Connection, stop: threading.Event) -> None:
+def _run(assignment: Assignment, outbox: Outbox, stop: threading.Event) -> None:
     import torch
 
-    from rnn.bptt import cuda
-    from rnn.training.environment import describe
-    from rnn.training.run import train
-
+    config = assignment.config
     torch.set_num_threads(assignment.threads)
-    job, device, tf32 = assignment.job, assignment.device, assignment.tf32
-    if device == "cuda":
-        cuda.prepare(tf32=tf32)  # before anything starts CUDA, as `describe` does
-    network = job.model if isinstance(job.model, Network) else None  # rnn.training.run refuses anything else
-    omega = job.training.regularisation.omega
-    environment = describe(device, network, job.dtype, job.replicas, omega=omega, tf32=tf32)
-    _log(f"{assignment.job_id}, attempt {assignment.attempt}, from step {assignment.step}: {environment}")
-    events.send(Started(environment))
-    fault = failpoints.armed(job.name)
-    if fault is not None:
-        fault(assignment.step)
+    print(f"{assignment.job_id}, attempt {assignment.attempt}, from step {assignment.step}", flush=True)  # noqa: T201
+    fault = failpoints.armed(config.name)
 
-    def preempt() -> bool:
-        outbox.advance()
+    def preempt(step: int) -> bool:
+        outbox.advance(step)
         if fault is not None:
-            fault(outbox.step)
+            fault(step)
         return stop.is_set()
 
-    logged = -LOG_SECONDS
-    for event in train(job, assignment.resume, device=device, tf32=tf32, preempt=preempt):
-        outbox.add(event)
-        if isinstance(event, Diverged | Stopped | Done) or (
-            isinstance(event, Evaluation) and time.monotonic() - logged >= LOG_SECONDS
-        ):
-            logged = time.monotonic()
-            _log(_line(event))
+    context = Context(assignment.device, assignment.tf32, preempt)
+    for event in kinds.runner(config.kind)(config, assignment.inputs, assignment.resume, context):
+        if isinstance(event, Started):
+            outbox.declare(event.environment)
+            if fault is not None:
+                fault(assignment.step)
+        else:
+            outbox.add(event)
     outbox.flush()
-
-
-def _line(event: Diverged | Stopped | Done | Evaluation) -> str:
-    match event:
-        case Diverged():
-            cause = f"loss {event.loss:.6g}, gradient norm {event.gradient_norm:.6g}"
-            return f"step {event.step}: replica {event.replica} diverged ({cause}). {event.hint}"
-        case Stopped():
-            cause = f"{event.reason}, held-out loss {event.loss:.6g}"
-            return f"step {event.step}: replica {event.replica} stopped ({cause})"
-        case Evaluation():
-            return f"step {event.step}: held-out loss " + " ".join(f"{loss:.6g}" for loss in event.loss)
-        case Done():
-            return f"step {event.step}: {event.outcome}"
-
-
-def _log(line: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)  # noqa: T201 - standard output is the job's log
 
 
 def _failure(error: Exception) -> Failed:
     import torch
 
-    if isinstance(error, ConfigurationError):  # what only the weights show, when they are made
+    if isinstance(error, ConfigurationError):  # only the weights show this, when they are made
         return Failed("training_error", f"{error.pointer}: {error.detail}")
     message = f"{type(error).__name__}: {error}"
     if isinstance(error, CheckpointError):
@@ -150,12 +127,11 @@ def _failure(error: Exception) -> Failed:
 
 
 class Outbox:
-    """Batches events for BATCH_SECONDS; the first one, checkpoints and the last one leave at once."""
+    """Bundles events for BATCH_SECONDS. The first and last event, checkpoints and artifacts are sent at once."""
 
     def __init__(self, connection: Connection, step: int, clock: Callable[[], float] = time.monotonic) -> None:
-        """`step` is the one that training goes on from."""
+        """`step` is the one that the job continues from."""
         self.step = step
-        self._run = step
         self._connection = connection
         self._clock = clock
         self._metrics: list[Metrics] = []
@@ -163,30 +139,39 @@ class Outbox:
         self._due = -1.0
         self._told = step
 
-    def advance(self) -> None:
-        """One more step was run."""
-        self._run += 1
-        self.step = max(self.step, self._run)
+    def declare(self, environment: Environment) -> None:
+        """Report what the job runs on."""
+        self._connection.send(Declared(environment))
+
+    def advance(self, step: int) -> None:
+        """Record that a step was done, which shows that the child is alive even if the step has no metrics."""
+        self.step = max(self.step, step)
         if self._clock() >= self._due:
             self.flush()
 
     def add(self, event: Event) -> None:
-        """Take an event; send what there is when it is time."""
-        self.step = max(self.step, event.step)
-        if isinstance(event, Metrics):
-            self._metrics.append(event)
-        else:
-            if isinstance(event, Checkpoint | Done):
-                self._close_metrics()
-            self._items.append(event)
-        if isinstance(event, Checkpoint | Done) or self._clock() >= self._due:
+        """Take an event, and send the bundle when it is time."""
+        match event:
+            case Metrics():
+                self.step = max(self.step, event.step)
+                self._metrics.append(event)
+            case Progress():
+                self.step = max(self.step, event.step)
+            case Started():
+                raise AssertionError("a job starts once, before anything else")
+            case _:
+                self.step = max(self.step, getattr(event, "step", 0))
+                if isinstance(event, Checkpoint | End):
+                    self._close_metrics()
+                self._items.append(event)
+        if isinstance(event, Checkpoint | Artifact | End) or self._clock() >= self._due:
             self.flush()
 
     def flush(self) -> None:
-        """Send what there is."""
+        """Send the bundle."""
         self._close_metrics()
         if self._items or self.step != self._told:
-            self._connection.send(Batch(self.step, tuple(self._items)))
+            self._connection.send(Bundle(self.step, tuple(self._items)))
             self._items.clear()
             self._told = self.step
         self._due = self._clock() + BATCH_SECONDS

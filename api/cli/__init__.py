@@ -1,4 +1,4 @@
-"""`unroll-server`: run the service, look after its database and keys, and find out what is wrong with a machine.
+"""`unroll-server`: run the service, manage its database and keys, and find out what is wrong with a machine.
 
 Everything is configured by environment variables (store/settings.py); the few options here set the same variables for
 one command. Commands import what they need when they run, so that `--help` answers at once.
@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from api.cli.failures import known
+from api.cli.failures import WRONG_SETTINGS, Failure, known
 
 Output = Literal["table", "json"]
 
@@ -30,12 +30,13 @@ app.add_typer(key_commands, name="key")
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on [UNROLL_HOST].", show_default=False)]
 Port = Annotated[int | None, typer.Option(help="Port; 0 chooses a free one [UNROLL_PORT].", show_default=False)]
-Tenant = Annotated[str, typer.Option(help="Whose keys: tenants never see each other's models and jobs.")]
+Tenant = Annotated[str, typer.Option(help="Tenant of the keys. Tenants never see each other's models and jobs.")]
 
 
 def main() -> None:
-    """The console script: a failure that can be expected is one line on stderr, never a traceback."""
+    """The console script. An expected failure is printed as one line on stderr, without a traceback."""
     try:
+        _refuse_windows()
         app()
     except Exception as error:
         failure = known(error)
@@ -46,8 +47,14 @@ def main() -> None:
         sys.exit(failure.exit_code)
 
 
+def _refuse_windows() -> None:
+    if sys.platform == "win32":  # processes there have no signals, no groups and no inherited sockets
+        message = "unroll-server runs on Linux and macOS; on Windows run it in WSL (`wsl --install`)"
+        raise Failure(message, WRONG_SETTINGS)
+
+
 def _configure(**values: object) -> None:
-    """Options are the environment of this command and of the processes that it starts."""
+    """Write options to the environment of this command and of the processes that it starts."""
     os.environ.update({f"UNROLL_{name.upper()}": str(value) for name, value in values.items() if value is not None})
 
 
@@ -57,14 +64,14 @@ def up(
     port: Port = None,
     workers: Annotated[int | None, typer.Option(help="Worker processes [UNROLL_WORKERS].", show_default=False)] = None,
     data_dir: Annotated[
-        Path | None, typer.Option(help="Database, queue and key lie here [UNROLL_DATA_DIR].", show_default=False)
+        Path | None, typer.Option(help="Folder of database, queue and key [UNROLL_DATA_DIR].", show_default=False)
     ] = None,
     *,
     with_parent: Annotated[
         bool, typer.Option("--with-parent", help="Stop when the process that started this one ends.")
     ] = False,
 ) -> None:
-    """Run everything on this machine: migrate, make a key, start the API and workers, keep them running."""
+    """Run everything on this machine: migrate, make a key, start the API and workers, and keep them running."""
     from api.cli.up import run
 
     _configure(host=host, port=port, workers=workers, data_dir=data_dir)
@@ -75,20 +82,21 @@ def up(
 def api(
     host: Host = None,
     port: Port = None,
-    listener: Annotated[int | None, typer.Option(hidden=True, help="A listening socket that was inherited.")] = None,
+    listener: Annotated[int | None, typer.Option(hidden=True, help="An inherited listening socket.")] = None,
+    parent: Annotated[int | None, typer.Option(hidden=True, help="Stop when this process, the parent, ends.")] = None,
 ) -> None:
-    """Run one API process; several may share a database."""
+    """Run one API process. Several may share a database."""
     from api.cli.serve import run
 
     _configure(host=host, port=port)
-    run(listener)
+    run(listener, parent)
 
 
 @app.command()
 def worker(
     device: Annotated[str | None, typer.Option(help="cpu or cuda [UNROLL_DEVICE].", show_default=False)] = None,
 ) -> None:
-    """Run one worker, which trains one job at a time; start one a slot or device."""
+    """Run one worker, which trains one job at a time. Start one worker for each slot or device."""
     from api.cli.failures import load_settings
     from api.cli.processes import python
 
@@ -101,11 +109,12 @@ def worker(
 
 @app.command()
 def migrate() -> None:
-    """Bring the database's schema to this version; safe to run twice, or at once on several machines."""
-    from api.cli.failures import load_settings, open_database
+    """Bring the database's schema to this version. It is safe to run twice, or at once on several machines."""
+    from api.cli.failures import load_settings, open_database, require_data_folder
     from store.schema import migrate as upgrade
 
     settings = load_settings()
+    require_data_folder(settings)
     open_database(settings, checked=False).close()  # tells a wrong URL from a failed migration
     upgrade(settings)
     print("The database's schema is up to date.")
@@ -113,16 +122,16 @@ def migrate() -> None:
 
 @key_commands.command("create")
 def key_create(
-    name: Annotated[str, typer.Option(help="To recognise it by.")],
+    name: Annotated[str, typer.Option(help="A name by which people recognise the key.")],
     tenant: Tenant = "default",
     scopes: Annotated[
-        str, typer.Option(help="Of read, write, predict, admin; comma-separated.")
+        str, typer.Option(help="Scopes, separated by commas: read, write, predict, admin.")
     ] = "read,write,predict",
-    expires_days: Annotated[float | None, typer.Option(min=0, help="Days it is valid; else for ever.")] = None,
+    expires_days: Annotated[float | None, typer.Option(min=0, help="Days until it expires; without it, never.")] = None,
     max_active_jobs: Annotated[int | None, typer.Option(min=1, help="Quota of jobs that have not ended.")] = None,
     output: Annotated[Output, typer.Option("-o", "--output")] = "table",
 ) -> None:
-    """Make a key. Its secret, alone on standard output, is shown this once."""
+    """Create a key. Its secret is printed on standard output, and is shown only this once."""
     from api.cli.keys import create
 
     create(tenant, name, scopes, expires_days, max_active_jobs, as_json=output == "json")
@@ -138,7 +147,7 @@ def key_list(tenant: Tenant = "default", output: Annotated[Output, typer.Option(
 
 @key_commands.command("revoke")
 def key_revoke(key: Annotated[str, typer.Argument(help="The key's id.")], tenant: Tenant = "default") -> None:
-    """Revoke a key at once; what it submitted goes on."""
+    """Revoke a key at once. Jobs that it submitted continue."""
     from api.cli.keys import revoke
 
     revoke(tenant, key)
@@ -146,7 +155,7 @@ def key_revoke(key: Annotated[str, typer.Argument(help="The key's id.")], tenant
 
 @app.command()
 def doctor(output: Annotated[Output, typer.Option("-o", "--output")] = "table") -> None:
-    """Look at everything the service needs; exit code 1 if something is broken."""
+    """Check everything that the service needs. The exit code is 1 if something is broken."""
     from api.cli.doctor import run
 
     run(as_json=output == "json")

@@ -1,4 +1,4 @@
-"""`python -m api.cli`: how `unroll-server up` starts the API, whatever the scripts' folder is called."""
+"""`python -m api.cli`, with which `unroll-server up` starts the API, wherever the scripts are installed."""
 
 from api.cli import main
 

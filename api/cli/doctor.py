@@ -1,10 +1,9 @@
-"""`unroll-server doctor`: look at everything the service needs, change nothing, and say what is wrong with it."""
+"""`unroll-server doctor`: check everything that the service needs, change nothing, and report what is wrong."""
 
 from __future__ import annotations
 
 import http.client
 import json
-import os
 import platform
 import shutil
 import stat
@@ -18,6 +17,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from api.cli.failures import hash_secret, known, load_settings, open_database
+from api.next_steps import ASK_KERNEL
 from store.settings import Settings
 
 Verdict = Literal["ok", "note", "broken"]
@@ -26,7 +26,7 @@ LITTLE_SPACE = 1 << 30
 NO_SPACE = 100 << 20
 TORCH_SECONDS = 120.0
 HEARTBEATS = 3.0
-"""A worker that missed so many is not alive."""
+"""A worker that has missed this many heartbeats is not alive."""
 
 # In a process of its own, as everything with torch is: this command stays small, and a broken build cannot kill it.
 ASK_TORCH = """
@@ -39,16 +39,10 @@ print(json.dumps({
 }))
 """
 
-# The same for the compiled kernel, which this package may not import.
-ASK_KERNEL = """
-from rnn import kernels
-print(f"native, {kernels.instruction_set()}" if kernels.available() else kernels.missing())
-"""
-
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at. A note is worth knowing and stops nothing."""
+    """The result of one check. A note is useful to know but is not an error."""
 
     name: str
     verdict: Verdict
@@ -108,20 +102,22 @@ def _torch(settings: Settings) -> tuple[Verdict, str]:
 
 def _kernel(_: Settings) -> tuple[Verdict, str]:
     answer = subprocess.run(  # noqa: S603 - our own interpreter and text
-        [sys.executable, "-P", "-c", ASK_KERNEL], capture_output=True, text=True, timeout=TORCH_SECONDS, check=False
+        ASK_KERNEL, capture_output=True, text=True, timeout=TORCH_SECONDS, check=False
     )
     if answer.returncode != 0:
         return "broken", (answer.stderr.strip().splitlines() or [f"exit code {answer.returncode}"])[-1]
     said = answer.stdout.strip()
-    return ("ok", said) if said.startswith("native, ") else ("note", f"{said}; the slower workspace engine runs")
+    return ("ok" if said.startswith("native, ") else "note"), said
 
 
 def _data_folder(settings: Settings) -> tuple[Verdict, str]:
+    from store.folder import unusable
+
     folder = settings.data_dir
+    if reason := unusable(folder):
+        return "broken", reason
     if not folder.exists():
         return "note", f"{folder} does not exist yet; `unroll-server up` makes it"
-    if not folder.is_dir() or not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-        return "broken", f"{folder} is no folder that this user may write to"
     private = [path for path in (folder / "key", folder / "secret") if path.is_file() and _others(path)]
     if private:
         return "broken", f"other users can read {private[0]}; chmod 600 it, and revoke the key"
@@ -136,7 +132,7 @@ def _others(path: Path) -> bool:
 
 def _disk(settings: Settings) -> tuple[Verdict, str]:
     folder = settings.data_dir.absolute()
-    while not folder.exists():
+    while not folder.is_dir():
         folder = folder.parent
     free = shutil.disk_usage(folder).free
     detail = f"{free / 1e9:.1f} GB free at {folder}"
@@ -146,7 +142,7 @@ def _disk(settings: Settings) -> tuple[Verdict, str]:
 
 
 def _no_database_yet(settings: Settings) -> bool:
-    """Looking must not make the file."""
+    """Return whether there is no database file yet, because a check must not create it."""
     return settings.embedded and not Path(settings.database.removeprefix("sqlite:///")).exists()
 
 

@@ -1,7 +1,7 @@
-"""What a command says when it cannot do what was asked: one line on stderr, and an exit code.
+"""What a command reports if it cannot do what was asked: one line on stderr, and an exit code.
 
-Exit codes: 0 done; 1 it did not work now (the database is away, a folder is in use); 2 it will not work however often
-it is tried (the settings, the arguments or the database's schema are wrong).
+Exit codes: 0 done; 1 it did not work now (the database does not answer, a folder is in use); 2 it will never work like
+this (the settings, the arguments or the database's schema are wrong).
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ WRONG_SETTINGS = 2
 
 
 class Failure(Exception):
-    """A command ends here, with this sentence and exit code."""
+    """A command ends with this message and exit code."""
 
     def __init__(self, message: str, exit_code: int = FAILED) -> None:
-        """`message` is one line, or one line a wrong setting."""
+        """`message` is one line, or one line for each wrong setting."""
         super().__init__(message)
         self.exit_code = exit_code
 
 
 def known(error: Exception) -> Failure | None:
-    """An expected failure as one line; None for a mistake in the program, which deserves its traceback."""
+    """Describe an expected failure in one line. None for an error in the program, which needs its traceback."""
     if isinstance(error, Failure):
         return error
     from pydantic import ValidationError
@@ -50,11 +50,13 @@ def known(error: Exception) -> Failure | None:
 
 
 def load_settings() -> Settings:
-    """The settings of this environment. Raises Failure, naming the variable, where one is wrong."""
+    """Return the settings of this environment. Raises Failure, naming the variable, if one is wrong."""
     from pydantic import ValidationError
 
     from store.settings import Settings
+    from store.variables import warn_of_unknown
 
+    warn_of_unknown()
     try:
         settings = Settings()
     except ValidationError as error:
@@ -65,8 +67,23 @@ def load_settings() -> Settings:
     return settings
 
 
+def require_data_folder(settings: Settings, *, always: bool = False) -> None:
+    """Make the data folder if these settings keep the database or the hash secret in it, or `always`.
+
+    Raises Failure if it cannot be used.
+    """
+    from store.folder import FolderUnusable, make_folder
+
+    if not (settings.needs_data_dir or always):
+        return
+    try:
+        make_folder(settings.data_dir)
+    except FolderUnusable as error:
+        raise Failure(str(error), WRONG_SETTINGS) from error
+
+
 def hash_secret(settings: Settings) -> bytes:
-    """The secret behind key hashes. Raises Failure where it should have been given and was not."""
+    """Return the secret of the key hashes. Raises Failure if it is required but not set."""
     try:
         return settings.hash_secret
     except ValueError as error:
@@ -74,7 +91,10 @@ def hash_secret(settings: Settings) -> bytes:
 
 
 def open_database(settings: Settings, *, checked: bool = True) -> Database:
-    """The database, not connected yet; if `checked`, one whose schema is ours. Raises Failure, SchemaMismatch."""
+    """Return the database, not yet connected. With `checked`, its schema must be this program's.
+
+    Raises Failure and SchemaMismatch.
+    """
     from sqlalchemy.exc import ArgumentError
 
     from store.db import Database

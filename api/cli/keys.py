@@ -1,4 +1,4 @@
-"""Keys, made and revoked by whoever may read the database's address and the server's secret."""
+"""Creates and revokes keys, for anyone who can read the database's address and the server's secret."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
-from api.cli.failures import WRONG_SETTINGS, Failure, hash_secret, load_settings, open_database
+from api.cli.failures import WRONG_SETTINGS, Failure, hash_secret, load_settings, open_database, require_data_folder
 from store import keys
 from store.db import Database
 from store.settings import Settings
@@ -17,6 +17,7 @@ from unroll.contract import Key, NewKey
 @contextmanager
 def _database() -> Iterator[tuple[Settings, Database]]:
     settings = load_settings()
+    require_data_folder(settings)
     db = open_database(settings)
     try:
         yield settings, db
@@ -27,7 +28,7 @@ def _database() -> Iterator[tuple[Settings, Database]]:
 def create(
     tenant: str, name: str, scopes: str, expires_days: float | None, max_active_jobs: int | None, *, as_json: bool
 ) -> None:
-    """Make a key and print its secret."""
+    """Create a key and print its secret."""
     if not 1 <= len(tenant) <= 100:
         raise Failure("--tenant: 1 to 100 characters", WRONG_SETTINGS)
     expires_at = None if expires_days is None else datetime.now(UTC) + timedelta(days=expires_days)

@@ -1,4 +1,4 @@
-"""One API process under uvicorn."""
+"""Runs one API process under uvicorn."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import errno
 import signal
 import socket
 
-from api.cli.failures import WRONG_SETTINGS, Failure, hash_secret, load_settings, open_database
+from api.cli.failures import WRONG_SETTINGS, Failure, hash_secret, load_settings, open_database, require_data_folder
 
 GRACE_SECONDS = 5
-"""For requests under way at SIGTERM; event streams are cut, and clients reconnect with Last-Event-ID."""
+"""Seconds for active requests at SIGTERM. Event streams are cut, and clients reconnect with Last-Event-ID."""
 BACKLOG = 2048
 
 
 def listen(host: str, port: int, *, else_free: bool = False) -> socket.socket:
-    """A listening socket. A port in use raises Failure, or with `else_free` gives way to a free one."""
+    """Return a listening socket. If the port is in use, raises Failure, or with `else_free` uses a free port."""
     try:
         family, _, _, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE, proto=socket.IPPROTO_TCP
@@ -34,9 +34,17 @@ def listen(host: str, port: int, *, else_free: bool = False) -> socket.socket:
         raise Failure(message, WRONG_SETTINGS) from error
 
 
-def run(inherited: int | None) -> None:
-    """Serve until SIGTERM, on an inherited socket if its descriptor is given, else on the settings' address."""
+def run(inherited: int | None, parent: int | None = None) -> None:
+    """Serve until SIGTERM, on an inherited socket if its descriptor is given, otherwise on the settings' address.
+
+    If `parent` is given, serving also ends when that process, which started this one, does.
+    """
+    if parent is not None:
+        from store.parent import follow
+
+        follow(parent)
     settings = load_settings()
+    require_data_folder(settings, always=not settings.broker_url)
     hash_secret(settings)
     open_database(settings).close()  # a schema that is not ours is one clear line here, a traceback in the lifespan
     listener = socket.socket(fileno=inherited) if inherited is not None else listen(settings.host, settings.port)

@@ -1,4 +1,4 @@
-"""`unroll-server up`: the whole service on one machine, from an empty folder, by one command."""
+"""`unroll-server up`: run the whole service on one machine, from an empty folder, with one command."""
 
 from __future__ import annotations
 
@@ -12,20 +12,30 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from api.cli.failures import Failure, hash_secret, load_settings, open_database
-from api.cli.processes import Process, Supervisor, python
+from api import next_steps
+from api.cli.failures import (
+    FAILED,
+    WRONG_SETTINGS,
+    Failure,
+    hash_secret,
+    load_settings,
+    open_database,
+    require_data_folder,
+)
+from api.cli.processes import MANY_DEATHS, Process, Supervisor, followed, python
 from api.cli.serve import GRACE_SECONDS, listen
 from store.settings import Settings
 
 TENANT = "default"
 MARGIN_SECONDS = 5.0
-"""What a process may take to leave after its own grace time."""
+"""Extra seconds that a process may take to end after its own grace time."""
 
 
 def run(*, with_parent: bool = False) -> None:
-    """Run until SIGTERM or SIGINT, or the parent's end. Raises Failure where it cannot start."""
+    """Run until SIGTERM, SIGINT or the parent's end. Raises Failure if the service cannot start."""
     parent = os.getppid() if with_parent else None
     settings = load_settings()
+    require_data_folder(settings, always=True)
     make_private(settings.data_dir)
     with held(settings.data_dir):
         from store.schema import migrate
@@ -38,10 +48,12 @@ def run(*, with_parent: bool = False) -> None:
 
 
 def make_private(folder: Path) -> None:
-    """Make the data folder, for its owner alone. One that others can read is told of, not changed: it may hold more."""
-    if not folder.is_dir():
-        folder.mkdir(parents=True, mode=0o700)
-    elif not any(folder.iterdir()):
+    """Make an empty data folder readable only by its owner.
+
+    If other users can read a folder with something in it, this is reported but not changed, because the folder may hold
+    other files.
+    """
+    if not any(folder.iterdir()):
         folder.chmod(0o700)
     elif stat.S_IMODE(folder.stat().st_mode) & 0o077:
         print(f"warning: other users can look into {folder}; better: chmod 700 {folder}", file=sys.stderr)
@@ -49,9 +61,10 @@ def make_private(folder: Path) -> None:
 
 @contextlib.contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Hold the folder: two supervisors on one would fight over its `key` and `url`. Raises Failure where one has it.
+    """Lock the folder, because two supervisors would overwrite each other's `key` and `url`.
 
-    The lock is the kernel's, so that a supervisor which was killed leaves nothing to clean up.
+    The kernel holds the lock, so a supervisor that was killed leaves nothing to clean up. Raises Failure if the folder
+    is in use.
     """
     with (folder / "lock").open("a+") as file:
         try:
@@ -67,7 +80,10 @@ def held(folder: Path) -> Iterator[None]:
 
 
 def provide_key(settings: Settings, secret: bytes) -> Path:
-    """The file with a key for this machine's user, made where there is none or the one there is no longer works."""
+    """Return the file with a key for this machine's user.
+
+    The key is made if there is none, or if the present one no longer works.
+    """
     from store import keys
     from store.errors import KeyExpired, Unauthorized
     from unroll.contract import NewKey
@@ -88,7 +104,7 @@ def provide_key(settings: Settings, secret: bytes) -> Path:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replace the file at once, readable by its owner alone: a reader sees the old text or the new one."""
+    """Replace the file in one step, readable only by its owner: a reader sees the old text or the new one."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
@@ -107,33 +123,34 @@ def _serve(settings: Settings, parent: int | None) -> None:
     descriptor = listener.fileno()
     api = Process(
         "the API",
-        python("api.cli", "api", "--listener", str(descriptor)),
+        python("api.cli", "api", "--listener", str(descriptor), *followed()),
         grace_seconds=GRACE_SECONDS + MARGIN_SECONDS,
         pass_fds=(descriptor,),
     )
     workers = [
-        Process(f"worker {number}", python("worker"), grace_seconds=settings.drain_seconds + MARGIN_SECONDS)
+        Process(
+            f"worker {number}",
+            python("worker", *followed()),
+            grace_seconds=settings.drain_seconds + MARGIN_SECONDS,
+            short_lives=MANY_DEATHS,
+        )
         for number in range(1, settings.workers + 1)
     ]
 
-    ready = _Readiness(host, port)
+    ready, kernel = _Readiness(host, port), next_steps.KernelNote()
 
     def announce_when_ready() -> bool:
         if api.popen is not None and api.popen.poll() is not None:  # never well yet: trying again would not help
-            raise Failure("The API could not start; the reason is above.")
-        if not ready():
+            exit_code = WRONG_SETTINGS if api.popen.returncode == WRONG_SETTINGS else FAILED
+            raise Failure("The API could not start; the reason is above.", exit_code)
+        if not ready() or (settings.device == "cuda" and not _has_worker(settings)):
             return False
         write_private(settings.data_dir / "url", url)
         if settings.port not in (0, port):
             _tell(f"Port {settings.port} is in use; this is another, free one.")
-        print(
-            f"Unroll serves at   {url}\n"
-            f"API documentation  {url}/docs\n"
-            f"Key                {settings.data_dir / 'key'} (the SDK and `unroll` find it by themselves here)\n"
-            f"Data               {settings.data_dir}\n"
-            "Ctrl-C stops it: running jobs are checkpointed, and go on at the next start.",
-            flush=True,
-        )
+        if settings.device == "cpu" and (note := kernel()):
+            _tell(note)
+        print(_announcement(url, settings.data_dir), flush=True)
         return True
 
     # workers stop first: while they drain, users can still see what becomes of their jobs
@@ -141,23 +158,49 @@ def _serve(settings: Settings, parent: int | None) -> None:
     try:
         in_time = supervisor.run(announce_when_ready)
     finally:
+        kernel.close()
         (settings.data_dir / "url").unlink(missing_ok=True)
     if not in_time:
         raise Failure("Not everything stopped in time; what was running goes on from its last checkpoint.")
     _tell("Stopped.")
 
 
+def _announcement(url: str, folder: Path) -> str:
+    return f"""\
+Unroll serves at   {url} (a page for a browser)
+API documentation  {url}/docs (for a browser too; everything below /v1 needs the key)
+Key                {folder / "key"} (the SDK and `unroll` find it by themselves here)
+Data               {folder}
+Ctrl-C stops it: running jobs are checkpointed, and go on at the next start.
+
+{next_steps.text()}"""
+
+
+def _has_worker(settings: Settings) -> bool:
+    """Return whether a worker reported. One that lacks its device ends instead."""
+    from store.fleet import count_alive
+
+    db = open_database(settings, checked=False)
+    try:
+        return bool(count_alive(db, settings.reconcile_seconds))
+    finally:
+        db.close()
+
+
 class _Readiness:
     """Asks the API whether it is ready, one question at a time, and never waits for the answer.
 
-    The socket listens before the API runs, so the first question is answered as soon as there is somebody to do so.
+    The socket listens before the API runs, so the first question is answered as soon as the API can answer.
     """
 
     def __init__(self, host: str, port: int) -> None:
         self._connection = http.client.HTTPConnection(host, port, timeout=5)
         self._asked = False
+        self._ready = False
 
     def __call__(self) -> bool:
+        if self._ready:
+            return True
         try:
             if not self._asked:
                 self._connection.request("GET", "/readyz")
@@ -171,9 +214,10 @@ class _Readiness:
             self._connection.close()
             self._asked = False
             return False
-        if ready := response.status == http.HTTPStatus.OK:
+        self._ready = response.status == http.HTTPStatus.OK
+        if self._ready:
             self._connection.close()
-        return ready
+        return self._ready
 
 
 def _tell(message: str) -> None:

@@ -1,1 +1,1 @@
-"""The routes, one file a noun. A route calls a function of the store and answers a type of the contract."""
+"""The routes, one file for each noun. A route calls a function of the store and answers a type of the contract."""

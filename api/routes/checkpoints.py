@@ -13,7 +13,7 @@ from api.errors import invalid
 from api.negotiation import JSON, matches, offers
 from api.operations import operation
 from api.routes.parameters import Cursor, Limit
-from api.service import Served
+from api.service import CurrentService
 from store import checkpoints
 from unroll.contract import Checkpoint, Page, PredictRequest, PredictResponse
 
@@ -34,9 +34,9 @@ SAFETENSORS = "application/octet-stream"
     ),
 )
 def list_checkpoints(
-    job_id: str, asker: Reader, service: Served, limit: Limit = 50, cursor: Cursor = None
+    job_id: str, asker: Reader, service: CurrentService, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[Checkpoint]:
-    """Each holds all replicas at one step."""
+    """List a job's checkpoints. Each holds all replicas at one step."""
     return checkpoints.list_of_job(service.db, asker.tenant, job_id, limit=limit, cursor=cursor)
 
 
@@ -50,8 +50,8 @@ def list_checkpoints(
         problems=["missing_scope", "not_found"],
     ),
 )
-def get_checkpoint(checkpoint_id: str, asker: Reader, service: Served) -> Checkpoint:
-    """What it holds and how good it is."""
+def get_checkpoint(checkpoint_id: str, asker: Reader, service: CurrentService) -> Checkpoint:
+    """Return what a checkpoint holds and how good it is."""
     return checkpoints.get(service.db, asker.tenant, checkpoint_id)
 
 
@@ -69,9 +69,9 @@ def get_checkpoint(checkpoint_id: str, asker: Reader, service: Served) -> Checkp
     ),
 )
 def get_checkpoint_content(
-    checkpoint_id: str, asker: Reader, service: Served, if_none_match: Annotated[str | None, Header()] = None
+    checkpoint_id: str, asker: Reader, service: CurrentService, if_none_match: Annotated[str | None, Header()] = None
 ) -> Response:
-    """All replicas, as used (constraints applied). The content of an id never changes."""
+    """Return the weights of all replicas, with constraints applied. The content of an id never changes."""
     checkpoint = checkpoints.get(service.db, asker.tenant, checkpoint_id)
     headers = {"ETag": f'"{checkpoint.sha256}"', "Cache-Control": "private, max-age=31536000, immutable"}
     if matches(if_none_match, headers["ETag"]):
@@ -96,10 +96,13 @@ def get_checkpoint_content(
 def predict_with_checkpoint(
     checkpoint_id: str,
     asker: Predictor,
-    service: Served,
+    service: CurrentService,
     request: Annotated[PredictRequest, Depends(json_body(PredictRequest, None, inference.require_few))],
 ) -> Response:
-    """As with a model; `best` is the checkpoint's own best replica, which one that was not evaluated does not have."""
+    """Run sequences through a checkpoint, as through a model.
+
+    `best` is the checkpoint's own best replica. A checkpoint that was not evaluated has none.
+    """
     checkpoint = checkpoints.get(service.db, asker.tenant, checkpoint_id)
     replica = checkpoint.best_replica if request.replica == "best" else request.replica
     if replica is None and checkpoint.replicas == 1:

@@ -1,4 +1,4 @@
-"""/v1/checks: backpropagation through time by hand, held against autograd and differences."""
+"""/v1/checks: hand-written backpropagation through time is compared with autograd and differences."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from api.checks import ClientGone
 from api.errors import Refused
 from api.negotiation import JSON, offers
 from api.operations import operation
-from api.service import Served
+from api.service import CurrentService
 from store import models
 from unroll.contract import Check, CheckRequest
 
@@ -33,11 +33,14 @@ router = APIRouter(prefix="/v1/checks", tags=["checks"], dependencies=[offers(JS
     ),
 )
 async def check_gradients(
-    asker: Writer, service: Served, check: Annotated[CheckRequest, Depends(json_body(CheckRequest))], request: Request
+    asker: Writer,
+    service: CurrentService,
+    check: Annotated[CheckRequest, Depends(json_body(CheckRequest))],
+    request: Request,
 ) -> Response:
-    """Backpropagation by hand against autograd, complex steps and finite differences, on a random batch.
+    """Compare hand-written backpropagation with autograd, complex steps and finite differences, on a random batch.
 
-    Nothing is stored. Needs the scope write, as a check computes for seconds.
+    Nothing is stored. The key needs the scope write, because a check computes for seconds.
     """
     named = isinstance(check.model, str)
     if isinstance(check.model, str):

@@ -1,7 +1,7 @@
-"""/docs and /openapi.json: the document, and Swagger UI on it, all from this server.
+"""/docs and /openapi.json: the document, and Swagger UI for it, all from this server.
 
 Swagger UI's files come with a Python package, not from a content network: the page works without the internet, and no
-browser tells a third party that somebody uses this server. The page's policy lets it ask nobody but this origin.
+third party learns that somebody uses this server. The page's policy allows requests only to this origin.
 """
 
 from __future__ import annotations
@@ -50,39 +50,39 @@ POLICY = (
     "default-src 'none'; script-src 'self'; connect-src 'self'; img-src 'self' data:; "
     "style-src 'self' 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-"""Swagger UI sets styles on elements, and has its icons in data URLs."""
+"""Swagger UI sets styles on elements and has its icons in data URLs, so the policy allows both."""
 
 
 class Assets(StaticFiles):
-    """Swagger UI's files as the package has them, kept by browsers and asked for again only if they changed."""
+    """Swagger UI's files from the package. Browsers keep them and ask again only whether they changed."""
 
     def __init__(self) -> None:
         super().__init__(packages=[("fastapi_swagger", "resources")])
 
     def file_response(self, *args: Any, **options: Any) -> Response:
-        """The file, or 304."""
+        """Return the file, or 304."""
         response = super().file_response(*args, **options)
         response.headers["Cache-Control"] = "no-cache"
         return response
 
     def lookup_path(self, path: str) -> tuple[str, os.stat_result | None]:
-        """Only what a browser is to have; the package's modules lie beside it."""
+        """Find a file for the browser. The package's Python modules in the same folder are not served."""
         return ("", None) if path.endswith((".py", ".pyc")) else super().lookup_path(path)
 
 
 @router.get("/openapi.json")
 async def document(request: Request) -> Response:
-    """The OpenAPI document."""
+    """Return the OpenAPI document."""
     return JSONResponse(request.app.openapi())
 
 
 @router.get("/docs")
 async def page() -> Response:
-    """Swagger UI."""
+    """Return the page with Swagger UI."""
     return HTMLResponse(PAGE, headers={"Content-Security-Policy": POLICY})
 
 
 @router.get("/docs/start.js")
 async def start() -> Response:
-    """A file of its own, because the page's policy forbids scripts in it."""
+    """Return the page's script. It is a file of its own because the page's policy forbids inline scripts."""
     return Response(START, media_type="text/javascript")

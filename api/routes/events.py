@@ -13,7 +13,7 @@ from api.auth import Reader
 from api.errors import invalid
 from api.negotiation import JSON, preferred
 from api.operations import operation
-from api.service import Served
+from api.service import CurrentService
 from api.streams import BATCH, events
 from store import journal
 from unroll.contract import Event, Page
@@ -40,15 +40,16 @@ async def list_events(
     job_id: str,
     request: Request,
     asker: Reader,
-    service: Served,
-    after: Annotated[int, Query(ge=0, le=MAX_SEQ, description="Events with a greater `seq` only.")] = 0,
+    service: CurrentService,
+    after: Annotated[int, Query(ge=0, le=MAX_SEQ, description="Only events with a greater `seq`.")] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
-    last_event_id: Annotated[str | None, Header(description="As a stream: go on after this `seq`.")] = None,
+    last_event_id: Annotated[str | None, Header(description="For a stream: continue after this `seq`.")] = None,
 ) -> Response:
-    """`seq` counts from 1 without gaps, so nothing is missed over any number of connections.
+    """Return a job's events. `seq` counts from 1 without gaps, so no event is missed over any number of connections.
 
-    Page: `next` is the `after` of the next page; null when the job has ended and this was all. Stream: `id` is the
-    `seq`, `event` the type, `data` the event; comments keep it alive; it ends behind the last `end`.
+    As a page, `next` is the `after` of the next page; it is null if the job has ended and no events follow. As a
+    stream, `id` is the `seq`, `event` the type and `data` the event. Comments keep the stream alive, and it ends after
+    the last `end`.
     """
     streamed = preferred(request.headers.get("accept"), [JSON, STREAM]) == STREAM
     if streamed and last_event_id is not None:

@@ -1,4 +1,4 @@
-"""/v1/workers and /v1/queues: who works, and what waits."""
+"""/v1/workers and /v1/queues: the workers, and the jobs that wait."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from api import examples
 from api.auth import Reader
 from api.negotiation import JSON, offers
 from api.operations import operation
-from api.service import Served
+from api.service import CurrentService
 from store import fleet
 from unroll.contract import Page, Queue, Worker
 
@@ -19,13 +19,13 @@ router = APIRouter(prefix="/v1", tags=["fleet"], dependencies=[offers(JSON)])
     "/workers",
     **operation(
         "list_workers",
-        "Workers heard of lately",
+        "Workers that reported recently",
         gives=(200, "All of them.", examples.WORKERS),
         problems=["missing_scope"],
     ),
 )
-def list_workers(asker: Reader, service: Served) -> Page[Worker]:
-    """The job of one is shown where it is the asking tenant's."""
+def list_workers(asker: Reader, service: CurrentService) -> Page[Worker]:
+    """List the workers. A worker's job is shown if it belongs to your tenant."""
     return Page[Worker](data=fleet.list_workers(service.db, asker.tenant, service.alive_seconds))
 
 
@@ -34,10 +34,10 @@ def list_workers(asker: Reader, service: Served) -> Page[Worker]:
     **operation(
         "list_queues",
         "Jobs waiting and running",
-        gives=(200, "By the device they ask for.", examples.QUEUES),
+        gives=(200, "Counts for each requested device.", examples.QUEUES),
         problems=["missing_scope"],
     ),
 )
-def list_queues(_asker: Reader, service: Served) -> Page[Queue]:
-    """Counts are over all tenants: that is what a job waits behind."""
+def list_queues(_asker: Reader, service: CurrentService) -> Page[Queue]:
+    """Count waiting and running jobs over all tenants, because a job waits behind all of them."""
     return Page[Queue](data=fleet.list_queues(service.db, service.alive_seconds))

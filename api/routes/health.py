@@ -11,7 +11,7 @@ from api import examples
 from api.auth import Reader
 from api.errors import Refused
 from api.operations import operation
-from api.service import Served
+from api.service import CurrentService
 from store import queue, schema
 from store.errors import SchemaMismatch
 from unroll.contract import Readiness
@@ -28,7 +28,7 @@ EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
     **operation("livez", "The process answers", gives=(200, "It does.", None), with_key=False),
 )
 async def livez() -> str:
-    """Asks nothing else. Restart the process where this does not answer."""
+    """Answer without asking anything else. Restart the process if this does not answer."""
     return "ok\n"
 
 
@@ -42,8 +42,11 @@ async def livez() -> str:
         with_key=False,
     ),
 )
-def readyz(service: Served) -> Readiness:
-    """The database must answer, with this version's schema. Without the broker, jobs are accepted and found later."""
+def readyz(service: CurrentService) -> Readiness:
+    """Check that the database answers and has this version's schema.
+
+    Without the broker, jobs are accepted and found later.
+    """
     try:
         schema.check(service.db)
     except SchemaMismatch as error:
@@ -62,11 +65,11 @@ def readyz(service: Served) -> Readiness:
     response_class=PlainTextResponse,
     **operation(
         "scrape",
-        "Figures for Prometheus",
+        "Metrics for Prometheus",
         gives=(200, "Text exposition format 0.0.4.", None),
         problems=["missing_scope"],
     ),
 )
-def scrape(_asker: Reader, service: Served) -> Response:
-    """Needs a key with the scope read, as Prometheus' `authorization` sends it."""
+def scrape(_asker: Reader, service: CurrentService) -> Response:
+    """Return metrics for Prometheus. Needs a key with the scope read, as Prometheus' `authorization` sends it."""
     return Response(service.telemetry.render(), media_type=EXPOSITION)

@@ -1,10 +1,11 @@
-"""/v1/jobs: submit, look, wait, cancel, pause, resume, retry, delete."""
+"""/v1/jobs: submit, look, wait, cancel, pause, resume, retry, delete. Nothing here knows a kind of job."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from typing import Annotated, Literal
+from dataclasses import asdict
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
@@ -15,10 +16,10 @@ from api.errors import invalid
 from api.negotiation import JSON, matches, offers, wait_seconds
 from api.operations import answer, operation
 from api.routes.parameters import Cursor, Limit
-from api.service import Served, Service
+from api.service import CurrentService, Service
 from api.streams import until
-from store import jobs, models
-from unroll.contract import ENDED, DryRun, Job, JobStatus, Page, TrainJob
+from store import inputs, jobs, models
+from unroll.contract import ENDED, JOB_TYPES, DryRun, Job, JobConfig, JobRequest, JobStatus, Kind, Page
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[offers(JSON)])
 
@@ -33,7 +34,7 @@ _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
     **operation(
         "submit_job",
         "Submit a job",
-        takes=(TrainJob, examples.TRAIN_JOB),
+        takes=(JOB_TYPES, examples.TRAIN_JOB),
         gives=(202, "The job, queued.", examples.JOB),
         also={200: answer(DryRun, "With `dry_run`: what it would be and cost.", examples.DRY_RUN)},
         problems=["missing_scope", "idempotency_key_reused", "quota_exceeded"],
@@ -41,8 +42,8 @@ _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 )
 def submit_job(
     asker: Writer,
-    service: Served,
-    body: Annotated[TrainJob, Depends(json_body(TrainJob))],
+    service: CurrentService,
+    body: Annotated[JobRequest, Depends(json_body(JobConfig))],
     *,
     dry_run: Annotated[bool, Query(description="Check and estimate only; nothing is stored.")] = False,
     idempotency_key: Annotated[
@@ -50,23 +51,24 @@ def submit_job(
     ] = None,
     traceparent: Annotated[str | None, Header(description="W3C trace context; handed on to the worker.")] = None,
 ) -> Response:
-    """It is stored when this answers, and runs when a worker is free."""
+    """Submit a job. It is stored when this answers, and runs when a worker is free."""
     if idempotency_key is not None and not _IDEMPOTENCY_KEY.fullmatch(idempotency_key):
         raise invalid("#Idempotency-Key", "invalid", "1 to 255 printable ASCII characters without spaces.")
     idempotency = None if idempotency_key is None or dry_run else (idempotency_key, jobs.body_hash(body))
-    # before anything else is looked at: since it was submitted, the model may have been forgotten
+    # this comes first, because the model may have been deleted since the job was submitted
     if idempotency is not None and (earlier := jobs.submitted(service.db, asker.tenant, idempotency)) is not None:
         return _accepted(service, earlier, traceparent, replayed=True)
-    model_id, config = None, body
-    name = body.model if isinstance(body.model, str) else None
+    model_id, name, config = None, body.model_named(), body
     if name is not None:
         model_id, network = models.resolve(service.db, asker.tenant, name)
-        config = body.model_copy(update={"model": network})
-    checked = catalogue.check(config, named=name is not None)
-    catalogue.require_fits(config, service.settings.job_bytes, named=name is not None)
+        config = body.with_model(network)
+    read = inputs.find(service.db, asker.tenant, body.checkpoints_read())
+    facts = catalogue.check(config, read, named=name is not None)
+    catalogue.require_fits(config, read, facts, service.settings.job_bytes, named=name is not None)
     if dry_run:
-        return Response(catalogue.estimate(config, checked).model_dump_json(), media_type=JSON)
-    new = jobs.NewJob(config, model_id, name, checked.parameters, checked.baseline_loss)
+        return Response(catalogue.estimate(config, facts).model_dump_json(), media_type=JSON)
+    parent = next((checkpoint.job for checkpoint in read.values()), None)
+    new = jobs.NewJob(config, catalogue.driver(config), facts.total, asdict(facts), model_id, name, parent)
     job, created = jobs.submit(service.db, asker.tenant, asker.key_id, new, idempotency=idempotency)
     return _accepted(service, job, traceparent, replayed=not created)
 
@@ -90,17 +92,18 @@ def _accepted(service: Service, job: Job, traceparent: str | None, *, replayed: 
 )
 def list_jobs(
     asker: Reader,
-    service: Served,
+    service: CurrentService,
     *,
     status: Annotated[list[JobStatus], Query(description="Any of these; may be repeated.")] = [],  # noqa: B006
     label: Annotated[list[str], Query(description="`key:value`; may be repeated, then all must fit.")] = [],  # noqa: B006
-    kind: Literal["train"] | None = None,
+    kind: Kind | None = None,
+    parent: Annotated[str | None, Query(description="The job whose checkpoints they read.")] = None,
     model: Annotated[str | None, Query(description="Name of the registered model.")] = None,
     name: Annotated[str | None, Query(description="The job's own name.")] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[Job]:
-    """Of the key's tenant, those that fit every filter."""
+    """List your tenant's jobs that match every filter."""
     labels: dict[str, str] = {}
     for one in label:
         key, colon, value = one.partition(":")
@@ -117,7 +120,8 @@ def list_jobs(
         labels=labels,
         kind=kind,
         model=model,
-        name=name,
+        parent=parent,
+        name=None if name is None else name.strip(),
     )
 
 
@@ -136,14 +140,14 @@ async def get_job(
     job_id: str,
     request: Request,
     asker: Reader,
-    service: Served,
+    service: CurrentService,
     prefer: Annotated[
         str | None,
         Header(description="`wait=N`: answer when the job has ended (with If-None-Match: changed), or after N ≤ 60 s."),
     ] = None,
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """To follow a job closely, use its events."""
+    """Return a job. To follow it closely, use its events."""
     wait = wait_seconds(prefer, LONGEST_WAIT)
 
     def look() -> tuple[Job, bytes, str]:
@@ -173,8 +177,8 @@ async def get_job(
         problems=["missing_scope", "not_found", "job_not_ended"],
     ),
 )
-def delete_job(job_id: str, asker: Writer, service: Served) -> None:
-    """One that has not ended is refused: cancel it first."""
+def delete_job(job_id: str, asker: Writer, service: CurrentService) -> None:
+    """Delete a job. A job that has not ended is refused: cancel it first."""
     jobs.remove(service.db, asker.tenant, job_id)
     service.notifier.publish(job_id)
 
@@ -198,24 +202,24 @@ def _moves(verb: str) -> dict[str, object]:
 
 
 @router.post("/{job_id}/cancel", **_moves("cancel"))  # type: ignore[arg-type]
-def cancel_job(job_id: str, asker: Writer, service: Served) -> Job:
-    """At once where no worker has it; else `requested` says so until the worker has stopped."""
+def cancel_job(job_id: str, asker: Writer, service: CurrentService) -> Job:
+    """Cancel a job: at once if no worker has it. Otherwise `requested` shows it until the worker has stopped."""
     job = jobs.cancel(service.db, asker.tenant, job_id)
     service.notifier.publish(job_id)
     return job
 
 
 @router.post("/{job_id}/pause", **_moves("pause"))  # type: ignore[arg-type]
-def pause_job(job_id: str, asker: Writer, service: Served) -> Job:
-    """The worker makes a checkpoint and lets the job go."""
+def pause_job(job_id: str, asker: Writer, service: CurrentService) -> Job:
+    """Pause a job. The worker makes a checkpoint and gives the job back."""
     job = jobs.pause(service.db, asker.tenant, job_id)
     service.notifier.publish(job_id)
     return job
 
 
 @router.post("/{job_id}/resume", **_moves("resume"))  # type: ignore[arg-type]
-def resume_job(job_id: str, asker: Writer, service: Served) -> Job:
-    """It goes on at its last checkpoint, to the same result as if it had not been paused."""
+def resume_job(job_id: str, asker: Writer, service: CurrentService) -> Job:
+    """Continue from the job's last checkpoint, with the same result as without the pause."""
     job = jobs.resume(service.db, asker.tenant, job_id)
     service.doorbell.ring(job_id, job.config.device)
     service.notifier.publish(job_id)
@@ -223,8 +227,8 @@ def resume_job(job_id: str, asker: Writer, service: Served) -> Job:
 
 
 @router.post("/{job_id}/retry", **_moves("retry"))  # type: ignore[arg-type]
-def retry_job(job_id: str, asker: Writer, service: Served) -> Job:
-    """It goes on at its last good checkpoint."""
+def retry_job(job_id: str, asker: Writer, service: CurrentService) -> Job:
+    """Queue the job again. It continues from its last good checkpoint."""
     job = jobs.retry(service.db, asker.tenant, job_id)
     service.doorbell.ring(job_id, job.config.device)
     service.notifier.publish(job_id)

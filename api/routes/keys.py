@@ -15,7 +15,7 @@ from api.errors import Refused, invalid
 from api.negotiation import JSON, offers
 from api.operations import operation
 from api.routes.parameters import Cursor, Limit
-from api.service import Served
+from api.service import CurrentService
 from store import keys
 from store.keys import Identity
 from unroll.contract import ChangeKey, CreatedKey, FieldError, Key, NewKey, Page, Scope
@@ -34,9 +34,9 @@ router = APIRouter(prefix="/v1/keys", tags=["keys"], dependencies=[offers(JSON)]
     ),
 )
 def create_key(
-    asker: Admin, service: Served, new: Annotated[NewKey, Depends(json_body(NewKey))], response: Response
+    asker: Admin, service: CurrentService, new: Annotated[NewKey, Depends(json_body(NewKey))], response: Response
 ) -> CreatedKey:
-    """For the asking key's tenant, and with no scope that the asking key does not have."""
+    """Create a key for your tenant. It can have only scopes that your key has."""
     _within(asker, new.scopes)
     # a time without a zone is refused by the store
     if new.expires_at is not None and new.expires_at.tzinfo is not None and new.expires_at <= datetime.now(UTC):
@@ -55,8 +55,8 @@ def create_key(
         problems=["missing_scope"],
     ),
 )
-def list_keys(asker: Admin, service: Served, limit: Limit = 50, cursor: Cursor = None) -> Page[Key]:
-    """Of the key's tenant, without secrets."""
+def list_keys(asker: Admin, service: CurrentService, limit: Limit = 50, cursor: Cursor = None) -> Page[Key]:
+    """List your tenant's keys, without secrets."""
     return keys.list_(service.db, asker.tenant, limit=limit, cursor=cursor)
 
 
@@ -64,8 +64,8 @@ def list_keys(asker: Admin, service: Served, limit: Limit = 50, cursor: Cursor =
     "/{key_id}",
     **operation("get_key", "One key", gives=(200, "The key.", examples.KEY), problems=["missing_scope", "not_found"]),
 )
-def get_key(key_id: str, asker: Admin, service: Served) -> Key:
-    """Without its secret."""
+def get_key(key_id: str, asker: Admin, service: CurrentService) -> Key:
+    """Return one key, without its secret."""
     return keys.get(service.db, asker.tenant, key_id)
 
 
@@ -80,9 +80,9 @@ def get_key(key_id: str, asker: Admin, service: Served) -> Key:
     ),
 )
 def change_key(
-    key_id: str, asker: Admin, service: Served, wanted: Annotated[ChangeKey, Depends(json_body(ChangeKey))]
+    key_id: str, asker: Admin, service: CurrentService, wanted: Annotated[ChangeKey, Depends(json_body(ChangeKey))]
 ) -> Key:
-    """Name, scopes, expiry or quota; what is not sent stays."""
+    """Change a key's name, scopes, expiry or quota. A field that is not sent keeps its value."""
     _within(asker, wanted.scopes or ())
     return keys.change(service.db, asker.tenant, key_id, wanted)
 
@@ -91,8 +91,8 @@ def change_key(
     "/{key_id}",
     **operation("revoke_key", "Revoke a key", gives=(204, "Revoked.", None), problems=["missing_scope", "not_found"]),
 )
-def revoke_key(key_id: str, asker: Admin, service: Served) -> None:
-    """At once. What it submitted goes on."""
+def revoke_key(key_id: str, asker: Admin, service: CurrentService) -> None:
+    """Revoke a key at once. Jobs that it submitted continue."""
     keys.remove(service.db, asker.tenant, key_id)
 
 

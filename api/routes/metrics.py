@@ -11,7 +11,7 @@ from api import examples, tables
 from api.auth import Reader
 from api.negotiation import JSON, preferred
 from api.operations import operation
-from api.service import Served
+from api.service import CurrentService
 from store import metrics
 from unroll.contract import Metrics
 
@@ -28,7 +28,11 @@ MEDIA_TYPES = {"json": JSON, "csv": CSV, "arrow": ARROW}
     **operation(
         "get_metrics",
         "A job's curves",
-        gives=(200, "The series. CSV and Arrow have a row a point: name, replica, step, value.", examples.METRICS),
+        gives=(
+            200,
+            "The series. CSV and Arrow: one row for each point (name, replica, step, value).",
+            examples.METRICS,
+        ),
         or_as={CSV: examples.METRICS_CSV, ARROW: None},
         problems=["missing_scope", "not_found"],
     ),
@@ -37,21 +41,21 @@ def get_metrics(
     job_id: str,
     request: Request,
     asker: Reader,
-    service: Served,
+    service: CurrentService,
     names: Annotated[list[str], Query(description="Only these metrics; may be repeated.")] = [],  # noqa: B006
     from_step: Annotated[int, Query(ge=0, le=2**63 - 1)] = 0,
     max_points: Annotated[
         int | None, Query(ge=4, le=1_000_000, description="Thin each series; end points and extremes are kept.")
     ] = None,
     format: Annotated[  # noqa: A002 - the wire's name
-        Literal["json", "csv", "arrow"] | None, Query(description="Before the Accept header.")
+        Literal["json", "csv", "arrow"] | None, Query(description="Format; it has precedence over the Accept header.")
     ] = None,
 ) -> Response:
-    """Per metric and replica. Numbers that are not finite are null (JSON, Arrow) or empty (CSV).
+    """Return a job's metrics for each replica. Numbers that are not finite are null (JSON, Arrow) or empty (CSV).
 
-    JSON has at most 1,000,000 values: of a job that has more it is a page, and `next` is the `from_step` of the next
-    one. CSV and Arrow are streamed in the order of steps, however many there are. Thinned, all formats have at most
-    1,000,000 values, and `max_points` is refused where it would give more.
+    JSON has at most 1,000,000 values. If a job has more, the answer is a page, and `next` is the `from_step` of the
+    next page. CSV and Arrow are streamed in the order of steps, without a limit. With `max_points`, all formats have at
+    most 1,000,000 values, and a `max_points` that would give more is refused.
     """
     media_type = (
         MEDIA_TYPES[format]

@@ -12,7 +12,7 @@ from api.bodies import json_body
 from api.negotiation import JSON, offers
 from api.operations import answer, operation
 from api.routes.parameters import Cursor, Limit
-from api.service import Served
+from api.service import CurrentService
 from store import checkpoints, models
 from unroll.contract import Model, NewModel, Page, PredictRequest, PredictResponse, Serving
 
@@ -32,9 +32,12 @@ router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=[offers(JS
     ),
 )
 def register_model(
-    asker: Writer, service: Served, new: Annotated[NewModel, Depends(json_body(NewModel))], response: Response
+    asker: Writer, service: CurrentService, new: Annotated[NewModel, Depends(json_body(NewModel))], response: Response
 ) -> Model:
-    """Registering the same again is no error; another configuration under the same name is."""
+    """Register a configuration under a name.
+
+    Registering the same configuration again is no error. Registering another one under the same name is.
+    """
     model, created = models.register(service.db, asker.tenant, new, catalogue.parameters(new.config))
     response.status_code = 201 if created else 200
     response.headers["Location"] = f"/v1/models/{model.name}"
@@ -50,8 +53,8 @@ def register_model(
         problems=["missing_scope"],
     ),
 )
-def list_models(asker: Reader, service: Served, limit: Limit = 50, cursor: Cursor = None) -> Page[Model]:
-    """Of the key's tenant."""
+def list_models(asker: Reader, service: CurrentService, limit: Limit = 50, cursor: Cursor = None) -> Page[Model]:
+    """List your tenant's models."""
     return models.list_(service.db, asker.tenant, limit=limit, cursor=cursor)
 
 
@@ -64,8 +67,8 @@ def list_models(asker: Reader, service: Served, limit: Limit = 50, cursor: Curso
         problems=["missing_scope", "not_found"],
     ),
 )
-def get_model(name: str, asker: Reader, service: Served) -> Model:
-    """Configuration, parameter count, and the checkpoint that predict uses."""
+def get_model(name: str, asker: Reader, service: CurrentService) -> Model:
+    """Return a model's configuration, parameter count, and the checkpoint that predict uses."""
     return models.get(service.db, asker.tenant, name)
 
 
@@ -78,8 +81,8 @@ def get_model(name: str, asker: Reader, service: Served) -> Model:
         problems=["missing_scope", "not_found", "model_in_use"],
     ),
 )
-def delete_model(name: str, asker: Writer, service: Served) -> None:
-    """Jobs and checkpoints stay. Refused while a job that has not ended trains it."""
+def delete_model(name: str, asker: Writer, service: CurrentService) -> None:
+    """Remove a model's name; jobs and checkpoints stay. Refused while a job that has not ended trains the model."""
     models.remove(service.db, asker.tenant, name)
 
 
@@ -89,14 +92,17 @@ def delete_model(name: str, asker: Writer, service: Served) -> None:
         "serve_model",
         "Pin what predict uses",
         takes=(Serving, examples.SERVING),
-        gives=(200, "The model, with what it serves now.", examples.MODEL),
+        gives=(200, "The model, with the checkpoint that it serves now.", examples.MODEL),
         problems=["missing_scope", "not_found"],
     ),
 )
 def serve_model(
-    name: str, asker: Writer, service: Served, serving: Annotated[Serving, Depends(json_body(Serving))]
+    name: str, asker: Writer, service: CurrentService, serving: Annotated[Serving, Depends(json_body(Serving))]
 ) -> Model:
-    """Without a pin, predict uses the best checkpoint of the train job that finished last."""
+    """Set the checkpoint that predict uses.
+
+    Without this, predict uses the best checkpoint of the train job that finished last.
+    """
     return models.pin(service.db, asker.tenant, name, serving)
 
 
@@ -107,17 +113,20 @@ def serve_model(
         "predict_with_model",
         "Run sequences through a model",
         takes=(PredictRequest, examples.PREDICT),
-        gives=(200, "One entry a sequence.", examples.PREDICTED),
+        gives=(200, "One entry for each sequence.", examples.PREDICTED),
         problems=["missing_scope", "not_found", "no_checkpoint"],
     ),
 )
 def predict_with_model(
     name: str,
     asker: Predictor,
-    service: Served,
+    service: CurrentService,
     request: Annotated[PredictRequest, Depends(json_body(PredictRequest, None, inference.require_few))],
 ) -> Response:
-    """Sequences may differ in length. A returned state, posted with what follows, goes on exactly where it was."""
+    """Run sequences through a model. They may have different lengths.
+
+    If a returned state is sent with the following steps, the network continues exactly where it stopped.
+    """
     served = models.served(service.db, asker.tenant, name)
     checkpoint = checkpoints.get(service.db, asker.tenant, served.checkpoint)
     predictor = service.predictors.get(

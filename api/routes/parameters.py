@@ -1,4 +1,4 @@
-"""Query parameters: those that several routes share, and the refusal of those that a route does not have."""
+"""Query parameters that several routes share, and the refusal of parameters that a route does not have."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from fastapi import Query, Request
 from api.errors import Refused, summary
 from api.pointers import MAX_ERRORS
 from unroll.contract import FieldError
+from unroll.contract.suggestions import did_you_mean
 
-Limit = Annotated[int, Query(ge=1, le=200, description="Entries in a page.")]
-Cursor = Annotated[str | None, Query(max_length=200, description="`next` of the page before.")]
+Limit = Annotated[int, Query(ge=1, le=200, description="Largest number of entries in a page.")]
+Cursor = Annotated[str | None, Query(max_length=200, description="`next` of the previous page.")]
 
 
 async def only_known(request: Request) -> None:
-    """Dependency of every route: a misspelt filter must not answer everything, as if nothing had been asked.
+    """Dependency of every route that refuses unknown query parameters.
 
-    What a route has is read from the OpenAPI document, so nothing is accepted that it does not name. Refuses
-    validation_failed.
+    A misspelt filter must not return everything, as if no filter had been given. The allowed parameters are read from
+    the OpenAPI document, so nothing is accepted that the document does not name. Refuses validation_failed.
     """
     if not request.query_params:
         return
@@ -26,8 +27,9 @@ async def only_known(request: Request) -> None:
     parameters = operations.get(request.method.lower(), {}).get("parameters", [])
     known = [one["name"] for one in parameters if one["in"] == "query"]
     there_is = f"There is {', '.join(known)}." if known else "This takes no query parameters."
+    none = f"There is no such query parameter. {there_is}"
     errors = [
-        FieldError(pointer=f"?{name}", code="extra_forbidden", detail=f"There is no such query parameter. {there_is}")
+        FieldError(pointer=f"?{name}", code="extra_forbidden", detail=none + did_you_mean(name, known))
         for name in request.query_params
         if name not in known
     ][:MAX_ERRORS]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Any, get_args
 
 from fastapi import APIRouter
 from pydantic import TypeAdapter
@@ -15,31 +15,28 @@ from api.negotiation import JSON, offers
 from api.operations import operation
 from unroll import contract
 from unroll.contract import SchemaKinds
+from unroll.contract.wording import unknown
 
 router = APIRouter(prefix="/v1/schema", tags=["schemas"], dependencies=[offers(JSON)])
 
 KINDS: dict[str, tuple[Any, str]] = {
     "network": (contract.Network, ""),
     "training": (contract.Training, ""),
-    "train": (contract.TrainJob, ""),
+    **{one.model_fields["kind"].default: (one, "") for one in contract.JOB_TYPES},
     "predict": (contract.PredictRequest, ""),
     "check": (contract.CheckRequest, ""),
     "model": (contract.NewModel, ""),
     "serving": (contract.Serving, ""),
     "key": (contract.NewKey, ""),
     "connectivity": (contract.Connectivity, ""),
-    "initialisation": (contract.Initialisation, "How W_hh starts."),
-    "loss": (contract.Loss, "What is minimised."),
-    "optimizer": (contract.Optimizer, "How parameters follow the gradient."),
+    "initialisation": (contract.Initialisation, "How W_hh is initialised."),
+    "loss": (contract.Loss, "The loss that is minimised."),
+    "optimizer": (contract.Optimizer, "How the gradient changes the parameters."),
     "cell": (contract.Cell, "Any of the recurrent cells, told apart by `type`."),
-    "vanilla": (contract.VanillaCell, ""),
-    "leaky": (contract.LeakyCell, ""),
-    "linear": (contract.LinearCell, ""),
-    "feedforward": (contract.FeedForwardCell, ""),
-    "lstm": (contract.LSTMCell, ""),
-    "gru": (contract.GRUCell, ""),
+    **{cell.model_fields["type"].default: (cell, "") for cell in get_args(get_args(contract.Cell)[0])},
 }
-"""Each kind's type and, of a union, which has no docstring, what it is. The parameters of tasks are at /v1/tasks."""
+"""The type of each kind. A union has no docstring, so its description is given here. Parameters of tasks are at
+/v1/tasks."""
 
 
 @router.get(
@@ -52,7 +49,7 @@ KINDS: dict[str, tuple[Any, str]] = {
     ),
 )
 def list_schemas(_asker: Reader) -> SchemaKinds:
-    """What each describes. The parameters of tasks are at /v1/tasks."""
+    """List the kinds and what each describes. The parameters of tasks are at /v1/tasks."""
     # the first paragraph of a class's docstring is one sentence about it
     described = {kind: text or _first(type_.__doc__ or "") for kind, (type_, text) in KINDS.items()}
     return SchemaKinds(kinds=described)
@@ -68,9 +65,9 @@ def list_schemas(_asker: Reader) -> SchemaKinds:
     ),
 )
 def get_schema(kind: str, _asker: Reader) -> dict[str, Any]:
-    """With ranges, defaults and descriptions, as the server checks it."""
+    """Return the JSON Schema of one kind, with ranges, defaults and descriptions, as the server checks it."""
     if kind not in KINDS:
-        raise Refused("not_found", f"There is no schema {kind}; there are {', '.join(KINDS)}.")
+        raise Refused("not_found", unknown("schema", kind, KINDS))
     return _schema(kind)
 
 

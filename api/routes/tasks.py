@@ -1,4 +1,4 @@
-"""/v1/tasks: what networks can be trained on."""
+"""/v1/tasks: the tasks that networks can be trained on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from api.operations import operation
 from unroll.contract import Page, Task
 
 Parameters = Annotated[
-    str, Query(max_length=10_000, description="The task's parameters, a JSON object; what is left out is default.")
+    str, Query(max_length=10_000, description="The task's parameters, as a JSON object. Missing ones have defaults.")
 ]
 router = APIRouter(prefix="/v1/tasks", tags=["tasks"], dependencies=[offers(JSON)])
 
@@ -28,7 +28,7 @@ router = APIRouter(prefix="/v1/tasks", tags=["tasks"], dependencies=[offers(JSON
     ),
 )
 def list_tasks(_asker: Reader) -> Page[Task]:
-    """Each with the JSON Schema of its parameters and its exact baseline loss."""
+    """List the tasks, each with the JSON Schema of its parameters and its exact baseline loss."""
     return Page[Task](data=catalogue.tasks())
 
 
@@ -42,5 +42,8 @@ def list_tasks(_asker: Reader) -> Page[Task]:
     ),
 )
 def get_task(name: str, _asker: Reader, parameters: Parameters = "{}") -> Task:
-    """With the JSON Schema of its parameters; widths and exact baseline loss are those of the parameters given."""
+    """Return one task with the JSON Schema of its parameters.
+
+    Widths and exact baseline loss are those of the given parameters.
+    """
     return catalogue.task(name, parameters)

@@ -1,1 +1,1 @@
-"""Backpropagation through time by hand: loss, gradients, constraints and penalties of R replicas at once."""
+"""Hand-written backpropagation through time: loss, gradients, constraints and penalties of R replicas at once."""

@@ -1,4 +1,4 @@
-"""A decoder that reads its own outputs, step by step; equations in `rnn.bptt.encoder_decoder`."""
+"""Runs a decoder that reads its own outputs, step by step. Equations: `rnn.bptt.encoder_decoder`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from unroll.contract import Feedback, Loss, Network, Noise
 
 
 class ClosedLoop:
-    """One stack a step, each with the memory that its backward pass needs; without gradients one stack for all."""
+    """A decoder with one stack for each step, because every step needs its own memory for the backward pass.
+
+    Without gradients a single stack serves all steps.
+    """
 
     def __init__(
         self,
@@ -31,7 +34,7 @@ class ClosedLoop:
         mixed: bool,
         activity: float,
     ) -> None:
-        """`spec` is of a single step. With `mixed`, `forced_RTB` says where the last target is read."""
+        """`spec` describes one step. With `mixed`, `forced_RTB` says where the decoder reads the last target."""
         W_hy = weights["readout.W_hy"]
         R, O, H = W_hy.shape  # noqa: E741
         self._T, B = steps, spec.batch_size
@@ -63,7 +66,7 @@ class ClosedLoop:
             self._total = [torch.zeros_like(gradient) for gradient in self._own]
 
     def forward(self) -> None:
-        """From the initial states that have been handed on; sets `mean.loss_R`."""
+        """Run the decoder from the initial states that were handed on, and set `mean.loss_R`."""
         for t, stack in enumerate(self._stacks):
             if t > 0:
                 self._handovers[t - 1].hand_on()
@@ -90,7 +93,7 @@ class ClosedLoop:
         self.mean.derive_in_place(self._dy_RTBO)
 
     def backward(self) -> None:
-        """Sets the gradients, d_initial of the first stack's layers, and `penalty.penalty_R`."""
+        """Set the gradients, d_initial of the first stack's layers, and `penalty.penalty_R`."""
         self.penalty.start()
         dy_RTBO = self._dy_RTBO.mul_(self.mean.scale_R.view(-1, 1, 1, 1))
         for total in self._total:
@@ -116,12 +119,12 @@ class ClosedLoop:
         self._gradients["readout.b_y"].copy_(dy_RNO.sum(1))
 
     def state_gradients(self) -> Tensor:
-        """dL/dh[t] in the last layer, [R, T, B, H], after `backward` of stacks that are `profiled`."""
+        """Return dL/dh[t] of the last layer, [R, T, B, H], after `backward` of stacks made with `profiled`."""
         handed_on = [handover.state_gradients() for handover in self._handovers]
         return torch.cat([*handed_on, self._stacks[-1].state_gradients()], 1)
 
     def _to_output(self, t: int, dy_RBO: Tensor) -> None:
-        """Add to dL/dy[t] what comes through the next step's input, where that is the output."""
+        """Add to dL/dy[t] the gradient that comes through the next step's input, where that input is the output."""
         du_RTBO = self._stacks[t + 1].dx_RTBI
         assert du_RTBO is not None  # noqa: S101 - asked for
         du_RBO = du_RTBO[:, 0]
@@ -131,7 +134,7 @@ class ClosedLoop:
 
 
 def prediction(g: Feedback, y: Tensor) -> Tensor:
-    """g(y), y in the units of the targets."""
+    """Return g(y), which has the units of the targets."""
     calls: dict[Feedback, Callable[[Tensor], Tensor]] = {
         "softmax": lambda y: y.softmax(-1),
         "sigmoid": torch.sigmoid,
@@ -141,7 +144,7 @@ def prediction(g: Feedback, y: Tensor) -> Tensor:
 
 
 def pulled_back(g: Feedback, y: Tensor, d: Tensor) -> Tensor:
-    """g'(y)ᵀ d."""
+    """Return g'(y)ᵀ d."""
     if g == "identity":
         return d
     p = prediction(g, y)

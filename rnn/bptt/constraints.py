@@ -1,12 +1,12 @@
-"""Weights that keep their constraints by construction: the optimiser moves raw parameters, the network has their image.
+"""Constraints on weights that hold by construction: the optimiser changes raw parameters, the network uses their image.
 
     W_hh = s ∘ |M ∘ S(V)|      V raw, S the symmetric or antisymmetric part (V ± Vᵀ)/2, M the mask, s Dale's signs
     τ = dt (1 + e^-θ)          θ raw, so τ > dt
     W_hy = V ∘ e               e: which units are read
 
-and the gradient is pulled back through these maps (|·|' = 1 at 0, so that no weight is stuck there). Where a tensor is
-not constrained, raw and used are the same numbers. Where a tensor or a single weight is frozen the gradient is zero.
-What is frozen in a symmetric W_hh is so on both sides of the diagonal, so its image does not move either.
+The gradient is pulled back through these maps (|·|' = 1 at 0, so that no weight is stuck there). Where a tensor is not
+constrained, its raw and used values are the same numbers. Where a tensor or a single weight is frozen, the gradient is
+zero. In a symmetric W_hh both sides of the diagonal are frozen together, so the image of a frozen weight does not move.
 """
 
 from __future__ import annotations
@@ -18,12 +18,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from rnn.cells.facts import facts
 from rnn.networks import connectivity, parameters
-from unroll.contract import LeakyCell, Network
+from unroll.contract import Network
 
 
 def frozen(network: Network) -> list[slice | Tensor]:
-    """The columns of [R, P] that keep their initial values: of whole tensors, and the numbers of single ones."""
+    """Return the columns of [R, P] that keep their initial values.
+
+    They are slices for whole tensors, and indices for single weights.
+    """
     kept, frozen_HH = network.connectivity.frozen, connectivity.frozen_weights(network)
     columns: list[slice | Tensor] = []
     for slot in parameters.layout(network):
@@ -37,17 +41,21 @@ def frozen(network: Network) -> list[slice | Tensor]:
 
 
 def raw(network: Network, used_RP: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Raw parameters whose image is `used_RP`, which keeps the constraints."""
+    """Return raw parameters whose image is `used_RP`, which must satisfy the constraints."""
     raw_RP = used_RP.copy()
-    if isinstance(network.cell, LeakyCell):
-        for name, tau in parameters.views(raw_RP, network).items():
-            if name.endswith(".tau"):
-                tau[...] = -np.log(tau / network.cell.dt - 1)
+    if learned := facts(network.cell).learned:
+        for full, tau in parameters.views(raw_RP, network).items():
+            name = full.rpartition(".")[2]
+            if name in learned:
+                tau[...] = -np.log(tau / learned[name].dt - 1)
     return raw_RP
 
 
 class Constraints:
-    """Raw parameters, used parameters and gradients, each [R, P]: `apply` before `forward`, `pull_back` after."""
+    """Raw parameters, used parameters and gradients, each [R, P].
+
+    Call `apply` before `forward`, and `pull_back` after `backward`.
+    """
 
     def __init__(self, network: Network, raw_RP: Tensor) -> None:
         """`used` is `raw_RP` itself if nothing is constrained."""
@@ -63,6 +71,9 @@ class Constraints:
         self._layers: list[tuple[str, Tensor | None]] = []
         self._direction: dict[str, Tensor] = {}
         self._raw_views, self._used_views = (parameters.views(flat, network) for flat in (raw_RP, self.used))
+        learned = facts(network.cell).learned
+        tails = {name: name.rpartition(".")[2] for name in self._raw_views}
+        self._dt = {name: learned[tail].dt for name, tail in tails.items() if tail in learned}
         for n, name in enumerate(name for name in self._raw_views if name.endswith(".W_hh")):
             masks = [connectivity.mask(network, n, r) for r in range(R)]
             allowed = None
@@ -76,7 +87,6 @@ class Constraints:
         """Set `used` from the raw parameters."""
         if not self._constrained:
             return
-        network = self._network
         self.used.copy_(self._raw)
         for name, allowed in self._layers:
             W = self._symmetrised(self._blocks(self._raw_views[name]))
@@ -86,14 +96,13 @@ class Constraints:
                 self._direction[name] = torch.where(W < 0, -self._sign_H, self._sign_H)
                 W = W.abs() * self._sign_H
             self._blocks(self._used_views[name]).copy_(W)
-        for name, tau in self._used_views.items():
-            if isinstance(network.cell, LeakyCell) and name.endswith(".tau"):
-                torch.exp(-self._raw_views[name], out=tau).add_(1.0).mul_(network.cell.dt)
+        for name, dt in self._dt.items():
+            torch.exp(-self._raw_views[name], out=self._used_views[name]).add_(1.0).mul_(dt)
         if self._read_H is not None:
             self._used_views["readout.W_hy"].mul_(self._read_H)
 
     def pull_back(self, gradients_RP: Tensor) -> None:
-        """From the gradient of the used parameters to that of the raw ones, in place."""
+        """Turn the gradient of the used parameters into that of the raw ones, in place."""
         network = self._network
         if self._constrained:
             views = parameters.views(gradients_RP, network)
@@ -105,16 +114,15 @@ class Constraints:
                     g.mul_(allowed)
                 if network.connectivity.symmetry != "none":
                     g.copy_(self._symmetrised(g))
-            for name, g in views.items():
-                if isinstance(network.cell, LeakyCell) and name.endswith(".tau"):
-                    g.mul_(network.cell.dt - self._used_views[name])
+            for name, dt in self._dt.items():
+                views[name].mul_(dt - self._used_views[name])
             if self._read_H is not None:
                 views["readout.W_hy"].mul_(self._read_H)
         for part in self._frozen:
             gradients_RP[:, part] = 0.0
 
     def _blocks(self, W_RAH: Tensor) -> Tensor:
-        """[R, gates, H, H], a view."""
+        """Return a view of W_hh as [R, gates, H, H]."""
         H = W_RAH.shape[-1]
         return W_RAH.view(len(W_RAH), -1, H, H)
 

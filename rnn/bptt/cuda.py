@@ -1,4 +1,4 @@
-"""How a process uses a GPU: the same bits twice, and float32 that is float32."""
+"""Makes results on a GPU repeatable and keeps float32 at full precision."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ import os
 import torch
 
 CUBLAS_WORKSPACES = ":4096:8"
-"""Eight of 4 MiB a stream. Of one fixed size, cuBLAS and cuDNN's recurrent networks choose algorithms that repeat."""
+"""Memory of eight times 4 MiB for each stream. With a fixed size, cuBLAS and cuDNN's recurrent networks choose
+algorithms whose results repeat."""
 
 
 def prepare(*, tf32: bool = False) -> None:
-    """Make this process's results on a GPU repeatable. Before its first work there; more often does no harm.
+    """Make this process's results on a GPU repeatable.
 
-    Operations without a deterministic algorithm raise from here on, instead of adding with atomics in whatever order.
-    `tf32` lets matrix products of float32 round their factors to 10 bits (TensorFloat-32), which PyTorch would do in
-    cuDNN by default.
+    Call it before the process's first work there; calling it again does no harm. From then on, operations without a
+    deterministic algorithm raise an error instead of adding with atomics in any order. `tf32` lets float32 matrix
+    products round their factors to 10 bits (TensorFloat-32), which PyTorch does by default in cuDNN.
 
     Source: PyTorch's notes on reproducibility and on CUDA semantics; cuBLAS, "Results reproducibility".
     """

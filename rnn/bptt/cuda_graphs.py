@@ -1,10 +1,12 @@
-"""CUDA graphs: a pass over memory that never moves, recorded once and replayed by a single launch.
+"""CUDA graphs: a pass over memory that never moves is recorded once and then replayed by a single launch.
 
-A pass of the workspace engine is thousands of small operations, each of which the host takes longer to launch than the
-GPU to run. All of them read and write buffers that are made once, and which ones run does not depend on any number in
-them: so the launches can be recorded. A replay runs the same kernels on the same memory, that is, gives the same bits.
+A pass of the workspace engine consists of thousands of small operations, and the host takes longer to launch each one
+than the GPU takes to run it. All of them use buffers that are allocated once, and no number in the buffers decides
+which operations run, so the launches can be recorded. A replay runs the same kernels on the same memory and so gives
+the same bits.
 
-Host code between the launches is not recorded: what a pass reads in Python (a flag, a number) stays as it was then.
+Host code between the launches is not recorded: values that a pass reads in Python (a flag, a number) stay as they were
+during the recording.
 """
 
 from __future__ import annotations
@@ -19,18 +21,19 @@ import torch
 
 Call = Callable[[], None]
 Record = Callable[[Sequence[Call]], list[Call]]
-"""Makes replays of calls that always run in this order, or raises CaptureError."""
+"""A function that makes replays of calls which always run in this order, or raises CaptureError."""
 
 WARM_UPS = 3
-"""Passes before recording: libraries load kernels, choose algorithms and take workspaces in their first ones."""
+"""Passes that run before the recording, because libraries load kernels, choose algorithms and allocate workspaces
+in their first passes."""
 
 
 class CaptureError(Exception):
-    """A pass cannot be recorded; the message says why. It can still be run."""
+    """The pass cannot be recorded; the message says why. It can still run without a graph."""
 
 
-class Engine(Protocol):
-    """What `rnn.bptt.whole.BPTT` and `rnn.bptt.truncated.TruncatedBPTT` have in common."""
+class ForwardBackward(Protocol):
+    """The methods that `rnn.bptt.whole.BPTT` and `rnn.bptt.truncated.TruncatedBPTT` share."""
 
     def forward(self) -> None:
         """Set the losses."""
@@ -40,15 +43,16 @@ class Engine(Protocol):
 
 
 class Passes:
-    """`forward` and `backward` of an engine: replays where the device can, the engine's own calls elsewhere.
+    """`forward` and `backward` of an engine: replays of a graph if the device supports it, otherwise plain calls.
 
-    With `trains=False` only `forward` may be called. Recording runs the passes on whatever the engine's memory holds.
+    With `trains=False` only `forward` may be called. Recording runs the passes on the present content of the engine's
+    memory.
     """
 
     def __init__(
-        self, engine: Engine, device: torch.device, *, trains: bool = True, record: Record | None = None
+        self, engine: ForwardBackward, device: torch.device, *, trains: bool = True, record: Record | None = None
     ) -> None:
-        """`record` stands in for CUDA's recorder; without one, passes are recorded on CUDA devices only."""
+        """`record` replaces CUDA's recorder, for tests. Without it, passes are recorded only on CUDA devices."""
         calls: list[Call] = [engine.forward, engine.backward] if trains else [engine.forward]
         self.failure: str | None = None
         """Why passes run without a graph although they should have one."""
@@ -67,13 +71,13 @@ class Passes:
 
 
 class CUDARecorder:
-    """Records on a stream of its own. The graphs share a memory pool: they are replayed in the order of recording."""
+    """Records on its own stream. The graphs share a memory pool, so they must be replayed in the order of recording."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
 
     def __call__(self, calls: Sequence[Call]) -> list[Call]:
-        """Warm up, record each call, and give their replays. Raises CaptureError, and what the warm-up raises."""
+        """Warm up, record each call, and return the replays. Raises CaptureError, and whatever the warm-up raises."""
         with torch.cuda.device(self._device):
             stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             stream.wait_stream(torch.cuda.current_stream())
@@ -95,7 +99,7 @@ class CUDARecorder:
 
 
 def _record(call: Call, pool: Any) -> torch.cuda.CUDAGraph:
-    """One call's graph, on the current stream, which must not be the default one."""
+    """Record the graph of one call on the current stream, which must not be the default one."""
     graph = torch.cuda.CUDAGraph()
     try:
         # thread_local: autograd runs the backward pass of a cuDNN layer in a thread of its own, where cuDNN may ask the

@@ -1,6 +1,7 @@
 """Token inputs: x[t] = E[token[t]], rows of a learned table E [V, I] (Bengio, Ducharme & Vincent 2003).
 
-It is W_xh of a one-hot vector in two factors. dL/dE[v] = Σ dL/dx[t] over the steps whose token is v.
+E together with W_xh is a factorisation of the input weights of a one-hot vector. dL/dE[v] = Σ dL/dx[t] over the steps
+whose token is v.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ class Embedding:
     """Fills the inputs of the first layer from `tokens_RTB1`, whole numbers in the network's dtype."""
 
     def __init__(self, table_RVI: Tensor, gradient_RVI: Tensor | None, x_RTBI: Tensor, dx_RTBI: Tensor | None) -> None:
-        """`x_RTBI` and `dx_RTBI` are the steps that have inputs; dx is the loss's gradient with respect to x."""
+        """`x_RTBI` and `dx_RTBI` are the steps that have inputs. dx is the gradient of the loss with respect to x."""
         self._table_RVI, self._gradient_RVI = table_RVI, gradient_RVI
         self._x_RTBI, self._dx_RTBI = x_RTBI, dx_RTBI
         self.tokens_RTB1 = x_RTBI.new_zeros((*x_RTBI.shape[:3], 1))

@@ -1,16 +1,16 @@
-"""Sequence to sequence (Sutskever, Vinyals & Le 2014): an encoder reads, and from its last state a decoder writes.
+"""Sequence to sequence: an encoder reads, and a decoder writes from its last state (Sutskever, Vinyals & Le 2014).
 
     s[0] = the encoder's state (h, and c of an LSTM) after each sequence's last input, layer by layer
     s[t] = cell(s[t-1], u[t]),   y[t] = W_hy h[t] + b_y,   u[1] = 0
     u[t] = target[t-1] where the decoder is forced, g(y[t-1]) where it runs free        (Williams & Zipser 1989)
 
-g is the network's `feedback`, which puts y in the units of the targets. Gradients flow through it:
+g is the network's `feedback`, which gives y the units of the targets. Gradients flow through it:
 
     dL/dy[t] in full = the loss's own + g'(y[t])ᵀ dL/du[t+1] where step t + 1 is free
 
-Forced at every step, the decoder's inputs are known and it runs as one stack over all steps (`Forced`). Otherwise it
-runs step by step (`ClosedLoop`), each step a stack of its own memory, so that every cell's own forward and backward are
-used as they are.
+If the decoder is forced at every step, its inputs are known and it runs as one stack over all steps (`Forced`).
+Otherwise it runs step by step (`ClosedLoop`): each step is a stack with its own memory, so that every cell's forward
+and backward are used unchanged.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from rnn.bptt.penalties import StatePenalty
 from rnn.bptt.readout import Readout
 from rnn.bptt.stack import Handover, Stack, StackSpec, below_prefix
 from rnn.bptt.whole import embedding_of
+from rnn.cells.facts import LayerEngine
 from rnn.cells.native import NativeLayer, torch_alone
 from rnn.data.memory import Memory
-from rnn.kernels import Engine
 from rnn.networks import parameters
 from rnn.networks.noise import noise_of
 from unroll.contract import MSE, Loss, Network, Noise
@@ -39,7 +39,8 @@ DECODER = "decoder."
 class EncoderDecoder:
     """Backpropagation through an encoder and its decoder, used like `rnn.bptt.whole.BPTT`.
 
-    The decoder reads targets where `memory.forced_RTB` is 1, if `mixed`; else always (`forced`), or never.
+    With `mixed` the decoder reads targets where `memory.forced_RTB` is 1. Otherwise it reads them always (`forced`) or
+    never.
     """
 
     def __init__(
@@ -60,11 +61,12 @@ class EncoderDecoder:
         activity: float = 0.0,
         omega: float = 0.0,
         profiled: bool = False,
-        engine: Engine = "auto",
+        engine: LayerEngine = "auto",
     ) -> None:
-        """With `ragged` there is memory for the valid input steps of each sequence.
+        """With `ragged`, `memory` contains the number of valid input steps of each sequence.
 
-        `activity`, `omega` and `profiled` are those of `BPTT`; `omega` of a decoder that is forced throughout alone.
+        `activity`, `omega` and `profiled` mean the same as in `BPTT`. `omega` requires a decoder that is always forced;
+        raises ValueError otherwise.
         """
         if omega and (mixed or not forced):
             raise ValueError("there is no Ω of a decoder that reads its own outputs: see rnn.bptt.omega")
@@ -117,11 +119,11 @@ class EncoderDecoder:
             self._encoder.noise_RTBH + (decoder.noise_RTBH if kinds.recurrent else ()),
             decoder.noise_RTBO if kinds.output else None,
         )
-        """What is to be filled for every batch."""
+        """Memory that the caller fills for every batch."""
         self.x_RTBI, self.target_RTBO = self.memory.x_RTBI, self.memory.target_RTBO
         self.loss_R, self.scale_R = decoder.mean.loss_R, decoder.mean.scale_R
         self.penalty_R = torch.zeros_like(self.loss_R)
-        """The penalties on states, after `backward`."""
+        """The penalties on states, set by `backward`."""
 
     def forward(self) -> None:
         """Run the networks over the batch and set `loss_R`."""
@@ -139,9 +141,9 @@ class EncoderDecoder:
             self._decoder.forward()
 
     def backward(self) -> None:
-        """Set `penalty_R` and the gradients of it and of the losses that `forward` has just computed.
+        """Set `penalty_R`, and the gradients of the penalties and of the losses that `forward` computed last.
 
-        Once after each `forward`.
+        Call it once after each `forward`.
         """
         with self.threads():
             self._decoder.backward()
@@ -155,9 +157,10 @@ class EncoderDecoder:
                 self._embedding.backward()
 
     def lag_profile(self) -> Tensor:
-        """‖dL/dh[t]‖ over batch and units, [R, T_in + T_out], after `backward`; see `rnn.bptt.whole.BPTT.lag_profile`.
+        """Return ‖dL/dh[t]‖ over batch and units, [R, T_in + T_out], after `backward`.
 
-        Of the encoder's last layer at its steps, then of the decoder's at its own. For an engine made `profiled`.
+        The steps are those of the encoder's last layer, then those of the decoder's last layer. The engine must be made
+        with `profiled`. See `rnn.bptt.whole.BPTT.lag_profile`.
         """
         both = self._handover.state_gradients(), self._decoder.state_gradients()
         norms_RT: Tensor = torch.linalg.vector_norm(torch.cat(both, 1), dim=(2, 3))
@@ -169,7 +172,7 @@ class EncoderDecoder:
 
 
 class Forced:
-    """A decoder that reads the last target at every step: all its inputs are known beforehand."""
+    """A decoder that reads the last target at every step, so that all its inputs are known beforehand."""
 
     forced_RTB = None
 
@@ -201,18 +204,18 @@ class Forced:
         self.noise_RTBH, self.noise_RTBO = self._stack.noise_RTBH, self._readout.noise_RTBO
 
     def forward(self) -> None:
-        """From the initial states that have been handed on; sets `mean.loss_R`."""
+        """Run the decoder from the initial states that were handed on, and set `mean.loss_R`."""
         self._stack.x_RTBI[:, 1:].copy_(self.mean.target_RTBO[:, :-1])
         self._stack.forward()
         self._readout.forward()
 
     def backward(self) -> None:
-        """Sets the gradients, d_initial of the stack's layers, and `penalty.penalty_R`."""
+        """Set the gradients, d_initial of the stack's layers, and `penalty.penalty_R`."""
         self.penalty.start()
         self._readout.backward()
         self._stack.backward(reach=self.penalty.reach)
         self.penalty.finish()
 
     def state_gradients(self) -> Tensor:
-        """dL/dh[t] in the last layer, [R, T, B, H], after `backward` of a stack that is `profiled`."""
+        """Return dL/dh[t] of the last layer, [R, T, B, H], after `backward` of a stack made with `profiled`."""
         return self._stack.state_gradients()

@@ -1,14 +1,15 @@
-"""Losses: what one time step of one sequence costs, and its derivative with respect to the network's output y.
+"""Losses: the cost of one time step of one sequence, and its derivative with respect to the network's output y.
 
     mse             Σ_o (y - target)²                      2 (y - target)
     cross_entropy   -Σ_o target log softmax(y)             softmax(y) Σ_o target - target
     bce             Σ_o log(1 + eʸ) - target y             sigmoid(y) - target
     poisson         Σ_o eʸ - target y                      eʸ - target
 
-`target` are class probabilities (one-hot for a class), probabilities of each output, and counts. For bce y is a logit,
-for poisson the logarithm of the rate; the term log(target!), which does not depend on y, is left out.
+`target` holds numbers (mse), class probabilities (cross_entropy; one-hot for a class), probabilities of each output
+(bce) or counts (poisson). For bce y is a logit; for poisson y is the logarithm of the rate, and the term log(target!),
+which does not depend on y, is left out.
 
-The mean is over valid elements: over steps, sequences and, but for cross_entropy, outputs. The course's form of the
+The mean is over valid elements: over steps, sequences and, except for cross_entropy, outputs. The course's form of the
 mean squared error, `over: sequences`, sums each sequence over time and outputs and takes the mean over sequences.
 """
 
@@ -26,11 +27,11 @@ Call = Callable[[Tensor, Tensor, Tensor], None]
 
 
 class MeanLoss:
-    """The loss of outputs [R, T, B, O], and its derivative with respect to them.
+    """Computes the loss of outputs [R, T, B, O] and its derivative with respect to them.
 
-    With `weighted` each step of each sequence counts as often as `weight_RTB` says (0 leaves it out, whatever its
-    output is), and the mean is over the sum of weights, or over the sequences that have any. With `native` the squared
-    error is the kernel's, where it is the loss.
+    With `weighted`, `weight_RTB` is the weight of each step of each sequence. A weight of 0 leaves the step out,
+    whatever its output is. The mean is then over the sum of weights, or over the sequences that have any weight. With
+    `native` the kernel computes the squared error, if that is the loss.
     """
 
     def __init__(self, loss: Loss, y_RTBO: Tensor, *, weighted: bool = False, native: bool = False) -> None:
@@ -41,7 +42,7 @@ class MeanLoss:
         self.loss_R = y_RTBO.new_zeros(R)
         self._elements = elements(loss, T, B, O)
         self.scale_R = y_RTBO.new_full((R,), 1.0 / self._elements)
-        """One over the elements that a replica's loss is a mean of."""
+        """One divided by the number of elements in the mean of each replica."""
         self._squared_error = None
         if native and loss.type == "mse":
             self._squared_error = SquaredError(self.target_RTBO, self.weight_RTB, self.scale_R, self.loss_R)
@@ -54,7 +55,7 @@ class MeanLoss:
         torch.reciprocal(counted(self._loss, self.weight_RTB, self._elements), out=self.scale_R)
 
     def derive_in_place(self, y_RTBO: Tensor) -> None:
-        """Turn y into the derivative of each element's cost (not yet times `scale_R`), and set `loss_R`."""
+        """Turn y into the derivative of each element's cost, not yet multiplied by `scale_R`, and set `loss_R`."""
         if self._squared_error is not None:
             self._squared_error(y_RTBO)
             return
@@ -69,21 +70,24 @@ class MeanLoss:
 
 
 def counted(loss: Loss, weight_RTB: Tensor, elements: int) -> Tensor:
-    """How many elements the mean is over, [R], where `elements` is their number if every weight is one."""
+    """Return the number of elements in the mean, [R].
+
+    `elements` is that number if every weight is one.
+    """
     if loss.type == "mse" and loss.over == "sequences":
         return (weight_RTB != 0).any(1).sum(1).to(weight_RTB)
     return weight_RTB.flatten(1).mean(1).mul_(elements)
 
 
 def elements(loss: Loss, time_steps: int, sequences: int, outputs: int) -> int:
-    """How many elements the mean is over, where all steps are valid."""
+    """Return the number of elements in the mean if all steps are valid."""
     if loss.type == "mse" and loss.over == "sequences":
         return sequences
     return time_steps * sequences * (1 if loss.type == "cross_entropy" else outputs)
 
 
 def derivative_in_place(loss: Loss) -> Call:
-    """A function of (y, target, cost), all [..., O], that turns y into dcost/dy and fills `cost`."""
+    """Return a function of (y, target, cost), all [..., O], that turns y into dcost/dy and fills `cost`."""
     return {"mse": _mse, "cross_entropy": _cross_entropy, "bce": _bce, "poisson": _poisson}[loss.type]
 
 

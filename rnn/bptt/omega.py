@@ -1,24 +1,24 @@
 """Pascanu's Ω: a penalty on gradients that change their size while they travel back through time.
 
-For the state s of a layer, with L what is backpropagated (the loss, and the penalty on activity where there is one),
+For the state s of a layer, where L is backpropagated (the loss, and the penalty on activity if there is one),
 
     Ω = mean over sequences of Σ_t ( ‖dL/ds[t+1] · ∂s[t+1]/∂s[t]‖ / ‖dL/ds[t+1]‖ - 1 )²        t = 1 … T-1
 
-Jacobians, of one step and through this layer's own recurrence:
+Jacobians of one step, through the layer's own recurrence:
 
     vanilla, linear         s = a[t]    W_hh diag(f'(a[t]))
     leaky, of potentials    s = v[t]    diag(1-α) + diag(α) W_hh diag(f'(v[t]))
     leaky, of rates         s = h[t]    diag(1-α) + diag(α f'(a[t+1])) W_hh
 
-Its gradient is the immediate one: only through the W_hh that is written here, states and dL/ds held constant. With
-δ = dL/ds[t+1], v = δ · ∂s[t+1]/∂s[t], q = ‖v‖/‖δ‖ and da = dL/da[t+1]:
+Its gradient is the immediate one: it flows only through the W_hh written here, with states and dL/ds held constant.
+With δ = dL/ds[t+1], v = δ · ∂s[t+1]/∂s[t], q = ‖v‖/‖δ‖ and da = dL/da[t+1]:
 
     dΩ/dW_hh = mean over sequences of Σ_t 2 (q - 1) (da/‖δ‖) (f'(s[t]) ∘ v/‖v‖)ᵀ               f' = 1 for rates
 
-A step whose gradient is zero contributes nothing, and so does one that follows the end of its sequence. Of an
-encoder_decoder there are the steps of the encoder and those of the decoder, each with its own W_hh. A decoder that
-reads its own outputs has no Ω: there s[t] also reaches s[t+1] through W_hy, the feedback and W_xh, so that
-∂s[t+1]/∂s[t] is not what is written here.
+A step whose gradient is zero contributes nothing, and neither does a step after the end of its sequence. For an
+encoder_decoder the sum has the steps of the encoder and those of the decoder, each with its own W_hh. A decoder that
+reads its own outputs has no Ω: there s[t] also reaches s[t+1] through W_hy, the feedback and W_xh, so ∂s[t+1]/∂s[t] is
+not the Jacobian written here.
 
 Source: Pascanu, Mikolov & Bengio, On the difficulty of training recurrent neural networks (2013), section 3.3,
 equations 9 and 10; their x is our a.
@@ -30,14 +30,14 @@ import torch
 from torch import Tensor
 
 from rnn.cells import activations
-from rnn.cells.layer import WorkspaceLayer
+from rnn.cells.workspace import WorkspaceLayer
 
 
 class Omega:
-    """Ω of one layer, times `factor`, for all steps at once."""
+    """Computes Ω of one layer, times `factor`, for all steps at once."""
 
     def __init__(self, layer: WorkspaceLayer, factor: float) -> None:
-        """For a layer that has a `transport` and gradients."""
+        """The layer must have a `transport` and gradients."""
         self._layer, self._factor = layer, factor
         R, T, B, H = layer.R, layer.T - 1, layer.B, layer.H
         # Gradients of states and of pre-activations at t+1, relative to ‖δ‖; what arrives at t; slopes at t.
@@ -45,7 +45,7 @@ class Omega:
         self._dW_hh = layer.matrices(layer.zeros(R, H, H))
 
     def add(self) -> Tensor:
-        """After the layer's `backward`: add the gradient to that of W_hh; returns the penalties, [R]."""
+        """Add the gradient to that of W_hh, after the layer's `backward`, and return the penalties, [R]."""
         layer, ds, v = self._layer, self._ds, self._v
         state = layer.transport()
         later, before = slice(1, None), slice(None, -1)

@@ -1,13 +1,13 @@
-"""Penalties and their gradients, of each replica's own weights, as used (constraints applied), and states.
+"""Penalties on each replica's weights (as used, with constraints applied) and states, and their gradients.
 
     l1              λ Σ |w|                      λ sign(w)
     l2              λ/2 Σ w²                     λ w                      over W_xh, W_hh, W_hy
     orthogonality   λ ‖WᵀW - I‖²_F               4 λ W (WᵀW - I)          for each W_hh and gate
     activity        λ mean h²                    2 λ h / (T B H)          for each layer, over valid steps
-    omega           see `rnn.bptt.omega`                                       for each layer
+    omega           see `rnn.bptt.omega`                                  for each layer
 
-Those on states are added while a network's layers run backward. Of an encoder_decoder each layer has its own: those of
-the encoder over the steps that it reads, those of the decoder over the steps that it writes, forced or free.
+Penalties on states are added while a network's layers run backward. In an encoder_decoder each layer has its own: the
+encoder's layers over the steps that they read, the decoder's layers over the steps that they write, forced or free.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from rnn.bptt.omega import Omega
-from rnn.cells.layer import Layer, WorkspaceLayer
+from rnn.cells.layer import Layer
 from rnn.cells.native import NativeLayer
+from rnn.cells.workspace import WorkspaceLayer
 from rnn.networks import parameters
 from unroll.contract import Network, Regularisation
 
@@ -25,7 +26,7 @@ _ALL = slice(None)
 
 
 class WeightPenalty:
-    """Adds its gradients to those of the loss."""
+    """Adds the gradients of the penalties on weights to those of the loss."""
 
     def __init__(self, network: Network, config: Regularisation, used_RP: Tensor, gradients_RP: Tensor) -> None:
         self._config = config
@@ -42,7 +43,7 @@ class WeightPenalty:
         self._zeros_R = used_RP.new_zeros(len(used_RP))
 
     def add(self) -> Tensor:
-        """Add the gradients; returns the penalties, [R]."""
+        """Add the gradients, and return the penalties, [R]."""
         config, penalty_R = self._config, self._zeros_R.clone()
         for w, g in self._pairs:
             if config.l1:
@@ -61,25 +62,25 @@ class WeightPenalty:
 class StatePenalty:
     """Adds the gradients of the penalties on states while a stack of layers runs backward, from the last to the first.
 
-    `start`, for each layer `reach` before its `backward`, then `finish`; `penalty_R` is complete after that.
+    Call `start`, then `reach` before each layer's `backward`, then `finish`; `penalty_R` is complete after that.
     """
 
     def __init__(
         self, layers: list[Layer], activity: float, omega: float = 0.0, weight_RTB: Tensor | None = None
     ) -> None:
-        """The factors are those of `Regularisation`. With `omega` the layers are the workspace's.
+        """The factors are those of `Regularisation`. `omega` requires layers of the workspace.
 
-        `weight_RTB`, of all steps that there are: how often each counts; None: all alike.
+        `weight_RTB` is the weight of each step that exists; None means equal weights.
         """
         self.penalises = activity > 0 or omega > 0
         self._activity, self._weight_RTB = activity, weight_RTB
         self._omega = [Omega(layer, omega) for layer in layers if omega and isinstance(layer, WorkspaceLayer)]
         self.penalty_R = layers[0].x_RTBI.new_zeros(len(layers[0].x_RTBI))
         self.share_RTB = torch.zeros_like(weight_RTB) if weight_RTB is not None and activity else None
-        """What each step is of the mean over steps and sequences; None: all steps alike."""
+        """Each step's share in the mean over steps and sequences; None if all shares are equal."""
 
     def share(self) -> None:
-        """Set `share_RTB`, where there is one, from this batch's weights."""
+        """Set `share_RTB`, if it exists, from this batch's weights."""
         if self.share_RTB is not None and self._weight_RTB is not None:
             self.share_RTB.copy_(shares(self._weight_RTB))
 
@@ -89,7 +90,10 @@ class StatePenalty:
             self.penalty_R.zero_()
 
     def reach(self, layer: Layer, steps: slice = _ALL) -> None:
-        """Add to what has come to the layer from above the gradient of its activity, `steps` of all that there are."""
+        """Add the gradient of the layer's activity to the gradient that came from above.
+
+        `steps` are the layer's steps among all steps.
+        """
         if not self._activity:
             return
         h_RTBH, dh_RTBH = layer.h_RTBH, layer.dh_RTBH
@@ -110,6 +114,9 @@ class StatePenalty:
 
 
 def shares(weight_RTB: Tensor) -> Tensor:
-    """One over their number for valid steps, those up to a sequence's last that the loss counts; 0 for padding."""
+    """Return each step's share in the mean: one divided by the number of valid steps, and 0 for padding.
+
+    Valid steps are those up to a sequence's last step that the loss counts.
+    """
     counted_RTB = (weight_RTB.abs().flip(1).cummax(1).values.flip(1) > 0).to(weight_RTB)
     return counted_RTB / counted_RTB.sum((1, 2), keepdim=True).clamp_(min=1)

@@ -17,10 +17,10 @@ from unroll.contract import Loss
 
 
 class Readout:
-    """Reads the h [R, T, B, H] of a layer, and fills its dh.
+    """Reads h [R, T, B, H] of a layer, and fills its dh.
 
-    A layer on the native kernel reads itself out and takes dL/dy, while its states are in the cache; the loss stays
-    here. With `last_only` (many_to_one) outputs and loss are of the last step alone.
+    A layer on the native kernel computes its own readout and takes dL/dy, while its states are in the cache; the loss
+    is computed here. With `last_only` (many_to_one) only the last step has an output and a loss.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Readout:
         self._g = {name: matrices(g) for name, g in (gradients or {}).items()}
         first = T - 1 if last_only else 0
         self.y_RTBO = zeros(R, T - first, B, O)
-        """After `forward` the derivative of the loss, not the output."""
+        """The output; after `forward`, the derivative of the loss."""
         self.mean = MeanLoss(loss, self.y_RTBO, weighted=weighted, native=native)
         self.target_RTBO = zeros(R, T, B, O) if last_only else self.mean.target_RTBO
         self.loss_R = self.mean.loss_R
@@ -67,7 +67,7 @@ class Readout:
             self._dW_hy = torch.zeros_like(self._w["W_hy"], memory_format=torch.contiguous_format)
 
     def outputs(self) -> Tensor:
-        """Y [R, T, B, O], or [R, 1, B, O] with `last_only`; the memory is used again by `forward`."""
+        """Compute y [R, T, B, O], or [R, 1, B, O] with `last_only`. `forward` overwrites this memory."""
         if not self._by_layer:
             self._product(self._h, self._w["W_hy"].mT, out=self._y)
             self._y.add_(self._w["b_y"].unsqueeze(-2))
@@ -83,12 +83,12 @@ class Readout:
         self.mean.derive_in_place(y)
 
     def leave_out(self) -> None:
-        """Instead of `forward`: have `backward` pass on that the loss does not depend on these steps."""
+        """Replace `forward` for steps on which the loss does not depend: `backward` then passes on zeros."""
         self.y_RTBO.zero_()
         self.loss_R.zero_()
 
     def backward(self) -> None:
-        """Write the readout's gradients, and fill dh; or leave dL/dy to the layer that does."""
+        """Write the readout's gradients and fill dh; a native layer receives dL/dy and does both itself."""
         dy = self._y.mul_(self._scale)
         if self._by_layer:
             return

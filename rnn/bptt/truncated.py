@@ -1,8 +1,9 @@
-"""Truncated backpropagation through time: a sequence in windows, the state carried, gradients kept within each window.
+"""Truncated backpropagation through time: a sequence is cut into windows, and gradients stay within each window.
 
-With windows of K steps, dL/dh[t] has only the terms of the losses up to the end of t's window (Williams & Peng 1990).
-The gradients of all windows are added up and make one update, so that a window of T steps is full BPTT. Memory for
-states and their gradients is that of one window. `rnn.bptt.omega` too has the pairs of steps within each window only.
+The state is carried from window to window. With windows of K steps, dL/dh[t] has only the terms of the losses up to the
+end of t's window (Williams & Peng 1990). The gradients of all windows are added up and make one update, so a window of
+T steps is full BPTT. The memory for states and their gradients is that of one window. `rnn.bptt.omega` also has only
+the pairs of steps within each window.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from torch import Tensor
 from rnn.bptt import losses
 from rnn.bptt.penalties import shares
 from rnn.bptt.whole import BPTT
+from rnn.cells.facts import LayerEngine
 from rnn.data.memory import Memory
-from rnn.kernels import Engine
 from rnn.networks.noise import noise_of
 from unroll.contract import MSE, Loss, Network, Noise
 
@@ -25,7 +26,7 @@ from unroll.contract import MSE, Loss, Network, Noise
 class TruncatedBPTT:
     """Backpropagation through time in windows, used like `rnn.bptt.whole.BPTT`.
 
-    `forward` does all the work, as each window's gradients must be taken before its memory is used again.
+    `forward` does all the work, because each window's gradients must be computed before its memory is used again.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class TruncatedBPTT:
         noisy: bool = False,
         activity: float = 0.0,
         omega: float = 0.0,
-        engine: Engine = "auto",
+        engine: LayerEngine = "auto",
     ) -> None:
         self._loss = loss = loss or MSE()
         R, T, B, O = len(parameters_RP), time_steps, batch_size, network.output_size  # noqa: E741

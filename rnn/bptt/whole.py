@@ -1,9 +1,9 @@
-"""Backpropagation through time, by hand, in workspaces that are allocated once. Equations: docs/bptt_in_numpy.py.
+"""Hand-written backpropagation through time, in workspaces that are allocated once. Equations: docs/bptt_in_numpy.py.
 
 Layers (`rnn.bptt.stack`, `rnn.cells.layer`, `rnn.cells.make`) run whole sequences, one above the other; the readout
 (`rnn.bptt.readout`) gives outputs and loss; backward runs them in reverse. No graph is recorded. The sum of the
-replicas' losses is what is differentiated, so each row of the gradient is that replica's own.
-`rnn.bptt.encoder_decoder` is the same for two stacks.
+replicas' losses is differentiated, so each row of the gradient belongs to one replica.
+`rnn.bptt.encoder_decoder` does the same for two stacks.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from rnn.bptt.embedding import Embedding
 from rnn.bptt.penalties import StatePenalty
 from rnn.bptt.readout import Readout
 from rnn.bptt.stack import Stack, StackSpec, below_prefix
+from rnn.cells.facts import LayerEngine
 from rnn.cells.native import NativeLayer, torch_alone
 from rnn.data.memory import Memory
-from rnn.kernels import Engine
 from rnn.networks import parameters
 from rnn.networks.noise import noise_of
 from unroll.contract import MSE, Loss, Network
 
 
 class BPTT:
-    """Loss and gradients of R networks on batches of one shape.
+    """Computes loss and gradients of R networks on batches of one shape.
 
-    Fill `memory`, call `forward` and `backward`, read `loss_R` and the gradient matrix given. Works
-    in the dtype and on the device of the parameters, which are read where they lie at every call. Without gradients
-    only `forward` may be called, and no memory for `backward` is held. With `noisy` there is memory for the network's
-    noise, to be filled like the inputs. `engine` says whether layers run on the native kernel (`rnn.kernels`).
+    Fill `memory`, call `forward` and `backward`, then read `loss_R` and the matrix `gradients_RP`. The engine has the
+    dtype and device of the parameters and reads their present values at every call. Without gradients only `forward`
+    may be called, and no memory for `backward` is allocated. With `noisy`, `memory` includes the network's noise, which
+    the caller fills like the inputs. `engine` says which implementation runs the layers.
     """
 
     def __init__(
@@ -50,13 +50,13 @@ class BPTT:
         activity: float = 0.0,
         omega: float = 0.0,
         profiled: bool = False,
-        engine: Engine = "auto",
+        engine: LayerEngine = "auto",
     ) -> None:
-        """With `carried` a batch may go on where the last one ended (see `Stack.continuing`).
+        """With `carried` a batch may continue where the last one ended (see `Stack.continuing`).
 
-        Only the first `input_steps` have inputs, the others zeros; None: all, or the first of a one_to_many network.
-        `activity` and `omega` are those of `Regularisation`. With `omega` and with `profiled` (see `lag_profile`) the
-        workspace runs, where gradients of states can be reached.
+        Only the first `input_steps` have inputs, the others are zeros; None means all steps, or the first step of a
+        one_to_many network. `activity` and `omega` are those of `Regularisation`. With `omega` or `profiled` (see
+        `lag_profile`) the layers run on the workspace, because gradients of states are accessible only there.
         """
         weights = parameters.views(parameters_RP, network)
         gradients = None if gradients_RP is None else parameters.views(gradients_RP, network)
@@ -96,14 +96,15 @@ class BPTT:
             noise_RTBH=self.stack.noise_RTBH,
             noise_RTBO=self.readout.noise_RTBO,
         )
-        """What is to be filled for every batch."""
+        """Memory that the caller fills for every batch."""
         self.x_RTBI, self.target_RTBO = self.memory.x_RTBI, self.memory.target_RTBO
         self.loss_R, self.scale_R = self.readout.loss_R, self.readout.mean.scale_R
         self.weighs = weighted
-        """Whether `forward` takes means over this batch's weights; else `scale_R` and `penalty.share_RTB` stay."""
+        """Whether `forward` uses this batch's weights; otherwise `scale_R` and `penalty.share_RTB` keep their
+        values."""
         self.penalty = StatePenalty(self.layers, activity, omega, self.memory.weight_RTB)
         self.penalty_R = self.penalty.penalty_R
-        """The penalties on states, after `backward`."""
+        """The penalties on states, set by `backward`."""
 
     def forward(self) -> None:
         """Run the networks over the batch and set `loss_R`."""
@@ -121,14 +122,17 @@ class BPTT:
         self.stack.forward()
 
     def run_unread(self) -> None:
-        """Run the layers where the loss reads nothing: `backward` then has the gradients of the penalties alone."""
+        """Run the layers over steps that the loss does not read.
+
+        `backward` then gives only the gradients of the penalties.
+        """
         self.run()
         self.readout.leave_out()
 
     def backward(self) -> None:
-        """Set `penalty_R` and the gradients of it and of the losses that `forward` has just computed.
+        """Set `penalty_R`, and the gradients of the penalties and of the losses that `forward` computed last.
 
-        Once after each `forward`.
+        Call it once after each `forward`.
         """
         with self.threads():
             self.penalty.start()
@@ -139,16 +143,20 @@ class BPTT:
                 self._embedding.backward()
 
     def lag_profile(self) -> Tensor:
-        """‖dL/dh[t]‖ over batch and units of the last layer, [R, T], after `backward`: how far back gradients reach.
+        """Return ‖dL/dh[t]‖ over batch and units of the last layer, [R, T], after `backward`.
 
-        With many_to_one the loss is at t = T alone, so T - t is the lag; slopes tell vanishing from exploding gradients
-        (Bengio, Simard & Frasconi 1994). For an engine made `profiled`.
+        It shows how far back gradients reach. With many_to_one the loss is only at t = T, so T - t is the lag. The
+        slope distinguishes vanishing from exploding gradients (Bengio, Simard & Frasconi 1994). The engine must be made
+        with `profiled`.
         """
         norms_RT: Tensor = torch.linalg.vector_norm(self.stack.state_gradients(), dim=(2, 3))
         return norms_RT
 
     def threads(self) -> AbstractContextManager[None]:
-        """What goes on between two steps belongs in here, so that torch's threads leave the kernel's their cores."""
+        """Return a context that must enclose everything between two steps.
+
+        Within it torch computes on one thread, so that its threads leave their cores to the kernel's.
+        """
         return torch_alone() if isinstance(self.layers[-1], NativeLayer) else nullcontext()
 
 
@@ -159,7 +167,7 @@ def embedding_of(
     stack: Stack,
     input_steps: int,
 ) -> Embedding | None:
-    """What fills the stack's inputs, where the network reads tokens."""
+    """Return the embedding that fills the stack's inputs, or None if the network does not read tokens."""
     if network.vocabulary_size is None:
         return None
     dx_RTBI = None if stack.dx_RTBI is None else stack.dx_RTBI[:, :input_steps]

@@ -1,1 +1,1 @@
-"""Recurrent cells: one file a cell, with its equations, its forward step and its hand-derived backward step."""
+"""Recurrent cells. Each file holds one cell: its equations, its forward step and its hand-derived backward step."""

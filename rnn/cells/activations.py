@@ -1,4 +1,4 @@
-"""The nonlinearities f of the rate cells, in place, and their slopes f' written in h = f(a).
+"""Nonlinearities f of the rate cells, computed in place, and their slopes f' expressed through h = f(a).
 
     tanh        (eᵃ - e⁻ᵃ)/(eᵃ + e⁻ᵃ)     1 - h²
     sigmoid     1/(1 + e⁻ᵃ)               h - h²
@@ -8,7 +8,8 @@
     saturated_relu  min(max(a, 0), 1)     [0 < h < 1]
     identity    a                         1
 
-So pre-activations need not be kept. At a kink the slope is the left one, except at 1 of the saturated relu (0).
+Because slopes depend on h only, the pre-activations need not be kept. At a kink the slope is the left one, except at 1
+of the saturated relu, where it is 0.
 """
 
 from __future__ import annotations
@@ -27,14 +28,17 @@ LEAK = 0.01
 
 
 def in_place(f: Activation, a: Tensor) -> Callable[[], object]:
-    """A call that turns `a` into f(a) where it lies; contiguous memory. Made once, run at every training step."""
+    """Return a call that overwrites `a` with f(a).
+
+    `a` must be contiguous. The call is made once and run at every training step.
+    """
     if f == "tanh" and a.device.type == "cpu":
-        # The same memory through NumPy: its tanh is as fast as torch's, and ten times faster where torch's build has no
-        # vector tanh for the processor.
+        # NumPy works on the same memory. Its tanh is as fast as torch's, and ten times faster where torch's build has
+        # no vector tanh for the processor.
         shared = a.numpy()
         return partial(np.tanh, shared, shared)
     if f == "softplus":
-        # log(e⁰ + eᵃ), exact for large a too; torch's own softplus is the identity above a threshold.
+        # log(e⁰ + eᵃ) is exact for large a too. torch's own softplus is the identity above a threshold.
         return partial(torch.logaddexp, a, a.new_zeros(()), out=a)
     calls: dict[Activation, Callable[[], object]] = {
         "tanh": a.tanh_,
@@ -48,7 +52,7 @@ def in_place(f: Activation, a: Tensor) -> Callable[[], object]:
 
 
 def slope(f: Activation, h: Tensor, out: Tensor) -> None:
-    """f'(a) from h = f(a) into `out`, which may be `h` itself."""
+    """Write the slope f'(a), computed from h = f(a), into `out`, which may be `h` itself."""
     if f == "tanh":
         torch.addcmul(h.new_ones(()), h, h, value=-1, out=out)
     elif f == "sigmoid":

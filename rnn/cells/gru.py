@@ -4,7 +4,7 @@
     r = sigmoid(p_r + q_r)     z = sigmoid(p_z + q_z)     n = tanh(p_n + r ∘ q_n)
     h[t] = (1 - z) ∘ n + z ∘ h[t-1]
 
-Backward: all four gradients are multiples of dh[t], the loss's gradient in full,
+Backward: all four gradients are multiples of dh[t], which is the complete gradient of the loss.
 
     dp_n = dh ∘ (1-z) ∘ (1-n²)     dq_n = dp_n ∘ r     dp_r = dq_r = dp_n ∘ q_n ∘ r(1-r)
     dp_z = dq_z = dh ∘ (h[t-1] - n) ∘ z(1-z)
@@ -21,14 +21,16 @@ import torch
 from torch import Tensor
 
 from rnn.cells import activations
-from rnn.cells.layer import Call, LayerSpec, WorkspaceLayer
+from rnn.cells.layer import LayerSpec
+from rnn.cells.workspace import Call, WorkspaceLayer
 from unroll.contract import GRUCell
 
 
 class GRULayer(WorkspaceLayer):
-    """Gradients lie in one memory as (q_n, r, z, p_n): the first three recur, the last three belong to the input.
+    """A GRU layer.
 
-    So the recurrent weights are used, and their gradients made, in the order n, r, z.
+    It stores the gradients as (q_n, r, z, p_n): the first three recur, the last three belong to the input. Therefore it
+    uses the recurrent weights, and computes their gradients, in the order n, r, z.
     """
 
     def __init__(self, spec: LayerSpec, cell: GRUCell) -> None:
@@ -72,11 +74,11 @@ class GRULayer(WorkspaceLayer):
 
     @property
     def states(self) -> dict[str, Tensor]:
-        """Of h alone."""
+        """State h after each step."""
         return {"h": self.h_RTBH}
 
     def set_bias(self, bias: Tensor) -> None:
-        """b_x alone: b_h stands beside the recurrent product."""
+        """Set the bias to b_x only, because b_h is added to the recurrent product."""
         bias.copy_(self.w["b_x"])
 
     def forward(self) -> None:
@@ -103,7 +105,7 @@ class GRULayer(WorkspaceLayer):
         self._unpack(gradients["b_h"].unsqueeze(-1), self._db_R1A.mT)
 
     def write_recurrent_gradient(self, dW_hh: Tensor) -> None:
-        """From n, r, z to r, z, n."""
+        """Reorder the blocks n, r, z to r, z, n while writing the gradient."""
         self._unpack(self.g["W_hh"], dW_hh)
 
     def state_gradients(self) -> Tensor:
@@ -111,7 +113,7 @@ class GRULayer(WorkspaceLayer):
         return self._dh_TRBH.transpose(0, 1)
 
     def _factors(self) -> None:
-        """Fill d with what multiplies dh[t]."""
+        """Fill d with the factors that multiply dh[t]."""
         H, p = self.H, self._p_TRBA
         r, z, n = p.chunk(3, -1)
         to_qn, to_r, to_z, to_pn = self._d_TRBA.chunk(4, -1)
@@ -122,13 +124,13 @@ class GRULayer(WorkspaceLayer):
         torch.addcmul(z, z, z, value=-1, out=to_z).mul_(self.h_TRBH[:-1] - n)
 
     def _pack(self, out: Tensor, rows: Tensor) -> None:
-        """Rows r, z, n into the order n, r, z."""
+        """Copy the row blocks r, z, n of `rows` to `out` in the order n, r, z."""
         H = self.H
         out[..., :H, :].copy_(rows[..., 2 * H :, :])
         out[..., H:, :].copy_(rows[..., : 2 * H, :])
 
     def _unpack(self, out: Tensor, rows: Tensor) -> None:
-        """And back."""
+        """Copy the row blocks n, r, z of `rows` to `out` in the order r, z, n."""
         H = self.H
         out[..., 2 * H :, :].copy_(rows[..., :H, :])
         out[..., : 2 * H, :].copy_(rows[..., H:, :])

@@ -1,56 +1,52 @@
-"""One recurrent layer over whole sequences: what the engine asks of it, and the workspace that most of them share.
+"""One recurrent layer over whole sequences: the interface that backpropagation through time uses.
 
-A layer owns its memory. It is made for one shape (R, T, B), and then, at every training step,
+A layer owns its memory. It is made for one shape (R, T, B). Then, at every training step,
 
     fill x_RTBI, set initial[…]    forward()    read h_RTBH, final[…]
     fill dh_RTBH                   backward()   read the gradients, dx_RTBI, d_initial[…]
 
-Weights are read where they lie at every call; gradients are overwritten. Another implementation of a layer (a compiled
-one, say) is another subclass of `Layer`; `rnn.cells.make.make_layer` chooses.
+Every call reads the weights from their own memory and overwrites the gradients. Implementations are subclasses of
+`Layer`: the workspace (`rnn.cells.workspace`), the native kernel (`rnn.cells.native`) and cuDNN (`rnn.cells.cudnn`).
+`rnn.cells.make.make_layer` chooses among them.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from unroll.contract import Activation
 
-Call = Callable[[], object]
-
 
 @dataclass(frozen=True, slots=True)
 class LayerSpec:
-    """What a layer is made for, besides its cell."""
+    """What a layer needs to know when it is made, besides its cell."""
 
     input_size: int
     time_steps: int
     batch_size: int
     weights: dict[str, Tensor]
-    """Tensors of `rnn.networks.parameters.layout` for this layer, each [R, …], by their short names: W_xh, b_x, W_hh,
+    """This layer's tensors of `rnn.networks.parameters.layout`, each [R, …], by their short names: W_xh, b_x, W_hh,
     b_h, …"""
     gradients: dict[str, Tensor] | None
-    """Where `backward` writes, same names and shapes; None: only `forward` will be called."""
+    """Where `backward` writes the gradients, with the same names and shapes; None if only `forward` will be called."""
     carried: bool = False
-    """Whether `initial` may be other than zeros; then d_initial is computed too."""
+    """Whether `initial` may differ from zero. If so, d_initial is computed too."""
     dx_RTBI: Tensor | None = None
-    """Where `backward` writes the gradient of the inputs, [R, T, B, I]; None: it is not wanted."""
+    """Where `backward` writes the gradient of the inputs, [R, T, B, I]; None if it is not needed."""
     noisy: bool = False
     """Whether `noise_RTBA` is added to the pre-activations."""
     profiled: bool = False
-    """Whether `state_gradients` will be asked for."""
+    """Whether `state_gradients` will be called."""
     handed_on: bool = False
-    """Whether another layer goes on from `states`, and `d_states` gives their gradient."""
+    """Whether another layer continues from `states`, so that `d_states` receives their gradient."""
 
 
 class Transport(NamedTuple):
-    """What `rnn.bptt.omega` asks of a layer: the gradients of its state s, and how one step hands them back.
+    """What `rnn.bptt.omega` needs from a layer: the gradients of its state s, and how they pass back through one step.
 
     dL/ds[t+1] · ∂s[t+1]/∂s[t] = keep ∘ dL/ds[t+1] + slope(h[t]) ∘ W_hhᵀ dL/da[t+1]
     """
@@ -58,35 +54,35 @@ class Transport(NamedTuple):
     ds_RTBH: Tensor
     da_RTBH: Tensor
     keep_R1H: Tensor | None = None
-    """What leaks less than wholly; None: zeros."""
+    """`keep` in the equation, the fraction of the state that one step keeps; None means zeros."""
     slope: Activation | None = None
-    """The activation whose slope it is; None: ones."""
+    """The activation whose slope the equation uses; None means ones."""
 
 
 class Layer(ABC):
-    """One recurrent layer, made for R replicas, T steps and B sequences."""
+    """A recurrent layer that is made for R replicas, T steps and B sequences."""
 
     spec: LayerSpec
     x_RTBI: Tensor
     """Inputs, to be filled before `forward`. May be strided."""
     h_RTBH: Tensor
-    """What the cell gives to the layer above, after `forward`. `backward` may destroy it. May be strided."""
+    """The layer's output, available after `forward`. `backward` may overwrite it. May be strided."""
     dh_RTBH: Tensor
-    """The loss's gradient with respect to it from above, to be filled before `backward`, which destroys it."""
+    """The loss's gradient with respect to the output, from above. Fill it before `backward`, which overwrites it."""
     noise_RTBA: Tensor | None
-    """Added to the pre-activations, where the spec says so."""
+    """Noise that is added to the pre-activations if the spec says `noisy`."""
     initial: dict[str, Tensor]
-    """The state before the first step, each [R, B, H], zeros at first: h, and c of an LSTM."""
+    """Each state before the first step, initially zeros, [R, B, …] with its shape in `CellFacts.states`."""
     d_initial: dict[str, Tensor]
-    """The gradient with respect to it, after `backward`, where the spec says `carried`."""
+    """The gradient with respect to `initial`, after `backward`, if the spec says `carried`."""
     d_states: dict[str, Tensor]
-    """The loss's gradient with respect to those of `states` that h_RTBH is not, each [R, T, B, H], to be filled before
-    `backward` where the spec says `handed_on`."""
+    """The loss's gradient with respect to each of `states` that is not h_RTBH, in the same shape. Fill it before
+    `backward` if the spec says `handed_on`."""
 
     @property
     @abstractmethod
     def states(self) -> dict[str, Tensor]:
-        """The state after each step, [R, T, B, H] each, after `forward` and before `backward`. May be strided."""
+        """Each state after each step, [R, T, B, …], after `forward` and before `backward`. May be strided."""
 
     @property
     def final(self) -> dict[str, Tensor]:
@@ -99,166 +95,4 @@ class Layer(ABC):
 
     @abstractmethod
     def backward(self) -> None:
-        """Write the gradients. Once after each `forward`."""
-
-
-class WorkspaceLayer(Layer):
-    """The workspace: buffers and per-step views made once, no graph. Cells subclass it.
-
-    - The input projection of all time steps is one GEMM, and so is every weight gradient.
-    - The loop over time only has what is sequential.
-    - Replicas are the batch axis of batched GEMMs; R = 1 uses plain ones, which cost less.
-
-    The loop works on time-first memory (…_TRB…), the GEMMs over all time steps on replica-first memory (…_RTB…). With
-    R = 1 they are the same memory; otherwise they are copied into one another.
-    """
-
-    def __init__(self, spec: LayerSpec, hidden_size: int, gates: int = 1) -> None:
-        self.spec = spec
-        W_xh = spec.weights["W_xh"]
-        self.R, self.T, self.B = len(W_xh), spec.time_steps, spec.batch_size
-        self.I, self.H, self.A = spec.input_size, hidden_size, gates * hidden_size
-        R, T, B, I, H, A = self.R, self.T, self.B, self.I, self.H, self.A  # noqa: E741
-        self.zeros = zeros = partial(torch.zeros, dtype=W_xh.dtype, device=W_xh.device)
-        self.stacked = R > 1
-        self.product = torch.bmm if self.stacked else torch.mm
-        self.w = {name: self.matrices(w) for name, w in spec.weights.items()}
-        self.g = {name: self.matrices(g) for name, g in (spec.gradients or {}).items()}
-
-        # Inputs end in a column of ones, and W_xhᵀ in a row of biases: the projection's GEMM adds them, the gradient's
-        # sums theirs. Broadcasting an addition over short rows costs more than the GEMM.
-        rows = I + ("b_x" in spec.weights)
-        x1_RTBI = zeros(R, T, B, rows)
-        x1_RTBI[..., I:] = 1.0
-        self.x_RTBI = x1_RTBI[..., :I]
-        self._x1 = self.matrices(x1_RTBI.view(R, T * B, rows))
-        W_x1_RIA = zeros(R, rows, A)
-        self._W_x1 = self.matrices(W_x1_RIA)
-        self._W_xh_part = self.matrices(W_x1_RIA[:, :I].mT)
-        self.bias_part = self.matrices(W_x1_RIA[:, I]) if rows > I else None
-
-        # States, the one before the first step included.
-        self.h_TRBH, self._h_RTBH = self.both_orders(T + 1, H)
-        self.h_RTBH = self._h_RTBH[:, 1:]
-        self.initial = {"h": self.h_TRBH[0]}
-        self.d_initial = {}
-        self.d_states = {}
-        self.noise_RTBA = zeros(R, T, B, A) if spec.noisy else None
-        # Whether what recurs into the first step may be other than zeros; if not, that GEMM is left out.
-        self.from_start = spec.carried
-        self._recurrent_RBA = zeros(R, B, A)
-        self._recurrent_RBH = zeros(R, B, H)
-        if spec.gradients is not None:
-            dW_x1_RIA = zeros(R, rows, A)
-            self._dW_x1 = self.matrices(dW_x1_RIA)
-            self._dW_xh_part = self.matrices(dW_x1_RIA[:, :I].mT)
-            self.dbias_part = self.matrices(dW_x1_RIA[:, I]) if rows > I else None
-            # GEMMs write to contiguous memory (twice as fast when small); gradients are copied to their rows from it.
-            self._dW_hh = self.matrices(zeros(R, A, H))
-            self.d_initial = {"h": zeros(R, B, H)}
-            self._dx = None if spec.dx_RTBI is None else self.matrices(spec.dx_RTBI.view(R, T * B, I))
-
-    @abstractmethod
-    def state_gradients(self) -> Tensor:
-        """dL/dh[t] in full, through all later steps, [R, T, B, H]; after `backward`, of a layer that is `profiled`."""
-
-    def rate_gradient(self) -> Tensor | None:
-        """dL/dh[0], [R, B, H], of a layer that is `profiled`, where `d_initial` is that of another state than h[0]."""
-        return None
-
-    def transport(self) -> Transport:
-        """After `backward`. Raises TypeError for a cell whose state is not carried by W_hh (and a leak) alone."""
-        raise TypeError("the state of this cell is not carried by W_hh alone")
-
-    def with_recurrence(self, above_RTBH: Tensor, da_RTBA: Tensor) -> Tensor:
-        """dL/dh[t] = what comes from above + W_hhᵀ dL/da[t+1]."""
-        if "W_hh" in self.spec.weights:
-            above_RTBH[:, :-1].add_(torch.einsum("rtba,rah->rtbh", da_RTBA[:, 1:], self.spec.weights["W_hh"]))
-        return above_RTBH
-
-    def matrices(self, tensor: Tensor) -> Tensor:
-        """[R, rows, columns] for batched GEMMs, [rows, columns] for plain ones."""
-        return tensor if self.stacked else tensor.squeeze(0)
-
-    def both_orders(self, time_steps: int, width: int) -> tuple[Tensor, Tensor]:
-        """Zeros [time_steps, R, B, width] and [R, time_steps, B, width]: one memory if R = 1."""
-        time_first = self.zeros(time_steps, self.R, self.B, width)
-        if self.stacked:
-            return time_first, self.zeros(self.R, time_steps, self.B, width)
-        return time_first, time_first.view(1, time_steps, self.B, width)
-
-    def to_time_first(self, out_TRBA: Tensor, source_RTBA: Tensor) -> None:
-        """Copy, if they are not the same memory."""
-        if self.stacked:
-            out_TRBA.copy_(source_RTBA.transpose(0, 1))
-
-    def to_replica_first(self, out_RTBA: Tensor, source_TRBA: Tensor) -> None:
-        """Copy, if they are not the same memory."""
-        if self.stacked:
-            out_RTBA.copy_(source_TRBA.transpose(0, 1))
-
-    def accumulate(self, out: Tensor, left: Tensor, right: Tensor) -> Call:
-        """A call that does out += left @ right."""
-        if not self.stacked:
-            return partial(out.addmm_, left, right)
-        if out.device.type != "cpu":
-            return partial(out.baddbmm_, left, right)
-        # On CPU a batched GEMM that adds to its output is slower than one that does not and an addition.
-        product = self._recurrent_RBH if out.shape[-1] == self.H else self._recurrent_RBA
-        multiply, add = partial(torch.bmm, left, right, out=product), partial(out.add_, product)
-
-        def multiply_and_add() -> None:
-            multiply()
-            add()
-
-        return multiply_and_add
-
-    def set_bias(self, bias: Tensor) -> None:
-        """What the projection adds, [R, A], into `bias`; here b_x and, if there is one, b_h."""
-        if "b_h" in self.w:
-            torch.add(self.w["b_x"], self.w["b_h"], out=bias)
-        else:  # feed-forward
-            bias.copy_(self.w["b_x"])
-
-    def project(self, out_TRBA: Tensor, scratch_RTBA: Tensor) -> None:
-        """The part of all pre-activations that does not recur, W_xh x[t] + b (+ noise), into time-first memory.
-
-        `scratch_RTBA` is replica-first memory to borrow where replicas are stacked, and `out_TRBA` itself otherwise.
-        """
-        self._W_xh_part.copy_(self.w["W_xh"])
-        if self.bias_part is not None:
-            self.set_bias(self.bias_part)
-        flat = scratch_RTBA.view(self.R, self.T * self.B, self.A)
-        self.product(self._x1, self._W_x1, out=self.matrices(flat))
-        if self.noise_RTBA is not None:
-            scratch_RTBA.add_(self.noise_RTBA)
-        self.to_time_first(out_TRBA, scratch_RTBA)
-
-    def biases_share_their_gradient(self) -> None:
-        """dL/db_h = dL/db_x, where both stand in one sum. After `input_gradients`."""
-        if "b_h" in self.g:
-            self.g["b_h"].copy_(self.g["b_x"])
-
-    def input_gradients(self, da_RTBA: Tensor) -> None:
-        """dL/dW_xh and dL/db_x = Σ dL/da[t] x1[t]ᵀ, and dL/dx[t] = W_xhᵀ dL/da[t] where it is wanted."""
-        da = self.matrices(da_RTBA.flatten(1, 2))
-        # Transposed, like W_x1: a GEMM with few rows costs half of one with few columns.
-        self.product(self._x1.mT, da, out=self._dW_x1)
-        self.g["W_xh"].copy_(self._dW_xh_part)
-        if self.dbias_part is not None:
-            self.g["b_x"].copy_(self.dbias_part)
-        if self._dx is not None:
-            self.product(da, self.w["W_xh"], out=self._dx)
-
-    def recurrent_gradient(self, da_RTBA: Tensor, h_RTBH: Tensor | None = None) -> None:
-        """dL/dW_hh = Σ dL/da[t] h[t-1]ᵀ. Without a carried state h[0] is zero, and its step is left out."""
-        h_RTBH = self._h_RTBH if h_RTBH is None else h_RTBH
-        first = 0 if self.from_start else 1
-        da = self.matrices(da_RTBA[:, first:].flatten(1, 2))
-        h = self.matrices(h_RTBH[:, first : self.T].flatten(1, 2))
-        self.product(da.mT, h, out=self._dW_hh)
-        self.write_recurrent_gradient(self._dW_hh)
-
-    def write_recurrent_gradient(self, dW_hh: Tensor) -> None:
-        """Into the gradient's own rows."""
-        self.g["W_hh"].copy_(dW_hh)
+        """Write the gradients. Call it once after each `forward`."""

@@ -1,14 +1,15 @@
-"""The leaky rate cell: a rate network in continuous time, τ dh/dt = -h + …, by Euler steps of dt, with α = dt/τ.
+"""The leaky rate cell: a rate network in continuous time, τ dh/dt = -h + …, in Euler steps of dt, with α = dt/τ.
 
-`leak: rates`, the leak acts on what the unit gives (after the nonlinearity; Jaeger et al. 2007):
+With `leak: rates` the leak acts on the unit's output, after the nonlinearity (Jaeger et al. 2007):
 
     a[t] = W_xh x[t] + b_x + W_hh h[t-1] + b_h + ξ[t]
     h[t] = (1-α) h[t-1] + α f(a[t])
 
-    dL/dh[t], in full: what comes from above + (1-α) dL/dh[t+1] + W_hhᵀ dL/da[t+1]
+    dL/dh[t] in full = gradient from above + (1-α) dL/dh[t+1] + W_hhᵀ dL/da[t+1]
     dL/da[t] = α f'(a[t]) ∘ dL/dh[t]                    dL/dα = Σ_t dL/dh[t] ∘ (f(a[t]) - h[t-1])
 
-`leak: potentials`, it acts on the unit's potential v, and f(v) is what it gives (before; Song, Yang & Wang 2016):
+With `leak: potentials` it acts on the unit's potential v, before the nonlinearity, and the unit's output is f(v) (Song,
+Yang & Wang 2016):
 
     v[t] = (1-α) v[t-1] + α (W_xh x[t] + b_x + W_hh h[t-1] + b_h + ξ[t])
     h[t] = f(v[t])
@@ -16,9 +17,9 @@
     dL/dv[t] = f'(v[t]) ∘ (dL/dh[t] from above + W_hhᵀ α dL/dv[t+1]) + (1-α) dL/dv[t+1]
     dL/dα = Σ_t dL/dv[t] ∘ (v[t] - v[t-1])/α
 
-The state that a sequence leaves, and starts from, is h and v respectively. α is fixed, or learned as τ: dα/dτ = -α/τ.
-Noise ξ is given from outside (`rnn.training.noise`). Shapes: W_xh [H, I], W_hh [H, H], b_x and b_h [H], α one number or
-[H].
+The state at the start and the end of a sequence is h for rates and v for potentials. α is fixed, or learned through τ:
+dα/dτ = -α/τ. The caller supplies the noise ξ (`rnn.training.noise`). Shapes: W_xh [H, I], W_hh [H, H], b_x and b_h [H],
+α one number or [H].
 """
 
 from __future__ import annotations
@@ -29,26 +30,28 @@ import torch
 from torch import Tensor
 
 from rnn.cells import activations
-from rnn.cells.layer import Call, LayerSpec, Transport, WorkspaceLayer
+from rnn.cells.layer import LayerSpec, Transport
+from rnn.cells.workspace import Call, WorkspaceLayer
 from unroll.contract import LeakyCell
 
 
 class LeakyLayer(WorkspaceLayer):
-    """α's broadcast is kept as [R, 1, H]. What is called s is f(a) for rates; for potentials it is not kept."""
+    """A leaky layer. It keeps α as [R, 1, H]. In names, s is f(a) for rates; for potentials it is not kept."""
 
     def __init__(self, spec: LayerSpec, cell: LeakyCell) -> None:
         super().__init__(spec, cell.hidden_size)
         self._cell = cell
         self._rates = cell.leak == "rates"
         R, T, B, H = self.R, self.T, self.B, self.H
-        # An f that is not zero at zero makes potentials of zero recur.
+        # If f(0) is not zero, potentials of zero already give a recurrent input at the first step.
         self.from_start = spec.carried or (not self._rates and cell.activation in {"sigmoid", "softplus"})
         tau = torch.as_tensor(cell.tau, dtype=self.h_TRBH.dtype, device=self.h_TRBH.device)
         self._alpha_R1H = self.zeros(R, 1, H).add_(cell.dt / tau)
         self._keep_R1H = 1.0 - self._alpha_R1H
         alpha, keep = self.matrices(self._alpha_R1H), self.matrices(self._keep_R1H)
 
-        # a[t] and then f(a[t]) for rates; what the leak takes up, and after it nothing, for potentials.
+        # For rates this memory holds a[t] and then f(a[t]). For potentials it holds the input of the leak, and
+        # afterwards nothing.
         self._s_TRBH, self._s_RTBH = self.both_orders(T, H)
         self._v_TRBH = self.h_TRBH if self._rates else self.zeros(T + 1, R, B, H)
         self.initial = {"h": self._v_TRBH[0]}
@@ -71,7 +74,8 @@ class LeakyLayer(WorkspaceLayer):
         if spec.gradients is None:
             return
 
-        # dL/dh from above and then in full (rates), or dL/dv (potentials); dL/da goes to the slopes' memory.
+        # For rates this memory holds dL/dh from above and then in full; for potentials it holds dL/dv. dL/da overwrites
+        # the slopes.
         self._dh_TRBH, self.dh_RTBH = self.both_orders(T, H)
         self._da_TRBH, self._da_RTBH = self.both_orders(T, H)
         dh = [self.matrices(self._dh_TRBH[t]) for t in range(T)]
@@ -99,7 +103,7 @@ class LeakyLayer(WorkspaceLayer):
 
     @property
     def states(self) -> dict[str, Tensor]:
-        """Of h, or of v."""
+        """State h (rates) or v (potentials) after each step."""
         return {"h": self.h_RTBH if self._rates else self._v_TRBH[1:].transpose(0, 1)}
 
     def forward(self) -> None:
@@ -145,18 +149,18 @@ class LeakyLayer(WorkspaceLayer):
         self.recurrent_gradient(self._da_RTBH)
 
     def transport(self) -> Transport:
-        """See `WorkspaceLayer`; the state is h[t], or the potential v[t]."""
+        """See `WorkspaceLayer`. The state is h[t], or the potential v[t]."""
         ds_RTBH = self._dh_TRBH.transpose(0, 1)
         return Transport(ds_RTBH, self._da_RTBH, self._keep_R1H, None if self._rates else self._cell.activation)
 
     def state_gradients(self) -> Tensor:
-        """See `WorkspaceLayer`; of potentials too it is the gradient of the rate h[t] = f(v[t])."""
+        """See `WorkspaceLayer`. For potentials too it is the gradient of the rate h[t] = f(v[t])."""
         if self._rates:
             return self._dh_TRBH.transpose(0, 1)
         return self.with_recurrence(self._above_RTBH, self._da_RTBH)
 
     def rate_gradient(self) -> Tensor | None:
-        """See `WorkspaceLayer`: W_hhᵀ dL/da[1] of potentials."""
+        """See `WorkspaceLayer`. For potentials it is W_hhᵀ dL/da[1]."""
         if self._rates:
             return None
         return torch.einsum("rba,rah->rbh", self._da_RTBH[:, 0], self.spec.weights["W_hh"])

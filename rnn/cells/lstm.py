@@ -21,12 +21,13 @@ import torch
 from torch import Tensor
 
 from rnn.cells import activations
-from rnn.cells.layer import Call, LayerSpec, WorkspaceLayer
+from rnn.cells.layer import LayerSpec
+from rnn.cells.workspace import Call, WorkspaceLayer
 from unroll.contract import LSTMCell
 
 
 class LSTMLayer(WorkspaceLayer):
-    """What multiplies dc and dh in the gates' gradients is computed for all steps at once, in the gradients' memory."""
+    """An LSTM layer. It computes the factors of dc and dh for all steps at once, in the gradients' memory."""
 
     def __init__(self, spec: LayerSpec, cell: LSTMCell) -> None:
         super().__init__(spec, cell.hidden_size, gates=4)
@@ -82,7 +83,7 @@ class LSTMLayer(WorkspaceLayer):
 
     @property
     def states(self) -> dict[str, Tensor]:
-        """Of h and c."""
+        """States h and c after each step."""
         return {"h": self.h_RTBH, "c": self._c_TRBH[1:].transpose(0, 1)}
 
     def forward(self) -> None:
@@ -110,7 +111,7 @@ class LSTMLayer(WorkspaceLayer):
         return self._dh_TRBH.transpose(0, 1)
 
     def _factors(self) -> None:
-        """Fill da with what multiplies dc (i, f, g) and dh (o), and `to_cell` with what multiplies dh in dc."""
+        """Fill da with the factors of dc (i, f, g) and of dh (o), and `to_cell` with the factor of dh in dc."""
         a, tc = self._a_TRBA, self._tc_TRBH
         i, f, g, o = a.chunk(4, -1)
         to_i, to_f, to_g, to_o = self._da_TRBA.chunk(4, -1)

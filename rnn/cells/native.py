@@ -1,4 +1,4 @@
-"""A recurrent layer on the native kernel, and its readout with it where there is one above."""
+"""A recurrent layer that runs on the native kernel, together with its readout if there is one above it."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnn import kernels
+from rnn.cells.facts import facts
 from rnn.cells.layer import Layer, LayerSpec
 from rnn.kernels.abi import ACTIVATIONS, CELLS, ROW_BYTES, CProblem, CTensor, Plan
-from unroll.contract import Cell, LeakyCell
+from unroll.contract import Cell
 
 
 @contextmanager
 def torch_alone() -> Iterator[None]:
-    """Within it torch computes on the caller's thread.
+    """Make torch compute on the caller's thread inside this context.
 
-    Its own team spins for a while after each operation, on the cores that the kernel's threads need: with two cores and
-    small operations between two passes that cost a sixth of the step, and ten times that on a busy machine.
+    After each operation torch's own threads spin for a while on the cores that the kernel's threads need. With two
+    cores and small operations between two passes that cost a sixth of the step, and ten times that on a busy machine.
     """
     threads = torch.get_num_threads()
     if threads == 1:
@@ -35,24 +35,23 @@ def torch_alone() -> Iterator[None]:
 
 
 _BLOCKS = {"leaky rates": 1, "lstm": 4, "gru": 4}
-"""What each cell keeps of its pre-activations, in rows of H; the others keep nothing."""
+"""How many rows of H pre-activations the kernel keeps, by its names of cells. It keeps none for the other cells."""
 
 
 class NativeLayer(Layer):
-    """CPU, float32 or float64. Runs on `threads`, or as many as torch has when the layer is made.
+    """A layer on the CPU in float32 or float64.
 
-    Rows of hidden units are padded to 64 bytes, so the tensors given out are strided views.
+    It runs on `threads`, or on as many as torch has when the layer is made. Rows of hidden units are padded to 64
+    bytes, so the tensors that it gives out are strided views.
     """
 
     def __init__(self, spec: LayerSpec, cell: Cell, instruction_set: str = "", threads: int = 0) -> None:
-        W_xh = spec.weights["W_xh"]
-        if not kernels.runs(cell) or W_xh.device.type != "cpu":
+        W_xh, about = spec.weights["W_xh"], facts(cell)
+        kind = about.native
+        if kind is None or W_xh.device.type != "cpu":
             raise ValueError(f"the native kernel has no {cell.type} cell like this one, or not on this device")
         self.spec = spec
         R, T, B, I, H = len(W_xh), spec.time_steps, spec.batch_size, spec.input_size, cell.hidden_size  # noqa: E741
-        kind = (
-            f"leaky {cell.leak}" if isinstance(cell, LeakyCell) else "vanilla" if cell.type == "linear" else cell.type
-        )
         unit = ROW_BYTES // W_xh.element_size()
         S = -(-H // unit) * unit
         self._threads = threads or torch.get_num_threads()
@@ -76,7 +75,7 @@ class NativeLayer(Layer):
         if "c" in memory and spec.handed_on and spec.gradients is not None:
             memory["dc"] = dc_RTBS = zeros(R, T, B, S)
             self.d_states["h" if self._potentials else "c"] = dc_RTBS[..., :H]
-        for name in ("h", "c") if kind == "lstm" else ("h",):
+        for name in about.states:
             first = zeros(R, B, S)
             self.initial[name] = first[..., :H]
             if spec.carried:
@@ -88,7 +87,7 @@ class NativeLayer(Layer):
         self._memory = memory
         self._problem = CProblem(
             cell=CELLS[kind],
-            activation=ACTIVATIONS["identity" if cell.type == "linear" else getattr(cell, "activation", "tanh")],
+            activation=ACTIVATIONS[about.activation],
             is_double=W_xh.dtype == torch.float64,
             R=R,
             T=T,
@@ -104,9 +103,9 @@ class NativeLayer(Layer):
             if name in spec.weights:
                 self._place(name, spec.weights[name], (spec.gradients or {}).get(name))
         self._dt, self._alpha_RH, self._dalpha_RH = 0.0, zeros(R, H), zeros(R, H)
-        if isinstance(cell, LeakyCell):
-            self._dt = cell.dt
-            self._alpha_RH[:] = cell.dt / torch.as_tensor(cell.tau, dtype=W_xh.dtype)
+        if about.leak is not None:
+            self._dt = about.leak.dt
+            self._alpha_RH[:] = about.leak.dt / torch.as_tensor(about.leak.tau, dtype=W_xh.dtype)
             self._place("alpha", self._alpha_RH, self._dalpha_RH if "tau" in (spec.gradients or {}) else None)
         self._plan: Plan | None = None
 
@@ -118,7 +117,7 @@ class NativeLayer(Layer):
 
     @property
     def dh_RTBH(self) -> Tensor:  # type: ignore[override]  # noqa: N802
-        """See `Layer`. Made when it is asked for: with a readout of its own the layer may need none."""
+        """See `Layer`. It is made when first asked for, because a layer with a readout of its own may not need it."""
         if self._dh_RTBH is None:
             self._dh_RTBH = self._memory["dh"] = self._zeros(*self.h_RTBH.shape)
             self._plan = None
@@ -126,7 +125,7 @@ class NativeLayer(Layer):
 
     @property
     def states(self) -> dict[str, Tensor]:
-        """Of h, or v of potentials; and c of an LSTM."""
+        """State h, or v for potentials, and c of an LSTM, after each step."""
         states = {"h": self.h_RTBH}
         if "c" in self._memory:
             c_RTBS: Any = self._memory["c"]
@@ -135,13 +134,14 @@ class NativeLayer(Layer):
 
     @property
     def reads_out(self) -> bool:
-        """Whether it is its own readout too (see `read_out`)."""
+        """Whether the layer also computes its own readout (see `read_out`)."""
         return "y" in self._memory
 
     def read_out(self, weights: dict[str, Tensor], gradients: dict[str, Tensor] | None, y_RTBO: Tensor) -> None:
-        """Read h out as well: forward writes y, backward reads dL/dy from the same memory and writes the gradients.
+        """Make this layer compute the readout of h too.
 
-        `y_RTBO` may begin after the first step: it has the last ones.
+        `forward` then writes y; `backward` reads dL/dy from the same memory and writes the readout's gradients. If
+        `y_RTBO` has fewer steps than the layer, it holds the last ones.
         """
         for name, weight in weights.items():
             self._place(name, weight, (gradients or {}).get(name))
@@ -172,8 +172,8 @@ class NativeLayer(Layer):
             self._tau_gradient(self.spec.weights["tau"], self.spec.gradients["tau"])
 
     def _tau_gradient(self, tau: Tensor, gradient: Tensor) -> None:
-        """dL/dtau = -alpha/tau dL/dalpha, of each unit or of all together."""
+        """Write dL/dtau = -alpha/tau dL/dalpha, of each unit or of all together."""
         dtau_RH = self._dalpha_RH / -tau
-        if not self._potentials:  # of which the kernel gives alpha dL/dalpha
+        if not self._potentials:  # for potentials the kernel already gives alpha dL/dalpha
             dtau_RH.mul_(self._alpha_RH)
         gradient.copy_(dtau_RH.sum(1, keepdim=True) if gradient.shape[1] == 1 else dtau_RH)

@@ -1,11 +1,11 @@
-"""The vanilla cell (Elman 1990), and with it the linear and the feed-forward one, which lack some of its terms.
+"""The vanilla cell (Elman 1990), and the linear and feed-forward cells, which lack some of its terms.
 
     a[t] = (W_xh x[t] + b_x) + (W_hh h[t-1] + b_h)
     h[t] = f(a[t])                                               forward
     dL/da[t] = f'(a[t]) ∘ (dL/dh[t] + W_hhᵀ dL/da[t+1])          backward
 
-Shapes: W_xh [H, I], W_hh [H, H], b_x and b_h [H]. The linear cell has no biases and f the identity. The feed-forward
-cell has neither W_hh nor b_h: its h[t] does not know h[t-1].
+Shapes: W_xh [H, I], W_hh [H, H], b_x and b_h [H]. The linear cell has no biases, and its f is the identity. The
+feed-forward cell has neither W_hh nor b_h, so its h[t] does not depend on h[t-1].
 """
 
 from __future__ import annotations
@@ -15,14 +15,17 @@ from functools import partial
 from torch import Tensor
 
 from rnn.cells import activations
-from rnn.cells.layer import Call, LayerSpec, Transport, WorkspaceLayer
-from unroll.contract import Activation
+from rnn.cells.facts import facts
+from rnn.cells.layer import LayerSpec, Transport
+from rnn.cells.workspace import Call, WorkspaceLayer
+from unroll.contract import FeedForwardCell, LinearCell, VanillaCell
 
 
 class VanillaLayer(WorkspaceLayer):
-    """Works in place: h[t] in the memory of a[t], dL/da[t] in that of dL/dh[t]."""
+    """A vanilla layer. It works in place: h[t] overwrites a[t], and dL/da[t] overwrites dL/dh[t]."""
 
-    def __init__(self, spec: LayerSpec, hidden_size: int, activation: Activation) -> None:
+    def __init__(self, spec: LayerSpec, cell: VanillaCell | LinearCell | FeedForwardCell) -> None:
+        hidden_size, activation = cell.hidden_size, facts(cell).activation
         super().__init__(spec, hidden_size)
         T = self.T
         self._activation = activation
@@ -38,7 +41,7 @@ class VanillaLayer(WorkspaceLayer):
                 (self.accumulate(h[t], h[t - 1], W_hh.mT), activate[t - 1]) if t > 1 or spec.carried else (activate[0],)
                 for t in range(1, T + 1)
             ]
-        # Forward borrows the gradient's memory where replicas are stacked.
+        # With several replicas, the forward pass borrows the gradient's memory.
         self._da_TRBH, self._da_RTBH = (
             self.both_orders(T, hidden_size)
             if self.stacked or spec.gradients
@@ -50,7 +53,7 @@ class VanillaLayer(WorkspaceLayer):
         if spec.gradients is None:
             return
         self.dh_RTBH = self._da_RTBH
-        # With replica-first copies of the states, the time-first ones are free for the slopes.
+        # The replica-first copies hold the states, so the time-first memory is free for the slopes.
         self._slope_TRBH = self.h_TRBH[1:] if self.stacked else self.zeros(T, self.R, self.B, hidden_size)
         da = [self.matrices(self._da_TRBH[t]) for t in range(T)]
         slopes = [self.matrices(self._slope_TRBH[t]) for t in range(T)]
@@ -64,7 +67,7 @@ class VanillaLayer(WorkspaceLayer):
 
     @property
     def states(self) -> dict[str, Tensor]:
-        """Of h alone."""
+        """State h after each step."""
         return {"h": self.h_RTBH}
 
     def forward(self) -> None:
@@ -102,7 +105,7 @@ class VanillaLayer(WorkspaceLayer):
             self.recurrent_gradient(self._da_RTBH)
 
     def transport(self) -> Transport:
-        """See `WorkspaceLayer`; the state is a[t]."""
+        """See `WorkspaceLayer`. The state is a[t]."""
         return Transport(
             self._da_RTBH, self._da_RTBH, slope=None if self._activation == "identity" else self._activation
         )

@@ -1,1 +1,1 @@
-"""Sequences: what every source of data offers, the built-in tasks, and how a batch is filled. NumPy only."""
+"""Sequences: the interface of every source of data, the built-in tasks, and how batches are filled. NumPy only."""

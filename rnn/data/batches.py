@@ -1,63 +1,67 @@
-"""A task's sequences as a network reads them: its architecture, its vocabulary, its loss's weights in time."""
+"""Adapts a source's sequences to a network: its architecture, its vocabulary, and the loss's weights in time."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 
 from rnn.data.memory import Memory
-from rnn.data.sequences import Array, Batch, SequenceTask
+from rnn.data.source import Array, Batch, Source
 from rnn.randomness.streams import Draws, Purpose
 from unroll.contract import HeldOut, Loss, Network
 
 
-def weighted(task: SequenceTask, loss: Loss) -> bool:
-    """Whether steps or sequences do not all count alike in the loss."""
-    return task.weighted or task.shortest is not None or loss.time_weights is not None
+def weighted(source: Source, loss: Loss) -> bool:
+    """Return whether some steps or sequences count more than others in the loss."""
+    return source.weighted or source.shortest is not None or loss.time_weights is not None
 
 
-def input_width(task: SequenceTask, network: Network) -> int:
-    """Numbers a step: 1 where the network has a vocabulary of its own."""
-    return task.input_size if network.vocabulary_size is None else 1
+def input_width(source: Source, network: Network) -> int:
+    """Return how many numbers the network reads at each step; 1 if it has a vocabulary of its own."""
+    return source.input_size if network.vocabulary_size is None else 1
 
 
 class Batches:
-    """The training batches of R replicas, drawn straight into the given memory."""
+    """Draws the training batches of R replicas directly into the given memory."""
 
     def __init__(
-        self, task: SequenceTask, network: Network, loss: Loss, seed: int, memory: Memory[Array], threads: int = 1
+        self, source: Source, network: Network, loss: Loss, seed: int, memory: Memory[Array], threads: int = 1
     ) -> None:
-        """`memory` is the engine's, with weights where `weighted`."""
+        """`memory` belongs to the engine. It has weights if `weighted` is true."""
         replicas, _, sequences, _ = memory.x_RTBI.shape
         length_RB, target_length_RB = memory.length_RB, None
-        if task.shortest is not None:
-            target_length_RB = np.full((replicas, sequences), task.output_steps, np.int64)
+        if source.shortest is not None:
+            target_length_RB = np.full((replicas, sequences), source.output_steps, np.int64)
             length_RB = np.empty_like(target_length_RB) if length_RB is None else length_RB
         batch = Batch(memory.x_RTBI, memory.target_RTBO, memory.weight_RTB, length_RB, target_length_RB)
-        self._adapt = _Adapted(task, network, loss, batch)
+        self._adapt = _Adapted(source, network, loss, batch, source.fill)
         self._draws = Draws(seed, Purpose.BATCHES, range(len(memory.x_RTBI)), threads)
 
     def fill(self, step: int) -> None:
-        """Overwrite the memory with the batch of `step`: for each replica the same values as `SequenceTask.batch`."""
+        """Overwrite the memory with the batch of `step`. Each replica gets the same values as from `Source.batch`."""
         self._adapt.draw(self._draws.at(step))
 
 
-def held_out(task: SequenceTask, network: Network, loss: Loss, config: HeldOut, *, counts: bool) -> Batch:
-    """The sequences that evaluations are computed on, R = 1; with weights where `counts`."""
-    own = task.allocate(1, config.size, weighted=counts)
-    x_RTBI, width = own.x_RTBI, input_width(task, network)
+def held_out(source: Source, network: Network, loss: Loss, config: HeldOut, *, counts: bool) -> Batch:
+    """Return the sequences that evaluations use, R = 1; with weights if `counts`."""
+    own = source.allocate(1, config.size, weighted=counts)
+    x_RTBI, width = own.x_RTBI, input_width(source, network)
     if x_RTBI.shape[-1] != width:
         x_RTBI = np.zeros((*x_RTBI.shape[:3], width), np.float32)
     memory = Batch(x_RTBI, own.target_RTBO, own.weight_RTB, own.length_RB, own.target_length_RB)
-    _Adapted(task, network, loss, memory).draw(Draws(config.seed, Purpose.HELD_OUT))
+    _Adapted(source, network, loss, memory, source.fill_held_out).draw(Draws(config.seed, Purpose.HELD_OUT))
     return memory
 
 
 class _Adapted:
-    def __init__(self, task: SequenceTask, network: Network, loss: Loss, memory: Batch) -> None:
-        self._task, self._memory = task, memory
+    def __init__(
+        self, source: Source, network: Network, loss: Loss, memory: Batch, fill: Callable[[Draws, Batch], None]
+    ) -> None:
+        self._fill, self._memory = fill, memory
         self._last_only = network.architecture == "many_to_one"
         self._own = memory
-        self._one_hot = task.vocabulary_size is not None and network.vocabulary_size is None
+        self._one_hot = source.vocabulary_size is not None and network.vocabulary_size is None
         if self._one_hot:
             tokens_RTB1 = np.zeros((*memory.x_RTBI.shape[:3], 1), np.float32)
             self._own = Batch(
@@ -67,7 +71,7 @@ class _Adapted:
 
     def draw(self, draws: Draws) -> None:
         memory = self._memory
-        self._task.draw_all(draws, self._own)
+        self._fill(draws, self._own)
         if self._one_hot:
             memory.x_RTBI.fill(0.0)
             np.put_along_axis(memory.x_RTBI, self._own.x_RTBI.astype(np.int64), 1.0, axis=-1)

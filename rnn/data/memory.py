@@ -1,4 +1,4 @@
-"""What an engine wants filled before each `forward`, as tensors of its own or as the arrays that shadow them."""
+"""The values that an engine needs before each `forward`, as its own tensors or as NumPy arrays that share memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Other = TypeVar("Other", bound=Any)
 
 @dataclass(frozen=True, slots=True)
 class Memory(Generic[Array]):
-    """Of R replicas; None and () where there is nothing of the kind."""
+    """The inputs of `forward` for R replicas. A field is None or () if the network does not use it."""
 
     x_RTBI: Array
     """Inputs, or tokens with I = 1."""
@@ -21,16 +21,17 @@ class Memory(Generic[Array]):
     weight_RTB: Array | None = None
     """How often each output step counts in the loss."""
     length_RB: Array | None = None
-    """Valid input steps, integers, where the encoder of an encoder_decoder needs them."""
+    """Number of valid input steps, as integers, if the encoder of an encoder_decoder needs it."""
     forced_RTB: Array | None = None
-    """1 where a decoder reads the target of the step before, 0 where its own output."""
+    """1 where a decoder reads the previous step's target, 0 where it reads its own output."""
     noise_RTBH: tuple[Array, ...] = ()
-    """Added to the pre-activations, layer by layer; an encoder's layers, then its decoder's."""
+    """Noise that is added to the pre-activations, one array for each layer; an encoder's layers come before its
+    decoder's."""
     noise_RTBO: Array | None = None
-    """Added to the outputs."""
+    """Noise that is added to the outputs."""
 
     def map(self, function: Callable[[Array], Other]) -> Memory[Other]:
-        """The same with `function` of each tensor."""
+        """Return a copy with `function` applied to each tensor."""
 
         def of(tensor: Array | None) -> Other | None:
             return None if tensor is None else function(tensor)
@@ -46,6 +47,6 @@ class Memory(Generic[Array]):
         )
 
     def all(self) -> list[Array]:
-        """What there is, in the order of the fields."""
+        """Return the tensors that exist, in the order of the fields."""
         first = (self.x_RTBI, self.target_RTBO, self.weight_RTB, self.length_RB, self.forced_RTB)
         return [tensor for tensor in (*first, *self.noise_RTBH, self.noise_RTBO) if tensor is not None]

@@ -1,8 +1,8 @@
-"""One check in a process of its own: a line of JSON in, a line of JSON out.
+"""Runs one check in its own process: it reads one line of JSON and writes one line of JSON.
 
     {…CheckRequest…}  →  {"check": {…Check…}}  or  {"refused": {"pointer", "code", "detail"}}
 
-The process ends when its stdin closes, so it does not outlive whoever started it.
+The process ends when its stdin closes, so it does not outlive the process that started it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from unroll.contract import CheckRequest
 
 
 def main() -> None:
-    """Read, check, write."""
+    """Read a request, run the check, write the answer."""
     line = sys.stdin.readline()
     threading.Thread(target=_end_with_stdin, daemon=True).start()
     with suppress(OSError):

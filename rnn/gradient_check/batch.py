@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rnn.bptt import constraints as reparametrise
+from rnn.cells.facts import facts
+from rnn.gradient_check.bounds import network_of
 from rnn.networks import parameters
 from unroll.contract import CheckRequest, Network
 
@@ -16,23 +18,26 @@ Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Batch:
-    """What all engines and references are given."""
+class CheckBatch:
+    """Weights and data that all engines and references receive."""
 
     request: CheckRequest
     network: Network
     raw_RP: Array
-    """Raw weights: see `rnn.bptt.constraints`."""
+    """Raw weights, before constraints are applied: see `rnn.bptt.constraints`."""
     x_RTBI: Array
-    """Or tokens, as numbers; of a one_to_many network of the first step alone."""
+    """Inputs, or tokens as numbers. For a one_to_many network only the first step."""
     target_RTBO: Array
     length_RB: Array | None
-    """Valid steps of each sequence: of its inputs, and but for an encoder_decoder of its outputs."""
+    """Number of valid steps of each sequence: of its inputs and, except for an encoder_decoder, of its outputs."""
     forced_RTB: Array | None
-    """Where a decoder reads the target of the step before."""
+    """1 where a decoder reads the target of the previous step."""
 
     def weights(self) -> Array | None:
-        """How often the engine is to count each step, [R, T, B]: of a many_to_one network the last valid one alone."""
+        """Return how often the engine counts each step, [R, T, B].
+
+        For a many_to_one network only the last valid step counts.
+        """
         in_time = self.request.loss.time_weights
         ragged = self.length_RB is not None and self.network.architecture != "encoder_decoder"
         if not ragged and in_time is None:
@@ -44,7 +49,7 @@ class Batch:
         return counts_RTB if in_time is None else counts_RTB * np.asarray(in_time)[:, None]
 
     def read(self, r: int) -> tuple[Array, Array | None]:
-        """Targets and weights of replica r at the steps that the equations have outputs for."""
+        """Return targets and weights of replica r, at the steps where the equations have outputs."""
         target, weight_RTB = self.target_RTBO[r], self.weights()
         if self.network.architecture != "many_to_one":
             return target, None if weight_RTB is None else weight_RTB[r]
@@ -53,19 +58,22 @@ class Batch:
         return target[self.length_RB[r] - 1, np.arange(target.shape[1])][None], None
 
 
-def draw(request: CheckRequest) -> Batch:
-    """Weights as a training job of this seed starts from, initial states moved off zero; x normal, targets to match."""
-    network = request.model
-    assert isinstance(network, Network)  # noqa: S101 - see bounds.require_feasible
+def draw(request: CheckRequest) -> CheckBatch:
+    """Draw the weights with which a training job of this seed starts, and a random batch.
+
+    Initial states are moved away from zero. Inputs are normal, and targets fit the loss.
+    """
+    network = network_of(request)
     R, B, architecture = request.replicas, request.batch_size, network.architecture
     T = 1 if architecture == "one_to_one" else request.time_steps
     inputs = 1 if architecture == "one_to_many" else T
     outputs = (request.output_steps or T) if architecture == "encoder_decoder" else T
     raw_RP = reparametrise.raw(network, parameters.initialise(network, request.seed, R, "float64"))
+    initial = tuple(f".{name}0" for name in facts(network.cell).states)
     generators = [np.random.default_rng([request.seed, r]) for r in range(R)]
     for r, generator in enumerate(generators):
         for name, tensor in parameters.views(raw_RP[r : r + 1], network).items():
-            if name.endswith(("h0", "c0")):
+            if name.endswith(initial):
                 tensor[...] = generator.standard_normal(tensor.shape) / 2
     x = np.stack([_inputs(network, generator, (inputs, B)) for generator in generators])
     target = np.stack([_targets(request.loss.type, g, (outputs, B, network.output_size)) for g in generators])
@@ -73,7 +81,7 @@ def draw(request: CheckRequest) -> Batch:
     forced = None
     if architecture == "encoder_decoder":
         forced = np.stack([g.random((outputs, B)) < request.teacher_forcing for g in generators])
-    return Batch(request, network, raw_RP, x, target, length, forced)
+    return CheckBatch(request, network, raw_RP, x, target, length, forced)
 
 
 def _inputs(network: Network, generator: np.random.Generator, shape: tuple[int, int]) -> Array:
@@ -83,7 +91,7 @@ def _inputs(network: Network, generator: np.random.Generator, shape: tuple[int, 
 
 
 def _targets(loss: str, generator: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    """Numbers, probabilities of classes that exclude each other or do not, counts."""
+    """Draw targets: numbers, class probabilities, independent probabilities or counts, as the loss requires."""
     if loss == "cross_entropy":
         odds = np.exp(generator.standard_normal(shape))
         return np.asarray(odds / odds.sum(-1, keepdims=True))

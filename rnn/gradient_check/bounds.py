@@ -1,4 +1,4 @@
-"""What a gradient check may cost, from its sizes alone. No tensor is made, and torch is not needed."""
+"""Limits on the cost of a gradient check, computed from its sizes alone. It makes no tensor and needs no torch."""
 
 from __future__ import annotations
 
@@ -6,32 +6,43 @@ from math import prod
 
 import numpy as np
 
-from rnn.data.check import check_feedback, check_time_weights
+from rnn.data.validation import validate_feedback, validate_time_weights
 from rnn.errors import ConfigurationError
 from rnn.networks import parameters
-from rnn.networks.check import check_network
+from rnn.networks.validation import validate_network
 from unroll.contract import CheckRequest, Network
 from unroll.contract.limits import MAX_CHECK_LAYER_STEPS, MAX_CHECK_MULTIPLICATIONS, MAX_CHECK_PARAMETERS
 
 EVALUATIONS = 8
-"""Of the loss at most, for each entry that is moved: one for the complex step and up to seven for the difference."""
+"""Largest number of evaluations of the loss for each entry that is moved: one for the complex step, up to seven for the
+difference."""
+
+
+def network_of(request: CheckRequest) -> Network:
+    """Return the network of a request.
+
+    Raises ConfigurationError (unresolved_model) if the request has a name instead of a network.
+    """
+    if not isinstance(request.model, Network):
+        raise ConfigurationError(
+            "/model", "unresolved_model", f"the name {request.model!r} was not replaced by a network"
+        )
+    return request.model
 
 
 def require_feasible(request: CheckRequest) -> None:
-    """Raise ConfigurationError, with a JSON Pointer into the request, for a network or sizes that cannot be checked.
+    """Raise ConfigurationError, with a JSON Pointer into the request, if the network or the sizes cannot be checked.
 
-    Codes: those of `check_network`, contradiction, not_available, wrong_length, too_many_parameters, too_slow,
+    Codes: those of `validate_network`, contradiction, not_available, wrong_length, too_many_parameters, too_slow,
     unresolved_model.
     """
-    if not isinstance(request.model, Network):
-        raise ConfigurationError("/model", "unresolved_model", f"model {request.model!r} has no configuration here")
-    network = request.model
-    check_network(network)
-    check_feedback(network, request.loss)
+    network = network_of(request)
+    validate_network(network)
+    validate_feedback(network, request.loss)
     _check_window(request, network)
     decodes = network.architecture == "encoder_decoder"
     if request.loss.type == "cross_entropy" and network.output_size == 1:
-        detail = "one class is certain: cross_entropy of it is zero whatever the weights are, and so is its gradient"
+        detail = "with a single class, cross_entropy and its gradient are zero for any weights"
         raise ConfigurationError("/model/output_size", "contradiction", detail)
     for pointer, given in (
         ("/output_steps", request.output_steps is not None),
@@ -42,7 +53,7 @@ def require_feasible(request: CheckRequest) -> None:
             raise ConfigurationError(pointer, "contradiction", detail)
     outputs = (request.output_steps or request.time_steps) if decodes else request.time_steps
     shortest = 1 if request.variable_lengths and not decodes else None
-    check_time_weights("/loss/time_weights", request.loss, network, np.ones(outputs), shortest)
+    validate_time_weights("/loss/time_weights", request.loss, network, np.ones(outputs), shortest)
     T = request.time_steps + (outputs if decodes else 0)
     R, B, P = request.replicas, request.batch_size, parameters.count(network)
     if R * P > MAX_CHECK_PARAMETERS:
@@ -55,7 +66,7 @@ def require_feasible(request: CheckRequest) -> None:
     ):
         if moved * EVALUATIONS * each > most:
             detail = (
-                f"{moved:,} entries moved, the loss computed {EVALUATIONS} times for each: "
+                f"the check moves {moved:,} entries and computes the loss {EVALUATIONS} times for each: "
                 f"{moved * EVALUATIONS * each:,} {what}, more than {most:,}; take fewer entries, steps or sequences"
             )
             raise ConfigurationError("/entries", "too_slow", detail)

@@ -1,4 +1,4 @@
-"""The distances between gradients by hand and their references, and the answer that they make."""
+"""Measures the distances between hand-written gradients and their references, and makes the answer."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from typing import Any
 
 import numpy as np
 
+from rnn.cells.facts import facts
 from rnn.errors import ConfigurationError
 from rnn.gradient_check import engines, formulas
-from rnn.gradient_check.batch import Array, Batch, draw
+from rnn.gradient_check.batch import Array, CheckBatch, draw
 from rnn.gradient_check.reference import Autograd, Reference, by_autograd, central_difference, complex_step, step_of
 from rnn.networks import parameters
 from unroll.contract import BiasCheck, Check, CheckRequest, Distances, EngineCheck, Tolerances
 
 TOLERANCES = Tolerances()
 _HUGE = 1e300
-"""Said of what is no finite number, which JSON has no word for."""
+"""Reported instead of a non-finite number, which JSON cannot represent."""
 
 
 def check(request: CheckRequest) -> Check:
-    """Run the check. Raises ConfigurationError (not_finite) where loss or gradients overflow."""
+    """Run the check. Raises ConfigurationError (not_finite) if the loss or the gradients overflow."""
     batch = draw(request)
     reference = by_autograd(batch)
     if not _finite(reference):
@@ -43,7 +44,7 @@ def check(request: CheckRequest) -> Check:
 
 
 def _finite(reference: Autograd) -> bool:
-    """Whether there is something to be far from: norms are sums of squares, and overflow long before gradients do."""
+    """Return whether the norms are finite. Norms are sums of squares and overflow long before gradients do."""
     with np.errstate(over="ignore", invalid="ignore"):
         norm_R = np.linalg.norm(reference.unfrozen_RP, axis=1)
     return all(np.isfinite(one).all() for one in (reference.loss_R, reference.size_R, norm_R, reference.profile_RT))
@@ -51,17 +52,17 @@ def _finite(reference: Autograd) -> bool:
 
 @dataclass(frozen=True)
 class _Moved:
-    """What was found by moving some entries of one tensor: their columns, and derivatives [R, entries]."""
+    """Results of moving some entries of one tensor: their columns, and derivatives [R, entries]."""
 
     columns: Array
     complex_RN: Array
     difference_RN: Array
     kinked_RN: Array
-    """Where no difference was taken."""
+    """Entries for which no finite difference was taken because a kink is near."""
 
 
-def _moved_entries(batch: Batch, reference: Autograd) -> dict[str, _Moved]:
-    """By tensor. Frozen entries have derivative zero."""
+def _moved_entries(batch: CheckBatch, reference: Autograd) -> dict[str, _Moved]:
+    """Compute the derivatives of the drawn entries of each tensor. Frozen entries have derivative zero."""
     generator = np.random.default_rng(batch.request.seed)
     replicas = [Reference(batch, r) for r in range(batch.request.replicas)]
     scale_R = np.linalg.norm(reference.unfrozen_RP, axis=1)
@@ -83,7 +84,9 @@ def _moved_entries(batch: Batch, reference: Autograd) -> dict[str, _Moved]:
     return found
 
 
-def _engine(batch: Batch, engine: engines.Engine, reference: Autograd, moved: dict[str, _Moved]) -> EngineCheck:
+def _engine(
+    batch: CheckBatch, engine: engines.CheckedEngine, reference: Autograd, moved: dict[str, _Moved]
+) -> EngineCheck:
     loss_R, double_RP = engines.by_hand(batch, engine, "float64")
     _, single_RP = engines.by_hand(batch, engine, "float32")
     exact_R, single_R, stepped_R, difference_R = _floors(batch, reference)
@@ -124,11 +127,12 @@ def _same_loss(loss_R: Array, reference: Autograd) -> bool:
     return distance(loss_R[:, None], reference.loss_R[:, None], floor_R) <= TOLERANCES.autograd
 
 
-def _floors(batch: Batch, reference: Autograd) -> tuple[Array, Array, Array, Array]:
-    """What distances are relative to at least, [R]: to autograd in float64 and float32, complex steps, differences.
+def _floors(batch: CheckBatch, reference: Autograd) -> tuple[Array, Array, Array, Array]:
+    """Return the least norms that distances are relative to, [R]: one array for each kind of reference.
 
-    A fraction of the whole gradient's norm; but where the whole one is rounding alone, what that may come to. A
-    difference of losses is rounded as they are, and then divided by the step.
+    The references are autograd in float64 and in float32, complex steps, and differences. Each norm is a fraction of
+    the whole gradient's norm, or, if the whole gradient is only rounding error, the size that this error may have. A
+    difference of losses is rounded as the losses are, and then divided by the step.
     """
     whole_R, size_R = TOLERANCES.floor * np.linalg.norm(reference.gradients_RP, axis=1), reference.size_R
     rounding = (
@@ -142,14 +146,15 @@ def _floors(batch: Batch, reference: Autograd) -> tuple[Array, Array, Array, Arr
 
 
 def _rounding(size_R: Array, dtype: type[np.floating[Any]] = np.float64) -> Array:
-    """Of a sum whose terms are `size_R` together."""
+    """Return the possible rounding error of a sum whose terms add up to `size_R` in absolute value."""
     return np.asarray(size_R * float(np.finfo(dtype).eps))
 
 
 def distance(found_RN: Array, expected_RN: Array, floor_R: Array) -> float:
-    """‖found - expected‖ / max(‖expected‖, floor), of the replica where it is largest; huge where one is not finite.
+    """Return ‖found - expected‖ / max(‖expected‖, floor), for the replica where it is largest.
 
-    Without the floor a tensor whose gradient is nothing but rounding, or zero, would have no relative distance.
+    A result that is not finite becomes a huge number. Without the floor, a tensor whose gradient is zero or only
+    rounding error would have no relative distance.
     """
     with np.errstate(invalid="ignore", over="ignore"):
         apart_R = np.linalg.norm(found_RN - expected_RN, axis=1)
@@ -158,9 +163,10 @@ def distance(found_RN: Array, expected_RN: Array, floor_R: Array) -> float:
     return float(np.nan_to_num(ratio_R, nan=_HUGE, posinf=_HUGE).max())
 
 
-def _biases(batch: Batch, reference: Autograd) -> list[BiasCheck]:
-    """By autograd alone, frozen or not."""
-    names, H = parameters.gates(batch.network.cell), batch.network.cell.hidden_size
+def _biases(batch: CheckBatch, reference: Autograd) -> list[BiasCheck]:
+    """Compare the gradients of the two biases by autograd alone, whether they are frozen or not."""
+    about = facts(batch.network.cell)
+    names, H = about.gates, about.hidden_size
     found = []
     gradients = parameters.views(reference.unfrozen_RP, batch.network)
     for name, db_h in gradients.items():
@@ -181,7 +187,7 @@ def _biases(batch: Batch, reference: Autograd) -> list[BiasCheck]:
     return found
 
 
-def _notes(batch: Batch, found: list[EngineCheck], reference: Autograd) -> list[str]:
+def _notes(batch: CheckBatch, found: list[EngineCheck], reference: Autograd) -> list[str]:
     distances = (
         "Distances of a tensor: the norm of the difference divided by the reference's norm, of the replica where that "
         f"is largest; where the gradient is less than {TOLERANCES.floor:g} of the whole one's norm, by that; and by no "
@@ -215,7 +221,7 @@ def _notes(batch: Batch, found: list[EngineCheck], reference: Autograd) -> list[
 
 
 def _unfollowed(found: list[EngineCheck], reference: Autograd) -> str | None:
-    """What to think of a check that failed where autograd and complex steps have nothing against the gradient."""
+    """Explain a failed check in which autograd and complex steps agree with the gradient."""
     tensors = [tensor for engine in found for tensor in engine.tensors]
     failed = [tensor for tensor in tensors if not tensor.passed]
     exact = all(

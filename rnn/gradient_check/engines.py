@@ -1,4 +1,4 @@
-"""Loss and gradients by hand: the engine that trains, in either precision, on the workspace or the native kernel."""
+"""Loss and gradients of the training engine, in either precision, on the workspace or on the native kernel."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ from rnn.bptt.constraints import Constraints
 from rnn.bptt.encoder_decoder import EncoderDecoder
 from rnn.bptt.truncated import TruncatedBPTT
 from rnn.bptt.whole import BPTT
-from rnn.gradient_check.batch import Array, Batch
+from rnn.cells.facts import facts
+from rnn.gradient_check.batch import Array, CheckBatch
 
-Engine = Literal["workspace", "native"]
+CheckedEngine = Literal["workspace", "native"]
+"""The layer engines that are checked: on CPU in either precision."""
 
 
-def available(batch: Batch) -> list[Engine]:
-    """The engines that have this network here."""
-    native = kernels.available() and kernels.runs(batch.network.cell)
+def available(batch: CheckBatch) -> list[CheckedEngine]:
+    """Return the engines that support this network here."""
+    native = kernels.available() and facts(batch.network.cell).native is not None
     return ["workspace", "native"] if native else ["workspace"]
 
 
-def by_hand(batch: Batch, engine: Engine, dtype: Literal["float32", "float64"]) -> tuple[Array, Array]:
-    """Losses [R] and gradients [R, P] of the raw weights, as float64."""
+def by_hand(batch: CheckBatch, engine: CheckedEngine, dtype: Literal["float32", "float64"]) -> tuple[Array, Array]:
+    """Return losses [R] and gradients [R, P] of the raw weights, as float64."""
     network = batch.network
     raw_RP = torch.from_numpy(batch.raw_RP).to(getattr(torch, dtype), copy=True)
     constraints, gradients_RP = Constraints(network, raw_RP), torch.zeros_like(raw_RP)
@@ -47,7 +49,7 @@ def by_hand(batch: Batch, engine: Engine, dtype: Literal["float32", "float64"]) 
 
 
 def _engine(
-    batch: Batch, used_RP: Tensor, gradients_RP: Tensor, engine: Engine
+    batch: CheckBatch, used_RP: Tensor, gradients_RP: Tensor, engine: CheckedEngine
 ) -> BPTT | TruncatedBPTT | EncoderDecoder:
     request, network = batch.request, batch.network
     steps, B = batch.target_RTBO.shape[1], request.batch_size

@@ -1,7 +1,7 @@
-"""The same gradients without a derivation by hand, over `rnn.reference.equations` in float64.
+"""The same gradients without hand-written derivatives, over `rnn.reference.equations` in float64.
 
-Of a truncated gradient the loss is meant in which each window's first state is a constant: the one that the unmoved
-weights give. That is what truncation is, and it makes a function of which differences can be taken.
+For a truncated gradient, the loss treats each window's first state as a constant: the state that the unmoved weights
+give. This is what truncation means, and it makes the loss a function of which differences can be taken.
 """
 
 from __future__ import annotations
@@ -15,28 +15,29 @@ import numpy as np
 import torch
 
 from rnn.bptt import constraints as reparametrise
-from rnn.gradient_check.batch import Array, Batch
+from rnn.cells.facts import facts
+from rnn.gradient_check.batch import Array, CheckBatch
 from rnn.networks import parameters
-from rnn.reference import equations
+from rnn.reference import equations, windows
 from unroll.contract import MSE, Network
 
-KINKED = frozenset({"relu", "leaky_relu", "saturated_relu"})
 _SMOOTH_STEP, _KINKED_STEP = 1e-3, 1e-5
-"""Fourth-order differences where all is smooth; where there are kinks a step short enough to meet few of them."""
+"""Steps of the finite differences. Smooth networks use fourth order; with kinks the step is short, so that few
+kinks lie within it."""
 _KINK = 1e-8
-"""A fraction of the gradient's norm: see `central_difference`."""
+"""Tolerance for kinks, as a fraction of the gradient's norm: see `central_difference`."""
 
 
 @dataclass(frozen=True)
 class Autograd:
-    """Of each replica: loss [R], gradients [R, P], and dL/dh[t] of the last layer, as norms [R, T].
+    """Results for each replica: loss [R], gradients [R, P], and the norms of dL/dh[t] of the last layer, [R, T].
 
     T counts the steps of an encoder and then those of its decoder.
     """
 
     loss_R: Array
     size_R: Array
-    """What the loss adds up, without signs: see `Reference.size`."""
+    """Sum of the absolute values of the loss's terms: see `Reference.size`."""
     gradients_RP: Array
     profile_RT: Array
     unfrozen_RP: Array
@@ -46,7 +47,7 @@ class Autograd:
 class Reference:
     """The loss of one replica as a function of its raw weights."""
 
-    def __init__(self, batch: Batch, replica: int) -> None:
+    def __init__(self, batch: CheckBatch, replica: int) -> None:
         self.batch, self._r = batch, replica
         self.point_P: Array = batch.raw_RP[replica]
         self._held: list[list[dict[str, Any]]] = [[] for _ in self._windows()]
@@ -54,15 +55,15 @@ class Reference:
             self._held = self._states()
 
     def loss(self, xp: ModuleType, raw_P: Any, push: Any = None) -> Any:
-        """The loss. `push` [T, B, H] is added to the last layer's h: see `equations.outputs`."""
+        """Return the loss. `push` [T, B, H] is added to the last layer's h: see `equations.outputs`."""
         target, weight = (None if array is None else xp.asarray(array) for array in self.batch.read(self._r))
         return equations.cost(xp, self.batch.request.loss, self._outputs(xp, raw_P, target, push), target, weight)
 
     def size(self) -> float:
-        """A bound on the sum of the loss's terms, each by its size: rounding is a fraction of this.
+        """Return a bound on the sum of the absolute values of the loss's terms. The rounding error is a fraction of it.
 
-        Every loss is a mean of A(y) - c target y, with A ≥ 0 and c of 1 or 2. Its value and its gradient may be far
-        smaller than these two are, where they cancel; what either is rounded to is not.
+        Every loss is a mean of A(y) - c target y, with A ≥ 0 and c of 1 or 2. The two terms can nearly cancel, so that
+        the loss and its gradient are small, but the rounding error stays that of the terms.
         """
         target, weight = self.batch.read(self._r)
         y = self._outputs(np, self.point_P, target, None)
@@ -73,7 +74,7 @@ class Reference:
         return float(abs(self.loss(np, self.point_P)) + 4 * mean)
 
     def _outputs(self, xp: ModuleType, raw_P: Any, target: Any, push: Any) -> Any:
-        """Y at the steps that have a target."""
+        """Return y at the steps that have a target."""
         batch, r = self.batch, self._r
         tensors, x = self._tensors(xp, raw_P), xp.asarray(batch.x_RTBI[r])
         if len(self._held) == 1:
@@ -82,7 +83,7 @@ class Reference:
                 batch.network,
                 tensors,
                 x,
-                lengths=self._lengths(xp, 0),
+                lengths=self._lengths(xp),
                 steps=batch.target_RTBO.shape[1],
                 target=target,
                 forced=None if batch.forced_RTB is None else xp.asarray(batch.forced_RTB[r]),
@@ -92,7 +93,8 @@ class Reference:
         h = []
         for part, held in zip(self._windows(), self._held, strict=True):
             states = [{name: xp.asarray(state) for name, state in one.items()} for one in held]
-            h.append(self._window(xp, tensors, x, part, states, None if push is None else push[part])[0])
+            pushed = None if push is None else push[part]
+            h.append(self._window(xp, tensors, x, part, states, pushed)[0][-1])
         y = xp.concatenate(h) @ tensors["readout.W_hy"].T + tensors["readout.b_y"]
         if batch.network.architecture != "many_to_one":
             return y
@@ -101,43 +103,31 @@ class Reference:
         last_B = np.full(B, len(y)) if batch.length_RB is None else batch.length_RB[r]
         return y[last_B - 1, np.arange(B)][None]
 
-    def _lengths(self, xp: ModuleType, start: int) -> Any:
-        """Valid steps of the inputs from `start` on; a one_to_many network has one input, and no padding after it."""
+    def _lengths(self, xp: ModuleType) -> Any:
+        """Return the number of valid input steps of each sequence.
+
+        A one_to_many network has one input, and no padding after it.
+        """
         length_RB = self.batch.length_RB
         if length_RB is None or self.batch.network.architecture == "one_to_many":
             return None
-        return xp.asarray(length_RB[self._r] - start)
+        return xp.asarray(length_RB[self._r])
 
     def _tensors(self, xp: ModuleType, raw_P: Any) -> dict[str, Any]:
         raw = {name: tensor[0] for name, tensor in parameters.views(raw_P[None], self.batch.network).items()}
         return equations.used(xp, self.batch.network, raw, self._r)
 
     def _windows(self) -> list[slice]:
-        T = self.batch.target_RTBO.shape[1]
-        window = self.batch.request.bptt.window or T
-        return [slice(start, min(start + window, T)) for start in range(0, T, window)]
+        return windows.parts(self.batch.target_RTBO.shape[1], self.batch.request.bptt.window)
 
     def _window(
         self, xp: ModuleType, tensors: dict[str, Any], x: Any, part: slice, states: list[dict[str, Any]], push: Any
-    ) -> tuple[Any, list[dict[str, Any]]]:
-        """The last layer's h, and all layers' states after the window. No `states`: the network's own first ones."""
-        network, after, lengths = self.batch.network, [], self._lengths(xp, part.start)
-        if "embedding.E" in tensors:
-            x = tensors["embedding.E"][xp.asarray(x[..., 0], dtype=xp.int64)]
-        if network.architecture == "one_to_many":
-            x = xp.concatenate([x, xp.zeros((self.batch.target_RTBO.shape[1] - 1, *x.shape[1:]), dtype=x.dtype)])
-        x = x[part]
-        for n in range(network.num_layers):
-            prefix = f"layers.{n}."
-            w = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-            last = n == network.num_layers - 1
-            state = states[n] if states else {}
-            x, state = equations.layer_from(xp, network.cell, w, x, state, push if last else None, lengths)
-            after.append(state)
-        return x, after
+    ) -> tuple[list[Any], list[dict[str, Any]]]:
+        steps, lengths = self.batch.target_RTBO.shape[1], self._lengths(xp)
+        return windows.run(xp, self.batch.network, tensors, x, part, states, steps=steps, push=push, lengths=lengths)
 
     def _states(self) -> list[list[dict[str, Any]]]:
-        """Each window's first states, of the unmoved weights."""
+        """Return the first states of each window, computed with the unmoved weights."""
         tensors, x = self._tensors(np, self.point_P), self.batch.x_RTBI[self._r]
         found: list[list[dict[str, Any]]] = [[]]
         for part in self._windows()[:-1]:
@@ -145,8 +135,8 @@ class Reference:
         return found
 
 
-def by_autograd(batch: Batch) -> Autograd:
-    """Replica by replica, so that one graph is held at a time."""
+def by_autograd(batch: CheckBatch) -> Autograd:
+    """Compute the gradients replica by replica, so that only one graph is in memory at a time."""
     R, T, B, _ = batch.target_RTBO.shape
     if batch.network.architecture == "encoder_decoder":
         T += batch.x_RTBI.shape[1]
@@ -167,21 +157,24 @@ def by_autograd(batch: Batch) -> Autograd:
 
 
 def complex_step(reference: Reference, entry: int) -> float:
-    """dL/dw by a complex step of w (Squire & Trapp 1998): no difference is taken, so no digit is lost."""
+    """Return dL/dw by a complex step of w (Squire & Trapp 1998). No difference is taken, so no digits are lost."""
     moved = reference.point_P.astype(np.complex128)
     moved[entry] += 1e-30j
     return float(reference.loss(np, moved).imag / 1e-30)
 
 
 def step_of(network: Network) -> float:
-    """How far a central difference moves a weight."""
+    """Return the distance by which a central difference moves a weight."""
     # |.| of Dale's law has a kink too
-    smooth = getattr(network.cell, "activation", "tanh") not in KINKED and network.connectivity.dale is None
+    smooth = not facts(network.cell).kinked and network.connectivity.dale is None
     return _SMOOTH_STEP if smooth else _KINKED_STEP
 
 
 def central_difference(reference: Reference, entry: int, scale: float) -> float | None:
-    """dL/dw by central differences; None where a unit's kink lies within the step. `scale`: the gradient's norm."""
+    """Return dL/dw by central differences, or None if a unit has its kink within the step.
+
+    `scale` is the gradient's norm.
+    """
 
     def at(distance: float) -> float:
         moved = reference.point_P.copy()

@@ -1,4 +1,7 @@
-"""The native kernel's C interface: mirrors `src/kernel.h` and `src/abi.cpp`. Pointers, no torch, no NumPy."""
+"""The native kernel's C interface, which mirrors `src/kernel.h` and `src/abi.cpp`.
+
+It consists of pointers only and needs neither torch nor NumPy.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +12,18 @@ from functools import cache
 from pathlib import Path
 
 VERSION = "native-4"
-"""The number is raised, here and in `src/kernel.h`, when the kernel's arithmetic or its interface changes: when the
-same job gives other bits, or a library built from older sources must not be believed."""
+"""Version of the kernel, equal to the one in `src/kernel.h`. Raise both when the kernel's arithmetic or its
+interface changes: when the same job gives other bits, or when a library built from older sources must be refused."""
 LIBRARY = Path(__file__).parent / "libunroll.so"
 CELLS = {"vanilla": 0, "leaky rates": 1, "leaky potentials": 2, "lstm": 3, "gru": 4}
 ACTIVATIONS = {"tanh": 0, "relu": 1, "identity": 2, "sigmoid": 3, "leaky_relu": 4, "saturated_relu": 5, "softplus": 6}
 TENSORS = ("W_xh", "b_x", "W_hh", "b_h", "W_hy", "b_y", "alpha")
 ROW_BYTES = 64
-"""Rows of hidden units are padded to a multiple of this."""
+"""Rows of hidden units are padded to a multiple of this number of bytes."""
 
 
 class CTensor(ctypes.Structure):
-    """R replicas of one tensor: the address of the first, and how many numbers further the next one lies."""
+    """R replicas of one tensor: the address of the first, and the distance to the next in numbers."""
 
     _fields_ = [("data", c_void_p), ("stride", c_int64)]
 
@@ -66,7 +69,7 @@ _POINTERS = (
 
 
 class CProblem(ctypes.Structure):
-    """Sizes, and where everything lies."""
+    """The sizes of a problem and the addresses of its memory."""
 
     _fields_ = [
         *((name, c_int64) for name in _SIZES),
@@ -87,7 +90,7 @@ class CUpdate(ctypes.Structure):
 
 
 class CNormals(ctypes.Structure):
-    """Where standard normals go, and what they are multiplied by; see `src/kernel.h`."""
+    """The memory for standard normals, and the factors that multiply them; see `src/kernel.h`."""
 
     _fields_ = [
         ("keys", c_void_p),
@@ -98,7 +101,7 @@ class CNormals(ctypes.Structure):
 
 
 def missing() -> str:
-    """Why there is no native kernel; empty if there is one."""
+    """Return why there is no native kernel, or an empty string if there is one."""
     if not LIBRARY.exists():
         return "the native kernel was not built: there was no C++ compiler, or it failed"
     try:
@@ -114,7 +117,7 @@ def missing() -> str:
         if (version, *_bytes(found, structs)) == of_source:
             return ""
         built = str(version)
-    return f"the native kernel that was built is {built}, the source {VERSION}: python {LIBRARY.parent / 'build.py'}"
+    return f"the native kernel that was built is {built}, the source {VERSION}: it must be built again"
 
 
 def _bytes(found: ctypes.CDLL, structs: Iterable[str]) -> Iterator[int]:
@@ -127,7 +130,7 @@ def _bytes(found: ctypes.CDLL, structs: Iterable[str]) -> Iterator[int]:
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """The kernel, or None where there is none that can be used (`missing` says why)."""
+    """Return the kernel, or None if there is none that can be used; `missing` says why."""
     if missing():
         return None
     found = ctypes.CDLL(str(LIBRARY))
@@ -147,9 +150,10 @@ def library() -> ctypes.CDLL | None:
 
 
 class Plan:
-    """One problem, dealt to threads. `forward` and `backward` work on the memory that the problem names.
+    """One problem, assigned to threads. `forward` and `backward` work on the memory that the problem names.
 
-    The caller keeps that memory alive. Raises OSError if this processor lacks `instruction_set` ("": the best it has).
+    The caller must keep that memory alive. Raises OSError if this processor lacks `instruction_set` ("": the best one
+    that it has).
     """
 
     def __init__(self, problem: CProblem, threads: int, instruction_set: str = "") -> None:
@@ -162,11 +166,11 @@ class Plan:
             raise OSError(f"no memory, or this processor has no {instruction_set}")
 
     def forward(self) -> None:
-        """States and outputs of all time steps. Releases the GIL."""
+        """Compute states and outputs of all time steps. Releases the GIL."""
         self._kernel.unroll_forward(self._handle)
 
     def backward(self) -> None:
-        """Gradients, after `forward` and with dL/dy (and dL/dh) in place. Releases the GIL."""
+        """Compute the gradients, after `forward` and with dL/dy (and dL/dh) in place. Releases the GIL."""
         self._kernel.unroll_backward(self._handle)
 
     def __del__(self) -> None:

@@ -1,7 +1,7 @@
-"""Compiles the native kernel with the system's C++ compiler, for the package's build, or as a script.
+"""Compiles the native kernel with the system's C++ compiler, during the package's build or as a script.
 
-Standard library only and no imports from this package, as the build runs it before anything is installed. One object a
-instruction set from the same source; which of them runs is decided where it runs.
+It uses only the standard library and imports nothing from this package, because the build runs it before anything is
+installed. The same source is compiled to one object for each instruction set; the right one is selected at run time.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ _X86 = {
 
 
 class BuildError(Exception):
-    """There is no C++ compiler, or it failed; the message holds what it said."""
+    """There is no C++ compiler, or it failed; the message contains its output."""
 
 
 def compiler() -> str | None:
-    """The C++ compiler: what the environment variable CXX names, else the first of c++, g++ and clang++ there is."""
+    """Return the C++ compiler that the variable CXX names, or the first of c++, g++ and clang++ that exists."""
     named = os.environ.get("CXX")
     return shutil.which(named) if named else next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))), None)
 
 
 def build(library: Path = LIBRARY) -> None:
-    """Compile and link `library`; it is replaced only by one that is complete. Raises BuildError."""
+    """Compile and link `library`. An existing library is replaced only by a complete one. Raises BuildError."""
     found = compiler()
     if found is None:
         raise BuildError("no C++ compiler (looked for $CXX, c++, g++, clang++)")

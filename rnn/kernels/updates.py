@@ -1,8 +1,8 @@
-"""What a training step does besides the passes, in the native kernel: squared errors, gradient norms, updates.
+"""The rest of a training step in the native kernel: squared errors, gradient norms and optimisers' updates.
 
-Each is one sweep over memory (`src/updates.cpp`), where PyTorch's operations are several, each of which costs more to
-call than a small network's numbers cost to compute. On the CPU, memory contiguous. Whoever calls has seen that the
-kernel is there (`rnn.kernels.available`); `instruction_set` is "" for the best one.
+Each is one sweep over memory (`src/updates.cpp`). PyTorch needs several operations for it, and calling each of them
+costs more than computing the few numbers of a small network. Memory must be contiguous and on the CPU. The caller
+checks first that the kernel exists (`rnn.kernels.available`); an `instruction_set` of "" is the best one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from unroll.contract import SGD, Adam, AdamW, Optimizer, RMSprop
 
 
 class SquaredError:
-    """loss[r] = scale[r] Σ weight (y - target)², and y becomes its derivative but for the scale."""
+    """Computes loss[r] = scale[r] Σ weight (y - target)², and turns y into the derivative without the factor scale."""
 
     def __init__(
         self,
@@ -29,7 +29,7 @@ class SquaredError:
         loss_R: Tensor,
         instruction_set: str = "",
     ) -> None:
-        """A row whose weight is zero is left out, whatever y is; None: all weigh one."""
+        """A row whose weight is zero is left out, whatever its y is. Without weights every row has weight one."""
         R, T, B, O = target_RTBO.shape  # noqa: E741
         self._memory = tensors = (target_RTBO, weight_RTB, scale_R, loss_R)
         addresses = [_address(tensor) if tensor is not None else None for tensor in tensors]
@@ -38,13 +38,13 @@ class SquaredError:
         self._run = _kernel().unroll_squared_error
 
     def __call__(self, y_RTBO: Tensor) -> None:
-        """Of outputs as large as the targets."""
+        """Turn y into the derivative and write the loss. y has the shape of the targets."""
         assert y_RTBO.shape == self._memory[0].shape  # noqa: S101 - the kernel computes addresses
         _done(self._run(self._is_double, _address(y_RTBO), *self._arguments))
 
 
 class Norms:
-    """The Euclidean norm of each row of one matrix."""
+    """Computes the Euclidean norm of each row of one matrix."""
 
     def __init__(self, x_RP: Tensor, instruction_set: str = "") -> None:
         self._memory = x_RP
@@ -54,7 +54,7 @@ class Norms:
         self._run = _kernel().unroll_norms
 
     def __call__(self) -> npt.NDArray[np.float64]:
-        """As they are now, [R], the caller's to keep."""
+        """Return the present norms [R], in an array of their own."""
         _done(self._run(*self._arguments))
         return self._norm_R.copy()
 
@@ -80,7 +80,10 @@ class Update:
         self._run = _kernel().unroll_update
 
     def __call__(self, gradients_RP: Tensor, lr: float, skipped_R: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-        """Of every row but the skipped ones; returns which would not have been finite and were left as they were."""
+        """Update every row except the skipped ones.
+
+        Rows that would become non-finite are left unchanged; returns which ones these are.
+        """
         self._skipped_R[...] = skipped_R
         self._broken_R[...] = False
         call = self._call

@@ -1,1 +1,1 @@
-"""A network as data: its parameters, its connectivity, how weights start, and the format in which they are stored."""
+"""Networks as data: parameters, connectivity, initial weights, and the format in which weights are stored."""

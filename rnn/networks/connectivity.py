@@ -1,6 +1,7 @@
-"""Which recurrent connections a network may have, and the count that it has no others. NumPy only.
+"""Computes which recurrent connections a network may have, and certifies that it has no others. NumPy only.
 
-W_hh [A, H] has one block of H x H for each gate; a constraint holds for each block. Row i, column j: from unit j to i.
+W_hh [A, H] has one block of H x H for each gate; a constraint holds for each block. Row i, column j is the connection
+from unit j to unit i.
 """
 
 from __future__ import annotations
@@ -10,25 +11,27 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rnn.cells.facts import facts
 from rnn.randomness.streams import Purpose, Stream
-from unroll.contract import Certificate, LayerCertificate, LeakyCell, Network
+from unroll.contract import Certificate, LayerCertificate, Network
 
 Array = npt.NDArray[Any]
 _LARGEST = 5 * 10**9
-"""R H³ (of each gate) up to which spectral radii are computed: a few seconds, as a step of such a network takes."""
+"""The largest R H³ (for each gate) up to which spectral radii are computed. It takes a few seconds, like one training
+step of such a network."""
 
 _MANY = 16
 
 
 def is_constrained(network: Network) -> bool:
-    """Whether raw and used parameters differ."""
+    """Return whether raw and used parameters differ."""
     c = network.connectivity
-    learned = isinstance(network.cell, LeakyCell) and network.cell.learn_tau != "no"
+    learned = bool(facts(network.cell).learned)
     return learned or not (c.dale is None and c.density == 1 and c.mask is None and c.symmetry == "none" and c.autapses)
 
 
 def signs(network: Network) -> npt.NDArray[np.int8] | None:
-    """+1 or -1 for each unit, [H]; None without Dale's law."""
+    """Return +1 or -1 for each unit, [H]; None without Dale's law."""
     dale, H = network.connectivity.dale, network.cell.hidden_size
     if dale is None:
         return None
@@ -38,15 +41,16 @@ def signs(network: Network) -> npt.NDArray[np.int8] | None:
 
 
 def read_units(network: Network) -> npt.NDArray[np.bool_] | None:
-    """Which units the readout sees, [H]; None: all."""
+    """Return which units the readout reads, [H]; None means all."""
     sign_H, dale = signs(network), network.connectivity.dale
     return sign_H > 0 if sign_H is not None and dale is not None and dale.readout == "excitatory" else None
 
 
 def mask(network: Network, layer: int, replica: int) -> npt.NDArray[np.bool_] | None:
-    """Which connections may exist, [H, H]; None: all.
+    """Return which connections may exist, [H, H]; None means all.
 
-    Of a density the number is exact, round(density x possible), in symmetric networks up to pairs.
+    With a density, exactly round(density x possible) connections exist. In symmetric networks W_ij and W_ji count as
+    one.
     """
     connectivity, H = network.connectivity, network.cell.hidden_size
     paired = connectivity.symmetry != "none"
@@ -70,12 +74,10 @@ def mask(network: Network, layer: int, replica: int) -> npt.NDArray[np.bool_] | 
 
 
 def acyclic(network: Network, replicas: int, layers: int) -> bool:
-    """Whether some replica's connections in a layer make no cycle, so that W_hh has only zero eigenvalues.
+    """Return whether some replica's connections in a layer form no cycle, so that W_hh has only zero eigenvalues.
 
-    `layers`: of all stacks together.
-
-    Not looked for where units receive so many connections that it does not happen (_MANY or more on average, of more
-    units than that).
+    `layers` counts the layers of all stacks together. The search is skipped if units receive so many connections that
+    it does not happen (_MANY or more on average, with more units than that).
     """
     c, H = network.connectivity, network.cell.hidden_size
     if c.mask is None and c.density * H >= _MANY and H > _MANY:
@@ -86,7 +88,7 @@ def acyclic(network: Network, replicas: int, layers: int) -> bool:
 
 
 def _is_acyclic(allowed_HH: npt.NDArray[np.bool_]) -> bool:
-    """Units that receive nothing are taken away until none is left, or all receive something."""
+    """Remove units that receive nothing until none is left (no cycle) or all receive something (a cycle)."""
     while len(allowed_HH):
         receives = allowed_HH.any(1)
         if receives.all():
@@ -96,26 +98,29 @@ def _is_acyclic(allowed_HH: npt.NDArray[np.bool_]) -> bool:
 
 
 def frozen_weights(network: Network) -> npt.NDArray[np.bool_] | None:
-    """Which single weights keep their initial values, [H, H], alike in every layer, gate and replica; None: none."""
+    """Return which single weights keep their initial values, [H, H]; None means none.
+
+    It is the same in every layer, gate and replica.
+    """
     frozen = network.connectivity.frozen_weights
     return None if frozen is None or not any(map(any, frozen)) else np.array(frozen, bool)
 
 
 def learns(network: Network) -> bool:
-    """Whether some weight of W_hh changes in training: it may be other than zero, and is not frozen."""
+    """Return whether some weight of W_hh changes in training: it may differ from zero and is not frozen."""
     c = network.connectivity
-    if network.cell.type == "feedforward" or "W_hh" in c.frozen:
+    if not facts(network.cell).recurrent or "W_hh" in c.frozen:
         return False
     frozen_HH = frozen_weights(network)
     if frozen_HH is None:
         return True
-    # Of a density each replica and layer draws its own.
+    # With a density, each replica and each layer draws its own connections.
     allowed_HH = mask(network, 0, 0) if c.density == 1 else None
     return bool((~frozen_HH if allowed_HH is None else allowed_HH & ~frozen_HH).any())
 
 
 def constrain(network: Network, W_AH: Array, layer: int, replica: int) -> Array:
-    """The nearest thing to W_hh that keeps the constraints; one that keeps them stays as it is."""
+    """Return W_hh changed so that it satisfies the constraints. If it satisfies them already, nothing changes."""
     H, symmetry = network.cell.hidden_size, network.connectivity.symmetry
     W = W_AH.reshape(-1, H, H)
     if symmetry != "none":
@@ -131,11 +136,11 @@ def constrain(network: Network, W_AH: Array, layer: int, replica: int) -> Array:
 def certificate(
     network: Network, tensors: dict[str, Array], start: dict[str, Array] | None = None
 ) -> Certificate | None:
-    """Counted in the weights themselves, [R, …] by name; None for a cell without W_hh.
+    """Count violations of the constraints in the weights themselves, [R, …] by name; None for a cell without W_hh.
 
-    With `start`, earlier weights of the same networks, frozen weights that differ from them are counted too.
+    With `start`, earlier weights of the same networks, it also counts frozen weights that have changed since.
     """
-    if network.cell.type == "feedforward":
+    if not facts(network.cell).recurrent:
         return None
     H = network.cell.hidden_size
     sign_H, read_H, frozen_HH = signs(network), read_units(network), frozen_weights(network)
@@ -169,10 +174,10 @@ def certificate(
 
 
 def spectral_radius(W: Array) -> Array:
-    """Max |eigenvalue| of square matrices [..., H, H] in float64, by Gelfand's formula ‖W^k‖^(1/k) at k = 2^24.
+    """Return max |eigenvalue| of square matrices [..., H, H] in float64, by Gelfand's formula ‖W^k‖^(1/k) at k = 2^24.
 
-    Repeated squaring with rescaling: a few GEMMs instead of an eigendecomposition; its error is the norm's
-    condition to the power 2^-24 and rounding.
+    Repeated squaring with rescaling needs a few GEMMs instead of an eigendecomposition. Its error is the norm's
+    condition to the power 2^-24, and rounding.
     """
     power = W.astype(np.float64)
     logarithm = np.zeros(W.shape[:-2])

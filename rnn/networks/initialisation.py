@@ -1,4 +1,4 @@
-"""How a layer's parameters start, drawn from one replica's random generator. NumPy only."""
+"""Initial values of a layer's parameters, drawn from one replica's random generator. NumPy only."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rnn.cells.facts import facts
 from rnn.errors import ConfigurationError
 from rnn.networks import connectivity
 from unroll.contract import DaleBalanced, Gaussian, Identity, Network, Orthogonal, SpectralRadius
@@ -16,25 +17,20 @@ Array = npt.NDArray[Any]
 
 
 def other(network: Network, name: str, uniform: Array) -> Array:
-    """Any other tensor of a layer, from the draw that it is where nothing else is said."""
-    cell = network.cell
-    if name in {"h0", "c0"}:
+    """Return the initial values of any tensor but W_hh. They are `uniform` unless the network says otherwise."""
+    about = facts(network.cell)
+    if name in {f"{state}0" for state in about.states}:
         return np.zeros_like(uniform)
-    if cell.type == "leaky" and name == "tau":
-        tau = np.asarray(cell.tau)
-        return np.broadcast_to(tau if len(uniform) > 1 else tau.mean(), uniform.shape)
     if isinstance(network.initialisation, Identity) and name in {"b_x", "b_h"}:
         return np.zeros_like(uniform)
-    if cell.type == "lstm" and name == "b_h":
-        h = cell.hidden_size
-        uniform[h : 2 * h] += cell.forget_bias
-    return uniform
+    start = about.starts.get(name)
+    return uniform if start is None else np.asarray(start(uniform))
 
 
 def recurrent(network: Network, uniform: Array, generator: np.random.Generator, layer: int, replica: int) -> Array:
-    """W_hh [A, H], gate by gate, constraints applied; `uniform` is what it is where nothing else is said.
+    """Return the initial W_hh [A, H], gate by gate, with constraints applied. `uniform` is its default value.
 
-    Raises ConfigurationError (`no_spectral_radius`) where the connections that exist have only zero eigenvalues.
+    Raises ConfigurationError (`no_spectral_radius`) if the connections that exist have only zero eigenvalues.
     """
     how, H = network.initialisation, network.cell.hidden_size
     if isinstance(how, Identity):
@@ -63,7 +59,10 @@ def recurrent(network: Network, uniform: Array, generator: np.random.Generator, 
 
 
 def _as_wide(W_AH: Array) -> Array:
-    """Symmetric or antisymmetric parts of normal matrices, as wide as those: the mean of two has half the variance."""
+    """Scale symmetric or antisymmetric parts of normal matrices back to the variance of those matrices.
+
+    The mean of two numbers has half their variance.
+    """
     wide = sqrt(2) * W_AH.reshape(-1, W_AH.shape[1], W_AH.shape[1])
     diagonal = np.einsum("ghh->gh", wide)
     diagonal /= sqrt(2)
@@ -71,7 +70,7 @@ def _as_wide(W_AH: Array) -> Array:
 
 
 def _balanced(blocks: Array) -> Array:
-    """Scale each row's inhibition to cancel its excitation; rows that lack one of them stay."""
+    """Scale each row's inhibition to cancel its excitation. Rows that lack one of them do not change."""
     excitation, inhibition = np.clip(blocks, 0, None), np.clip(blocks, None, 0)
     e, i = excitation.sum(2, keepdims=True), -inhibition.sum(2, keepdims=True)
     scale = np.divide(e, i, out=np.ones_like(e), where=(e > 0) & (i > 0))

@@ -1,14 +1,15 @@
 """The parameters of a network: names, shapes, flat layout, seeded initialisation. NumPy only.
 
-R replicas are one matrix [R, P], one row a replica, so that optimisers, clipping and norms are single operations; the
-tensors are views of it. Names and order are those of checkpoints:
+R replicas are one matrix [R, P] with one row for each replica, so that optimisers, clipping and norms are single
+operations; the tensors are views of it. Names and order are the same as in checkpoints:
 
     layers.0.W_xh [R,A,I]  layers.0.b_x [R,A]  layers.0.W_hh [R,A,H]  layers.0.b_h [R,A]
     readout.W_hy [R,O,H]   readout.b_y [R,O]
 
-A is H for rate cells, 4H for an LSTM (gates i, f, g, o), 3H for a GRU (r, z, n). Layer n > 0 has I = H. A learned time
-constant is layers.0.tau, [R,1] or [R,H], a trainable initial state layers.0.h0 [R,H] (and c0). With a vocabulary the
-first tensor is embedding.E [R,V,I]. After the layers of an encoder come those of its decoder, decoder.0.W_xh [R,A,O] ….
+`rnn.cells.facts` says which tensors a layer has. A is H for rate cells, 4H for an LSTM (gates i, f, g, o), 3H for a GRU
+(r, z, n). Layer n > 0 has I = H. A learned time constant is layers.0.tau, [R,1] or [R,H], a trainable initial state
+layers.0.h0 [R,H] (and c0). With a vocabulary the first tensor is embedding.E [R,V,I]. The layers of an encoder are
+followed by those of its decoder, decoder.0.W_xh [R,A,O] ….
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from rnn.cells.facts import facts
 from rnn.networks import connectivity
 from rnn.networks import initialisation as initial
 from rnn.randomness.streams import Purpose, Stream
-from unroll.contract import Cell, DType, Network
+from unroll.contract import DType, Network
 
 Array = TypeVar("Array", bound=Any)
 """np.ndarray or torch.Tensor."""
@@ -31,7 +33,7 @@ Array = TypeVar("Array", bound=Any)
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """Where one tensor of one replica lies in the row of P numbers."""
+    """The place of one tensor of one replica in the row of P numbers."""
 
     name: str
     shape: tuple[int, ...]
@@ -39,20 +41,23 @@ class Slot:
 
     @property
     def stop(self) -> int:
-        """One past its last number."""
+        """The index after the tensor's last number."""
         return self.start + prod(self.shape)
 
 
 def layout(network: Network) -> tuple[Slot, ...]:
-    """The tensors of one replica, in the order of memory."""
+    """Return the tensors of one replica, in the order of memory."""
     shapes: dict[str, tuple[int, ...]] = {}
     if network.vocabulary_size is not None:
         shapes["embedding.E"] = (network.vocabulary_size, network.input_size)
+    about = facts(network.cell)
+    initial = {f"{name}0": shape for name, shape in about.states.items()} if network.h0 == "trainable" else {}
     for place in places(network):
-        width = network.cell.hidden_size
+        width, encodes = about.hidden_size, place.startswith("layers")
         if place.endswith(".0"):
-            width = network.input_size if place.startswith("layers") else network.output_size
-        shapes |= {f"{place}.{name}": shape for name, shape in _layer_shapes(network, place, width).items()}
+            width = network.input_size if encodes else network.output_size
+        tensors = about.tensors(width) | (initial if encodes else {})
+        shapes |= {f"{place}.{name}": shape for name, shape in tensors.items()}
     shapes["readout.W_hy"] = (network.output_size, network.cell.hidden_size)
     shapes["readout.b_y"] = (network.output_size,)
     slots, start = [], 0
@@ -63,58 +68,31 @@ def layout(network: Network) -> tuple[Slot, ...]:
 
 
 def places(network: Network) -> tuple[str, ...]:
-    """Where recurrent layers are: layers.0 and so on, and of an encoder_decoder then decoder.0 and so on."""
+    """Return the names of the recurrent layers: layers.0 and so on, then decoder.0 and so on for an encoder_decoder."""
     stacks = ("layers", "decoder") if network.architecture == "encoder_decoder" else ("layers",)
     return tuple(f"{stack}.{n}" for stack in stacks for n in range(network.num_layers))
 
 
-def _layer_shapes(network: Network, place: str, width: int) -> dict[str, tuple[int, ...]]:
-    cell, h = network.cell, network.cell.hidden_size
-    a = len(gates(cell)) * h
-    shapes: dict[str, tuple[int, ...]] = {"W_xh": (a, width)}
-    if cell.type != "linear":
-        shapes["b_x"] = (a,)
-    if cell.type != "feedforward":
-        shapes["W_hh"] = (a, h)
-        if cell.type != "linear":
-            shapes["b_h"] = (a,)
-    if cell.type == "leaky" and cell.learn_tau != "no":
-        shapes["tau"] = (h if cell.learn_tau == "per_unit" else 1,)
-    if network.h0 == "trainable" and place.startswith("layers"):
-        shapes |= {f"{name}0": (h,) for name in state_names(cell)}
-    return shapes
-
-
-def gates(cell: Cell) -> tuple[str, ...]:
-    """The blocks of H rows in W_xh, W_hh and the biases, in order; one without a name for cells without gates."""
-    return {"lstm": ("i", "f", "g", "o"), "gru": ("r", "z", "n")}.get(cell.type, ("",))
-
-
-def state_names(cell: Cell) -> tuple[str, ...]:
-    """What a layer keeps of a sequence: h, and c of an LSTM. A feed-forward cell has h too, but does not read it."""
-    return ("h", "c") if cell.type == "lstm" else ("h",)
-
-
 def count(network: Network) -> int:
-    """P, the parameters of one replica; H(I + H + 2) + O(H + 1) for one vanilla layer."""
+    """Return P, the number of parameters of one replica; H(I + H + 2) + O(H + 1) for one vanilla layer."""
     return layout(network)[-1].stop
 
 
 def views(flat_RP: Array, network: Network) -> dict[str, Array]:
-    """The tensors [R, …] as views of the flat matrix, a NumPy array or a torch tensor."""
+    """Return the tensors [R, …] as views of the flat matrix, a NumPy array or a torch tensor."""
     replicas = flat_RP.shape[0]
     return {slot.name: flat_RP[:, slot.start : slot.stop].reshape(replicas, *slot.shape) for slot in layout(network)}
 
 
 def initialise(network: Network, seed: int, replicas: int, dtype: DType = "float32") -> npt.NDArray[Any]:
-    """Parameters [R, P], constraints applied: W_hh as `network.initialisation` says, what else is drawn ±1/sqrt(H).
+    """Return initial parameters [R, P] with constraints applied.
 
-    That is what PyTorch's nn.RNN and nn.Linear(H, O) start from; embeddings start from N(0, 1), as its nn.Embedding.
-    Trainable initial states start from zero, time
-    constants from the configured ones, an LSTM's forget gate with its additional bias.
+    W_hh follows `network.initialisation`. Other tensors are uniform in ±1/sqrt(H), like those of PyTorch's nn.RNN and
+    nn.Linear(H, O), and embeddings come from N(0, 1), like its nn.Embedding. Trainable initial states start from zero,
+    time constants from the configured values, and an LSTM's forget gate adds its configured bias.
 
-    Row r depends only on (network, seed, r). Drawn in float64 and rounded, so both dtypes start from the same point.
-    Raises ConfigurationError as `rnn.networks.initialisation.recurrent`.
+    Row r depends only on (network, seed, r). Values are drawn in float64 and rounded, so both dtypes start from the
+    same point. Raises ConfigurationError as `rnn.networks.initialisation.recurrent` does.
     """
     bound = 1.0 / sqrt(network.cell.hidden_size)
     flat_RP = np.empty((replicas, count(network)), dtype)

@@ -1,8 +1,8 @@
-"""The weights of R networks as bytes: safetensors with canonical metadata. NumPy only, no pickle.
+"""Stores the weights of R networks as bytes: safetensors with canonical metadata. NumPy only, no pickle.
 
 The tensors are those of `rnn.networks.parameters.layout`, each with its leading axis R. One metadata key, `unroll`,
 holds canonical JSON: format, contract version, dtype, network, and the order of the gates in the rows of a gated cell.
-Neither job nor step is in it, so equal networks have equal bytes and hashes.
+It contains neither job nor step, so equal networks have equal bytes and hashes.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from rnn.cells.facts import facts
 from rnn.errors import CheckpointError
 from rnn.networks import parameters
 from unroll.contract import CONTRACT_VERSION, DType, Network
@@ -27,41 +28,44 @@ Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Weights:
-    """A checkpoint's networks."""
+class StoredNetworks:
+    """The networks of one checkpoint."""
 
     network: Network
     dtype: DType
     tensors: dict[str, Array]
-    """By name, each [R, …]."""
+    """The tensors by name, each [R, …]."""
 
     @property
     def replicas(self) -> int:
-        """R."""
+        """R, the number of networks."""
         return len(self.tensors["readout.b_y"])
 
     def flat(self) -> Array:
-        """[R, P], in the order of `rnn.networks.parameters.layout`."""
+        """Return the weights as one matrix [R, P], in the order of `rnn.networks.parameters.layout`."""
         rows = [self.tensors[slot.name].reshape(self.replicas, -1) for slot in parameters.layout(self.network)]
         return np.concatenate(rows, axis=1)
 
 
 def dump_weights(network: Network, dtype: DType, flat_RP: Array) -> bytes:
-    """Weights as canonical bytes: equal networks, equal bytes."""
+    """Return weights as canonical bytes: equal networks give equal bytes."""
     tensors = {name: np.ascontiguousarray(tensor) for name, tensor in parameters.views(flat_RP, network).items()}
     about: dict[str, Any] = {
         "contract": CONTRACT_VERSION,
         "dtype": dtype,
         "network": network.model_dump(mode="json"),
     }
-    gates = parameters.gates(network.cell)
+    gates = facts(network.cell).gates
     if len(gates) > 1:
         about["gates"] = gates
     return write_container(tensors, about)
 
 
-def load_weights(content: bytes) -> Weights:
-    """The networks in `content`. Raises CheckpointError if it is torn, foreign, or not what its metadata says."""
+def load_weights(content: bytes) -> StoredNetworks:
+    """Read the networks in `content`.
+
+    Raises CheckpointError if the content is damaged, not in this format, or does not match its metadata.
+    """
     about, tensors = read_container(content)
     try:
         network = Network.model_validate_json(json.dumps(about["network"]))
@@ -76,18 +80,19 @@ def load_weights(content: bytes) -> Weights:
         raise CheckpointError(f"the tensors {found} are not those of its network, {expected}")
     if any(tensor.dtype != dtype for tensor in tensors.values()):
         raise CheckpointError(f"not all tensors are {dtype}")
-    return Weights(network, dtype, {name: tensors[name] for name in expected})
+    return StoredNetworks(network, dtype, {name: tensors[name] for name in expected})
 
 
 def write_container(tensors: dict[str, Array], about: dict[str, Any]) -> bytes:
-    """Write tensors and what is said about them as canonical bytes: equal content, equal bytes."""
+    """Write tensors and their metadata as canonical bytes: equal content gives equal bytes."""
     return save(tensors, {_KEY: _canonical({"format": FORMAT} | about)})
 
 
 def read_container(content: bytes) -> tuple[dict[str, Any], dict[str, Array]]:
-    """Read metadata and tensors in one pass over the header. Raises CheckpointError for torn or foreign content.
+    """Read metadata and tensors in one pass over the header.
 
-    safetensors itself refuses a header that does not fit its body.
+    Raises CheckpointError if the content is damaged or not in this format. safetensors itself refuses a header that
+    does not fit its body.
     """
     try:
         tensors = load(content)

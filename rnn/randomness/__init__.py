@@ -1,1 +1,1 @@
-"""Random numbers that are addressed by (seed, purpose, replica, step), so that resuming needs no generator state."""
+"""Random numbers addressed by (seed, purpose, replica, step). Resuming a job needs no generator state."""

@@ -1,13 +1,14 @@
-"""Standard normals whose bits are fixed by what is written here, with the native kernel or without. NumPy only.
+"""Standard normals with the same bits everywhere, with or without the native kernel. NumPy only.
 
-Box & Muller 1958 on the 64-bit words of Philox, one word for two normals:
+The Box-Muller transform (1958) of the 64-bit words of Philox; one word makes two normals:
 
     u = (⌊low half / 2⌋ + 1/2) 2^-31      θ = 2π 2^-32 (high half, as a signed number)
     z = sqrt(-2 log u) (cos θ, sin θ)
 
-all in float32; |z| reaches 6.6. The logarithm, sine and cosine are polynomials (least maximum error, below 2e-7, fitted
-to the ranges that they are used on), so that everything is made of sums, products, square roots and conversions, which
-IEEE 754 rounds in one way. `rnn/kernels/src/normals.cpp` does the same operations in the same order.
+All of it is float32; |z| is at most 6.6. The logarithm, sine and cosine are polynomials, fitted to the ranges on which
+they are used (least maximum error, below 2e-7). The whole therefore consists of sums, products, square roots and
+conversions, which IEEE 754 rounds in only one way. `rnn/kernels/src/normals.cpp` does the same operations in the same
+order.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ Float32 = npt.NDArray[np.float32]
 Words = npt.NDArray[np.uint64]
 
 _CHUNK = 1 << 13
-"""Words transformed at a time, so that what lies between two operations stays in the cache."""
-# Of -2 log(1 + f)/f, highest power first; of (sin x/x - 1)/x² and (cos x - 1)/x² in x².
+"""Number of words that are transformed at once, so that intermediate results stay in the cache."""
+# Coefficients, highest power first: -2 log(1 + f)/f in f; (sin x/x - 1)/x² and (cos x - 1)/x² in x².
 _LOG = (
     0.20213785767555237,
     -0.32445159554481506,
@@ -39,13 +40,13 @@ _SINE = (-0.0001951729936990887, 0.008332177996635437, -0.16666655242443085)
 _COSINE = (-0.0013591853203251958, 0.041655778884887695, -0.4999988377094269)
 _MINUS_2_LOG_2 = np.float32(-1.3862943649291992)
 _ANGLE = np.float32(1.4629180651604429e-09)
-"""π/2 for 2^30."""
+"""Factor from integers to angles: 2^30 becomes π/2."""
 _ROOT_HALF = 0x3F3504F3
 """The bits of sqrt(1/2)."""
 
 
 def of_words(words_RN: Words, out_RN: Float32) -> None:
-    """Fill the rows of `out_RN` from half as many words in each, rounded up."""
+    """Fill each row of `out_RN` with normals made from half as many words, rounded up."""
     R, N = words_RN.shape
     size = max(1, _CHUNK // R)
     for start in range(0, N, size):
@@ -64,10 +65,11 @@ def native(
     threads: int = 1,
     instruction_set: str = "",
 ) -> bool:
-    """Fill `out` [R, …] for keys [R, 2] and the counters of `rnn.randomness.streams`, with the kernel.
+    """Fill `out` [R, …] with the native kernel, for keys [R, 2] and the counters of `rnn.randomness.streams`.
 
-    Times `scale`, as long as the last axis, if it is given. False: there is no kernel, not for this instruction set, or
-    not for such memory: its last axis is to be contiguous and all rows of a replica equally far from each other.
+    If `scale` is given, multiply by it; it is as long as the last axis. Returns False, and fills nothing, if there is
+    no kernel, if it lacks the instruction set, or if the memory does not suit it: the last axis must be contiguous, and
+    the rows of a replica must lie at equal distances.
     """
     kernel, row = library(), _row(out)
     if kernel is None or row is None:
@@ -83,7 +85,7 @@ def native(
 
 
 def running_sum(x_RTBI: npt.NDArray[Any], sum_RTBI: npt.NDArray[Any]) -> None:
-    """sum[t] = x[1] + … + x[t], added in this order, in the dtype of the arrays."""
+    """Return sum[t] = x[1] + … + x[t], added in this order, in the dtype of the arrays."""
     kernel = library()
     R, T, B, I = x_RTBI.shape  # noqa: E741
     arrays = (x_RTBI, sum_RTBI)
@@ -97,7 +99,7 @@ def running_sum(x_RTBI: npt.NDArray[Any], sum_RTBI: npt.NDArray[Any]) -> None:
 
 
 def _row(out: Float32) -> int | None:
-    """Numbers from one row of [R, …, width] to the next, if that is one number."""
+    """Return the distance between neighbouring rows of [R, …, width], in numbers, or None if it varies."""
     strides = [stride // 4 for stride in out.strides]
     regular = all(strides[i] == strides[i + 1] * out.shape[i + 1] for i in range(1, out.ndim - 2))
     if out.dtype != np.float32 or out.size == 0 or strides[-1] != 1 or not regular:

@@ -1,4 +1,4 @@
-"""Counter-based random streams: any draw is addressed, none depends on what was drawn before.
+"""Counter-based random streams: each draw has an address and does not depend on earlier draws.
 
 Construction, on Philox4x64-10 (Salmon, Moraes, Dror & Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"), as
 NumPy implements it:
@@ -6,15 +6,16 @@ NumPy implements it:
     key      = (seed, purpose * 2**32 + replica)     two 64-bit words
     counter  = (0, 0, 0, step)                       four 64-bit words, the lowest first
 
-NumPy counts in the lowest word, so each step owns 2**192 blocks of 256 bits and streams of different (seed, purpose,
-replica, step) share none. Nothing is hashed. There is no generator state to save: a stream is resumed by its address.
-The n-th array of normals (`Draws.normals`) of a step, n = 0, 1, …, has blocks of its own, from
+NumPy counts in the lowest word, so each step owns 2**192 blocks of 256 bits, and streams of different (seed, purpose,
+replica, step) share no block. Nothing is hashed. No generator state is saved: a stream is resumed by its address.
+The n-th array of normals (`Draws.normals`) of a step, n = 0, 1, …, has its own blocks, which start at
 
     counter  = (0, n, 1, step)
 
-Stability: the bits of Philox are fixed by its definition, those of `Draws.normals` by `rnn.randomness.normals`: the
-same on every processor, with the native kernel or without. What else is drawn comes from `numpy.random.Generator`,
-which has drawn it the same way since NumPy 1.17 but does not promise to. Tests hold digests of both.
+Stability: the bits of Philox are fixed by its definition, and those of `Draws.normals` by `rnn.randomness.normals`.
+They are the same on every processor, with or without the native kernel. All other draws come from
+`numpy.random.Generator`, which has not changed them since NumPy 1.17 but does not promise to keep them. Tests compare
+digests of both.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ from rnn.randomness import normals
 
 
 class Purpose(IntEnum):
-    """What a stream is for. Numbers are part of every stored result's meaning: append, never renumber."""
+    """What a stream is used for.
+
+    The numbers are part of the meaning of every stored result: append new ones, never renumber.
+    """
 
     PARAMETERS = 1
     BATCHES = 2
@@ -41,10 +45,10 @@ class Purpose(IntEnum):
 
 
 class Stream:
-    """The random stream of one (seed, purpose, replica), positioned at any step in about a microsecond."""
+    """The random stream of one (seed, purpose, replica). Moving it to any step takes about a microsecond."""
 
     def __init__(self, seed: int, purpose: Purpose, replica: int = 0) -> None:
-        """Seed in [0, 2**64), replica in [0, 2**32)."""
+        """The seed lies in [0, 2**64), the replica in [0, 2**32)."""
         if not (0 <= seed < 2**64 and 0 <= replica < 2**32):
             raise ValueError(f"seed {seed} or replica {replica} is out of range")
         self.key = np.array([seed, (purpose << 32) + replica], dtype=np.uint64)
@@ -55,12 +59,12 @@ class Stream:
         self._fresh = self._bits.state
 
     def at(self, step: int) -> np.random.Generator:
-        """The generator at the start of `step`. It is the same object each time: use it before the next call."""
+        """Return the generator at the start of `step`. It is always the same object, so use it before the next call."""
         self._move(self._bits, 0, 0, step)
         return self._generator
 
     def words(self, array: int, step: int, n: int) -> npt.NDArray[np.uint64]:
-        """The first n 64-bit words of an array of normals. The generator stays where it is."""
+        """Return the first n 64-bit words of an array of normals. The generator of `at` does not move."""
         self._move(self._word_bits, array, 1, step)
         words: npt.NDArray[np.uint64] = self._word_bits.random_raw(n)
         return words
@@ -71,36 +75,39 @@ class Stream:
 
 
 class Draws:
-    """What is drawn for R replicas at one step: normals for all at once, anything else from each one's generator.
+    """The random draws of R replicas at one step: normals for all replicas at once, the rest from each one's generator.
 
-    Iterating gives the replicas' NumPy generators. They are positioned when first asked for at a step, and go on from
-    where they are when asked again.
+    Iteration gives the replicas' NumPy generators. The first iteration at a step moves them to its start; later ones
+    continue where they are.
     """
 
     def __init__(self, seed: int, purpose: Purpose, replicas: Iterable[int] = (0,), threads: int = 1) -> None:
-        """Seed in [0, 2**64), replicas in [0, 2**32). At step 0. The same is drawn on any number of threads."""
+        """Start at step 0. The seed lies in [0, 2**64), each replica in [0, 2**32).
+
+        The number of threads does not change what is drawn.
+        """
         self._threads = threads
         self._streams = [Stream(seed, purpose, replica) for replica in replicas]
         self._keys = np.stack([stream.key for stream in self._streams])
         self.at(0)
 
     def at(self, step: int) -> Draws:
-        """Itself, at the start of `step`, whatever has been drawn before."""
+        """Move to the start of `step` and return this object. Earlier draws make no difference."""
         self._step, self._arrays = step, 0
         self._generators: list[np.random.Generator] = []
         return self
 
     def __iter__(self) -> Iterator[np.random.Generator]:
-        """Of each replica."""
+        """Iterate over the generators of the replicas."""
         if not self._generators:
             self._generators = [stream.at(self._step) for stream in self._streams]
         return iter(self._generators)
 
     def normals(self, out: npt.NDArray[Any], scale: npt.NDArray[np.float32] | None = None) -> None:
-        """Fill `out` [R, …] with independent standard normals, drawn as float32 whatever its dtype.
+        """Fill `out` [R, …] with independent standard normals, drawn as float32 whatever the dtype of `out`.
 
-        Times `scale`, if given, which is as long as the last axis. A replica's are the same for every R, and of a
-        longer array the first ones are those of a shorter one.
+        If `scale` is given, multiply by it; it is as long as the last axis. A replica's normals do not depend on R, and
+        a longer array begins with the normals of a shorter one.
         """
         array, self._arrays = self._arrays, self._arrays + 1
         address = self._keys, array, self._step

@@ -1,1 +1,1 @@
-"""The equations as plainly as possible, in NumPy. Oracles and gradient checks compare everything else with them."""
+"""The equations in their plainest form. Oracles and gradient checks compare all other code with them."""

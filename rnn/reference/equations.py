@@ -1,25 +1,29 @@
-"""Every network's equations, step by step, for one replica; written once, for NumPy (complex too) and torch (autograd).
+"""Every network's equations, step by step, for one replica. They run on NumPy (complex too) and torch (autograd).
 
-The reference of the tests' oracles and of the gradient check that users run. Independent of the engine and of the
-server's predictor: plain products and sums, new arrays at every step, nothing derived by hand. `xp` is the module whose
-arrays are given, `numpy` or `torch`; all arrays are of one precision. Sources of the cells: `rnn.cells.make`.
+The tests' oracles and the gradient check that users run take them as the reference. They do not use the engine or the
+server's predictor: they are plain products and sums, make new arrays at every step, and derive nothing by hand. `xp` is
+the module of the given arrays, `numpy` or `torch`; all arrays have one precision. Sources of the cells: the files of
+`rnn.cells`.
 
-A state is a dict: h, what the layer gave last; c of an LSTM; v, the potential, of a leaky cell that leaks potentials.
+A state is a dict. It has h, the layer's last output, and whatever else the cell keeps from step to step: c of an LSTM;
+v, the potential, of a leaky cell that leaks potentials. Each cell's step is a function in the table `CELLS`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from rnn.cells.facts import facts
 from rnn.networks import connectivity
 from unroll.contract import Network
 
 
 def activate(xp: ModuleType, f: str, a: Any) -> Any:
-    """f(a); of complex numbers kinks follow the real part, so that a complex step can be taken."""
+    """Return f(a). For complex numbers kinks follow the real part, so that a complex step can be taken."""
     if f == "tanh":
         return xp.tanh(a)
     if f == "sigmoid":
@@ -36,41 +40,91 @@ def activate(xp: ModuleType, f: str, a: Any) -> Any:
 
 
 def start(xp: ModuleType, cell: Any, w: dict[str, Any], sequences: int) -> dict[str, Any]:
-    """The state before the first step: zeros, or h0 (and c0) where the layer has them."""
-    zeros = xp.zeros((sequences, cell.hidden_size), dtype=w["W_xh"].dtype)
-    h, c = (zeros + w[name] if name in w else zeros for name in ("h0", "c0"))
-    if cell.type == "leaky" and cell.leak == "potentials":
-        return {"h": activate(xp, cell.activation, h), "v": h}
-    return {"h": h, "c": c} if cell.type == "lstm" else {"h": h}
+    """Return the state before the first step: zeros, or h0 (and c0) if the layer has them."""
+    begin = {}
+    for name, shape in facts(cell).states.items():
+        zeros = xp.zeros((sequences, *shape), dtype=w["W_xh"].dtype)
+        begin[name] = zeros + w[f"{name}0"] if f"{name}0" in w else zeros
+    return CELLS[cell.type].start(xp, cell, begin)
 
 
 def step(xp: ModuleType, cell: Any, w: dict[str, Any], x: Any, state: dict[str, Any], push: Any = 0) -> dict[str, Any]:
-    """The state after one step of x [B, I]. `push` is added to h: a derivative with respect to it is that of h[t]."""
-    H, h = cell.hidden_size, state["h"]
+    """Return the state after one step of x [B, I].
+
+    `push` is added to h, so the derivative with respect to it is that of h[t].
+    """
     z = x @ w["W_xh"].T + w.get("b_x", 0)
-    q: Any = h @ w["W_hh"].T + w.get("b_h", 0) if "W_hh" in w else 0
-    if cell.type in ("lstm", "gru"):
-        parts = [slice(k * H, (k + 1) * H) for k in range(4)]
-    if cell.type == "lstm":
-        i, f, o = (activate(xp, "sigmoid", (z + q)[:, parts[k]]) for k in (0, 1, 3))
-        c = f * state["c"] + i * xp.tanh((z + q)[:, parts[2]])
-        return {"h": o * xp.tanh(c) + push, "c": c}
-    if cell.type == "gru":
-        r, u = (activate(xp, "sigmoid", (z + q)[:, parts[k]]) for k in (0, 1))
-        n = xp.tanh(z[:, parts[2]] + r * q[:, parts[2]])
-        return {"h": (1 - u) * n + u * h + push}
-    if cell.type == "leaky":
-        alpha = cell.dt / (w["tau"] if "tau" in w else xp.asarray(np.asarray(cell.tau)))
-        if cell.leak == "rates":
-            return {"h": (1 - alpha) * h + alpha * activate(xp, cell.activation, z + q) + push}
-        v = (1 - alpha) * state["v"] + alpha * (z + q)
-        return {"h": activate(xp, cell.activation, v) + push, "v": v}
-    # vanilla, feed-forward (without W_hh) and linear (without biases too)
-    return {"h": activate(xp, getattr(cell, "activation", "identity"), z + q) + push}
+    q: Any = state["h"] @ w["W_hh"].T + w.get("b_h", 0) if "W_hh" in w else 0
+    after = CELLS[cell.type].step(xp, cell, w, z, q, state)
+    return after | {"h": after["h"] + push}
+
+
+def _rate(xp: ModuleType, cell: Any, _w: dict[str, Any], z: Any, q: Any, _state: dict[str, Any]) -> dict[str, Any]:
+    """Compute the step of a vanilla, feed-forward (q is zero) or linear cell."""
+    return {"h": activate(xp, facts(cell).activation, z + q)}
+
+
+def _leaky(xp: ModuleType, cell: Any, w: dict[str, Any], z: Any, q: Any, state: dict[str, Any]) -> dict[str, Any]:
+    alpha = cell.dt / (w["tau"] if "tau" in w else xp.asarray(np.asarray(cell.tau)))
+    if cell.leak == "rates":
+        return {"h": (1 - alpha) * state["h"] + alpha * activate(xp, cell.activation, z + q)}
+    v = (1 - alpha) * state["v"] + alpha * (z + q)
+    return {"h": activate(xp, cell.activation, v), "v": v}
+
+
+def _leaky_start(xp: ModuleType, cell: Any, begin: dict[str, Any]) -> dict[str, Any]:
+    """Return the first state of a leaky cell. If potentials leak, the layer's initial state is the potential."""
+    v = begin["h"]
+    return begin if cell.leak == "rates" else {"h": activate(xp, cell.activation, v), "v": v}
+
+
+def _lstm(xp: ModuleType, cell: Any, _w: dict[str, Any], z: Any, q: Any, state: dict[str, Any]) -> dict[str, Any]:
+    i, f, g, o = _blocks(cell, z + q)
+    i, f, o = (activate(xp, "sigmoid", gate) for gate in (i, f, o))
+    c = f * state["c"] + i * xp.tanh(g)
+    return {"h": o * xp.tanh(c), "c": c}
+
+
+def _gru(xp: ModuleType, cell: Any, _w: dict[str, Any], z: Any, q: Any, state: dict[str, Any]) -> dict[str, Any]:
+    z_r, z_u, z_n = _blocks(cell, z)
+    q_r, q_u, q_n = _blocks(cell, q)
+    r, u = activate(xp, "sigmoid", z_r + q_r), activate(xp, "sigmoid", z_u + q_u)
+    return {"h": (1 - u) * xp.tanh(z_n + r * q_n) + u * state["h"]}
+
+
+def _blocks(cell: Any, rows: Any) -> list[Any]:
+    """Return the part of [B, A] that belongs to each gate, [B, H]."""
+    H = cell.hidden_size
+    return [rows[:, k * H : (k + 1) * H] for k in range(len(facts(cell).gates))]
+
+
+def _as_it_is(_xp: ModuleType, _cell: Any, begin: dict[str, Any]) -> dict[str, Any]:
+    return begin
+
+
+class CellEquations(NamedTuple):
+    """The equations of one cell."""
+
+    step: Callable[[ModuleType, Any, dict[str, Any], Any, Any, dict[str, Any]], dict[str, Any]]
+    """Computes the next state from the weights, z = W_xh x[t] + b_x, q = W_hh h[t-1] + b_h and the state."""
+    start: Callable[[ModuleType, Any, dict[str, Any]], dict[str, Any]] = _as_it_is
+    """Makes the state used here, in which h is the layer's output, from a layer's initial state
+    (`CellFacts.states`)."""
+
+
+CELLS: dict[str, CellEquations] = {
+    "vanilla": CellEquations(_rate),
+    "linear": CellEquations(_rate),
+    "feedforward": CellEquations(_rate),
+    "leaky": CellEquations(_leaky, _leaky_start),
+    "lstm": CellEquations(_lstm),
+    "gru": CellEquations(_gru),
+}
+"""Each cell's equations, by its type."""
 
 
 def layer(xp: ModuleType, cell: Any, w: dict[str, Any], x: Any, push: Any = None) -> Any:
-    """What the layer gives, [T, B, H], for x [T, B, I], from its own initial state."""
+    """Return the layer's output, [T, B, H], for x [T, B, I], from its own initial state."""
     return layer_from(xp, cell, w, x, {}, push)[0]
 
 
@@ -83,9 +137,9 @@ def layer_from(
     push: Any = None,
     lengths: Any = None,
 ) -> tuple[Any, dict[str, Any]]:
-    """The same from a given state, and the state after it.
+    """Return the layer's output from a given state, and the state after it.
 
-    A sequence that is over after `lengths` [B] steps keeps its state, whatever the padding is. `push` is [T, B, H].
+    A sequence that has ended after `lengths` [B] steps keeps its state, whatever the padding is. `push` is [T, B, H].
     """
     state = state or start(xp, cell, w, x.shape[1])
     given = []
@@ -112,22 +166,18 @@ def outputs(
     feedback: str = "identity",
     push: Any = None,
 ) -> Any:
-    """Y [T, B, O] (of a many_to_one network [1, B, O]), from one replica's tensors by their full names.
+    """Return y [T, B, O] (for a many_to_one network [1, B, O]), from one replica's tensors by their full names.
 
-    x is [T, B, I], or token numbers [T, B, 1] where there is a table `embedding.E`; `lengths` [B] are its valid steps.
-    A one_to_many network sees x[0] and then zero vectors, for `steps` steps. An encoder_decoder network gives `steps`
-    outputs: at step t > 0 its decoder reads target[t-1] where `forced` [steps, B] is true, and feedback(y[t-1])
-    elsewhere; `forced` None: everywhere. `push` is added to the last layer's h: an encoder's at its steps, and then the
-    decoder's.
+    x is [T, B, I], or token numbers [T, B, 1] if there is a table `embedding.E`; `lengths` [B] are its valid steps. A
+    one_to_many network reads x[0] and then zero vectors, for `steps` steps. An encoder_decoder network gives `steps`
+    outputs. At step t > 0 its decoder reads target[t-1] where `forced` [steps, B] is true, and feedback(y[t-1])
+    elsewhere; if `forced` is None, it reads the target everywhere. `push` is added to the last layer's h: first at the
+    encoder's steps, then at the decoder's.
     """
     architecture: str = network.architecture
-    if "embedding.E" in tensors:
-        x = tensors["embedding.E"][xp.asarray(x[..., 0], dtype=xp.int64)]
-    if architecture == "one_to_many":
-        x = xp.concatenate([x[:1], xp.zeros((steps - 1, *x.shape[1:]), dtype=x.dtype)])
-    layers = [_below(f"layers.{n}.", tensors) for n in range(network.num_layers)]
+    x = inputs(xp, network, tensors, x, steps)
     states, read = [], len(x)
-    for n, w in enumerate(layers):
+    for n, w in enumerate(layers(network, tensors)):
         last = n == network.num_layers - 1
         x, state = layer_from(xp, network.cell, w, x, {}, push if last else None, lengths)
         states.append(state)
@@ -136,7 +186,7 @@ def outputs(
         return y[-1:] if architecture == "many_to_one" else y
 
     y = None
-    decoder = [_below(f"decoder.{n}.", tensors) for n in range(network.num_layers)]
+    decoder = layers(network, tensors, "decoder")
     given = []
     for t in range(steps):
         x = xp.zeros((x.shape[1], network.output_size), dtype=x.dtype) if t == 0 else feed_back(xp, feedback, y)
@@ -151,8 +201,22 @@ def outputs(
     return xp.stack(given)
 
 
+def inputs(xp: ModuleType, network: Network, tensors: dict[str, Any], x: Any, steps: int = 0) -> Any:
+    """Return what the first layer reads, [T, B, I], for the x of `outputs`."""
+    if "embedding.E" in tensors:
+        x = tensors["embedding.E"][xp.asarray(x[..., 0], dtype=xp.int64)]
+    if network.architecture == "one_to_many":
+        x = xp.concatenate([x[:1], xp.zeros((steps - 1, *x.shape[1:]), dtype=x.dtype)])
+    return x
+
+
+def layers(network: Network, tensors: dict[str, Any], stack: str = "layers") -> list[dict[str, Any]]:
+    """Return the tensors of each layer by their short names, the lowest layer first; stack: layers or decoder."""
+    return [_below(f"{stack}.{n}.", tensors) for n in range(network.num_layers)]
+
+
 def feed_back(xp: ModuleType, kind: str, y: Any) -> Any:
-    """What a decoder that runs free reads after it has given y [B, O]."""
+    """Return what a decoder that reads its own outputs reads after it has given y [B, O]."""
     if kind == "softmax":
         return xp.exp(y) / xp.exp(y).sum(-1)[..., None]
     if kind == "exp":
@@ -161,7 +225,10 @@ def feed_back(xp: ModuleType, kind: str, y: Any) -> Any:
 
 
 def cost(xp: ModuleType, loss: Any, y: Any, target: Any, weight: Any = None) -> Any:
-    """The loss; analytic, so that a complex step can be taken. Each step counts as often as `weight` [T, B] says."""
+    """Return the loss. It is analytic, so that a complex step can be taken.
+
+    Each step counts as often as `weight` [T, B] says.
+    """
     if weight is None:
         weight = xp.ones(y.shape[:2], dtype=y.dtype)
     if loss.type == "mse":
@@ -182,8 +249,8 @@ def used(xp: ModuleType, network: Network, raw: dict[str, Any], replica: int = 0
     """Compute the weights that a network uses from the raw ones that are trained, as `rnn.bptt.constraints` does."""
     H, symmetry = network.cell.hidden_size, network.connectivity.symmetry
     sign_H, read_H = connectivity.signs(network), connectivity.read_units(network)
-    tensors = dict(raw)
-    # Which connections exist is counted through, from an encoder's layers on to its decoder's.
+    tensors, learned = dict(raw), facts(network.cell).learned
+    # Layers are numbered without a break from an encoder's to its decoder's, to draw which connections exist.
     recurrent = [full for full in raw if full.endswith(".W_hh")]
     for full, tensor in raw.items():
         name = full.rpartition(".")[2]
@@ -196,8 +263,8 @@ def used(xp: ModuleType, network: Network, raw: dict[str, Any], replica: int = 0
             if sign_H is not None:
                 V = V * xp.where(V.real < 0, -1, 1) * xp.asarray(sign_H)
             tensors[full] = V.reshape(-1, H)
-        elif name == "tau":
-            tensors[full] = network.cell.dt * (1 + xp.exp(-tensor))  # type: ignore[union-attr]
+        elif name in learned:
+            tensors[full] = learned[name].dt * (1 + xp.exp(-tensor))
         elif name == "W_hy" and read_H is not None:
             tensors[full] = tensor * xp.asarray(read_H)
     return tensors

@@ -1,4 +1,4 @@
-"""What architectures ask of serving besides their layers: tokens, single inputs, decoders. NumPy only."""
+"""What serving an architecture needs besides its layers: tokens, single inputs, decoders. NumPy only."""
 
 from __future__ import annotations
 
@@ -17,25 +17,33 @@ States = list[dict[str, Array]]
 
 
 def check_request(network: Network, inputs: Sequence[Any], steps: int | None, *, stateful: bool) -> None:
-    """Raise InputError where the architecture cannot take what is asked for."""
+    """Raise InputError if the architecture cannot do what is asked for."""
     architecture = network.architecture
     writes = architecture in {"one_to_many", "encoder_decoder"}
     if writes and steps is None:
-        detail = f"{architecture} networks write as many outputs as they are asked for: how many?"
+        detail = f"{architecture} networks need the number of outputs to write"
         raise InputError("/steps", "missing", detail)
     if steps is not None and not writes:
-        raise InputError("/steps", "contradiction", f"{architecture} networks have no choice of how many outputs")
+        raise InputError(
+            "/steps",
+            "contradiction",
+            f"the inputs of {architecture} networks set the number of outputs: leave steps out",
+        )
     if stateful and architecture == "encoder_decoder":
-        raise InputError("/state", "contradiction", "an encoder_decoder starts from what its encoder reads")
+        raise InputError(
+            "/state",
+            "contradiction",
+            "an encoder_decoder takes no state, because its encoder makes the decoder's first state",
+        )
     if architecture in {"one_to_one", "one_to_many"}:
         for i, sequence in enumerate(inputs):
             if len(sequence) != 1:
-                detail = f"{architecture} networks read one step, here are {len(sequence)}"
+                detail = f"{architecture} networks read one step, but this sequence has {len(sequence)}"
                 raise InputError(f"/inputs/{i}", "wrong_length", detail)
 
 
 def numpy_layers(network: Network, tensors: dict[str, Array], prefix: str, r: int) -> list[NumPyLayer]:
-    """The layers of replica r whose names start with `prefix`; none if there are none."""
+    """Return the layers of replica r whose names start with `prefix`; an empty list if there are none."""
     layers = []
     for n in range(network.num_layers):
         place = f"{prefix}{n}."
@@ -46,18 +54,18 @@ def numpy_layers(network: Network, tensors: dict[str, Array], prefix: str, r: in
 
 
 class Posted:
-    """The inputs that layers read, of those that are posted: vectors, or rows of a table for tokens."""
+    """Turns posted inputs into what layers read: vectors, or rows of a table for tokens."""
 
     def __init__(self, network: Network, tensors: dict[str, Array], dtype: np.dtype[Any]) -> None:
         self._dtype = dtype
         self._vocabulary = network.vocabulary_size
         self._width = network.input_size if self._vocabulary is None else 1
         table_RVI = tensors.get("embedding.E")
-        # One row more, of zeros, for the steps of a one_to_many network that have no input.
+        # One more row of zeros serves the steps of a one_to_many network that have no input.
         self._table_RVI = None if table_RVI is None else np.pad(table_RVI, ((0, 0), (0, 1), (0, 0)))
 
     def sequence(self, i: int, sequence: Any) -> Array:
-        """A posted sequence as an array [T, width]. Raises InputError."""
+        """Return a posted sequence as an array [T, width]. Raises InputError."""
         if len(sequence) == 0:
             raise InputError(f"/inputs/{i}", "empty_sequence", "a sequence needs at least one time step")
         width = self._width
@@ -69,7 +77,7 @@ class Posted:
         if array.shape != (len(sequence), width):
             for t, row in enumerate(sequence):
                 if hasattr(row, "__len__") and len(row) != width:
-                    detail = f"this step has {len(row)} inputs, the network takes {width}"
+                    detail = f"this step has {len(row)} inputs, but the network takes {width}"
                     raise InputError(f"/inputs/{i}/{t}", "wrong_width", detail)
             raise InputError(f"/inputs/{i}", "not_numbers", "a sequence is a list of lists of numbers")
         finite = np.isfinite(array)
@@ -80,13 +88,13 @@ class Posted:
         return array
 
     def extended(self, sequence_TI: Array, steps: int) -> Array:
-        """The first step, then `steps` - 1 without an input."""
+        """Return the first step followed by `steps` - 1 steps without an input."""
         blank = 0 if self._vocabulary is None else self._vocabulary
         rest = np.full((steps - 1, self._width), blank, sequence_TI.dtype)
         return np.concatenate([sequence_TI, rest])
 
     def looked_up(self, r: int, x_TNI: Array) -> Array:
-        """What replica r reads, [T, N, I]."""
+        """Return what replica r reads, [T, N, I]."""
         if self._table_RVI is None:
             return x_TNI
         looked_up: Array = self._table_RVI[r][x_TNI[..., 0].astype(np.int64)]
@@ -105,12 +113,13 @@ class Posted:
 def decode(
     layers: list[NumPyLayer], W_hy_HO: Array, b_y_O: Array, feedback: Feedback, begin: States, steps: int
 ) -> tuple[Array, Array, States]:
-    """Outputs [steps, N, O], hidden [steps, N, H] and last states [N, H], from states in tiles [tiles, rows, H].
+    """Return outputs [steps, N, O], hidden [steps, N, H] and last states [N, …].
 
-    Step by step and tile by tile, so that a row's bits depend on nothing beside it (see `rnn.serving.predictor`).
+    The decoder starts from states in tiles [tiles, rows, …]. It runs step by step and tile by tile, so that a row's
+    bits do not depend on the rows beside it (see `rnn.serving.predictor`).
     """
-    tiles, rows, H = begin[0]["h"].shape
-    O = len(b_y_O)  # noqa: E741
+    tiles, rows = next(iter(begin[0].values())).shape[:2]
+    H, O = W_hy_HO.shape  # noqa: E741
     y_TNO = np.empty((steps, tiles, rows, O), b_y_O.dtype)
     hidden_TNH = np.empty((steps, tiles, rows, H), b_y_O.dtype)
     states = begin
@@ -125,12 +134,12 @@ def decode(
         hidden_TNH[t] = h[0]
         y_TNO[t] = np.matmul(h[0], W_hy_HO) + b_y_O
         x = prediction(feedback, y_TNO[t : t + 1])
-    flat = [{name: state.reshape(-1, H) for name, state in layer.items()} for layer in states]
+    flat = [{name: state.reshape(-1, *state.shape[2:]) for name, state in layer.items()} for layer in states]
     return y_TNO.reshape(steps, -1, O), hidden_TNH.reshape(steps, -1, H), flat
 
 
 def prediction(g: Feedback, y: Array) -> Array:
-    """g(y), y in the units of the targets."""
+    """Return g(y), which has the units of the targets."""
     p = y.copy()
     if g == "softmax":
         p -= p.max(-1, keepdims=True)

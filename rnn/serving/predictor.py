@@ -1,22 +1,23 @@
-"""Run trained networks on posted sequences. NumPy only: the process that serves never loads torch.
+"""Runs trained networks on posted sequences. NumPy only: the process that serves never loads torch.
 
-Promise: what a sequence gives depends on the network, its inputs and its state alone, bit for bit, not on the sequences
-beside it in the batch, on padding, or on where a longer sequence was cut in two. BLAS does not promise that (it may
-round a row differently in a larger matrix), so rows are always multiplied in tiles of the same shape; the tests hold
-it. The arithmetic is the checkpoint's dtype.
+The result of a sequence depends only on the network, its inputs and its state, bit for bit. It does not depend on the
+other sequences in the batch, on padding, or on where a longer sequence was cut in two. BLAS does not promise that (it
+may round a row differently in a larger matrix), so rows are always multiplied in tiles of the same shape; tests check
+it. The arithmetic uses the checkpoint's dtype.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from rnn.cells.facts import facts
 from rnn.errors import InputError
-from rnn.networks import parameters
 from rnn.networks.weights import load_weights
 from rnn.serving.architectures import Posted, check_request, decode, numpy_layers
 from unroll.contract import Returnable
@@ -27,47 +28,50 @@ LayerStates = list[dict[str, Array]]
 """The state of one sequence, layer by layer: {"h": [H]} (and c of an LSTM), or [R, H] with replica `all`."""
 
 _TILE = 8
-"""Sequences in one tile. Fewer rows use BLAS badly, more waste work on a single sequence."""
+"""Number of sequences in one tile. BLAS is slow with fewer rows; more rows waste work on a single sequence."""
 _WORKING_VALUES = 1 << 21
-"""Hidden or output values that are worked on at a time: of as many tiles as fit, or of a stretch of a long one."""
+"""Largest number of hidden or output values computed at a time: as many tiles as fit, or a part of a long sequence."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One entry a sequence; None where it was not asked for. With replica `all` there is an axis R before T."""
+    """The result, with one entry for each sequence; None: not asked for.
+
+    With replica `all` there is an axis R before T.
+    """
 
     outputs: list[Array] | None
-    """[T_i, O] or [R, T_i, O]; of a network with one output [O] or [R, O]."""
+    """[T_i, O] or [R, T_i, O]; for a network with one output [O] or [R, O]."""
     state: list[LayerStates] | None
-    """After the last step."""
+    """The state after the last step."""
     hidden: list[Array] | None
     """[T_i, H] or [R, T_i, H], of the last layer."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """One replica over a group of rows."""
+    """The results of one replica for a group of rows."""
 
     outputs: Array
-    """[T, N, O]; [0, N, O] if they are not wanted."""
+    """[T, N, O]; [0, N, O] if they are not needed."""
     hidden: Array
-    """[T, N, H]; [0, N, H] if they are not wanted."""
+    """[T, N, H]; [0, N, H] if they are not needed."""
     last: list[dict[str, Array]]
-    """By layer: states [N, H] after each row's last step."""
+    """For each layer, states [N, H] after each row's last step."""
 
 
 class Predictor:
-    """The networks of one checkpoint, parsed once. Safe to use from several threads."""
+    """The networks of one checkpoint, read once. Safe to use from several threads."""
 
     def __init__(self, weights: bytes) -> None:
-        """Raises CheckpointError for content that is torn or foreign."""
+        """Raises CheckpointError if the content is damaged or not in this format."""
         loaded = load_weights(weights)
         self.network = loaded.network
         self.replicas = loaded.replicas
         self.dtype = np.dtype(loaded.dtype)
         self._b_y_RO = loaded.tensors["readout.b_y"]
         self._W_hy_RHO = np.ascontiguousarray(loaded.tensors["readout.W_hy"].swapaxes(1, 2))
-        self._state_names = parameters.state_names(self.network.cell)
+        self._states = facts(self.network.cell).states
         self._layers, self._decoders = (
             [numpy_layers(self.network, loaded.tensors, prefix, r) for r in range(self.replicas)]
             for prefix in ("layers.", "decoder.")
@@ -84,13 +88,13 @@ class Predictor:
     ) -> Prediction:
         """Run each sequence, an array [T_i, I] or nested lists, from its state (the network's h0 if None).
 
-        `steps` is how many outputs a one_to_many or encoder_decoder network writes.
+        `steps` is the number of outputs of a one_to_many or encoder_decoder network.
 
         Numbers may overflow to infinity in an unstable network; they are returned as they are.
 
         Raises InputError: `wrong_width` at /inputs/i/t, `empty_sequence` at /inputs/i, `not_finite` at /inputs/i/t/j,
-        `not_numbers`, `not_a_token` likewise, `wrong_length` at /inputs/i, `wrong_shape` below /state/i,
-        `out_of_range` at /replica, `too_many_values` at /inputs, `missing` and `contradiction` at /steps and /state.
+        `not_numbers`, `not_a_token` likewise, `wrong_length` at /inputs/i, `wrong_shape` below /state/i, `out_of_range`
+        at /replica, `too_many_values` at /inputs, `missing` and `contradiction` at /steps and /state.
         """
         which = self._which(replica)
         check_request(self.network, inputs, steps, stateful=states is not None)
@@ -117,7 +121,7 @@ class Predictor:
                     if "state" in want:
                         last.append(
                             [
-                                {name: np.stack([run.last[n][name][row] for run in runs]) for name in self._state_names}
+                                {name: np.stack([run.last[n][name][row] for run in runs]) for name in self._states}
                                 for n in range(self.network.num_layers)
                             ]
                         )
@@ -140,7 +144,7 @@ class Predictor:
         )
 
     def _groups(self, order: list[int], sequences: list[Array]) -> list[list[int]]:
-        """Whole tiles that are run together, longest sequences first: as many as the working memory holds."""
+        """Return groups of whole tiles that run together, longest sequences first, as large as the memory allows."""
         wide = max(self.network.input_size, self.network.cell.hidden_size, self.network.output_size)
         groups = []
         while order:
@@ -158,12 +162,15 @@ class Predictor:
         want: Collection[Returnable],
         steps: int | None,
     ) -> _Run:
-        """What replica r answers; an encoder_decoder's decoder runs on from what its encoder has read."""
+        """Return the results of replica r.
+
+        In an encoder_decoder the decoder continues from the encoder's last state.
+        """
         x = self._posted.looked_up(r, x_TNI)
         if self.network.architecture != "encoder_decoder":
             return self._run(r, x, lengths, start, want)
         read = self._run(r, x, lengths, None, frozenset({"state"}))
-        begin = [{name: s.reshape(-1, _TILE, s.shape[-1]) for name, s in layer.items()} for layer in read.last]
+        begin = [{name: s.reshape(-1, _TILE, *s.shape[1:]) for name, s in layer.items()} for layer in read.last]
         found = decode(self._decoders[r], self._W_hy_RHO[r], self._b_y_RO[r], self.network.feedback, begin, steps or 0)
         return _Run(*found)
 
@@ -175,7 +182,7 @@ class Predictor:
         start: list[dict[str, Array]] | None,
         want: Collection[Returnable],
     ) -> _Run:
-        """Run replica r over rows whose lengths fall, a stretch of time after the other."""
+        """Run replica r over rows whose lengths fall, one stretch of time after another."""
         T, padded, _ = x_TNI.shape
         tiles = padded // _TILE
         H, O = self.network.cell.hidden_size, self.network.output_size  # noqa: E741
@@ -184,7 +191,7 @@ class Predictor:
         hidden = np.empty((T if "hidden" in want else 0, tiles, _TILE, H), self.dtype)
         layers = self._layers[r]
         carried: list[dict[str, Array] | None] = [*start] if start else [None] * len(layers)
-        last = [{name: np.zeros((padded, H), self.dtype) for name in self._state_names} for _ in layers]
+        last = [{name: np.zeros((padded, *s), self.dtype) for name, s in self._states.items()} for _ in layers]
         of_row = np.array(lengths)
         first_rows = lengths[::_TILE]
         running_T = [sum(length > t for length in first_rows) for t in range(T)]
@@ -197,7 +204,7 @@ class Predictor:
                 carried[n] = {name: trajectory[-1].copy() for name, trajectory in states.items()}
                 for name, trajectory in states.items():
                     ends = of_row[ending] - 1 - begin
-                    last[n][name][ending] = trajectory.reshape(-1, padded, H)[ends, ending]
+                    last[n][name][ending] = trajectory.reshape(-1, padded, *self._states[name])[ends, ending]
             if "outputs" in want:
                 np.matmul(h, self._W_hy_RHO[r], out=y[begin : begin + span])
             if "hidden" in want:
@@ -210,14 +217,14 @@ class Predictor:
             return range(self.replicas)
         if not 0 <= replica < self.replicas:
             raise InputError(
-                "/replica", "out_of_range", f"replicas are 0 to {self.replicas - 1}, there is no {replica}"
+                "/replica", "out_of_range", f"there is no replica {replica}: they are 0 to {self.replicas - 1}"
             )
         return range(replica, replica + 1)
 
     def _check_size(self, inputs: Sequence[Any], replicas: int, want: Collection[Returnable], written: int) -> None:
         steps = sum(len(sequence) for sequence in inputs) + written * len(inputs)
         I, H, O = self.network.input_size, self.network.cell.hidden_size, self.network.output_size  # noqa: E741
-        states = H * self.network.num_layers * len(self._state_names)
+        states = self.network.num_layers * sum(map(prod, self._states.values()))
         answer = steps * (O * ("outputs" in want) + H * ("hidden" in want)) + len(inputs) * states * ("state" in want)
         whose = "1 replica" if replicas == 1 else f"{replicas:,} replicas"
         for values, most, what in (
@@ -232,33 +239,34 @@ class Predictor:
     def _start(
         self, states: Sequence[LayerStates] | None, sequences: int, which: range, *, stacked: bool
     ) -> Callable[[int, list[int], int], list[dict[str, Array]]] | None:
-        """A function of (index in `which`, sequences, padded) that gives each layer's states, [tiles, _TILE, H]."""
+        """Return a function of (index in `which`, sequences, padded) that gives a layer's states, [tiles, _TILE, …]."""
         if states is None:
             return None
         if len(states) != sequences:
             raise InputError("/state", "wrong_shape", f"{len(states)} states for {sequences} sequences")
-        H, L = self.network.cell.hidden_size, self.network.num_layers
-        shape = (len(which), H) if stacked else (H,)
+        L = self.network.num_layers
         posted = [
-            {name: np.empty((len(which), sequences, H), self.dtype) for name in self._state_names} for _ in range(L)
+            {name: np.empty((len(which), sequences, *shape), self.dtype) for name, shape in self._states.items()}
+            for _ in range(L)
         ]
         for i, layers in enumerate(states):
             if len(layers) != L:
-                detail = f"{len(layers)} layers, the network has {L}"
+                detail = f"this state has {len(layers)} layers, but the network has {L}"
                 raise InputError(f"/state/{i}/layers", "wrong_shape", detail)
             for n, layer in enumerate(layers):
                 for name in layer:
-                    if name not in self._state_names:
+                    if name not in self._states:
                         detail = f"a {self.network.cell.type} cell has no {name}"
                         raise InputError(f"/state/{i}/layers/{n}/{name}", "wrong_shape", detail)
-                for name in self._state_names:
-                    posted[n][name][:, i] = self._state(f"/state/{i}/layers/{n}/{name}", layer.get(name), shape)
+                for name, shape in self._states.items():
+                    wanted = (len(which), *shape) if stacked else shape
+                    posted[n][name][:, i] = self._state(f"/state/{i}/layers/{n}/{name}", layer.get(name), wanted)
 
         def start(k: int, rows: list[int], padded: int) -> list[dict[str, Array]]:
-            def tiles(all_RNH: Array) -> Array:
-                filled = np.zeros((padded, H), self.dtype)
-                filled[: len(rows)] = all_RNH[k, rows]
-                return filled.reshape(-1, _TILE, H)
+            def tiles(all_RN: Array) -> Array:
+                filled = np.zeros((padded, *all_RN.shape[2:]), self.dtype)
+                filled[: len(rows)] = all_RN[k, rows]
+                return filled.reshape(-1, _TILE, *all_RN.shape[2:])
 
             return [{name: tiles(state) for name, state in layer.items()} for layer in posted]
 
@@ -271,14 +279,14 @@ class Predictor:
         except (TypeError, ValueError):
             state = np.empty(0, self.dtype)
         if posted is None or state.shape != shape:
-            raise InputError(pointer, "wrong_shape", f"a state of shape {list(shape)} is needed")
+            raise InputError(pointer, "wrong_shape", f"the state must have shape {list(shape)}")
         if not np.isfinite(state).all():
-            raise InputError(pointer, "not_finite", f"not finite in {self.dtype}")
+            raise InputError(pointer, "not_finite", f"this state is not finite in {self.dtype}")
         return state
 
 
 def _pad(sequences: list[Array], dtype: np.dtype[Any]) -> tuple[Array, list[int]]:
-    """Sequences, longest first, with zeros behind them: x [T, N in whole tiles, I], and their lengths."""
+    """Return the sequences, longest first and padded with zeros, as x [T, N in whole tiles, I], and their lengths."""
     lengths = [len(sequence) for sequence in sequences]
     padded = -(-len(sequences) // _TILE) * _TILE
     x_TNI = np.zeros((lengths[0], padded, sequences[0].shape[1]), dtype)

@@ -1,17 +1,17 @@
-"""What a run's bits depend on besides its configuration."""
+"""Describes what a run's exact results depend on besides its configuration."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from rnn import kernels
+from rnn.cells.facts import LayerEngine, facts
 from rnn.events import Environment
-from rnn.kernels import Engine
 from rnn.networks.noise import noise_of
 from unroll.contract import DType, Network
 
 ENGINE = "workspace-4"
-"""The BPTT engine; the number is raised when its arithmetic changes, that is when the same job gives other bits."""
+"""The workspace's version. Its number rises when its arithmetic changes, so that the same job gives other bits."""
 
 
 def describe(
@@ -23,12 +23,12 @@ def describe(
     omega: float = 0.0,
     tf32: bool = False,
 ) -> Environment:
-    """engine, torch, threads, instruction_set and device, as this process would train `network` on `device`.
+    """Return engine, torch, threads, instruction_set and device, as this process would train `network` on `device`.
 
-    The native kernel is named with its own instruction set, which need not be that of torch; on a GPU the engine is
-    cuDNN or the workspace, as a CUDA graph (`rnn.bptt.cuda_graphs`), with the version of CUDA that torch was built for.
+    The native kernel is named with its own instruction set, which can differ from torch's. On a GPU the engine is cuDNN
+    or the workspace, as a CUDA graph (`rnn.bptt.cuda_graphs`), with the version of CUDA that torch was built for.
 
-    Loads torch; on a GPU it starts CUDA.
+    The call loads torch; on a GPU it starts CUDA.
     """
     import torch
 
@@ -39,14 +39,14 @@ def describe(
     return {
         "device": torch.cuda.get_device_name(device) if kind == "cuda" else "cpu",
         "engine": f"{layers}+numpy-{np.__version__}",
-        "torch": str(torch.__version__),  # its own class would have whoever unpickles it load torch
+        "torch": str(torch.__version__),  # torch's own class would make every process that unpickles it load torch
         "threads": torch.get_num_threads(),
         "instruction_set": torch.backends.cpu.get_cpu_capability(),
     }
 
 
-def runs_on(network: Network | None, dtype: DType, device: str, replicas: int, *, omega: float = 0.0) -> Engine:
-    """What this process would train `network` on: native, cudnn or the workspace; None: a network unknown.
+def runs_on(network: Network | None, dtype: DType, device: str, replicas: int, *, omega: float = 0.0) -> LayerEngine:
+    """Return the engine that would train `network` in this process: native, cudnn or the workspace; None: not known.
 
     With `omega`, that of `Regularisation`, gradients of states are needed, which only the workspace keeps.
     """
@@ -55,12 +55,12 @@ def runs_on(network: Network | None, dtype: DType, device: str, replicas: int, *
     if network is None or omega:
         return "workspace"
     engine = chosen(network.cell, dtype, device, replicas, noisy=noise_of(network).recurrent > 0)
-    if engine == "cudnn" and network.architecture == "encoder_decoder" and network.cell.type == "lstm":
+    if engine == "cudnn" and network.architecture == "encoder_decoder" and len(facts(network.cell).states) > 1:
         return "workspace"  # see `rnn.cells.make.make_layer`
     return engine
 
 
-def _names(engine: Engine) -> str:
+def _names(engine: LayerEngine) -> str:
     if engine == "native":
         return f"{kernels.VERSION}-{kernels.instruction_set()}"
     if engine == "cudnn":

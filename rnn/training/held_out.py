@@ -1,6 +1,8 @@
-"""Held-out loss of every replica, on one fixed set that all share, by the engine's own forward pass."""
+"""Computes the held-out loss of every replica with the engine's own forward pass. All replicas share one fixed set."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -10,24 +12,23 @@ from torch import Tensor
 from rnn.bptt import engine
 from rnn.bptt.cuda_graphs import Passes
 from rnn.data.batches import held_out, weighted
-from rnn.data.sequences import SequenceTask
 from rnn.training.chunks import chunk_size
-from unroll.contract import Network, Training
+from rnn.training.problem import Problem
 
 
 class HeldOutLoss:
-    """The loss of R networks on a task's held-out sequences."""
+    """Computes the loss of R networks on a problem's held-out sequences."""
 
-    def __init__(self, network: Network, training: Training, task: SequenceTask, parameters_RP: Tensor) -> None:
+    def __init__(self, problem: Problem, parameters_RP: Tensor) -> None:
+        network, source, training = problem.network, problem.source, problem.training
         loss = training.loss
         N = training.held_out.size
-        steps = task.steps(network.architecture)
-        self._size = size = chunk_size(len(parameters_RP), steps, N, network.cell.hidden_size)
-        counts = weighted(task, loss) or N % size > 0
-        self._engine = engine.for_evaluation(network, training, task, parameters_RP, size, counts=counts)
+        self._size = size = chunk_size(len(parameters_RP), problem.steps, N, network.cell.hidden_size)
+        counts = weighted(source, loss) or N % size > 0
+        self._engine = engine.for_evaluation(network, training, source, parameters_RP, size, counts=counts)
         self._forward = Passes(self._engine, parameters_RP.device, trains=False).forward
         memory = self._engine.memory
-        found = held_out(task, network, loss, training.held_out, counts=counts)
+        found = held_out(source, network, loss, training.held_out, counts=counts)
         self._copies = [
             (tensor, axis, torch.from_numpy(array[0]).to(tensor))
             for tensor, array, axis in (
@@ -42,20 +43,31 @@ class HeldOutLoss:
         self._weight_RTB = memory.weight_RTB
 
     def __call__(self) -> npt.NDArray[np.float64]:
-        """Losses [R] of the parameters as they are now."""
+        """Return the losses [R] of the current parameters."""
+        for _ in self.chunks():
+            pass
+        return self.loss_R
+
+    def chunks(self) -> Iterator[int]:
+        """Evaluate the sequences chunk by chunk, and yield how many are done.
+
+        After the last chunk, `loss_R` has the losses.
+        """
         loss_R = self._engine.loss_R
         total_R = torch.zeros_like(loss_R, dtype=torch.float64)
         counted_R = torch.zeros_like(total_R)
         for start in range(0, self._sequences, self._size):
-            # All chunks are of one size: in the last one sequences of the one before remain, and do not count.
+            # All chunks have one size. In the last one, sequences of the chunk before remain, and do not count.
             taken = min(self._size, self._sequences - start)
             for memory, axis, every in self._copies:
                 memory.narrow(axis + 1, 0, taken).copy_(every.narrow(axis, start, taken))
             if taken < self._size and self._weight_RTB is not None:
                 self._weight_RTB[:, :, taken:] = 0.0
             self._forward()
-            # A mean of means, each as heavy as what it is of.
+            # The total is a mean of the chunks' means, each weighted by the number of elements in it.
             elements_R = self._engine.scale_R.double().reciprocal()
             total_R.addcmul_(loss_R.double(), elements_R)
             counted_R.add_(elements_R)
-        return (total_R / counted_R).cpu().numpy()
+            if start + taken == self._sequences:
+                self.loss_R: npt.NDArray[np.float64] = (total_R / counted_R).cpu().numpy()
+            yield start + taken

@@ -1,9 +1,9 @@
-"""Optimisers on all replicas at once, and what a diverged replica needs: the rules of torch.optim.
+"""Optimisers for all replicas at once, with the rules of torch.optim. They leave diverged replicas unchanged.
 
-Parameters and moments are one tensor [K, R, P] (K = 1 + number of moments), so that copying or freezing a replica is
-one operation. Where the native kernel trains, it updates too (`rnn.kernels.updates`), in one sweep. Elsewhere it is
-torch's own fused updates, in the functional forms rather than the classes: the moments stay ours to save and restore, a
-step costs half, and none of the classes' lazy imports (a second) stands before the first one.
+Parameters and moments are one tensor [K, R, P] (K = 1 + number of moments), so that copying or restoring a replica is
+one operation. If the native kernel trains, it also updates (`rnn.kernels.updates`), in one sweep. Otherwise torch's own
+fused updates do it, in their functional form rather than as classes. So we keep the moments ourselves to save and
+restore them, a step costs half, and the classes' lazy imports (a second) do not delay the first step.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from unroll.contract import Optimizer as Config
 
 
 class Optimizer:
-    """Updates the parameters [R, P] in place; a replica that is frozen, or whose update is not finite, stays as it was.
+    """Updates the parameters [R, P] in place. A replica that rests, or whose update is not finite, does not change.
 
     `parameters` and `moments` are the memory itself. All arithmetic is row by row, so replicas never mix.
     """
@@ -44,9 +44,10 @@ class Optimizer:
         *,
         native: bool = False,
     ) -> None:
-        """`kept` are columns that never change (frozen weights, which weight decay would shrink and momentum move).
+        """`kept` are columns that never change: frozen weights.
 
-        `native`: by the kernel, which must have been built; float32 on the CPU.
+        Without it weight decay would shrink them and momentum would move them.
+        With `native` the kernel updates, which must have been built; it is float32 on the CPU only.
         """
         names = moment_names(config)
         rows = [parameters_RP] + [np.zeros_like(parameters_RP) if moments is None else moments[name] for name in names]
@@ -60,30 +61,32 @@ class Optimizer:
         self.moments = {name: self._memory_KRP[1 + k] for k, name in enumerate(names)}
 
     def step(
-        self, gradients_RP: Tensor, frozen_R: npt.NDArray[np.bool_], lr: float | None = None
+        self, gradients_RP: Tensor, resting_R: npt.NDArray[np.bool_], lr: float | None = None
     ) -> npt.NDArray[np.bool_]:
-        """One update of every replica that is not frozen, with the configured learning rate or `lr`.
+        """Update every replica that does not rest, with the configured learning rate or `lr`.
 
-        Returns which replicas it would have left with a number that is not finite; those are as they were before.
+        Return which replicas the update would have left with a number that is not finite. These keep their values from
+        before.
         """
         lr = self._config.lr if lr is None else lr
         kept = [(part, self.parameters[:, part].clone()) for part in self._kept]
         if self._native is not None:
-            broken_R = self._native(gradients_RP, lr, frozen_R)
+            broken_R = self._native(gradients_RP, lr, resting_R)
         else:
-            broken_R = self._step(gradients_RP, lr, frozen_R)
+            broken_R = self._step(gradients_RP, lr, resting_R)
         for part, values in kept:
             self.parameters[:, part] = values
         return broken_R
 
-    def _step(self, gradients_RP: Tensor, lr: float, frozen_R: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-        """By torch, which updates every row: those that should not have been get their numbers back."""
+    def _step(self, gradients_RP: Tensor, lr: float, resting_R: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Update all rows with torch, then restore the replicas that must not move."""
         self._before_KRP.copy_(self._memory_KRP)
         self._update(gradients_RP, lr)
-        if frozen_R.any():
-            self._restore(frozen_R)
-        # A sum is not finite if any number is not; it may also overflow, hence the exact look at each replica.
-        broken_R = np.zeros_like(frozen_R)
+        if resting_R.any():
+            self._restore(resting_R)
+        # A sum is not finite if any number in it is not. But it may also overflow, so each replica is then looked at
+        # exactly.
+        broken_R = np.zeros_like(resting_R)
         if not math.isfinite(float(self._memory_KRP.sum())):
             broken_R = ~torch.isfinite(self._memory_KRP).all(2).all(0).cpu().numpy()
             if broken_R.any():
@@ -127,7 +130,8 @@ class Optimizer:
                 centered=False,
             )
             return
-        # With a buffer of zeros, the rule of later steps, v = momentum v + g, gives v = g at the first, as it should.
+        # With a buffer of zeros, the rule of later steps, v = momentum v + g, gives v = g at the first step, as it
+        # should.
         sgd(
             [self.parameters],
             [gradients_RP],
@@ -147,9 +151,10 @@ class Optimizer:
 
 
 def clip(config: Clip, gradients_RP: Tensor, norm_R: Tensor) -> Tensor:
-    """Clip each replica's gradient in place; returns the fraction of it that was clipped, [R].
+    """Clip each replica's gradient in place, and return the fraction of it that was clipped, [R].
 
-    By global norm it is scaled to `max_norm` where its norm is larger (Pascanu, Mikolov & Bengio 2013): all or nothing.
+    Clipping by global norm scales the gradient to `max_norm` if its norm is larger (Pascanu, Mikolov & Bengio 2013), so
+    the fraction is 0 or 1.
     """
     if isinstance(config, ClipByValue):
         clipped_RP = gradients_RP.abs() > config.max_value

@@ -1,7 +1,7 @@
-"""The per-lag profile on request: ‖dL/dh[t]‖ of a training batch, for seeing gradients vanish or explode.
+"""The per-lag profile on request: ‖dL/dh[t]‖ of a training batch, which shows gradients that vanish or explode.
 
-It is taken by an engine of its own with scratch gradients, so training's numbers do not depend on it. The time steps of
-an encoder_decoder are those of its encoder and then those of its decoder.
+A separate engine with scratch gradients computes it, so training's numbers do not depend on it. The time steps of an
+encoder_decoder are the encoder's and then the decoder's.
 """
 
 from __future__ import annotations
@@ -11,23 +11,22 @@ from torch import Tensor
 
 from rnn.bptt import engine
 from rnn.data.memory import Memory
-from rnn.data.sequences import SequenceTask
-from rnn.events import LagProfile
-from unroll.contract import Network, Training
+from rnn.training.events import LagProfile
+from rnn.training.problem import Problem
 
 EACH = 64
-"""Lags that are all told, from the last step on; those further back are told in geometric steps."""
+"""Number of lags from the last step on that are all reported. Those further back are reported in geometric steps."""
 
 
 class Profiler:
-    """Runs a batch that the training engine has been given once more, in the workspace."""
+    """Runs the training engine's batch once more, in the workspace."""
 
-    def __init__(self, network: Network, training: Training, task: SequenceTask, parameters_RP: Tensor) -> None:
-        self._engine = engine.for_profiles(network, training, task, parameters_RP)
-        self._lags = lags(task.steps(network.architecture))
+    def __init__(self, problem: Problem, parameters_RP: Tensor) -> None:
+        self._engine = engine.for_profiles(problem.network, problem.training, problem.source, parameters_RP)
+        self._lags = lags(problem.steps)
 
     def __call__(self, step: int, memory: Memory[Tensor]) -> LagProfile:
-        """Of the batch in `memory` and the parameters as they are now."""
+        """Return the profile of the batch in `memory`, for the current parameters."""
         for mine, theirs in zip(self._engine.memory.all(), memory.all(), strict=True):
             mine.copy_(theirs)
         self._engine.forward()
@@ -37,7 +36,7 @@ class Profiler:
 
 
 def lags(steps: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """0, 1, 2, … and then ever further apart, up to T - 1: at most 128."""
+    """Return lags 0, 1, 2, … and then with growing distance, up to T - 1: at most 128."""
     close = np.arange(min(steps, EACH))
     if steps <= EACH:
         return close

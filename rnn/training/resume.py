@@ -1,11 +1,12 @@
-"""What resuming a training run needs besides its weights, as bytes. NumPy only, no pickle.
+"""Stores what resuming a training run needs besides its weights, as bytes. NumPy only, no pickle.
 
 `weights` are the bytes of `rnn.networks.weights`.
 
-`state` is safetensors with the optimiser's moments [R, P], `frozen.step`, `frozen.loss` and `frozen.gradient_norm` [R]
-(step 0: the replica is alive), `stopping.*` [R] (see rnn.training.stopping), `usual_norm` [R] (see
-rnn.training.divergence), and metadata: the step, the best evaluation so far, the environment, the job, and the hash of
-the weights that it belongs to. There is no random state: data are addressed by (seed, replica, step).
+`state` is safetensors with the optimiser's moments [R, P], with `diverged.step`, `diverged.loss` and
+`diverged.gradient_norm` [R] (step 0: the replica has not diverged), `stopping.*` [R] (see rnn.training.stopping),
+`usual_norm` [R] (see rnn.training.divergence), and metadata: the step, the best evaluation so far, the environment, the
+job, and the hash of the weights that it belongs to. It holds no random state, because data are addressed by (seed,
+replica, step).
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from rnn.errors import CheckpointError
+from rnn.errors import CheckpointError, ConfigurationError
 from rnn.events import Environment
 from rnn.networks import parameters
-from rnn.networks.weights import Weights, load_weights, read_container, write_container
+from rnn.networks.weights import StoredNetworks, load_weights, read_container, write_container
+from rnn.training.problem import Problem
 from rnn.training.stopping import Stopping
 from unroll.contract import Adam, AdamW, Optimizer, RMSprop, TrainJob
 
@@ -39,16 +41,16 @@ class Best:
 
 
 @dataclass(frozen=True, slots=True)
-class Frozen:
-    """When and how replicas diverged, arrays [R]; step 0: alive."""
+class DivergedReplicas:
+    """When and how replicas diverged, as arrays [R]. Step 0 means that the replica has not diverged."""
 
     step: npt.NDArray[np.int64]
     loss: npt.NDArray[np.float64]
     gradient_norm: npt.NDArray[np.float64]
 
     @classmethod
-    def none(cls, replicas: int) -> Frozen:
-        """All alive."""
+    def none(cls, replicas: int) -> DivergedReplicas:
+        """Return the record before any replica has diverged."""
         nan = np.full(replicas, np.nan)
         return cls(np.zeros(replicas, np.int64), nan, nan.copy())
 
@@ -59,20 +61,23 @@ class State:
 
     step: int
     moments: dict[str, Array]
-    frozen: Frozen
+    diverged: DivergedReplicas
     best: Best | None
     environment: Environment
-    job: TrainJob
+    problem: Problem
+    """The problem that determines the numbers of a step. Its schedule and its time limit may be those of an earlier
+    run."""
     weights_sha256: str
     stopping: Stopping
     usual_norm: npt.NDArray[np.float64]
-    """Of the gradient, [R] (see rnn.training.divergence); NaN: not known."""
+    """The usual gradient norm, [R] (see rnn.training.divergence); NaN: not known."""
     raw: Array | None = None
-    """What the optimiser moves, [R, P], where constraints make the weights of it (see rnn.bptt.constraints)."""
+    """The raw parameters that the optimiser changes, [R, P], if constraints make the weights from them (see
+    rnn.bptt.constraints)."""
 
 
 def moment_names(config: Optimizer) -> tuple[str, ...]:
-    """The optimiser's running averages, in the order they are kept."""
+    """Return the names of the optimiser's running averages, in the order in which they are kept."""
     if isinstance(config, Adam | AdamW):
         return ("exp_avg", "exp_avg_sq")
     averages = ("square_avg",) if isinstance(config, RMSprop) else ()
@@ -80,13 +85,13 @@ def moment_names(config: Optimizer) -> tuple[str, ...]:
 
 
 def dump_state(state: State) -> bytes:
-    """The state as bytes."""
-    frozen = state.frozen
+    """Return the state as bytes."""
+    diverged = state.diverged
     tensors: dict[str, Array] = {
         **state.moments,
-        "frozen.step": frozen.step,
-        "frozen.loss": frozen.loss,
-        "frozen.gradient_norm": frozen.gradient_norm,
+        "diverged.step": diverged.step,
+        "diverged.loss": diverged.loss,
+        "diverged.gradient_norm": diverged.gradient_norm,
         "usual_norm": state.usual_norm,
     }
     tensors |= {f"stopping.{name}": getattr(state.stopping, name) for name in _STOPPING}
@@ -97,89 +102,104 @@ def dump_state(state: State) -> bytes:
         "step": state.step,
         "best": best,
         "environment": state.environment,
-        "job": _science(state.job),
+        "job": _job(state.problem),
         "weights_sha256": state.weights_sha256,
     }
     return write_container(tensors, about)
 
 
 def load_state(content: bytes) -> State:
-    """The state in `content`. Raises CheckpointError if it is torn or foreign."""
+    """Read the state in `content`. Raises CheckpointError if it is damaged or not in this format."""
     about, tensors = read_container(content)
     try:
-        frozen = Frozen(*(tensors.pop(f"frozen.{name}").copy() for name in ("step", "loss", "gradient_norm")))
+        # Older states use the name frozen.
+        prefix = "frozen" if "frozen.step" in tensors else "diverged"
+        diverged = DivergedReplicas(*(tensors.pop(f"{prefix}.{name}").copy() for name in _DIVERGED))
         raw = tensors.pop("raw", None)
-        usual = tensors.pop("usual_norm", np.full(len(frozen.step), np.nan)).copy()
-        # States of before there was stopping have none of it.
-        stopping = Stopping.none(len(frozen.step))
+        usual = tensors.pop("usual_norm", np.full(len(diverged.step), np.nan)).copy()
+        # States from before early stopping existed have none of these.
+        stopping = Stopping.none(len(diverged.step))
         if "stopping.step" in tensors:
             stopping = Stopping(*(tensors.pop(f"stopping.{name}").copy() for name in _STOPPING))
         return State(
             step=about["step"],
             raw=raw,
             moments=tensors,
-            frozen=frozen,
+            diverged=diverged,
             stopping=stopping,
             usual_norm=usual,
             best=about["best"] and Best(**about["best"]),
             environment=about["environment"],
-            job=TrainJob.model_validate_json(json.dumps(about["job"])),
+            problem=Problem.of(TrainJob.model_validate_json(json.dumps(about["job"]))),
             weights_sha256=about["weights_sha256"],
         )
-    except (KeyError, TypeError, ValidationError) as error:
+    except (KeyError, TypeError, ValidationError, ConfigurationError) as error:
         raise CheckpointError(f"this is not the state of a training run: {error}") from None
 
 
-def restore(job: TrainJob, weights: bytes, state: bytes) -> tuple[Weights, State]:
-    """Both parts, checked to belong together and to a run of this job. Raises CheckpointError.
+def restore(problem: Problem, weights: bytes, state: bytes) -> tuple[StoredNetworks, State]:
+    """Read both parts, and check that they belong together and to a run of this problem. Raises CheckpointError.
 
-    Steps, intervals, names and the like may differ; what determines the numbers of a step may not.
+    Steps, intervals, names and the like may differ, but not what determines the numbers of a step.
     """
     networks, saved = load_weights(weights), load_state(state)
     if saved.weights_sha256 != hashlib.sha256(weights).hexdigest():
         raise CheckpointError("the state was saved with other weights")
-    before, now = _numbers(saved.job), _numbers(job)
+    before, now = _numbers(saved.problem), _numbers(problem)
     differing = [field for field in now if before[field] != now[field]]
-    if networks.network != job.model or networks.dtype != job.dtype or networks.replicas != job.replicas:
+    held = networks.network, networks.dtype, networks.replicas
+    if held != (problem.network, problem.dtype, problem.replicas):
         differing.append("weights")
     if differing:
         raise CheckpointError(f"the checkpoint is of another run: {', '.join(differing)} differ")
-    shape = (job.replicas, parameters.count(networks.network))
+    shape = (problem.replicas, parameters.count(networks.network))
     if {name: moment.shape for name, moment in saved.moments.items()} != dict.fromkeys(
-        moment_names(job.training.optimizer), shape
+        moment_names(problem.training.optimizer), shape
     ):
         raise CheckpointError("the optimiser's moments do not fit the network")
     if saved.raw is not None and saved.raw.shape != shape:
         raise CheckpointError("the raw parameters do not fit the network")
-    if any(len(row) != job.replicas for row in _of_replicas(saved)):
-        raise CheckpointError("the record of frozen and stopped replicas does not fit the job")
+    if any(len(row) != problem.replicas for row in _of_replicas(saved)):
+        raise CheckpointError("the record of diverged and stopped replicas does not fit the job")
     return networks, saved
 
 
 def _of_replicas(saved: State) -> tuple[Array, ...]:
-    """What must have one entry a replica."""
-    return saved.frozen.step, saved.frozen.loss, saved.stopping.step, saved.usual_norm
+    """Return the arrays that must have one entry for each replica."""
+    return saved.diverged.step, saved.diverged.loss, saved.stopping.step, saved.usual_norm
 
 
-def _science(job: TrainJob) -> dict[str, Any]:
-    """The job without what is only about people and machines."""
-    return job.model_dump(mode="json", include={"kind", "model", "data", "training", "seed", "replicas", "dtype"})
-
-
-def _numbers(job: TrainJob) -> dict[str, Any]:
-    """What the numbers of a step depend on, as parsed models, so that a new field's default makes no difference."""
-    training = job.training
+def _job(problem: Problem) -> dict[str, Any]:
+    """Return the problem's job as JSON, without fields that concern only people and machines."""
     return {
-        "model": job.model,
-        "data": job.data,
-        "seed": job.seed,
-        "replicas": job.replicas,
-        "dtype": job.dtype,
+        "kind": "train",
+        "model": problem.network.model_dump(mode="json"),
+        "data": problem.source.config().model_dump(mode="json"),
+        "training": problem.training.model_dump(mode="json"),
+        "seed": problem.seed,
+        "replicas": problem.replicas,
+        "dtype": problem.dtype,
+    }
+
+
+def _numbers(problem: Problem) -> dict[str, Any]:
+    """Return what the numbers of a step depend on.
+
+    They are parsed models, so that a new field with its default value makes no difference.
+    """
+    training = problem.training
+    return {
+        "model": problem.network,
+        "data": problem.source.config(),
+        "seed": problem.seed,
+        "replicas": problem.replicas,
+        "dtype": problem.dtype,
         **{
             f"training.{name}": getattr(training, name) for name in type(training).model_fields if name not in _SCHEDULE
         },
     }
 
 
+_DIVERGED = ("step", "loss", "gradient_norm")
 _STOPPING = ("step", "reason", "lowest", "waited")
 _SCHEDULE = ("steps", "evaluate_every", "checkpoint_every", "keep_checkpoints", "log_every", "profile_every")

@@ -1,8 +1,8 @@
 """Training, as an iterator of events. It knows no database and no queue.
 
-Step s (1-based) uses batch s. Its metrics are of the parameters before its update; evaluations and checkpoints are of
-the parameters after it. The number of threads is the caller's business. On the same build, device, instruction set and
-number of threads a job gives the same bits, resumed or not.
+Step s (1-based) uses batch s. Its metrics use the parameters before its update; evaluations and checkpoints use the
+parameters after it. The caller sets the number of threads. On the same build, device, instruction set and number of
+threads a job gives the same bits, resumed or not.
 """
 
 from __future__ import annotations
@@ -20,27 +20,28 @@ from rnn.bptt import constraints, cuda, engine
 from rnn.bptt.constraints import Constraints
 from rnn.bptt.cuda_graphs import Passes
 from rnn.bptt.penalties import WeightPenalty
-from rnn.data import tasks
 from rnn.data.batches import Batches
-from rnn.events import Checkpoint, Diverged, Done, Evaluation, Event, LagProfile, Metrics, Outcome, Reason, Stopped
+from rnn.events import Checkpoint, Metrics, Reason
 from rnn.kernels.updates import Norms
 from rnn.networks import connectivity, parameters
 from rnn.networks.weights import dump_weights
 from rnn.training import divergence, environment, stopping
 from rnn.training import resume as state
-from rnn.training.check import check
+from rnn.training.events import Diverged, Done, Evaluation, LagProfile, Outcome, Stopped, TrainingEvent
 from rnn.training.held_out import HeldOutLoss
 from rnn.training.noise import TrainingNoise
 from rnn.training.optimisers import Optimizer, clip
+from rnn.training.problem import Problem
 from rnn.training.profile import Profiler
 from rnn.training.schedule import learning_rate
 from rnn.training.teacher_forcing import TeacherForcing
+from rnn.training.validation import validate
 from unroll.contract import Adam, Network, Regularisation, TaskData, Training, TrainJob, VanillaCell
 
 Row = Tensor | npt.NDArray[np.float64]
 
 
-def _never() -> bool:
+def _never(_step: int) -> bool:
     return False
 
 
@@ -50,52 +51,52 @@ def train(
     *,
     device: str = "cpu",
     tf32: bool = False,
-    preempt: Callable[[], bool] = _never,
-) -> Iterator[Event]:
+    preempt: Callable[[int], bool] = _never,
+) -> Iterator[TrainingEvent]:
     """Train `job`, from the start or from `resume`, the (weights, state) of a Checkpoint.
 
-    `preempt` is asked once a step: true ends the run with a checkpoint from which it can be resumed. Resuming gives the
-    events that would have followed, bit for bit. On a GPU, where this process's settings change as `rnn.bptt.cuda`
-    says, `tf32` allows shorter factors in float32 products.
+    `preempt` is called once a step; if it returns true, the run ends with a checkpoint from which it can be resumed.
+    Resuming gives the events that would have followed, bit for bit. On a GPU this process's settings change as
+    `rnn.bptt.cuda` says, and `tf32` allows shorter factors in float32 products.
 
-    Raises, before the first event, ConfigurationError (see rnn.training.check) and CheckpointError.
+    Raises, before the first event, ConfigurationError (see rnn.training.problem, rnn.training.validation) and
+    CheckpointError.
     """
-    check(job)
-    place = torch.device(device)
-    if place.type == "cuda":
-        cuda.prepare(tf32=tf32)
-    return _Run(job, resume, place, tf32=tf32).events(preempt)
+    return TrainingRun(Problem.of(job), resume, device=device, tf32=tf32).events(preempt)
 
 
-class _Run:
+class TrainingRun:
+    """One training run, ready for its first step."""
+
     def __init__(
-        self, job: TrainJob, resume: tuple[bytes, bytes] | None, device: torch.device, *, tf32: bool = False
+        self, problem: Problem, resume: tuple[bytes, bytes] | None = None, *, device: str = "cpu", tf32: bool = False
     ) -> None:
-        assert isinstance(job.model, Network)  # noqa: S101 - rnn.training.check has refused anything else
-        network, training, R = job.model, job.training, job.replicas
-        self._job, self._network, self._training = job, network, training
+        """Prepare the run as `train` says. Raises ConfigurationError and CheckpointError."""
+        validate(problem)
+        place = _prepared(device, tf32=tf32)
+        network, source, training, R = problem.network, problem.source, problem.training, problem.replicas
+        self._problem, self._network, self._training = problem, network, training
         omega = training.regularisation.omega
-        self._environment = environment.describe(str(device), network, job.dtype, R, omega=omega, tf32=tf32)
-        native = environment.runs_on(network, job.dtype, device.type, R, omega=omega) == "native"
+        self.environment = environment.describe(str(place), network, problem.dtype, R, omega=omega, tf32=tf32)
+        native = environment.runs_on(network, problem.dtype, place.type, R, omega=omega) == "native"
         self._step = 0
         self._best: state.Best | None = None
-        self._frozen, self._stopping = state.Frozen.none(R), stopping.Stopping.none(R)
+        self._diverged, self._stopping = state.DivergedReplicas.none(R), stopping.Stopping.none(R)
         self._usual_norm = np.full(R, np.nan)
         if resume is None:
-            start = parameters.initialise(network, job.seed, R, job.dtype)
+            start = parameters.initialise(network, problem.seed, R, problem.dtype)
             raw_RP = constraints.raw(network, start)
             moments, taken = None, 0
         else:
-            weights, saved = state.restore(job, *resume)
+            weights, saved = state.restore(problem, *resume)
             self._step, self._best = saved.step, saved.best
-            self._frozen, self._stopping = saved.frozen, saved.stopping
+            self._diverged, self._stopping = saved.diverged, saved.stopping
             self._usual_norm = saved.usual_norm
             raw_RP = weights.flat() if saved.raw is None else saved.raw
             moments, taken = saved.moments, saved.step
         kept = constraints.frozen(network)
-        self._optimizer = Optimizer(training.optimizer, raw_RP, device, moments, taken, kept, native=native)
+        self._optimizer = Optimizer(training.optimizer, raw_RP, place, moments, taken, kept, native=native)
         self._rest()
-        task = tasks.resolve(job.data)
         self._constraints = Constraints(network, self._optimizer.parameters)
         parameters_RP = self._constraints.used
         self._gradients_RP = torch.zeros_like(parameters_RP)
@@ -104,29 +105,30 @@ class _Run:
         self._penalty = None
         if training.regularisation != Regularisation():
             self._penalty = WeightPenalty(network, training.regularisation, parameters_RP, self._gradients_RP)
-        self._engine = engine.for_training(network, training, task, parameters_RP, self._gradients_RP)
-        self._held_out_loss = HeldOutLoss(network, training, task, parameters_RP)
-        self._passes = Passes(self._engine, device)
+        self._engine = engine.for_training(network, training, source, parameters_RP, self._gradients_RP)
+        self._held_out_loss = HeldOutLoss(problem, parameters_RP)
+        self._passes = Passes(self._engine, place)
         if self._passes.failure is not None:
-            self._environment |= {"engine": f"{self._environment['engine']}, without its graph"}
-        # On CPU this is the engine's own memory; on a GPU it is pinned and copied at every step.
+            self.environment |= {"engine": f"{self.environment['engine']}, without its graph"}
+        # On a CPU this is the engine's own memory; on a GPU it is pinned and copied at every step.
         self._host = memory = self._engine.memory
-        if device.type != "cpu":
+        if place.type != "cpu":
             self._host = memory.map(lambda m: torch.empty(m.shape, dtype=m.dtype, pin_memory=True))
         arrays = self._host.map(Tensor.numpy)
         threads = torch.get_num_threads()
-        self._batches = Batches(task, network, training.loss, job.seed, arrays, threads)
-        self._noise = TrainingNoise(network, job.seed, arrays, threads)
-        self._forcing = TeacherForcing(training.teacher_forcing, job.seed, arrays)
-        self._profiler = Profiler(network, training, task, parameters_RP) if training.profile_every else None
+        self._batches = Batches(source, network, training.loss, problem.seed, arrays, threads)
+        self._noise = TrainingNoise(network, problem.seed, arrays, threads)
+        self._forcing = TeacherForcing(training.teacher_forcing, problem.seed, arrays)
+        self._profiler = Profiler(problem, parameters_RP) if training.profile_every else None
 
-    def events(self, preempt: Callable[[], bool]) -> Iterator[Event]:
+    def events(self, preempt: Callable[[int], bool]) -> Iterator[TrainingEvent]:
+        """Train until the run ends; `preempt` is as in `train`."""
         training, total = self._training, self._training.steps
-        deadline = None if self._job.max_seconds is None else time.monotonic() + self._job.max_seconds
+        deadline = None if self._problem.max_seconds is None else time.monotonic() + self._problem.max_seconds
         if self._step >= total:
             yield Done(self._step, "completed")
             return
-        if self._resting == self._job.replicas:  # resumed from the checkpoint that the last stop made
+        if self._resting == self._problem.replicas:  # it resumed from the checkpoint that the last stop made
             yield Done(self._step, self._stopping.last_reason())
             return
         while True:
@@ -153,24 +155,24 @@ class _Run:
                 yield profile
             for r in new:
                 yield Diverged(step, r, float(loss_R[r]), float(norm_R[r]), self._hint(r))
-            if new and np.all(self._frozen.step > 0):
-                # The last good checkpoint stays the last: another would hold nothing new.
+            if new and np.all(self._diverged.step > 0):
+                # The last good checkpoint stays the last, because another one would hold nothing new.
                 yield Done(step, "all_diverged")
                 return
-            if outcome is None and self._resting == self._job.replicas:
+            if outcome is None and self._resting == self._problem.replicas:
                 outcome = self._stopping.last_reason()
 
             evaluation = self._evaluate() if outcome or step % training.evaluate_every == 0 else None
             if evaluation:
                 yield evaluation
             if evaluation and outcome is None:
-                frozen_R = self._frozen.step > 0
-                for r in stopping.judge(self._job, self._stopping, step, evaluation.loss, frozen_R):
+                diverged_R = self._diverged.step > 0
+                for r in stopping.judge(self._problem, self._stopping, step, evaluation.loss, diverged_R):
                     yield Stopped(step, int(r), self._stopping.why(r), float(evaluation.loss[r]))
                 self._rest()
-                if self._resting == self._job.replicas:
+                if self._resting == self._problem.replicas:
                     outcome = self._stopping.last_reason()
-            if outcome is None and preempt():
+            if outcome is None and preempt(step):
                 outcome = "preempted"
             why = self._reason(outcome, evaluation)
             if why:
@@ -180,7 +182,10 @@ class _Run:
                 return
 
     def _gradients(self, step: int) -> dict[str, npt.NDArray[np.float64]]:
-        """Metrics [R] at batch `step`, loss and global gradient norm among them; the gradients are clipped after it."""
+        """Compute the gradients of batch `step`, clip them, and return the metrics [R].
+
+        The metrics include the loss and the global gradient norm before clipping.
+        """
         engine = self._engine
         self._batches.fill(step)
         self._noise.draw(step)
@@ -202,11 +207,11 @@ class _Run:
         return on_host(rows)
 
     def _norm(self) -> Row:
-        """Of each replica's gradient."""
+        """Return the gradient norm of each replica."""
         return torch.linalg.vector_norm(self._gradients_RP, dim=1) if self._norms is None else self._norms()
 
     def _profile(self, step: int) -> LagProfile | None:
-        """Of the batch that `_gradients` has just seen, where this step has one."""
+        """Return the profile of the batch that `_gradients` has just used, if this step has one."""
         if self._profiler is None or step % (self._training.profile_every or 1):
             return None
         profile = self._profiler(step, self._engine.memory)
@@ -214,41 +219,43 @@ class _Run:
         return profile
 
     def _rate(self, step: int) -> npt.NDArray[np.float64]:
-        """The learning rate, [R]."""
-        rate_R = np.full(self._job.replicas, learning_rate(self._training, step))
+        """Return the learning rate, [R]."""
+        rate_R = np.full(self._problem.replicas, learning_rate(self._training, step))
         if self._resting:
             rate_R[self._resting_R] = np.nan
         return rate_R
 
     def _update(self, loss_R: npt.NDArray[np.float64], norm_R: npt.NDArray[np.float64]) -> list[int]:
-        """Update the replicas that train; freeze, and return, those whose loss, norm or update is not finite."""
-        kept = ~(np.isfinite(loss_R) & np.isfinite(norm_R))  # of those that rest both are NaN
+        """Update the replicas that train. Leave out, and return, those whose loss, norm or update is not finite."""
+        kept = ~(np.isfinite(loss_R) & np.isfinite(norm_R))  # both are NaN for replicas that rest
         kept |= self._optimizer.step(self._gradients_RP, kept, learning_rate(self._training, self._step))
         self._constraints.apply()
         new = kept & ~self._resting_R
         if not new.any():
             return []
-        self._frozen.step[new] = self._step
-        self._frozen.loss[new] = loss_R[new]
-        self._frozen.gradient_norm[new] = norm_R[new]
+        self._diverged.step[new] = self._step
+        self._diverged.loss[new] = loss_R[new]
+        self._diverged.gradient_norm[new] = norm_R[new]
         self._rest()
         return np.flatnonzero(new).tolist()
 
     def _hint(self, r: int) -> str:
-        """Of a replica that has just diverged."""
+        """Return a hint for a replica that has just diverged."""
         used_P = self._constraints.used[r : r + 1].cpu().numpy()
         radius = divergence.radius(self._network, parameters.views(used_P, self._network))
-        finite = bool(np.isfinite(self._frozen.loss[r]) and np.isfinite(self._frozen.gradient_norm[r]))
-        return divergence.hint(self._job, self._step, finite=finite, usual=float(self._usual_norm[r]), radius=radius)
+        finite = bool(np.isfinite(self._diverged.loss[r]) and np.isfinite(self._diverged.gradient_norm[r]))
+        return divergence.hint(
+            self._problem, self._step, finite=finite, usual=float(self._usual_norm[r]), radius=radius
+        )
 
     def _rest(self) -> None:
-        """Note which replicas are not trained any more, [R]: frozen or stopped."""
-        self._resting_R = (self._frozen.step > 0) | (self._stopping.step > 0)
+        """Record which replicas are no longer trained, [R], because they diverged or stopped."""
+        self._resting_R = (self._diverged.step > 0) | (self._stopping.step > 0)
         self._resting = int(self._resting_R.sum())
 
     def _evaluate(self) -> Evaluation:
         loss_R = self._held_out_loss()
-        loss_R[self._frozen.step > 0] = np.nan
+        loss_R[self._diverged.step > 0] = np.nan
         finite = np.isfinite(loss_R)
         best = int(np.argmin(np.where(finite, loss_R, np.inf))) if finite.any() else None
         improved = best is not None and bool(self._best is None or loss_R[best] < self._best.loss)
@@ -257,7 +264,7 @@ class _Run:
         return Evaluation(self._step, loss_R, best, improved)
 
     def _reason(self, outcome: Outcome | None, evaluation: Evaluation | None) -> Reason | None:
-        """Why this step makes a checkpoint, if it does: the first that holds."""
+        """Return the first reason to make a checkpoint at this step; None if there is none."""
         if outcome not in (None, "preempted"):
             return "last"
         if evaluation and evaluation.improved:
@@ -268,17 +275,17 @@ class _Run:
 
     def _checkpoint(self, reason: Reason, evaluation: Evaluation | None) -> Checkpoint:
         optimizer, used_RP = self._optimizer, self._constraints.used.cpu().numpy()
-        weights = dump_weights(self._network, self._job.dtype, used_RP)
+        weights = dump_weights(self._network, self._problem.dtype, used_RP)
         saved = state.State(
             step=self._step,
             moments={name: moment.cpu().numpy() for name, moment in optimizer.moments.items()},
             raw=optimizer.parameters.cpu().numpy() if connectivity.is_constrained(self._network) else None,
-            frozen=self._frozen,
+            diverged=self._diverged,
             stopping=self._stopping,
             usual_norm=self._usual_norm,
             best=self._best,
-            environment=self._environment,
-            job=self._job,
+            environment=self.environment,
+            problem=self._problem,
             weights_sha256=hashlib.sha256(weights).hexdigest(),
         )
         losses, best_replica = None, None
@@ -290,19 +297,27 @@ class _Run:
         return Checkpoint(self._step, reason, weights, state.dump_state(saved), losses, best_replica, certificate)
 
 
+def _prepared(device: str, *, tf32: bool) -> torch.device:
+    place = torch.device(device)
+    if place.type == "cuda":
+        cuda.prepare(tf32=tf32)
+    return place
+
+
 def on_host(rows: dict[str, Row]) -> dict[str, npt.NDArray[np.float64]]:
-    """Rows [R] of any device, copied to arrays of their own."""
+    """Copy rows [R] from any device to new arrays."""
     tensors = [row for row in rows.values() if isinstance(row, Tensor)]
     if tensors and tensors[0].is_cuda:  # then all are
-        # One transfer; it also waits until the batch has been read, so the host may overwrite it.
+        # One transfer copies them all. It also waits until the batch has been read, so the host may overwrite it.
         rows = dict(zip(rows, torch.stack(tensors).cpu(), strict=True))
     return {name: np.array(row.numpy() if isinstance(row, Tensor) else row, np.float64) for name, row in rows.items()}
 
 
 def warm_up() -> None:
-    """Run one tiny job, so that later first steps pay for no lazy import; for the process that trainers come from.
+    """Run one tiny job, so that later first steps do not wait for lazy imports.
 
-    Call torch.set_num_threads(1) before it: warmed up with more threads, a forked child hangs.
+    The process that forks trainers calls it. Call torch.set_num_threads(1) before it: if it was warmed up with more
+    threads, a forked child hangs.
     """
     network = Network(cell=VanillaCell(hidden_size=2), input_size=1, output_size=1)
     training = Training(steps=1, batch_size=2, optimizer=Adam())

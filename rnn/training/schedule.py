@@ -8,7 +8,7 @@ from unroll.contract import CosineDecay, StepDecay, Training
 
 
 def learning_rate(training: Training, step: int) -> float:
-    """Of step 1, 2, …: the optimiser's own rate, times the warm-up's and the schedule's factors.
+    """Return the learning rate of step 1, 2, …: the optimiser's rate times the warm-up's and the schedule's factors.
 
     warm-up: min(1, step/warmup). With s = step - 1 steps taken, step decay: factor^⌊s/every⌋;
     exponential: 2^(-s/half_life); cosine: final + (1 - final)(1 + cos(π min(1, s/steps)))/2.

@@ -1,4 +1,4 @@
-"""Which steps of a decoder read the target rather than its own output, addressed like data. NumPy only."""
+"""Draws the steps at which a decoder reads the target instead of its own output, addressed like data. NumPy only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rnn.randomness.streams import Purpose, Stream
 
 
 class TeacherForcing:
-    """Draws `forced_RTB` of the memory, if it has any: 1 with the given probability, each step of each sequence."""
+    """Draws `forced_RTB` of the memory, if it exists: 1 with the given probability, at each step of each sequence."""
 
     def __init__(self, probability: float, seed: int, memory: Memory[npt.NDArray[Any]]) -> None:
         self._probability, self._forced_RTB = probability, memory.forced_RTB
@@ -20,7 +20,7 @@ class TeacherForcing:
         self._streams = [Stream(seed, Purpose.TEACHER_FORCING, r) for r in range(replicas)]
 
     def draw(self, step: int) -> None:
-        """For the batch of `step`."""
+        """Draw for the batch of `step`."""
         for r, stream in enumerate(self._streams):
             assert self._forced_RTB is not None  # noqa: S101 - there are streams
             drawn_TB = stream.at(step).random(self._forced_RTB[r].shape, dtype=np.float32)

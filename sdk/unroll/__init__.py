@@ -4,11 +4,25 @@ from unroll import Client
 
 job = Client().train(model=..., data=..., training=...)
 job.wait(progress=True)
+job.best().evaluate(lengths=[20, 40, 100])
 """
 
 from unroll._version import __version__
 from unroll.client import Client
-from unroll.contract import Event, Job, Network, State, TaskData, Training, TrainJob, VanillaCell
+from unroll.contract import (
+    Artifact,
+    EvaluateJob,
+    EvaluationResult,
+    Event,
+    ExportJob,
+    Job,
+    Network,
+    State,
+    TaskData,
+    Training,
+    TrainJob,
+    VanillaCell,
+)
 from unroll.curves import Curves
 from unroll.errors import (
     APIConnectionError,
@@ -30,7 +44,7 @@ from unroll.errors import (
     UnrollError,
     WaitTimeout,
 )
-from unroll.job import BestNetwork, JobHandle
+from unroll.job import BestNetwork, Evaluation, JobHandle
 from unroll.predictions import Prediction
 from unroll.weights import TorchNetwork, Weights
 
@@ -38,13 +52,18 @@ __all__ = [
     "APIConnectionError",
     "APIError",
     "APITimeoutError",
+    "Artifact",
     "AuthenticationError",
     "BadRequestError",
     "BestNetwork",
     "Client",
     "ConflictError",
     "Curves",
+    "EvaluateJob",
+    "Evaluation",
+    "EvaluationResult",
     "Event",
+    "ExportJob",
     "InvalidRequestError",
     "Job",
     "JobCancelled",

@@ -1,6 +1,6 @@
-"""A job's events as they happen, over as many connections as it takes.
+"""Yields a job's events as they happen, over as many connections as needed.
 
-The journal numbers its events 1, 2, 3, ... without gaps, so the last number seen is all that a new connection needs.
+The journal numbers its events 1, 2, 3, ... without gaps, so a new connection needs only the last number seen.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ from unroll.contract import Event
 from unroll.errors import APIConnectionError, APITimeoutError, RateLimitError, ServerError, UnexpectedAnswerError
 
 SILENCE = 60.0
-"""Seconds without a byte after which a connection counts as dead; the server sends comments more often."""
+"""Seconds without a byte after which a connection counts as dead. The server sends comments more often."""
 LIVED = 30.0
-"""Seconds after which a connection that breaks was a good one: keep-alive comments came, if no event did."""
+"""Seconds after which a broken connection counts as a good one: it received comments, even if no event came."""
 
 
 def follow(transport: Transport, path: str, *, after: int, ended: Callable[[], bool]) -> Iterator[Event]:
-    """Events with seq > `after`, each exactly once and in order, until the job has ended and the server has said all.
+    """Yield events with seq > `after`, each exactly once and in order.
 
-    A connection that breaks, falls silent or skips a number is opened again after the last event that was seen.
-    `ended` asks whether the job has ended. Raises what the last attempt raised, when an outage has lasted for too long.
+    It ends when the job has ended and all events have come. A connection that breaks, is silent or skips a number is
+    opened again after the last event that was seen. `ended` returns whether the job has ended. If an outage lasts too
+    long, raises the error of the last attempt.
     """
     last, failures, failing_since = after, 0, 0.0
     final = closing = False  # the last event was `end`; the job had ended before this connection was opened
@@ -58,7 +59,7 @@ def follow(transport: Transport, path: str, *, after: int, ended: Callable[[], b
 
 
 def _connection(transport: Transport, path: str, last: int) -> Iterator[Event]:
-    """What one connection brings beyond event `last`. Raises UnexpectedAnswerError where a number is missing."""
+    """Yield what one connection brings after event `last`. Raises UnexpectedAnswerError if a number is missing."""
     headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
     if last:
         headers["Last-Event-ID"] = str(last)

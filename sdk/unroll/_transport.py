@@ -1,4 +1,4 @@
-"""One request, made to arrive: keys, timeouts, retries, and errors of the package's own kinds."""
+"""Sends one request reliably: keys, timeouts, retries, and this package's own errors."""
 
 from __future__ import annotations
 
@@ -17,24 +17,32 @@ from unroll._settings import Settings, is_loopback
 from unroll._version import __version__
 from unroll._wire import decode, encode
 from unroll.contract import Problem
-from unroll.errors import APIConnectionError, APIError, APITimeoutError, UnexpectedAnswerError, error_class
+from unroll.errors import (
+    APIConnectionError,
+    APIError,
+    APITimeoutError,
+    AuthenticationError,
+    UnexpectedAnswerError,
+    error_class,
+)
 
 Params = Mapping[str, str | int | Sequence[str] | None]
 
 NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
-"""Failures before a byte of the request was on its way: safe to retry, whatever the request does."""
+"""Failures before any byte of the request was sent: every request may be sent again."""
 REFUSED = frozenset({429, 503})
-"""The server says that it did not do it."""
+"""Statuses with which the server says that it did nothing."""
 UNCERTAIN = frozenset({500, 502, 504})
-"""Somebody failed, perhaps after it was done: only what may be done twice is tried again."""
+"""Statuses after which the request may have been carried out. Only requests that may run twice are sent again."""
 
 
 @dataclass(frozen=True)
 class Retries:
     """Exponential backoff with full jitter: before attempt n + 1 a wait uniform in [0, min(cap, base 2^(n-1))].
 
-    A Retry-After of the server is waited for in full, plus the jitter; one beyond `patience` is not waited for, the
-    error is raised. What follows a job for hours outlives an `outage` of the server of so many seconds.
+    A Retry-After of the server is waited for in full, plus the jitter. If it is longer than `patience`, the error is
+    raised instead. Calls that follow a job for hours survive an `outage` of the server of that many seconds.
+
     Source: M. Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015.
     """
 
@@ -45,18 +53,18 @@ class Retries:
     outage: float = 300.0
 
     def delay(self, attempt: int, retry_after: float | None = None) -> float | None:
-        """Seconds to wait after attempt 1, 2, ...; None: give up."""
+        """Return the seconds to wait after attempt 1, 2, ..., or None to give up."""
         if attempt >= self.attempts or (retry_after or 0.0) > self.patience:
             return None
         return (retry_after or 0.0) + self.jitter(attempt)
 
     def jitter(self, attempt: int) -> float:
-        """A random wait after attempt 1, 2, ...."""
+        """Return a random wait after attempt 1, 2, ...."""
         return random.uniform(0, min(self.cap, self.base * 2 ** min(attempt - 1, 30)))  # noqa: S311 - not a secret
 
 
 class Transport:
-    """The connection pool. Safe to use from several threads, not across a fork."""
+    """The connection pool. It may be shared between threads, but not across a fork."""
 
     def __init__(self, settings: Settings, *, timeout: float, retries: Retries) -> None:
         """`timeout` is the longest silence, in seconds, before a request counts as unanswered."""
@@ -84,10 +92,10 @@ class Transport:
         repeatable: bool | None = None,
         patience: float = 0.0,
     ) -> httpx2.Response:
-        """The answer, 2xx or 304.
+        """Send a request and return the answer, 2xx or 304.
 
-        `repeatable`: doing it twice is the same as doing it once; by default so for every method but POST.
-        `patience`: seconds that the server may take on purpose, beyond the timeout.
+        `repeatable`: running it twice is the same as running it once; by default true for every method except POST.
+        `patience`: seconds that the server may take intentionally, beyond the timeout.
         Raises an APIError, APIConnectionError or APITimeoutError when the retries are used up.
         """
         repeatable = method != "POST" if repeatable is None else repeatable
@@ -102,7 +110,7 @@ class Transport:
                 maybe_done |= not isinstance(error, NOT_SENT)
                 delay = self.retries.delay(attempt) if repeatable or isinstance(error, NOT_SENT) else None
                 if delay is None:
-                    raise self._unreachable(error) from error
+                    raise self._unreachable(error) from None  # its message says the cause; frames of sockets do not
             else:
                 if response.is_success or response.status_code == 304:
                     return response
@@ -112,11 +120,11 @@ class Transport:
                 maybe_done |= response.status_code in UNCERTAIN
                 delay = self.retries.delay(attempt, _retry_after(response)) if again else None
                 if delay is None:
-                    raise _error(response)
+                    raise self._error(response)
             time.sleep(delay)
 
     def answers(self, path: str) -> bool:
-        """Whether a GET, tried once, is answered with success."""
+        """Return whether a GET, sent once, is answered with success."""
         try:
             return self._http.send(self._build("GET", path, None, None, None, self._timeout(self.timeout))).is_success
         except httpx2.TransportError:
@@ -126,9 +134,9 @@ class Transport:
     def stream(
         self, path: str, *, params: Params | None = None, headers: Mapping[str, str], silence: float
     ) -> Iterator[httpx2.Response]:
-        """One GET whose body is read as it comes, without retries; `silence` seconds without a byte are a timeout.
+        """Send one GET and yield its body as it comes, without retries; `silence` seconds without a byte are a timeout.
 
-        Raises as `request` does, also while the body is read.
+        Raises the same errors as `request`, also while the body is read.
         """
         request = self._build("GET", path, params, None, headers, self._timeout(silence))
         try:
@@ -136,12 +144,12 @@ class Transport:
             try:
                 if not response.is_success:
                     response.read()
-                    raise _error(response)
+                    raise self._error(response)
                 yield response
             finally:
                 response.close()
         except httpx2.TransportError as error:
-            raise self._unreachable(error) from error
+            raise self._unreachable(error) from None
 
     def _build(
         self,
@@ -162,14 +170,21 @@ class Transport:
         return httpx2.Timeout(self.timeout, connect=min(self.timeout, 5.0), read=read)
 
     def _unreachable(self, error: httpx2.TransportError) -> APIConnectionError:
-        reason = str(error) or type(error).__name__
-        if isinstance(error, httpx2.TimeoutException):
+        reason = (str(error) or type(error).__name__).rstrip(".")
+        if isinstance(error, httpx2.TimeoutException) and not isinstance(error, httpx2.ConnectTimeout):
             return APITimeoutError(f"{self.settings.url} did not answer in time: {reason}")
-        return APIConnectionError(f"{self.settings.url} cannot be reached: {reason}")
+        kind = APITimeoutError if isinstance(error, httpx2.TimeoutException) else APIConnectionError
+        return kind(f"{self.settings.url} cannot be reached ({reason}): {self.settings.unreachable}")
+
+    def _error(self, response: httpx2.Response) -> APIError:
+        error = _error(response)
+        if isinstance(error, AuthenticationError):
+            error.hint = self.settings.unauthorised
+        return error
 
 
 def _retry_after(response: httpx2.Response) -> float | None:
-    """Seconds, from either form of the header (RFC 9110, 10.2.3); None where there is none that can be read."""
+    """Return the seconds of Retry-After in either form (RFC 9110, 10.2.3), or None if it is missing or unreadable."""
     value = response.headers.get("Retry-After", "")
     if value.isdecimal():
         return float(value)

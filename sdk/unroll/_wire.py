@@ -1,27 +1,36 @@
-"""Between Python values and the wire: sent is what was set; unknown things in an answer are no error."""
+"""Converts between Python values and JSON.
+
+Only fields that were set are sent. Unknown fields and values in an answer are no error.
+"""
 
 from __future__ import annotations
 
 import json
 from datetime import datetime
 from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import numpy as np
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from unroll.contract import Request
+from unroll.contract import Job, Request
+from unroll.contract.summary import Summary
 from unroll.errors import UnexpectedAnswerError
 
 T = TypeVar("T", bound=BaseModel)
 
 DISCRIMINATORS = frozenset({"type", "kind"})
-"""Sent even where they are the default: they say which of several things the other fields describe."""
+"""Fields that are sent even if they have the default value, because they say which kind the other fields describe."""
 
 
 def encode(value: object) -> bytes:
-    """JSON of what was set. Raises ValueError for NaN and infinity, TypeError for what JSON cannot say."""
+    """Return the set fields as JSON. Raises ValueError for NaN and infinity, TypeError for what JSON cannot express."""
     return json.dumps(_plain(value), allow_nan=False, separators=(",", ":")).encode()
+
+
+def given(**fields: Any) -> dict[str, Any]:
+    """Return the fields that are not None. The server knows the defaults of the others."""
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _plain(value: object) -> object:
@@ -49,11 +58,10 @@ def _plain(value: object) -> object:
 
 
 def decode(model: type[T], content: bytes | str) -> T:
-    """Read an answer. Fields that are not known here are ignored.
+    """Read an answer. Unknown fields are ignored.
 
-    A value that is not known here (a newer server's cell, event type or status) is kept as plain JSON in its
-    place, so that one new thing on the server does not make a whole list unreadable. Raises UnexpectedAnswerError
-    for anything else.
+    An unknown value (a newer server's cell, event type or status) is kept as plain JSON in its place, so that one new
+    thing on the server does not make a whole list unreadable. Raises UnexpectedAnswerError for anything else.
     """
     try:
         return model.model_validate_json(content, extra="ignore")
@@ -67,20 +75,34 @@ def decode(model: type[T], content: bytes | str) -> T:
         raise UnexpectedAnswerError(f"The answer is no {model.__name__}: {error}") from error
 
 
+class _Unknown(Summary):
+    """The summary of a kind of job that only a newer server knows."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+def summary_of(job: Job) -> Summary:
+    """Return the job's summary. One of a kind that is not known here is told field by field."""
+    summary: Any = job.summary
+    return summary if isinstance(summary, Summary) else _Unknown.model_validate(summary)
+
+
 def _tolerant(kind: Any, raw: Any) -> Any:
-    """`raw` read as `kind`, where that is possible piece by piece; raises LookupError where a field is missing."""
+    """Read `raw` as `kind` piece by piece, where possible. Raises LookupError if a field is missing."""
     if get_origin(kind) is list and isinstance(raw, list):
         return [_tolerant(get_args(kind)[0], item) for item in raw]
-    if get_origin(kind) in {Union, UnionType}:
+    if get_origin(kind) is Annotated:
+        return _tolerant(get_args(kind)[0], raw)
+    if get_origin(kind) in {Union, UnionType} and isinstance(raw, dict):
         models = [one for one in get_args(kind) if isinstance(one, type) and issubclass(one, BaseModel)]
-        if raw is not None and len(models) == 1 and isinstance(raw, dict):
+        models = models if len(models) == 1 else [one for one in models if _is_tagged(one, raw)]
+        if len(models) == 1:
             return _tolerant(models[0], raw)
     if isinstance(kind, type) and issubclass(kind, BaseModel) and isinstance(raw, dict):
         values = {}
         for name, field in kind.model_fields.items():
             wire = field.alias or name
-            other = name in DISCRIMINATORS and raw.get(wire, field.default) not in get_args(field.annotation)
-            if other and issubclass(kind, Request):
+            if name in DISCRIMINATORS and issubclass(kind, Request) and not _is_tagged(kind, raw):
                 return raw  # a kind of thing that is not known here: its fields would mean something else
             if wire in raw:
                 values[name] = _tolerant(field.annotation, raw[wire])
@@ -91,3 +113,9 @@ def _tolerant(kind: Any, raw: Any) -> Any:
         return TypeAdapter(kind).validate_json(json.dumps(raw), extra="ignore")
     except ValidationError:
         return raw
+
+
+def _is_tagged(model: type[BaseModel], raw: dict[str, Any]) -> bool:
+    """Return whether the fields that tell things apart have values in `raw` that this model knows."""
+    tags = {name: field for name, field in model.model_fields.items() if name in DISCRIMINATORS}
+    return bool(tags) and all(raw.get(n, field.default) in get_args(field.annotation) for n, field in tags.items())

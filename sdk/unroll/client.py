@@ -1,30 +1,49 @@
-"""The client: a connection to one server, with the API's operations by noun."""
+"""The client: a connection to one server, with the API's operations grouped by noun."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
+from unroll import _submissions
 from unroll._settings import discover
 from unroll._transport import Retries, Transport
-from unroll._wire import decode
-from unroll.contract import BPTT, Check, Device, DType, Loss, Me, Network, Queue, TaskData, Training, Worker
+from unroll._wire import decode, given
+from unroll.contract import (
+    BPTT,
+    Check,
+    Device,
+    DType,
+    ExportFormat,
+    Job,
+    Loss,
+    Me,
+    Network,
+    Queue,
+    Replica,
+    TaskData,
+    Training,
+    Worker,
+)
 from unroll.job import JobHandle
+from unroll.progress import at_a_prompt, say_estimate
 from unroll.resources import Checkpoints, Jobs, Keys, Models, Schemas
 from unroll.resources.checks import check
+from unroll.resources.jobs import Config
 from unroll.resources.models import Tasks
 from unroll.resources.paging import Listing, path
 
 
 class Client:
-    """A connection to an Unroll server; safe to share between threads, closed by `with` or `close()`.
+    """A connection to an Unroll server. It may be shared between threads; `with` or `close()` closes it.
 
         client = Client()                       # the server on this machine, or UNROLL_URL and UNROLL_API_KEY
-        client.tasks, client.models, client.jobs, client.checkpoints, client.keys     # one method an operation
+        client.tasks, client.models, client.jobs, client.checkpoints, client.keys     # one method for each operation
         job = client.train(...)                 # a handle: job.wait(), job.metrics(), job.best()
+        client.evaluate(...), client.export(...), client.submit(...)     # jobs of other kinds, as handles too
 
-    Requests that fail on the way are tried again where that cannot do anything twice.
+    Requests that fail on the way are sent again if that cannot do anything twice.
     """
 
     def __init__(
@@ -36,15 +55,15 @@ class Client:
         attempts: int = 5,
         outage: float = 300.0,
     ) -> None:
-        """Neither argument is needed where the server runs on this machine.
+        """Neither argument is needed if the server runs on this machine.
 
-        url: for example https://unroll.example.org; else UNROLL_URL, else what `unroll-server up` left in its data
+        url: for example https://unroll.example.org; default: UNROLL_URL, else what `unroll-server up` left in its data
             folder (UNROLL_DATA_DIR), else http://127.0.0.1:8000.
-        api_key: else UNROLL_API_KEY, else the key in that folder.
+        api_key: default: UNROLL_API_KEY, else the key in that folder.
         timeout: seconds of silence after which a request counts as unanswered.
-        attempts: how often one request is sent at most.
-        outage: seconds without an answer that waiting for a job, or reading its events, outlives.
-        Raises ValueError for an address that is no http(s) URL.
+        attempts: largest number of times that one request is sent.
+        outage: seconds without an answer that waiting for a job, or reading its events, survives.
+        Raises ValueError for an address that is not an http(s) URL.
         """
         retries = Retries(attempts=attempts, outage=outage)
         self._transport = Transport(discover(url, api_key), timeout=timeout, retries=retries)
@@ -54,11 +73,6 @@ class Client:
         self.checkpoints = Checkpoints(self._transport)
         self.keys = Keys(self._transport)
         self.schemas = Schemas(self._transport)
-
-    @property
-    def outage(self) -> float:
-        """Seconds without an answer that waiting for a job outlives."""
-        return self._transport.retries.outage
 
     @property
     def url(self) -> str:
@@ -84,7 +98,7 @@ class Client:
         self,
         *,
         model: str | Network | Mapping[str, Any],
-        data: TaskData | Mapping[str, Any],
+        data: str | TaskData | Mapping[str, Any],
         training: Training | Mapping[str, Any],
         name: str | None = None,
         seed: int | None = None,
@@ -96,23 +110,115 @@ class Client:
         priority: int | None = None,
         idempotency_key: str | None = None,
     ) -> JobHandle:
-        """Submit a train job; what is None is the server's default. Fields as in unroll.contract.TrainJob.
+        """Submit a train job. An argument that is None takes the server's default. Fields: unroll.contract.TrainJob.
+
+        Short forms mean what they say: data="integrate_noise", and in training optimizer="adam", loss="mse", clip=1.0.
 
         Raises InvalidRequestError, whose `errors` point at the fields that are wrong.
         """
-        optional = {
-            "name": name,
-            "seed": seed,
-            "replicas": replicas,
-            "device": device,
-            "dtype": dtype,
-            "max_seconds": max_seconds,
-            "labels": labels,
-            "priority": priority,
-        }
-        config: dict[str, Any] = {"kind": "train", "model": model, "data": data, "training": training}
-        config |= {field: value for field, value in optional.items() if value is not None}
-        return JobHandle(self, self.jobs.submit(config, idempotency_key=idempotency_key))
+        optional = given(
+            name=name,
+            seed=seed,
+            replicas=replicas,
+            device=device,
+            dtype=dtype,
+            max_seconds=max_seconds,
+            labels=labels,
+            priority=priority,
+        )
+        config = {"kind": "train", "model": model, "data": data, "training": training, **optional}
+        return self.submit(config, idempotency_key=idempotency_key)
+
+    def evaluate(
+        self,
+        checkpoint: str,
+        task: str | None = None,
+        *,
+        parameters: Mapping[str, Any] | None = None,
+        data: str | TaskData | Mapping[str, Any] | None = None,
+        lengths: Sequence[int] | None = None,
+        sequences: int | None = None,
+        seed: int | None = None,
+        replica: Replica | None = None,
+        loss: str | Loss | Mapping[str, Any] | None = None,
+        name: str | None = None,
+        device: Device | None = None,
+        labels: Mapping[str, str] | None = None,
+        priority: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> JobHandle:
+        """Submit an evaluate job, which measures a checkpoint's networks on sequences that nobody trained on.
+
+        `checkpoint` is its id. The data are those of `task` with `parameters`, or `data`; without a task they are what
+        the checkpoint was trained on, with these `parameters` changed. What else is None is the server's default.
+        Fields as in unroll.contract.EvaluateJob; `job.wait()`, then `job.result()` is what was found.
+        Raises InvalidRequestError, whose `errors` point at the fields that are wrong, and ValueError for parameters
+        without a task where the checkpoint was not trained on one.
+        """
+        config = _submissions.evaluate(
+            self.checkpoints,
+            checkpoint,
+            task,
+            parameters,
+            data,
+            lengths=lengths,
+            sequences=sequences,
+            seed=seed,
+            replica=replica,
+            loss=loss,
+            name=name,
+            device=device,
+            labels=labels,
+            priority=priority,
+        )
+        return self.submit(config, idempotency_key=idempotency_key)
+
+    def export(
+        self,
+        checkpoint: str,
+        format: ExportFormat,  # noqa: A002 - the field's name
+        *,
+        replica: Replica | None = None,
+        seed: int | None = None,
+        name: str | None = None,
+        device: Device | None = None,
+        labels: Mapping[str, str] | None = None,
+        priority: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> JobHandle:
+        """Submit an export job, which writes a checkpoint's network as a file for other programs.
+
+        `checkpoint` is its id; what is None is the server's default. Fields as in unroll.contract.ExportJob. After
+        `job.wait()`, `job.summary.artifact` is the file's name for `job.artifact` and `job.save_artifact`.
+        Raises InvalidRequestError where the format cannot hold such a network.
+        """
+        config = _submissions.export(
+            checkpoint,
+            format,
+            replica=replica,
+            seed=seed,
+            name=name,
+            device=device,
+            labels=labels,
+            priority=priority,
+        )
+        return self.submit(config, idempotency_key=idempotency_key)
+
+    def submit(self, config: Config, *, idempotency_key: str | None = None) -> JobHandle:
+        """Submit a job of any kind: one of the contract's types, or the same as plain JSON.
+
+        However often the request has to be sent, it is one job; `idempotency_key` makes that hold across processes.
+        At a prompt and in a notebook a job of more than a minute is announced with its estimated time.
+        Raises InvalidRequestError, whose `errors` point at the fields that are wrong.
+        """
+        job = self.jobs.submit(config, idempotency_key=idempotency_key)
+        if at_a_prompt():
+            say_estimate(job)
+        return self.handle(job)
+
+    def handle(self, job: Job) -> JobHandle:
+        """Make a handle of a job that is at hand, one of `client.jobs.list()` for example."""
+        return JobHandle(self.jobs, self.checkpoints, job)
 
     def check(
         self,
@@ -122,53 +228,55 @@ class Client:
         batch_size: int | None = None,
         replicas: int | None = None,
         seed: int | None = None,
-        loss: Loss | Mapping[str, Any] | None = None,
+        loss: str | Loss | Mapping[str, Any] | None = None,
         bptt: BPTT | Mapping[str, Any] | None = None,
         output_steps: int | None = None,
         teacher_forcing: float | None = None,
         variable_lengths: bool | None = None,
         entries: int | None = None,
     ) -> Check:
-        """Hold a network's gradients by hand against autograd, complex steps and finite differences.
+        """Compare a network's hand-written gradients with autograd, complex steps and finite differences.
 
-        `model` is a registered name or a configuration; what is None is the server's default. Fields as in
-        unroll.contract.CheckRequest. Raises InvalidRequestError where it is wrong or would take too long.
+        `model` is a registered name or a configuration. An argument that is None takes the server's default. Fields:
+        unroll.contract.CheckRequest. Raises InvalidRequestError if the request is wrong or would take too long.
         """
-        optional = {
-            "time_steps": time_steps,
-            "batch_size": batch_size,
-            "replicas": replicas,
-            "seed": seed,
-            "loss": loss,
-            "bptt": bptt,
-            "output_steps": output_steps,
-            "teacher_forcing": teacher_forcing,
-            "variable_lengths": variable_lengths,
-            "entries": entries,
-        }
-        body = {"model": model} | {field: value for field, value in optional.items() if value is not None}
-        return check(self._transport, body)
+        optional = given(
+            time_steps=time_steps,
+            batch_size=batch_size,
+            replicas=replicas,
+            seed=seed,
+            loss=loss,
+            bptt=bptt,
+            output_steps=output_steps,
+            teacher_forcing=teacher_forcing,
+            variable_lengths=variable_lengths,
+            entries=entries,
+        )
+        return check(self._transport, {"model": model, **optional})
 
     def job(self, job_id: str) -> JobHandle:
-        """The handle of a job that was submitted before, by whichever process."""
-        return JobHandle(self, self.jobs.get(job_id))
+        """Return the handle of a job that was submitted before, by any process."""
+        return self.handle(self.jobs.get(job_id))
 
     def me(self) -> Me:
-        """Whose key this is, and what it may do."""
+        """Return the key that you use, its owner, and what it may do."""
         return decode(Me, self._transport.request("GET", path("me")).content)
 
     def workers(self) -> Listing[Worker]:
-        """The workers that were heard of lately."""
+        """Return the workers that reported recently."""
         return Listing(self._transport, path("workers"), Worker)
 
     def queues(self) -> Listing[Queue]:
-        """Jobs waiting and running, by kind of device."""
+        """Return waiting and running jobs for each kind of device."""
         return Listing(self._transport, path("queues"), Queue)
 
     def ready(self) -> bool:
-        """Whether the server answers and can take work. Raises nothing for a server that is away; asks once."""
+        """Return whether the server answers and can take work.
+
+        It asks once, and raises no error if the server does not answer.
+        """
         return self._transport.answers("/readyz")
 
     def alive(self) -> bool:
-        """Whether the server's process answers at all; asks once."""
+        """Return whether the server's process answers. It asks once."""
         return self._transport.answers("/livez")

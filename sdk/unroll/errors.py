@@ -1,23 +1,23 @@
-"""What can go wrong, as one tree.
+"""Errors that this package raises, as one tree.
 
 UnrollError
 ├── APIError                    the server answered with an error
-│   ├── BadRequestError         the request could not be read, or is not allowed there (400, 405, 406, 413, 415)
-│   ├── AuthenticationError     no key, a wrong one, or one that has expired (401)
+│   ├── BadRequestError         the request cannot be read, or is not allowed there (400, 405, 406, 413, 415)
+│   ├── AuthenticationError     the key is missing, wrong or expired (401)
 │   ├── PermissionDeniedError   the key lacks a scope (403)
-│   ├── NotFoundError           there is no such thing, or it belongs to somebody else (404)
+│   ├── NotFoundError           it does not exist, or it belongs to another tenant (404)
 │   ├── ConflictError           the present state does not allow it (409)
 │   ├── InvalidRequestError     fields are wrong; `errors` points at them (422)
-│   ├── RateLimitError          too much at once (429)
-│   │   └── QuotaError          the key's quota of unfinished jobs is used up
-│   └── ServerError             the server's fault (5xx)
-├── APIConnectionError          no answer (also a ConnectionError)
-│   └── APITimeoutError         no answer in time (also a TimeoutError)
-├── UnexpectedAnswerError       an answer that is not Unroll's
-├── JobEndedError               a job that was waited for has ended without success
+│   ├── RateLimitError          there were too many requests at once (429)
+│   │   └── QuotaError          the key has reached its quota of active jobs
+│   └── ServerError             the server failed (5xx)
+├── APIConnectionError          the server did not answer (also a ConnectionError)
+│   └── APITimeoutError         the server did not answer in time (also a TimeoutError)
+├── UnexpectedAnswerError       the answer does not come from Unroll
+├── JobEndedError               an awaited job ended without success
 │   ├── JobFailed
 │   └── JobCancelled
-└── WaitTimeout                 the job goes on, but the waiting has ended (also a TimeoutError)
+└── WaitTimeout                 the time to wait is over; the job continues (also a TimeoutError)
 """
 
 from __future__ import annotations
@@ -28,21 +28,24 @@ from unroll.contract import FieldError, Job, Problem
 
 
 class UnrollError(Exception):
-    """The base of all errors of this package."""
+    """Base class of all errors of this package."""
 
     request_id: str | None = None
-    """What to quote when asking the operator about it; None where no request was answered."""
+    """Identifier of the request, to quote when asking the operator. None if no request was answered."""
 
 
 class APIError(UnrollError):
     """The server answered with an error.
 
-    `code` is the stable word to branch on (unroll.contract.ProblemCode), None where the answer was not a Problem
-    (a proxy's, for instance). `retryable` says whether the same request may succeed later.
+    `code` is the stable identifier to branch on (unroll.contract.ProblemCode); it is None if the answer was not a
+    Problem (a proxy's answer, for instance). `retryable` says whether the same request may succeed later.
     """
 
+    hint: str = ""
+    """What may help here, beside what the server said."""
+
     def __init__(self, status: int, problem: Problem | None, request_id: str | None, excerpt: str = "") -> None:
-        """`excerpt` is the beginning of an answer that is no Problem."""
+        """`excerpt` is the beginning of an answer that is not a Problem."""
         self.status = status
         self.problem = problem
         self.request_id = request_id
@@ -56,7 +59,7 @@ class APIError(UnrollError):
 
     @property
     def errors(self) -> list[FieldError]:
-        """What was wrong with which field."""
+        """The wrong fields, and what is wrong with each."""
         return self.problem.errors if self.problem else []
 
     @property
@@ -69,17 +72,19 @@ class APIError(UnrollError):
         lines = [f"{what} ({self.code or 'HTTP'} {self.status})"]
         fields = [f"{error.pointer or '(body)'}: {error.detail}" for error in self.errors]
         lines += [f"  {field}" for field in fields if field != what]
+        if self.hint:
+            lines.append(f"  {self.hint}")
         if self.request_id:
             lines.append(f"  request id: {self.request_id}")
         return "\n".join(lines)
 
 
 class BadRequestError(APIError):
-    """The request could not be read, is too large, or is not allowed there."""
+    """The request cannot be read, is too large, or is not allowed there."""
 
 
 class AuthenticationError(APIError):
-    """No key, a wrong one, or one that has expired."""
+    """The key is missing, wrong or expired."""
 
 
 class PermissionDeniedError(APIError):
@@ -87,27 +92,27 @@ class PermissionDeniedError(APIError):
 
 
 class NotFoundError(APIError):
-    """There is no such thing, or it belongs to somebody else."""
+    """What was requested does not exist, or it belongs to another tenant."""
 
 
 class ConflictError(APIError):
-    """The present state of things does not allow it."""
+    """The present state does not allow the request."""
 
 
 class InvalidRequestError(APIError):
-    """Fields are wrong; `errors` points at them."""
+    """Fields of the request are wrong; `errors` points at them."""
 
 
 class RateLimitError(APIError):
-    """Too much at once; try again later."""
+    """There were too many requests at once; try again later."""
 
 
 class QuotaError(RateLimitError):
-    """The key's quota of unfinished jobs is used up."""
+    """The key has reached its quota of active jobs."""
 
 
 class ServerError(APIError):
-    """The server's fault."""
+    """The server failed."""
 
 
 BY_CODE: dict[str, type[APIError]] = {
@@ -124,6 +129,7 @@ BY_CODE: dict[str, type[APIError]] = {
     "invalid_transition": ConflictError,
     "no_checkpoint": ConflictError,
     "body_too_large": BadRequestError,
+    "range_not_satisfiable": BadRequestError,
     "unsupported_media_type": BadRequestError,
     "validation_failed": InvalidRequestError,
     "idempotency_key_reused": InvalidRequestError,
@@ -144,7 +150,7 @@ BY_STATUS: dict[int, type[APIError]] = {
 
 
 def error_class(code: str | None, status: int) -> type[APIError]:
-    """The class for a problem's code; for a code that is not known here, the class for its status."""
+    """Return the error class for a problem's code, or the class for its status if the code is unknown."""
     if code in BY_CODE:
         return BY_CODE[code]
     return BY_STATUS.get(status, ServerError if status >= 500 else BadRequestError if status >= 400 else APIError)
@@ -159,16 +165,25 @@ class APITimeoutError(APIConnectionError, TimeoutError):
 
 
 class UnexpectedAnswerError(UnrollError):
-    """Something answered that is not Unroll, or not a version that this package understands."""
+    """The answer does not come from Unroll, or comes from a version that this package does not understand."""
+
+
+def without_hint(job: Job, message: str) -> str:
+    """Return the error's message without what may help, which stands at its end where all replicas diverged."""
+    for divergence in getattr(job.summary, "diverged", []):
+        message = message.removesuffix(divergence.hint or "").rstrip()
+    return message
 
 
 class JobEndedError(UnrollError):
-    """A job that was waited for has ended without success; `job` says how."""
+    """A job that was waited for ended without success; `job` says how."""
 
     ending: ClassVar[str] = "ended"
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, *, told: bool = False) -> None:
+        """`told`: what may help was said while the job was waited for, and is not said again."""
         self.job = job
+        self.told = told
         super().__init__(job)
 
     def __str__(self) -> str:
@@ -176,14 +191,15 @@ class JobEndedError(UnrollError):
         said = f"Job {self.job.id} {self.ending} at step {self.job.progress.step} of {self.job.progress.total}"
         if error is None:
             return f"{said}."
-        said += f": {error.message} ({error.code})"
+        message = without_hint(self.job, error.message) if self.told else error.message
+        said += f": {message} ({error.code})"
         if error.checkpoint:
             said += f"\n  last good checkpoint: {error.checkpoint}"
         return said
 
 
 class JobFailed(JobEndedError):
-    """The job failed; `job.error` says why, with the end of the trainer's log."""
+    """The job failed; `job.error` says why and includes the end of the trainer's log."""
 
     ending = "failed"
 
@@ -195,7 +211,7 @@ class JobCancelled(JobEndedError):
 
 
 class WaitTimeout(UnrollError, TimeoutError):
-    """The waiting has ended, the job has not."""
+    """The time to wait is over, but the job has not ended."""
 
     def __init__(self, job: Job, seconds: float) -> None:
         self.job = job

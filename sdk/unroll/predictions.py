@@ -1,8 +1,8 @@
 """Sequences and predictions as NumPy arrays.
 
-A batch is a list of arrays [T_i, I], which may differ in length, or one array [B, T, I]. A hidden state is a list with
-one entry a sequence, each a list with one entry a layer, each a dict of arrays: {"h": [H]}. That list may stand in
-{"layers": ...}, as it does on the wire.
+A batch is a list of arrays [T_i, I], which may have different lengths, or one array [B, T, I]. A hidden state is a list
+with one entry for each sequence. Each entry is a list with one dict of arrays for each layer: {"h": [H]}. The inner
+list may also stand in {"layers": ...}, as in the JSON of the API.
 """
 
 from __future__ import annotations
@@ -20,27 +20,45 @@ from unroll.contract import PredictResponse, Replica, Returnable, State
 Floats = NDArray[np.float64]
 LayerArrays = Mapping[str, ArrayLike]
 StateLike = Sequence[State | Sequence[LayerArrays] | Mapping[str, Sequence[LayerArrays]]]
-"""What a prediction can start from: `Prediction.state`, the contract's own State objects, or JSON of these."""
+"""A state from which a prediction starts: `Prediction.state`, the contract's own State objects, or their JSON."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Prediction:
-    """What a trained network answered.
+    """The answer of a trained network.
 
-    For inputs [B, T, I] every field is one array with a leading axis B, otherwise a list with one array a sequence.
-    With replica "all", an axis R follows the sequence's.
+    For inputs [B, T, I] every field is one array with a leading axis B, otherwise a list with one array for each
+    sequence. With replica "all", an axis R follows that of the sequences.
     """
 
     outputs: Floats | list[Floats] | None
-    """[T, O] a sequence."""
+    """Outputs, [T, O] for each sequence."""
     hidden: Floats | list[Floats] | None
-    """[T, H] a sequence: the trajectory of the last layer; None unless it was asked for."""
+    """Hidden states of the last layer over time, [T, H] for each sequence; None unless requested."""
     state: list[list[dict[str, Floats]]] | None
-    """The state after the last step, [sequence][layer]["h"] (an LSTM has "c" too): post it back to go on; None unless
-    it was asked for."""
+    """State after the last step, [sequence][layer]["h"] (an LSTM also has "c"). Send it back to continue. None
+    unless requested."""
     model: str | None
     checkpoint: str
     replica: int | Literal["all"]
+
+    def __repr__(self) -> str:
+        network = "all replicas" if self.replica == "all" else f"replica {self.replica}"
+        arrays = [
+            f"{name} {_shape(values)}"
+            for name, values in (("outputs", self.outputs), ("hidden", self.hidden))
+            if values is not None
+        ]
+        if self.state is not None:
+            arrays.append(f"state of {len(self.state)} sequences")
+        return f"<prediction of {network} of {self.model or self.checkpoint}: {', '.join(arrays)}>"
+
+
+def _shape(values: Floats | list[Floats]) -> str:
+    if not isinstance(values, list):
+        return str(list(values.shape))
+    first, rest = (f" {list(values[0].shape)}", "" if len(values) == 1 else ", ...") if values else ("", "")
+    return f"of {len(values)} sequence{'' if len(values) == 1 else 's'}{first}{rest}"
 
 
 def predict_body(
@@ -50,7 +68,10 @@ def predict_body(
     replica: Replica,
     steps: int | None = None,
 ) -> dict[str, object]:
-    """The request's body. Raises ValueError for inputs and states that are no lists of arrays of finite numbers."""
+    """Return the request's body.
+
+    Raises ValueError for inputs and states that are not lists of arrays of finite numbers.
+    """
     body: dict[str, object] = {"inputs": [_sequence(one, place) for place, one in enumerate(_batch(inputs))]}
     body |= {"return": list(returns), "replica": replica}
     if state is not None:
@@ -61,7 +82,7 @@ def predict_body(
 
 
 def prediction(answer: PredictResponse, *, stacked: bool) -> Prediction:
-    """The answer as arrays; `stacked`: the inputs were one array, so the answer's arrays are too."""
+    """Return the answer as arrays. `stacked`: the inputs were one array, so the answer's arrays are too."""
     state = None
     if answer.state is not None:
         state = [
@@ -82,12 +103,12 @@ def prediction(answer: PredictResponse, *, stacked: bool) -> Prediction:
 
 
 def is_stacked(inputs: object) -> bool:
-    """Whether a batch is one array [B, T, I]."""
+    """Return whether a batch is one array [B, T, I]."""
     return isinstance(inputs, np.ndarray) and inputs.dtype != object
 
 
 def _batch(inputs: ArrayLike | Sequence[ArrayLike]) -> Sequence[ArrayLike]:
-    """An array [B, T, I] as sequences [T, I], a list as it is."""
+    """Return an array [B, T, I] as a list of sequences [T, I]; a list stays as it is."""
     if isinstance(inputs, np.ndarray) and inputs.dtype != object and inputs.ndim != 3:
         raise ValueError(
             f"one array of inputs must be [B, T, I], this one has {inputs.ndim} axes; "
@@ -135,7 +156,7 @@ def _layer(layer: object, where: str) -> dict[str, Floats]:
 
 
 def _items(value: object) -> list[Any] | None:
-    """What a list or an array consists of; None for anything else."""
+    """Return the items of a list or an array; None for anything else."""
     if isinstance(value, str | bytes | Mapping | BaseModel):
         return None
     try:
@@ -145,7 +166,10 @@ def _items(value: object) -> list[Any] | None:
 
 
 def _numbers(values: ArrayLike, where: str, axes: str, ndims: tuple[int, ...]) -> Floats:
-    """Finite numbers with one of these numbers of axes. Raises ValueError, which says where there is something else."""
+    """Return finite numbers as an array with one of the allowed numbers of axes.
+
+    Raises ValueError, which says where there is something else.
+    """
     try:
         array = np.asarray(values)
     except ValueError:

@@ -1,4 +1,4 @@
-"""A checkpoint's weights as NumPy arrays, or as PyTorch modules.
+"""A checkpoint's weights as NumPy arrays or as PyTorch modules.
 
 The tensors are those of the course's equations, with the replica axis R in front:
 
@@ -20,6 +20,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from unroll._names import unknown
 from unroll.contract import Checkpoint, Network, VanillaCell
 from unroll.errors import UnexpectedAnswerError
 
@@ -30,16 +31,22 @@ class TorchNetwork(NamedTuple):
     """One replica as PyTorch modules: y = readout(rnn(x)[0]) for x [T, B, I] (batch_first is False)."""
 
     rnn: Any
-    """torch.nn.RNN."""
+    """torch.nn.RNN, torch.nn.LSTM or torch.nn.GRU."""
     readout: Any
     """torch.nn.Linear."""
 
 
 class Weights(Mapping[str, Array]):
-    """weights[name] is an array [R, ...]; `metadata` is what the file says about itself."""
+    """The weights of a checkpoint: weights[name] is an array [R, ...].
+
+    `metadata` is what the file says about itself.
+    """
 
     def __init__(self, content: bytes, checkpoint: Checkpoint) -> None:
-        """`content` is a safetensors file. Raises UnexpectedAnswerError where it is none, or not the checkpoint's."""
+        """`content` is a safetensors file.
+
+        Raises UnexpectedAnswerError if it is not one, or if it is not the checkpoint's.
+        """
         if hashlib.sha256(content).hexdigest() != checkpoint.sha256:
             raise UnexpectedAnswerError(f"The weights of {checkpoint.id} do not have its SHA-256; they were damaged.")
         self.network: Network = checkpoint.network
@@ -47,7 +54,11 @@ class Weights(Mapping[str, Array]):
         self.tensors, self.metadata = read_safetensors(content)
 
     def __getitem__(self, name: str) -> Array:
-        return self.tensors[name]
+        """Return one tensor. Raises KeyError, which lists the tensors that there are."""
+        try:
+            return self.tensors[name]
+        except KeyError:
+            raise unknown(f"the tensors of {self.checkpoint.id}", name, self.tensors) from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.tensors)
@@ -55,8 +66,12 @@ class Weights(Mapping[str, Array]):
     def __len__(self) -> int:
         return len(self.tensors)
 
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in self.tensors.items())
+        return f"<weights of {self.checkpoint.id}: {shapes}>"
+
     def replica(self, replica: int | Literal["best"] = "best") -> dict[str, Array]:
-        """The arrays of one replica, without the replica axis. Raises ValueError if there is no such replica."""
+        """Return the arrays of one replica, without the replica axis. Raises ValueError if there is no such replica."""
         index = self.checkpoint.best_replica if replica == "best" else replica
         if index is None:
             raise ValueError("this checkpoint was not evaluated, so no replica is known to be the best: name one")
@@ -65,7 +80,7 @@ class Weights(Mapping[str, Array]):
         return {name: tensor[index] for name, tensor in self.tensors.items()}
 
     def to_torch(self, replica: int | Literal["best"] = "best") -> TorchNetwork:
-        """One replica as torch.nn.RNN, LSTM or GRU and torch.nn.Linear, with these weights and their precision.
+        """Return one replica as torch.nn.RNN, LSTM or GRU and torch.nn.Linear, with these weights and their precision.
 
         Raises ImportError without PyTorch, ValueError for a network that torch.nn does not have.
         """
@@ -98,7 +113,7 @@ class Weights(Mapping[str, Array]):
 
 
 def read_safetensors(content: bytes) -> tuple[dict[str, Array], dict[str, str]]:
-    """Tensors and metadata of a safetensors file. Raises UnexpectedAnswerError where it is none."""
+    """Return tensors and metadata of a safetensors file. Raises UnexpectedAnswerError if it is not one."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 

@@ -147,7 +147,7 @@ def test_a_paused_job_survives_a_restart_of_everything(fleet: Fleet) -> None:
 def test_a_job_whose_ring_was_lost_runs_all_the_same(fleet: Fleet) -> None:
     fleet.start()
     silent = job(500)
-    stored, _ = jobs.submit(fleet.db, TENANT, "key", jobs.NewJob(silent, None, None, 141, 10.5))
+    stored, _ = jobs.submit(fleet.db, TENANT, "key", fleet.checked(silent))
     fleet.assert_ended_as_if_nothing_had_happened(stored.id, 500)
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rnn.bptt.cuda_graphs import Passes
-from rnn.kernels import Engine
+from rnn.cells.facts import LayerEngine
 from tests.cuda.gpu import GPU, relative
 from tests.unit.rnn.passes import RUNS, drawn, made
 from unroll.contract import DType
@@ -25,7 +25,7 @@ def fill(bptt: Any, kind: dict[str, Any], seed: int = 3) -> None:
 @pytest.mark.parametrize(("dtype", "most"), [("float64", 1e-10), ("float32", 5e-5)])
 @pytest.mark.parametrize(("cell", "engine", "replicas", "kind"), RUNS)
 def test_losses_and_gradients_are_those_of_the_cpu_in_double_precision(
-    cell: Any, engine: Engine, replicas: int, kind: dict[str, Any], dtype: DType, most: float
+    cell: Any, engine: LayerEngine, replicas: int, kind: dict[str, Any], dtype: DType, most: float
 ):
     expected, expected_flat_RP, expected_RP = made(cell, "workspace", replicas, kind, "cpu", "float64")
     bptt, flat_RP, gradients_RP = made(cell, engine, replicas, kind, GPU, dtype)
@@ -40,7 +40,7 @@ def test_losses_and_gradients_are_those_of_the_cpu_in_double_precision(
 
 @pytest.mark.parametrize(("cell", "engine", "replicas", "kind"), RUNS)
 def test_a_replayed_graph_gives_the_bits_of_the_passes_themselves(
-    cell: Any, engine: Engine, replicas: int, kind: dict[str, Any]
+    cell: Any, engine: LayerEngine, replicas: int, kind: dict[str, Any]
 ):
     runs = [made(cell, engine, replicas, kind, GPU) for _ in range(2)]
     passes = Passes(runs[1][0], torch.device(GPU))

@@ -10,13 +10,15 @@ import pytest
 import torch
 
 import unroll.contract
-from rnn.events import Checkpoint, Diverged, Done, Evaluation, Metrics
+from rnn.events import Checkpoint, End, Metrics
+from rnn.kinds.kind import Inputs
 from rnn.training.environment import describe
+from rnn.training.events import Diverged, Done, Evaluation
 from tests.cuda.gpu import GPU, NETWORKS, on
 from tests.unit.rnn.jobs import bits, job, last_checkpoint, only
 from unroll.contract import SGD, AdamW, ClipByGlobalNorm, ClipByValue, Regularisation, RMSprop, TrainJob
 from worker import processes
-from worker.messages import Assignment, Batch, Started
+from worker.messages import Assignment, Bundle, Declared
 
 pytestmark = pytest.mark.cuda
 
@@ -78,7 +80,7 @@ def test_optimisers_and_penalties_are_those_of_the_cpu(fields: dict[str, Any]):
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
-def test_replicas_that_diverge_freeze_and_the_job_says_so():
+def test_replicas_that_diverge_rest_and_the_job_says_so():
     events = on(GPU, job_for("vanilla", activation="relu", replicas=2, optimizer=SGD(lr=1e30), clip=None, steps=50))
     assert {event.replica for event in only(Diverged, events)} == {0, 1}
     assert only(Done, events)[0].outcome == "all_diverged"
@@ -97,13 +99,13 @@ def test_a_trainer_child_forked_from_a_process_with_torch_in_it_trains_on_the_gp
     children = processes.context()
     child = processes.TrainerProcess(children, tmp_path / "child.log")
     try:
-        child.assign(Assignment("job", 1, job_for("lstm"), None, 0, GPU, 1))  # type: ignore[arg-type]
+        child.assign(Assignment("job", 1, job_for("lstm"), Inputs(), None, 0, GPU, 1))  # type: ignore[arg-type]
         said: list[Any] = []
-        while not (said and isinstance(said[-1], Batch) and only(Done, said[-1].items)):
+        while not (said and isinstance(said[-1], Bundle) and only(End, said[-1].items)):
             message = child.next(100.0)
-            assert isinstance(message, Started | Batch), (message, child.log())
+            assert isinstance(message, Declared | Bundle), (message, child.log())
             said.append(message)
-        assert only(Done, said[-1].items)[0].outcome == "completed"
+        assert only(End, said[-1].items)[0].outcome == "succeeded"
         assert "no CUDA graph" not in child.log()
     finally:
         child.kill()

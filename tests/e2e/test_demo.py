@@ -17,10 +17,11 @@ import numpy as np
 import pytest
 
 from tests.servers.deployment import ROOT
-from tests.servers.up import wait_until_gone
+from tests.servers.up import embedded, up, wait_until_gone
 
 pytestmark = pytest.mark.timeout(300)  # several services start and stop in each
 
+CURL = 'curl -H "Authorization: Bearer $(cat {folder}/key)"'
 DEMO = [sys.executable, str(ROOT / "examples" / "integrate_noise.py")]
 
 
@@ -96,11 +97,48 @@ def test_the_demo_trains_tests_shows_and_leaves_nothing_running(tmp_path: Path) 
     assert pixels.shape[0] > 500
     assert pixels.shape[1] > 1000
     assert len(np.unique(pixels.reshape(-1, pixels.shape[2]), axis=0)) > 50  # something is drawn
-    assert "make up" in answer.stdout
     job = re.search(r"/v1/jobs/(job_\w+)/metrics", answer.stdout)
     assert job
-    assert "/docs" in answer.stdout
-    assert "/checkpoints" in answer.stdout
+    assert answer.stdout.endswith(
+        f"""
+The service of this demo is stopped now. To start it again with these results:
+              UNROLL_DATA_DIR={folder} make up
+and then, beside it (if port 8000 is taken, `make up` names another one):
+In a browser  http://127.0.0.1:8000 and http://127.0.0.1:8000/docs
+In a shell    what is below /v1 needs the key, which curl is given here:
+Loss curve    {CURL.format(folder=folder)} "http://127.0.0.1:8000/v1/jobs/{job[1]}/metrics?format=csv"
+Checkpoints   {CURL.format(folder=folder)} http://127.0.0.1:8000/v1/jobs/{job[1]}/checkpoints
+The job       UNROLL_DATA_DIR={folder} unroll watch {job[1]}
+
+A service to keep, with data of its own:
+              make up
+The SDK in another Python, such as a notebook's:
+    python -m pip install -e {ROOT}/sdk
+The commands and the SDK in another shell:
+    export PATH={Path(sys.executable).parent}:"$PATH"
+"""
+    )
+    assert "/ (for a browser" not in answer.stdout
+    assert re.search(r"http://127\.0\.0\.1:\d+ \(for a browser, until this demo ends; documentation: ", answer.stdout)
+    assert "note:" not in answer.stderr
+    with up(folder, embedded(folder)) as service:
+        for line in answer.stdout.splitlines():
+            if line.startswith(("Loss curve", "Checkpoints")):
+                command = line.split(maxsplit=2 if line.startswith("Loss") else 1)[-1]
+                command = command.replace("http://127.0.0.1:8000", service.url)
+                done = subprocess.run(["sh", "-c", f"{command} -sf"], capture_output=True, text=True, check=True)
+                assert done.stdout.startswith(
+                    "name,replica,step,value\n" if line.startswith("Loss") else '{"data":[{"id":"ckpt_'
+                )
+
+
+def test_a_demo_without_the_native_kernel_says_what_that_costs(tmp_path: Path) -> None:
+    hidden = os.pathsep.join(map(str, [ROOT / "tests" / "servers" / "no_kernel", ROOT, ROOT / "sdk"]))
+    command = [*DEMO, "--data-dir", str(tmp_path / "demo"), "--steps", "20", "--replicas", "2", "--sequences", "8"]
+    env = environment() | {"PYTHONPATH": hidden}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=110)
+    assert done.returncode == 0, done.stderr
+    assert "\nnote: the native kernel was not built: there was no C++ compiler, or it failed. " in f"\n{done.stderr}"
 
 
 def test_a_demo_that_is_killed_leaves_nothing_running_and_does_not_hold_up_the_next(tmp_path: Path) -> None:

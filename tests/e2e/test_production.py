@@ -176,7 +176,7 @@ def test_an_api_that_is_killed_is_replaced_by_the_other(fleet: Fleet) -> None:
 def test_a_worker_that_is_killed_is_replaced_by_the_other(fleet: Fleet) -> None:
     client = fleet.clients[0]
     job = client.train(model=NETWORK, data=DATA, training=training(8000))
-    assert until(lambda: job.refresh().last_checkpoint is not None)
+    assert until(lambda: job.refresh().summary.last_checkpoint is not None)
     started = next(event for event in job.events() if event.type == "started")
     owner = next(worker.pid for worker in client.workers() if worker.id == started.data["worker"])
     victim = next(name for name, process in fleet.processes.items() if process.pid == owner)

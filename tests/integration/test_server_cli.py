@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -14,11 +15,14 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx2
 import pytest
 
 import unroll
+from tests.servers.deployment import ROOT
 from tests.servers.processes import free_port
-from tests.servers.up import Up, embedded, run, up, wait_until_gone
+from tests.servers.up import Up, embedded, family, run, up, wait_until_gone
+from tests.servers.up import command as unroll_server
 
 pytestmark = pytest.mark.timeout(300)  # several services start and stop in each
 
@@ -62,13 +66,50 @@ def test_up_needs_nothing_and_leaves_nothing_running(tmp_path: Path) -> None:
             assert set(client.me().key.scopes) == {"read", "write", "predict", "admin"}
             assert until(lambda: [worker.alive for worker in client.workers()] == [True])
         said = service.log.read_text()
-        assert service.url in said
-        assert f"{service.url}/docs" in said
-        assert str(folder / "key") in said
+        assert announcement(service) in said
         assert (folder / "key").read_text().strip() not in said
         assert service.stop() == 0
         assert wait_until_gone(folder) == {}
         assert not (folder / "url").exists()
+
+
+def announcement(service: Up) -> str:
+    """All that `up` prints when it is ready. The last line is one to paste."""
+    return f"""\
+Unroll serves at   {service.url} (a page for a browser)
+API documentation  {service.url}/docs (for a browser too; everything below /v1 needs the key)
+Key                {service.folder}/key (the SDK and `unroll` find it by themselves here)
+Data               {service.folder}
+Ctrl-C stops it: running jobs are checkpointed, and go on at the next start.
+
+The SDK in another Python, such as a notebook's:
+    python -m pip install -e {ROOT}/sdk
+The commands and the SDK in another shell:
+    export PATH={Path(sys.executable).parent}:"$PATH"
+"""
+
+
+def test_what_up_says_that_a_browser_can_open_a_browser_can_open(running: Up) -> None:
+    for path in ("", "/docs"):
+        answer = httpx2.get(running.url + path, headers={"Accept": "text/html"}, trust_env=False)
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].startswith("text/html")
+    assert (
+        "Everything below <code>/v1</code> needs a key."
+        in httpx2.get(running.url, headers={"Accept": "text/html"}, trust_env=False).text
+    )
+
+
+def test_the_line_that_up_ends_with_gives_a_shell_the_commands_and_the_sdk(running: Up) -> None:
+    line = announcement(running).splitlines()[-1].strip()
+    bare = {"PATH": "/usr/bin:/bin", "HOME": "/", "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "sdk")])}
+    script = f"{line}\npython -c 'import unroll, sys; print(sys.executable)'\n"
+    script += "for name in unroll-server unroll; do command -v $name || true; done"
+    done = subprocess.run(["sh", "-c", script], env=bare, capture_output=True, text=True, check=True, timeout=60)
+    here = Path(sys.executable).parent
+    assert Path(done.stdout.splitlines()[0]).parent == here
+    scripts = [name for name in ("unroll-server", "unroll") if (here / name).exists()]  # none if nothing is installed
+    assert done.stdout.splitlines()[1:] == [str(here / name) for name in scripts]
 
 
 def test_a_job_that_runs_when_it_is_stopped_goes_on_at_the_next_start(tmp_path: Path) -> None:
@@ -240,6 +281,196 @@ def test_doctor_names_what_is_broken(tmp_path: Path) -> None:
     assert broken == expected
     assert not report["healthy"]
     assert "secret" not in answer.stdout + answer.stderr
+
+
+EVERY = ["up", "api", "worker", "migrate", "key create --name x", "key list", "key revoke key_x"]
+CURE = "set UNROLL_DATA_DIR to a folder that this user may write to"
+
+
+@pytest.mark.parametrize("command", EVERY)
+def test_a_data_folder_that_is_a_file_or_lies_below_one_is_one_line_that_names_it_and_the_cure(
+    tmp_path: Path, command: str
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    answer = run(embedded(file), *command.split())
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert answer.stderr == f"error: UNROLL_DATA_DIR: {file} is a file, not a folder; {CURE}\n"
+    answer = run(embedded(file / "data"), *command.split())
+    assert answer.returncode == 2
+    assert answer.stderr == (f"error: UNROLL_DATA_DIR: {file}/data cannot be made, because {file} is a file; {CURE}\n")
+
+
+@pytest.mark.parametrize("command", EVERY)
+def test_a_data_folder_that_this_user_may_not_write_to_is_one_line_that_names_it_and_the_cure(
+    tmp_path: Path, command: str
+) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir(mode=0o500)
+    answer = run_without_roots_rights(embedded(folder), *command.split())
+    assert answer.returncode == 2
+    assert answer.stderr == f"error: UNROLL_DATA_DIR: {folder} is a folder that this user may not write to; {CURE}\n"
+    answer = run_without_roots_rights(embedded(folder / "data"), *command.split())
+    assert answer.returncode == 2
+    assert answer.stderr == (
+        f"error: UNROLL_DATA_DIR: {folder}/data cannot be made, because this user may not write to {folder}; {CURE}\n"
+    )
+
+
+def run_without_roots_rights(env: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command that may write only what its user may, even where the tests run as root."""
+
+    def drop() -> None:
+        if os.getuid() == 0:
+            drop_from_bounding_set, may_write_everything = 24, 1
+            assert ctypes.CDLL(None).prctl(drop_from_bounding_set, may_write_everything, 0, 0, 0) == 0
+
+    return subprocess.run(
+        unroll_server(*arguments), env=env, capture_output=True, text=True, timeout=60, check=False, preexec_fn=drop
+    )
+
+
+def test_the_worker_alone_says_the_same_of_its_data_folder_and_of_unknown_variables(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    env = embedded(file) | {"UNROLL_THREAD": "2"}
+    answer = subprocess.run(
+        [sys.executable, "-m", "worker"], env=env, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert answer.returncode == 2
+    assert answer.stderr == (
+        "warning: UNROLL_THREAD is no setting of Unroll and is ignored; did you mean UNROLL_THREADS?\n"
+        f"error: UNROLL_DATA_DIR: {file} is a file, not a folder; {CURE}\n"
+    )
+
+
+def test_doctor_says_the_same_of_the_data_folder_and_goes_on(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    answer = run(embedded(file), "doctor", "-o", "json", timeout=120)
+    assert (answer.returncode, answer.stderr) == (1, "")
+    checks = {check["name"]: check for check in json.loads(answer.stdout)["checks"]}
+    assert checks["data folder"]["verdict"] == "broken"
+    assert checks["data folder"]["detail"] == f"UNROLL_DATA_DIR: {file} is a file, not a folder; {CURE}"
+    assert [name for name, check in checks.items() if check["verdict"] == "broken"] == ["data folder"]
+
+
+@pytest.mark.parametrize("command", [*EVERY, "doctor"])
+def test_every_command_warns_once_of_a_variable_that_is_no_setting(tmp_path: Path, command: str) -> None:
+    env = embedded(tmp_path / "data") | {"UNROLL_WORKER": "2", "UNROLL_HOST": "no.such.host.invalid"}
+    env |= {"UNROLL_URL": "http://127.0.0.1:9", "UNROLL_API_KEY": "k", "UNROLL_FAILPOINT": "", "UNROLL_DEVICE": "cuda"}
+    answer = run(env | {"CUDA_VISIBLE_DEVICES": ""}, *command.split(), timeout=120)
+    assert [line for line in answer.stderr.splitlines() if line.startswith("warning: ")] == [
+        "warning: UNROLL_WORKER is no setting of Unroll and is ignored; did you mean UNROLL_WORKERS?"
+    ]
+
+
+def test_up_and_the_processes_that_it_starts_warn_once_together(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    with up(folder, embedded(folder) | {"UNROLL_WORKER": "2"}) as service, service.client() as client:
+        assert until(lambda: [worker.alive for worker in client.workers()] == [True])
+        assert service.log.read_text().count("UNROLL_WORKER ") == 1
+
+
+NO_CUDA = (
+    "error: UNROLL_DEVICE=cuda, but torch sees no CUDA device; without this variable the worker trains on the CPU, and "
+    "`unroll-server doctor` tells which torch is installed\n"
+)
+
+
+def test_up_ends_with_the_reason_where_its_worker_has_no_gpu_and_announces_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    env = embedded(folder, device="cuda", log_level="warning") | {"CUDA_VISIBLE_DEVICES": ""}
+    answer = run(env, "up", timeout=120)
+    assert answer.returncode == 2
+    assert answer.stdout == ""
+    assert answer.stderr == f"{NO_CUDA}error: Worker 1 cannot work (exit code 2); the reason is above.\n"
+    assert wait_until_gone(folder) == {}
+    assert not (folder / "url").exists()
+
+
+def test_up_gives_up_a_worker_that_dies_again_and_again_within_seconds(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "if '-m' in sys.orig_argv and 'worker' in sys.orig_argv:\n"
+        "    sys.stderr.write('a worker fell over\\n'); sys.stderr.flush()\n"
+        "    import os; os._exit(7)\n"
+    )
+    folder = tmp_path / "data"
+    env = embedded(folder, log_level="warning")
+    env |= {"PYTHONPATH": os.pathsep.join([str(tmp_path), env["PYTHONPATH"]])}
+    answer = run(env, "up", timeout=120)
+    assert answer.returncode == 1
+    assert answer.stderr.splitlines() == [
+        "a worker fell over",
+        "worker 1 ended (exit code 7); it is started again in 0.5 s",
+        "a worker fell over",
+        "worker 1 ended (exit code 7); it is started again in 1 s",
+        "a worker fell over",
+        "worker 1 ended (exit code 7); it is started again in 2 s",
+        "a worker fell over",
+        "worker 1 ended (exit code 7); it is started again in 4 s",
+        "a worker fell over",
+        "error: Worker 1 ended 5 times within seconds of its start (the last time: exit code 7); the reason is above.",
+    ]
+    assert wait_until_gone(folder) == {}
+
+
+def test_without_a_compiler_up_and_doctor_say_what_it_costs_and_how_to_get_the_kernel(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    env = embedded(folder)
+    env |= {"PYTHONPATH": os.pathsep.join([str(ROOT / "tests" / "servers" / "no_kernel"), env["PYTHONPATH"]])}
+    with up(folder, env) as service:
+        assert f"note: {NO_KERNEL}\n" in service.log.read_text()
+    answer = run(env, "doctor", "-o", "json", timeout=120)
+    kernel = next(check for check in json.loads(answer.stdout)["checks"] if check["name"] == "kernel")
+    assert (kernel["verdict"], kernel["detail"]) == ("note", NO_KERNEL)
+
+
+def test_without_a_compiler_the_summary_of_make_says_the_same(tmp_path: Path) -> None:
+    venv = tmp_path / "venv"
+    (venv / "bin").mkdir(parents=True)
+    python = venv / "bin" / "python"
+    # an environment that works and needs nothing installed, without the kernel
+    (venv / "bin" / "pip").write_text(f"{ROOT}/{venv}/bin/python")
+    path = os.pathsep.join(map(str, [ROOT / "tests" / "servers" / "no_kernel", ROOT, ROOT / "sdk"]))
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={path} exec {sys.executable} "$@"\n')
+    python.chmod(0o700)
+    command = ["make", "-C", str(ROOT), f"VENV={venv}", "PIP=true", f"{venv}/.runtime"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert f"note: {NO_KERNEL}\n" in done.stdout
+    python.write_text("#!/bin/sh\necho native, avx2\n")
+    (venv / ".runtime").unlink()
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert "note:" not in done.stdout
+
+
+NO_KERNEL = (
+    "the native kernel was not built: there was no C++ compiler, or it failed. Training on a CPU works without it, but "
+    "takes roughly 2 to 4 times as long, and small networks up to 10 times. To get it, install a C++ compiler (Debian, "
+    f"Ubuntu: apt-get install g++; macOS: xcode-select --install) and run: {sys.executable} {ROOT}/rnn/kernels/build.py"
+)
+
+
+def test_the_whole_service_works_where_nothing_is_that_only_linux_has_and_ends_with_its_supervisor(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "data"
+    env = embedded(folder)
+    env |= {"PYTHONPATH": os.pathsep.join([str(ROOT / "tests" / "servers" / "elsewhere"), env["PYTHONPATH"]])}
+    with up(folder, env) as service:
+        with service.client() as client:
+            assert train(client, steps=50).wait(timeout=100).status == "succeeded"
+            running = train(client, steps=1_000_000)
+            assert until(lambda: running.refresh().progress.step > 0, 60)
+            os.kill(service.child("-m worker"), signal.SIGKILL)  # its trainer ends with it, and the job goes on
+            assert until(lambda: running.refresh().attempt == 2 and running.refresh().status == "running", 60)
+            assert sum("spawn_main" in line for line in family(folder).values()) == 1
+            running.cancel()
+            assert until(lambda: running.refresh().status == "cancelled", 60)
+        assert service.stop(signal.SIGKILL) == -signal.SIGKILL
+        assert wait_until_gone(folder, 30) == {}
 
 
 @pytest.mark.parametrize("command", ["up", "api", "worker", "migrate", "key list", "doctor"])

@@ -12,26 +12,27 @@ import tempfile
 from contextlib import closing
 from pathlib import Path
 
-from store import fleet, jobs, keys, leases, models, schema
+from store import checkpoints, fleet, jobs, keys, leases, models, schema
+from store.artifacts import NewArtifact
 from store.db import Database
 from store.leases import Report
 from store.settings import Settings
-from tests.integration.store.factories import NETWORK, TENANT, block, checkpoint, new_job
-from unroll.contract import Divergence, Environment, JobError, NewKey, NewModel, Serving, Stop
+from tests.integration.store.factories import NETWORK, TENANT, block, checkpoint, new, new_job
+from unroll.contract import Divergence, Environment, EvaluateJob, JobError, NewKey, NewModel, Serving, Stop
 
 ASSETS = Path(__file__).parent / "assets"
 SECRET = b"the secret of the frozen databases"
 
 
 def fill(db: Database) -> str:
-    """A model with a pin and a job in every status; the secret of a key."""
+    """A model with a pin, a job in every status, jobs that read a checkpoint, artifacts; the secret of a key."""
     key = keys.create(db, SECRET, TENANT, NewKey(name="frozen", scopes=["read", "admin"], max_active_jobs=10))
     models.register(db, TENANT, NewModel(name="integrator", config=NETWORK), 19)
     model_id, _ = models.resolve(db, TENANT, "integrator")
 
     def submit(name: str, **fields: object) -> jobs.Job:
-        new = new_job(model_id=model_id, model_name="integrator", name=name, replicas=2, **fields)
-        return jobs.submit(db, TENANT, key.id, new, idempotency=(name, "hash"))[0]
+        job = new_job(model_id=model_id, model_name="integrator", name=name, replicas=2, **fields)
+        return jobs.submit(db, TENANT, key.id, job, idempotency=(name, "hash"))[0]
 
     def run(name: str) -> leases.Lease:
         submit(name, priority=100)
@@ -42,21 +43,31 @@ def fill(db: Database) -> str:
     lease = run("succeeded")
     environment = Environment(worker="w", device="cpu", engine="e", torch="2", threads=1, instruction_set="avx2")
     leases.declare(lease, environment)
+    diverged = Divergence(replica=1, step=120, loss=None, gradient_norm=2e9).model_dump(mode="json")
+    stop = Stop(replica=0, step=150, reason="early_stopping", loss=0.3).model_dump(mode="json")
     for last, losses in ((50, (0.5, None)), (100, (0.25, 0.75)), (150, (0.3, 0.7))):
+        said = [("diverged", diverged), ("stopped_replicas", stop)] if last == 150 else []
         saved = checkpoint(last, losses=losses, replicas=2)
-        leases.report(
-            lease, Report([block(last - 49, last, replicas=2)], checkpoint=saved, step=last, loss=[0.5, None])
-        )
-    leases.report(lease, Report(diverged=[Divergence(replica=1, step=120, loss=None, gradient_norm=2e9)]))
-    leases.report(lease, Report(stopped=[Stop(replica=0, step=150, reason="early_stopping", loss=0.3)]))
-    leases.end(lease, "succeeded", stopped="max_seconds")
-    best = jobs.get(db, TENANT, lease.job_id).best
-    assert best is not None
-    models.pin(db, TENANT, "integrator", Serving(checkpoint=best.checkpoint))
+        blocks = [block(last - 49, last, replicas=2)]
+        leases.report(lease, Report(blocks, checkpoint=saved, step=last, latest={"loss": [0.5, None]}, collected=said))
+    leases.report(lease, Report(summary={"stopped": "max_seconds"}))
+    leases.end(lease, "succeeded")
+    best = checkpoints.list_of_job(db, TENANT, lease.job_id).data[1]
+    models.pin(db, TENANT, "integrator", Serving(checkpoint=best.id))
+
+    for name in ("evaluated", "reading"):
+        config = EvaluateJob(checkpoint=best.id, name=name, lengths=[20, 40])
+        jobs.submit(db, TENANT, key.id, new(config, total=3 * config.sequences, parent=best.job))
+        if name == "evaluated":
+            evaluating = leases.claim(db, "worker", "cpu", 60.0)
+            assert evaluating is not None
+            result = NewArtifact("result.json", "application/json", b'{"mean": 0.5}')
+            leases.report(evaluating, Report(step=1536, artifacts=[result], summary={"loss": 0.5, "ci95": [0.4, 0.6]}))
+            leases.end(evaluating, "succeeded")
 
     leases.end(run("failed"), "failed", error=JobError(code="out_of_memory", message="Too large.", log="Killed"))
     leases.end(run("cancelled"), "cancelled")
-    leases.give_back(run("drained"), "queued")
+    leases.give_back(run("drained"), drained=True)
     paused = submit("paused", labels={"of": "one's own"})
     jobs.pause(db, TENANT, paused.id)
     jobs.cancel(db, TENANT, jobs.list_(db, TENANT, name="drained").data[0].id)

@@ -11,6 +11,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import func, inspect, select, text
+from sqlalchemy.schema import CreateIndex
 
 from store import schema
 from store.db import Database
@@ -36,6 +37,24 @@ def test_migrations_make_the_tables_that_the_code_expects(db: Database):
             assert inspect(tx).get_pk_constraint(table.name)["constrained_columns"] == [
                 column.name for column in table.primary_key
             ]
+        expected = {
+            index.name: _columns(str(CreateIndex(index).compile(dialect=tx.dialect)))
+            for table in metadata.tables.values()
+            for index in table.indexes
+        }
+        found = {name: _columns(sql) for name, sql in tx.execute(text(INDEXES[tx.dialect.name])) if name in expected}
+        assert found == expected
+
+
+INDEXES = {
+    "sqlite": "SELECT name, sql FROM sqlite_master WHERE type = 'index'",
+    "postgresql": "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'",
+}
+
+
+def _columns(create_index: str) -> str:
+    """The columns of an index and their directions, from the statement that makes it."""
+    return create_index[create_index.index("(") :]
 
 
 def test_an_empty_database_is_refused_then_migrated_then_accepted(empty_settings: Settings):

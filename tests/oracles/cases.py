@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from rnn import kernels
 from rnn.bptt import constraints as reparametrise
+from rnn.cells.facts import facts
 from rnn.networks import parameters
 from unroll.contract import (
     Connectivity,
@@ -41,7 +44,7 @@ RUNS: list[Any] = [
     pytest.param(cell, engine, id=f"{engine}-{cell.type}-{getattr(cell, 'leak', '')}")
     for engine in ("workspace", *(("native",) if kernels.available() else ()))
     for cell in CELLS
-    if engine == "workspace" or kernels.runs(cell)
+    if engine == "workspace" or (facts(cell).native is not None)
 ]
 
 
@@ -82,11 +85,50 @@ def every_constraint(H: int) -> dict[str, Connectivity]:
     }
 
 
+COMPOSITE = "dale-sparse-no-autapses"
+"""The constraint that every cell meets. It has signs, a mask of each replica's own and a diagonal of zeros."""
+
+CONSTRAINED = ("learned-tau", "gru")
+"""The cells that meet every constraint. One has a tau that is constrained as well, the other several blocks in W_hh."""
+
+
+def covers(case: dict[str, Any], *, usual: bool) -> bool:
+    """Return whether a case of a matrix belongs to the set that `make test` runs, which covers the other cases.
+
+    The set has every case without constraints. A constraint is applied before a layer reads its weights and pulled back
+    after the layer has written its gradients, so it can go wrong together with the blocks of W_hh or a learned tau, but
+    not together with an engine, an architecture or a window. Therefore the set has constraints only where these are
+    `usual`. docs/mutants.md shows that the set finds what all cases find; `make test-all` runs all cases.
+    """
+    if case["constraint"] == "free":
+        return True
+    return usual and (case["constraint"] == COMPOSITE or case["cell"] in CONSTRAINED)
+
+
 def point(net: Network, replicas: int) -> torch.Tensor:
     """Raw parameters where no constraint has been applied, and initial states that matter; exact in both precisions."""
     raw_RP = torch.from_numpy(reparametrise.raw(net, parameters.initialise(net, 2, replicas, "float64")))
     raw_RP += torch.randn(raw_RP.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64) / 10
     return raw_RP.float().double()
+
+
+def steps_from(cost: Callable[[Any], Any], net: Network, place: Any) -> tuple[float, torch.Tensor, torch.Tensor]:
+    """The cost of one replica's raw tensors at `place`, and its gradients by complex steps and central differences."""
+
+    def costs(step: complex, only: slice = slice(None)) -> Any:
+        """With one parameter after the other moved by `step`, in the same memory each time."""
+        flat = place + 0 * step
+        raw = {name: tensor[0] for name, tensor in parameters.views(flat[None], net).items()}
+        found = []
+        for k in range(len(flat))[only]:
+            flat[k] += step
+            found.append(cost(raw))
+            flat[k] = place[k]
+        return np.array(found)
+
+    value = float(costs(0.0, slice(1))[0])
+    differences = (costs(1e-6) - costs(-1e-6)) / 2e-6
+    return value, torch.from_numpy(costs(1e-30j).imag / 1e-30), torch.from_numpy(differences)
 
 
 def network(cell: Any, **fields: Any) -> Network:

@@ -20,3 +20,13 @@ def _the_kernel_is_there_where_it_is_asked_for(request: pytest.FixtureRequest):
         if compiler() is None:
             pytest.skip("there is no C++ compiler, so no native kernel")
         pytest.fail("the native kernel is not built: python rnn/kernels/build.py")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Make a matrix's cases: those that its marker `product` says cover the rest, or with --product all of them."""
+    for marker in metafunc.definition.iter_markers("product"):
+        names, cases = marker.args
+        if not metafunc.config.getoption("product"):
+            cases = [case for case in cases if marker.kwargs["covers"](dict(zip(names, case, strict=True)))]
+            assert cases, f"{metafunc.definition.nodeid} would be skipped: its covering set is empty"
+        metafunc.parametrize(names, cases)

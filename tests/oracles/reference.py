@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from rnn.networks import parameters
-from rnn.reference import equations
+from rnn.reference import equations, windows
 from unroll.contract import MSE, Network, Regularisation
 
 
@@ -29,7 +29,7 @@ def by_autograd(
     for r in range(len(leaf)):
         raw = {name: tensor[r] for name, tensor in parameters.views(leaf, network).items()}
         tensors = equations.used(torch, network, raw, r)
-        loss, penalty = one_replica(network, tensors, x[r], target[r], config, window or len(x[r]))
+        loss, penalty = one_replica(network, tensors, x[r], target[r], config, window)
         losses.append(loss)
         penalties.append(penalty + on_weights(network, tensors, config))
     (torch.stack(losses) + torch.stack(penalties)).sum().backward()
@@ -43,28 +43,26 @@ def one_replica(
     x: torch.Tensor,
     target: torch.Tensor,
     config: Regularisation,
-    window: int,
+    window: int | None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Its loss, and its penalties on states."""
     cell: Any = network.cell
-    layers = [
-        {name.removeprefix(f"layers.{n}."): w for name, w in tensors.items() if name.startswith(f"layers.{n}.")}
-        for n in range(network.num_layers)
-    ]
     T, B = x.shape[:2]
-    states = [equations.start(torch, cell, w, B) for w in layers]
-    passed, outputs, activity = [], [], torch.zeros((), dtype=torch.float64)
-    for start in range(0, T, window):
-        h = x[start : start + window]
-        for n, w in enumerate(layers):
-            if config.omega:
-                s, a, h, states[n] = trajectory(cell, w, h, states[n])
-                passed.append((w, s, a))
-            else:
-                h, states[n] = equations.layer_from(torch, cell, w, h, states[n])
-            states[n] = {name: state.detach() for name, state in states[n].items()}
-            activity = activity + (h**2).sum() / (T * B * cell.hidden_size)
-        outputs.append(h @ tensors["readout.W_hy"].T + tensors["readout.b_y"])
+    passed: list[Any] = []
+
+    def recorded(_torch: Any, cell: Any, w: dict[str, Any], x: torch.Tensor, state: dict[str, Any], *_: Any) -> Any:
+        s, a, h, after = trajectory(cell, w, x, state or equations.start(torch, cell, w, B))
+        passed.append((w, s, a))
+        return h, after
+
+    layer = recorded if config.omega else equations.layer_from
+    states: list[dict[str, Any]] = []
+    outputs, activity = [], torch.zeros((), dtype=torch.float64)
+    for part in windows.parts(T, window):
+        h, states = windows.run(torch, network, tensors, x, part, states, layer=layer)
+        states = [{name: state.detach() for name, state in one.items()} for one in states]
+        activity = activity + sum((one**2).sum() for one in h) / (T * B * cell.hidden_size)
+        outputs.append(h[-1] @ tensors["readout.W_hy"].T + tensors["readout.b_y"])
     y = torch.cat(outputs)
     kept = slice(-1, None) if network.architecture == "many_to_one" else slice(None)
     loss = equations.cost(torch, MSE(), y[kept], target[kept])

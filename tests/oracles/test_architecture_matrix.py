@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from rnn import kernels
 from rnn.bptt.constraints import Constraints
 from rnn.bptt.encoder_decoder import EncoderDecoder
 from rnn.bptt.whole import BPTT
+from rnn.cells.facts import facts
 from rnn.networks import parameters
 from rnn.reference import equations
-from tests.oracles.cases import distance, every_cell, every_constraint, point
+from tests.oracles.cases import COMPOSITE, covers, distance, every_cell, every_constraint, point, steps_from
 from unroll.contract import BCE, MSE, CrossEntropy, Network, PoissonNLL
 
 H, B, IN, V, OUT = 3, 3, 2, 4, 2
@@ -65,7 +65,7 @@ PLAIN = (
     "encoder-decoder-free",
     "encoder-decoder-mixed",
 )
-EVERY_CASE = ("free", "dale-sparse-no-autapses")
+EVERY_CASE = ("free", COMPOSITE)
 
 
 def makes_sense(cell: str, constraint: str, name: str) -> bool:
@@ -80,11 +80,17 @@ RUNS = [
     for hidden, constraints in ((H, CONSTRAINTS), (16, EVERY_CASE), (20, EVERY_CASE), (33, EVERY_CASE))
     for cell, constraint, name, engine in itertools.product(CELLS, constraints, CASES, ENGINES)
     if makes_sense(cell, constraint, name)
-    and (engine == "workspace" or kernels.runs(CELLS[cell]))
+    and (engine == "workspace" or (facts(CELLS[cell]).native is not None))
     # Wide layers are for the kernel's whole vectors and half ones.
     and (name in PLAIN or (hidden == H and constraint in EVERY_CASE))
     and (engine == "native" or hidden == H)
 ]
+
+
+def covers_architectures(case: dict[str, Any]) -> bool:
+    """Constrained ones and wide ones as decoders, which count their connections on from those of the encoder."""
+    decodes = case["name"] in {"encoder-decoder-forced", "encoder-decoder-mixed"}
+    return covers(case, usual=decodes) if case["hidden"] == H else case["constraint"] == "free" and decodes
 
 
 def network(cell: str, constraint: str, case: Case, hidden: int = H, **fields: Any) -> Network:
@@ -126,10 +132,9 @@ def batch(name: str) -> dict[str, torch.Tensor]:
     return {"x": x, "target": target, "weight": weight, "forced": forced}
 
 
-def cost(xp: Any, net: Network, name: str, flat: Any, r: int, given: dict[str, Any]) -> Any:
-    """Replica r's loss, from its row of raw parameters."""
+def cost(xp: Any, net: Network, name: str, raw: dict[str, Any], r: int, given: dict[str, Any]) -> Any:
+    """Replica r's loss, from its raw tensors."""
     case = CASES[name]
-    raw = {key: tensor[0] for key, tensor in parameters.views(flat[None], net).items()}
     x, target, weight, forced = (given[key][r] for key in ("x", "target", "weight", "forced"))
     lengths = xp.asarray(LENGTHS) if case.ragged else None
     more = {"target": target, "forced": forced, "feedback": case.feedback} if "decoder" in case.architecture else {}
@@ -142,6 +147,10 @@ def cost(xp: Any, net: Network, name: str, flat: Any, r: int, given: dict[str, A
     return equations.cost(xp, case.loss, y, target, weight)
 
 
+def replica(flat_RP: Any, net: Network, r: int) -> dict[str, Any]:
+    return {name: tensor[r] for name, tensor in parameters.views(flat_RP, net).items()}
+
+
 @lru_cache(maxsize=1)
 def expected(
     cell: str, constraint: str, name: str, hidden: int
@@ -151,9 +160,9 @@ def expected(
     raw_RP = point(net, 2)
     given = batch(name)
     arrays = {key: tensor.numpy() for key, tensor in given.items()}
-    losses = [float(cost(np, net, name, raw_RP[r].numpy(), r, arrays)) for r in range(2)]
+    losses = [float(cost(np, net, name, replica(raw_RP.numpy(), net, r), r, arrays)) for r in range(2)]
     leaf = raw_RP.clone().requires_grad_()
-    torch.stack([cost(torch, net, name, leaf[r], r, given) for r in range(2)]).sum().backward()
+    torch.stack([cost(torch, net, name, replica(leaf, net, r), r, given) for r in range(2)]).sum().backward()
     assert leaf.grad is not None
     return net, raw_RP, losses, leaf.grad
 
@@ -188,7 +197,7 @@ def computed(
     return made.loss_R, gradients_RP
 
 
-@pytest.mark.parametrize(("cell", "constraint", "name", "engine", "hidden"), RUNS)
+@pytest.mark.product(("cell", "constraint", "name", "engine", "hidden"), RUNS, covers=covers_architectures)
 def test_losses_are_those_of_numpy_and_gradients_those_of_autograd_in_both_precisions(
     cell: str, constraint: str, name: str, engine: str, hidden: int
 ):
@@ -204,13 +213,14 @@ def test_losses_are_those_of_numpy_and_gradients_those_of_autograd_in_both_preci
         assert distance(alone_1P[0], gradients_RP[r]) < 1e-12
 
 
-@pytest.mark.parametrize(
+@pytest.mark.product(
     ("cell", "constraint", "name"),
     [
         (cell, constraint, name)
         for cell, constraint, name in itertools.product(CELLS, CONSTRAINTS, CASES)
         if makes_sense(cell, constraint, name) and (constraint == "free" or name in PLAIN)
     ],
+    covers=lambda case: covers(case, usual=case["name"] == "encoder-decoder-mixed"),
 )
 def test_losses_are_those_of_numpy_and_gradients_those_of_complex_steps_and_differences(
     cell: str, constraint: str, name: str
@@ -218,16 +228,11 @@ def test_losses_are_those_of_numpy_and_gradients_those_of_complex_steps_and_diff
     net = network(cell, constraint, CASES[name], num_layers=1)
     raw_RP = point(net, 1)
     given = {key: tensor.numpy() for key, tensor in batch(name).items()}
-    place = raw_RP[0].numpy()
-    units = np.eye(len(place))
-    value = cost(np, net, name, place, 0, given)
-    complex_steps = [cost(np, net, name, place + 1e-30j * unit, 0, given).imag / 1e-30 for unit in units]
-    differences = [
-        (cost(np, net, name, place + 1e-6 * unit, 0, given) - cost(np, net, name, place - 1e-6 * unit, 0, given)) / 2e-6
-        for unit in units
-    ]
-    for engine in ENGINES[: 1 + kernels.runs(CELLS[cell])]:
+    value, complex_steps, differences = steps_from(
+        lambda raw: cost(np, net, name, raw, 0, given), net, raw_RP[0].numpy()
+    )
+    for engine in ENGINES[: 1 + (facts(CELLS[cell]).native is not None)]:
         loss_R, gradients_RP = computed(net, name, raw_RP, engine)
         assert loss_R[0].item() == pytest.approx(value, rel=1e-12)
-        assert distance(gradients_RP[0], torch.tensor(complex_steps, dtype=torch.float64)) < 1e-9
-        assert distance(gradients_RP[0], torch.tensor(differences, dtype=torch.float64)) < 1e-6
+        assert distance(gradients_RP[0], complex_steps) < 1e-9
+        assert distance(gradients_RP[0], differences) < 1e-6

@@ -13,6 +13,7 @@ from rnn import kernels
 from rnn.bptt.encoder_decoder import EncoderDecoder
 from rnn.bptt.truncated import TruncatedBPTT
 from rnn.bptt.whole import BPTT
+from rnn.cells.facts import facts
 from rnn.networks import parameters
 from rnn.reference import equations
 from unroll.contract import (
@@ -44,7 +45,7 @@ ON_ENGINES = [
     (cell, engine)
     for cell in CELLS
     for engine in ("workspace", "native")
-    if engine == "workspace" or kernels.runs(cell)
+    if engine == "workspace" or facts(cell).native is not None
 ]
 LOSSES: list[tuple[Loss, str]] = [
     (MSE(), "identity"),
@@ -196,7 +197,7 @@ def test_the_other_architectures_have_the_gradients_of_their_equations(cell: Any
     net = network(cell, architecture, vocabulary_size=V if tokens else None)
     flat_RP, found_RP = parameters_of(net)
     steps = {"one_to_one": 1, "one_to_many": STEPS, "many_to_one": T}[architecture]
-    for engine in ("auto", "native") if kernels.available() and kernels.runs(cell) else ("auto",):
+    for engine in ("auto", "native") if kernels.available() and facts(cell).native is not None else ("auto",):
         compare(BPTT(net, flat_RP, found_RP, steps, B, engine=engine), net, MSE(), flat_RP, found_RP)  # type: ignore[arg-type]
 
 

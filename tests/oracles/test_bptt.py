@@ -33,11 +33,11 @@ class Result:
     """What the engine says of one problem, replica by replica."""
 
     network: Network
-    weights: list[page.Weights]
+    weights: list[page.Parameters]
     x: np.ndarray[Any, Any]
     target: np.ndarray[Any, Any]
     loss: np.ndarray[Any, Any]
-    gradients: list[page.Weights]
+    gradients: list[page.Parameters]
 
 
 def engine(activation: Any, shape: tuple[int, ...], dtype: torch.dtype = torch.float64) -> Result:
@@ -58,12 +58,12 @@ def engine(activation: Any, shape: tuple[int, ...], dtype: torch.dtype = torch.f
     return Result(network, split[0], x, target, bptt.loss_R.numpy(), split[1])
 
 
-def by_replica(matrix: torch.Tensor, network: Network) -> list[page.Weights]:
+def by_replica(matrix: torch.Tensor, network: Network) -> list[page.Parameters]:
     tensors = {name.split(".")[-1]: view.double().numpy() for name, view in parameters.views(matrix, network).items()}
-    return [page.Weights(**{name: tensor[r] for name, tensor in tensors.items()}) for r in range(len(matrix))]
+    return [page.Parameters(**{name: tensor[r] for name, tensor in tensors.items()}) for r in range(len(matrix))]
 
 
-def vector(w: page.Weights) -> np.ndarray[Any, Any]:
+def vector(w: page.Parameters) -> np.ndarray[Any, Any]:
     return np.concatenate([getattr(w, name).ravel() for name in NAMES])
 
 
@@ -105,7 +105,7 @@ def test_autograd_over_the_step_function_gives_the_same_gradients(activation: Ac
             outputs.append(h @ w["W_hy"].T + w["b_y"])
         loss = torch.nn.functional.mse_loss(torch.stack(outputs), target)
         loss.backward()
-        expected = page.Weights(**{name: tensor.grad.numpy() for name, tensor in w.items()})
+        expected = page.Parameters(**{name: tensor.grad.numpy() for name, tensor in w.items()})
         assert distance(vector(result.gradients[r]), vector(expected)) < 1e-12
 
 
@@ -167,7 +167,7 @@ def test_torch_nn_rnn_with_the_same_weights_has_the_same_loss_and_gradients(acti
         loss.backward()
         assert y.shape == (T, B, O)
         assert result.loss[r] == pytest.approx(loss.item(), rel=1e-12)
-        theirs = page.Weights(
+        theirs = page.Parameters(
             W_xh=recurrent.weight_ih_l0.grad.numpy(),
             b_x=recurrent.bias_ih_l0.grad.numpy(),
             W_hh=recurrent.weight_hh_l0.grad.numpy(),

@@ -11,7 +11,8 @@ from rnn.errors import ConfigurationError
 from rnn.events import Checkpoint
 from rnn.networks import connectivity, parameters
 from rnn.networks.weights import load_weights
-from rnn.training.check import check
+from rnn.training.problem import Problem
+from rnn.training.validation import validate
 from tests.unit.rnn.jobs import bits, job, last_checkpoint, only, run
 from unroll.contract import (
     Adam,
@@ -183,10 +184,10 @@ def test_a_replica_whose_connections_make_no_cycle_is_found_before_it_is_trained
     unlucky = int(np.argmax(np.array(radii) < 1e-3))
     assert radii[unlucky] < 1e-3
     with pytest.raises(ConfigurationError, match="make no cycle") as refused:
-        check(training(sparse).model_copy(update={"replicas": unlucky + 1}))
+        validate(Problem.of(training(sparse).model_copy(update={"replicas": unlucky + 1})))
     assert refused.value.pointer == "/model/initialisation"
     if unlucky:
-        check(training(sparse).model_copy(update={"replicas": unlucky}))
+        validate(Problem.of(training(sparse).model_copy(update={"replicas": unlucky})))
 
 
 BAD: dict[str, tuple[Any, str]] = {
@@ -280,6 +281,6 @@ def test_a_contradiction_is_refused_with_its_place_and_reason(name: str):
     fields, pointer = BAD[name]
     net = Network(**({"cell": VanillaCell(hidden_size=H), "input_size": 1, "output_size": 1} | fields))
     with pytest.raises(ConfigurationError) as error:
-        check(training(net))
+        validate(Problem.of(training(net)))
     assert error.value.pointer == f"/model/{pointer}"
     assert len(error.value.detail) > 15

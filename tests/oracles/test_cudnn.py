@@ -18,7 +18,7 @@ from rnn.cells.make import cudnn
 from rnn.cells.vanilla import VanillaLayer
 from rnn.networks import parameters
 from rnn.training import environment
-from tests.oracles.test_cells import by_autograd, distance, network, parameters_of, run
+from tests.oracles.cells import by_autograd, distance, network, parameters_of, run
 from unroll.contract import (
     BCE,
     MSE,

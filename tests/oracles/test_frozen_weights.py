@@ -11,7 +11,8 @@ from rnn.errors import ConfigurationError
 from rnn.events import Checkpoint
 from rnn.networks import connectivity, parameters
 from rnn.networks.weights import load_weights
-from rnn.training.check import check
+from rnn.training.problem import Problem
+from rnn.training.validation import validate
 from tests.unit.rnn.jobs import bits, job, only, run
 from unroll.contract import (
     SGD,
@@ -138,7 +139,7 @@ def test_a_frozen_weight_that_moved_is_counted():
 
 def test_frozen_weights_do_not_keep_a_network_from_its_orthogonal_start():
     one = training(SOME, initialisation=Orthogonal())
-    check(one)
+    validate(Problem.of(one))
     net: Any = one.model
     W = parameters.views(parameters.initialise(net, 0, 1, "float64"), net)["layers.0.W_hh"][0]
     np.testing.assert_allclose(W @ W.T, np.eye(H), atol=1e-12)
@@ -158,6 +159,6 @@ def test_frozen_weights_of_another_shape_or_symmetry_are_refused_with_the_reason
     frozen: Any, fields: dict[str, Any], pointer: str
 ):
     with pytest.raises(ConfigurationError) as error:
-        check(training(frozen, **fields))
+        validate(Problem.of(training(frozen, **fields)))
     assert error.value.pointer == f"/model/{pointer}"
     assert len(error.value.detail) > 20

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -10,15 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-from rnn import kernels
 from rnn.bptt.constraints import Constraints
 from rnn.bptt.penalties import WeightPenalty
 from rnn.bptt.truncated import TruncatedBPTT
 from rnn.bptt.whole import BPTT
+from rnn.cells.facts import facts
 from rnn.events import Checkpoint
-from rnn.networks import connectivity, parameters
+from rnn.networks import connectivity
 from rnn.reference import equations
-from tests.oracles.cases import distance, every_cell, every_constraint, point
+from tests.oracles.cases import covers, distance, every_cell, every_constraint, point, steps_from
 from tests.oracles.reference import by_autograd
 from tests.unit.rnn.jobs import bits, job, only, run
 from unroll.contract import MSE, AdamW, Network, Regularisation
@@ -26,6 +27,7 @@ from unroll.contract import MSE, AdamW, Network, Regularisation
 H, T, B = 4, 5, 2
 CELLS, CONSTRAINTS = every_cell(H), every_constraint(H)
 ARCHITECTURES = ("many_to_many", "many_to_one")
+WINDOWS = (None, 2)
 NETWORKS = [
     (cell, constraint) for cell in CELLS for constraint in CONSTRAINTS if cell != "feedforward" or constraint == "free"
 ]
@@ -33,14 +35,27 @@ ENGINES = ("workspace", "native")
 ON_ENGINES = [
     (cell, constraint, engine)
     for (cell, constraint), engine in itertools.product(NETWORKS, ENGINES)
-    if engine == "workspace" or kernels.runs(CELLS[cell])
+    if engine == "workspace" or (facts(CELLS[cell]).native is not None)
 ]
 # Columns fill whole vectors of the kernel, whole ones and a half, and with H half a one alone.
 WIDE = [
     (cell, constraint, "native", hidden)
     for cell, constraint, hidden in itertools.product(CELLS, ("free", "dale-sparse-no-autapses"), (16, 20, 33))
-    if kernels.runs(CELLS[cell])
+    if (facts(CELLS[cell]).native is not None)
 ]
+
+
+def crossed(cases: list[tuple[Any, ...]], *more: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """Each case with each combination of more parameters."""
+    return [(*case, *values) for case in cases for values in itertools.product(*more)]
+
+
+def covers_widths(case: dict[str, Any]) -> bool:
+    """Wide layers unconstrained, as the vectors of a kernel do not know which weights were constrained."""
+    how = case["architecture"], case["window"]
+    if case["hidden"] == H:
+        return covers(case, usual=how == ("many_to_one", 2))
+    return case["constraint"] == "free" and how in {("many_to_many", None), ("many_to_one", 2)}
 
 
 def network(cell: str, constraint: str, architecture: str = "many_to_many", hidden: int = H, **fields: Any) -> Network:
@@ -104,9 +119,11 @@ def computed(
     return bptt.loss_R, penalty_R, gradients_RP
 
 
-@pytest.mark.parametrize("window", [None, 2])
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize(("cell", "constraint", "engine", "hidden"), [*((*run, H) for run in ON_ENGINES), *WIDE])
+@pytest.mark.product(
+    ("cell", "constraint", "engine", "hidden", "architecture", "window"),
+    crossed([*((*run, H) for run in ON_ENGINES), *WIDE], ARCHITECTURES, WINDOWS),
+    covers=covers_widths,
+)
 def test_losses_penalties_and_gradients_are_those_of_autograd(
     cell: str, constraint: str, engine: str, hidden: int, architecture: str, window: int | None
 ):
@@ -122,8 +139,11 @@ def test_losses_penalties_and_gradients_are_those_of_autograd(
             assert distance(gradients_RP.double(), expected) < most
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize(("cell", "constraint"), NETWORKS)
+@pytest.mark.product(
+    ("cell", "constraint", "architecture"),
+    crossed(NETWORKS, ARCHITECTURES),
+    covers=lambda case: covers(case, usual=case["architecture"] == "many_to_many"),
+)
 def test_losses_are_those_of_numpy_and_gradients_those_of_complex_steps_and_differences(
     cell: str, constraint: str, architecture: str
 ):
@@ -132,27 +152,23 @@ def test_losses_are_those_of_numpy_and_gradients_those_of_complex_steps_and_diff
     raw_RP = point(net, 1)
     x, target = (tensor[0].numpy() for tensor in batch(1))
 
-    def cost(flat: Any) -> Any:
-        raw = {name: tensor[0] for name, tensor in parameters.views(flat[None], net).items()}
+    def cost(raw: dict[str, Any]) -> Any:
         y = equations.outputs(np, net, equations.used(np, net, raw), x)
         return equations.cost(np, MSE(), y, target[-len(y) :])
 
-    place = raw_RP[0].numpy()
-    units = np.eye(len(place))
-    complex_steps = torch.from_numpy(np.array([cost(place + 1e-30j * unit).imag / 1e-30 for unit in units]))
-    differences = torch.from_numpy(
-        np.array([(cost(place + 1e-6 * unit) - cost(place - 1e-6 * unit)) / 2e-6 for unit in units])
-    )
-    for engine in ENGINES[: 1 + kernels.runs(CELLS[cell])]:
+    value, complex_steps, differences = steps_from(cost, net, raw_RP[0].numpy())
+    for engine in ENGINES[: 1 + (facts(CELLS[cell]).native is not None)]:
         loss_R, _, gradients_RP = computed(net, raw_RP, Regularisation(), None, engine)
-        assert loss_R[0].item() == pytest.approx(cost(place), rel=1e-12)
+        assert loss_R[0].item() == pytest.approx(value, rel=1e-12)
         assert distance(gradients_RP[0], complex_steps) < 1e-9
         assert distance(gradients_RP[0], differences) < 1e-6
 
 
-@pytest.mark.parametrize("replica", [0, 2])
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize(("cell", "constraint", "engine"), ON_ENGINES)
+@pytest.mark.product(
+    ("cell", "constraint", "engine", "architecture", "replica"),
+    crossed(ON_ENGINES, ARCHITECTURES, (0, 2)),
+    covers=lambda case: covers(case, usual=case["architecture"] == "many_to_many"),
+)
 def test_the_first_and_the_last_replica_of_three_have_the_gradients_of_the_network_alone(
     cell: str, constraint: str, engine: str, architecture: str, replica: int
 ):
@@ -171,8 +187,11 @@ def test_the_first_and_the_last_replica_of_three_have_the_gradients_of_the_netwo
         assert distance(many[this], one) < 1e-12
 
 
-@pytest.mark.parametrize(("dtype", "window"), [("float32", None), ("float32", 2), ("float64", 2)])
-@pytest.mark.parametrize(("cell", "constraint"), NETWORKS)
+@pytest.mark.product(
+    ("cell", "constraint", "window", "dtype"),
+    [(*net, *how) for net in NETWORKS for how in ((None, "float32"), (2, "float32"), (2, "float64"))],
+    covers=lambda case: covers(case, usual=(case["window"], case["dtype"]) == (2, "float32")),
+)
 def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(cell: str, constraint: str, window: int | None, dtype: str):
     """In single precision on the kernel where it has the cell, in double precision in the workspace."""
     net = network(cell, constraint, input_size=1, output_size=1)

@@ -14,7 +14,8 @@ from rnn.bptt.whole import BPTT
 from rnn.errors import ConfigurationError
 from rnn.events import Checkpoint, Metrics
 from rnn.networks import parameters
-from rnn.training.check import check
+from rnn.training.problem import Problem
+from rnn.training.validation import validate
 from tests.oracles.reference import by_autograd
 from tests.unit.rnn.jobs import bits, job, only, run
 from unroll.contract import (
@@ -183,7 +184,7 @@ def test_a_job_reports_omega_as_its_penalty_and_resumes_bit_for_bit():
 def test_omega_of_a_cell_with_gates_or_without_recurrence_is_refused(cell: Any):
     one = job(regularisation=Regularisation(omega=1.0))
     with pytest.raises(ConfigurationError) as error:
-        check(one.model_copy(update={"model": network(cell, input_size=1)}))
+        validate(Problem.of(one.model_copy(update={"model": network(cell, input_size=1)})))
     assert error.value.pointer == "/training/regularisation/omega"
     assert len(error.value.detail) > 20
 
@@ -195,8 +196,8 @@ def test_omega_of_a_decoder_that_reads_its_own_outputs_is_refused_and_of_a_force
         data = TaskData(name="reverse", parameters={"symbols": 2})
         one = one.model_copy(update={"model": network(VanillaCell(hidden_size=H), **fields), "data": data})
         if forcing == 1:
-            check(one)
+            validate(Problem.of(one))
             continue
         with pytest.raises(ConfigurationError, match="teacher_forcing of 1") as error:
-            check(one)
+            validate(Problem.of(one))
         assert (error.value.pointer, error.value.code) == ("/training/regularisation/omega", "contradiction")

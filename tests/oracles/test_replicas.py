@@ -8,9 +8,10 @@ import pytest
 from rnn.data import tasks
 from rnn.data.batches import Batches
 from rnn.data.memory import Memory
-from rnn.events import Evaluation, Metrics
+from rnn.events import Metrics
 from rnn.networks import parameters
 from rnn.networks.weights import load_weights
+from rnn.training.events import Evaluation
 from tests.unit.rnn.jobs import job, last_checkpoint, network, only, run
 from unroll.contract import MSE, SGD, Adam, ClipByGlobalNorm, DType
 

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from rnn import kernels
 from rnn.bptt.constraints import Constraints
 from rnn.bptt.encoder_decoder import EncoderDecoder
-from rnn.events import Checkpoint, LagProfile
+from rnn.cells.facts import facts
+from rnn.events import Checkpoint
 from rnn.networks import parameters
 from rnn.reference import equations
+from rnn.training.events import LagProfile
 from tests.oracles.cases import distance, every_cell, point
 from tests.oracles.reference import omega, trajectory
 from tests.unit.rnn.jobs import bits, only, run
@@ -54,7 +55,7 @@ GATED = {"lstm", "gru"}
 ON_ENGINES = [
     (cell, engine)
     for cell, engine in itertools.product(CELLS, ("workspace", "native"))
-    if engine == "workspace" or kernels.runs(CELLS[cell])
+    if engine == "workspace" or facts(CELLS[cell]).native is not None
 ]
 PRECISIONS = ((torch.float64, 1e-12, 1e-9), (torch.float32, 2e-5, 2e-5))
 

@@ -11,7 +11,8 @@ import unroll.contract
 from rnn.data import tasks
 from rnn.errors import ConfigurationError
 from rnn.events import Checkpoint, Metrics
-from rnn.training.check import check
+from rnn.training.problem import Problem
+from rnn.training.validation import validate
 from tests.oracles.cases import H, every_cell, every_constraint
 from tests.unit.rnn.jobs import bits, job, only, run
 from unroll.contract import (
@@ -148,5 +149,5 @@ def test_training_noise_is_the_same_for_a_step_whatever_came_before_and_evaluati
 )
 def test_what_makes_no_sense_is_refused_with_its_place(fields: dict[str, Any], pointer: str):
     with pytest.raises(ConfigurationError) as error:
-        check(job(length=6, **fields))
+        validate(Problem.of(job(length=6, **fields)))
     assert error.value.pointer == pointer

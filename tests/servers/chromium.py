@@ -47,10 +47,10 @@ class Browser:
         asked = [one["url"] for one in found if one.get("initiator", "not an origin") != "not an origin"]
         return Page(dom.decode(), asked)
 
-    def screenshot(self, url: str, file: Path, *, seconds: float = 15.0) -> None:
-        """The same, as PNG."""
-        size = "--window-size=1200,1600"
-        self._run(f"--screenshot={file}", size, f"--virtual-time-budget={1000 * seconds:.0f}", url)
+    def screenshot(self, url: str, file: Path, *, seconds: float = 15.0, dark: bool = False) -> None:
+        """The same, as PNG, for somebody who prefers light pages or dark ones."""
+        size, scheme = "--window-size=1200,1600", f"--blink-settings=preferredColorScheme={0 if dark else 1}"
+        self._run(f"--screenshot={file}", size, scheme, f"--virtual-time-budget={1000 * seconds:.0f}", url)
 
     def _run(self, *arguments: str) -> bytes:
         profile = self.folder / "profile"

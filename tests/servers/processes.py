@@ -11,11 +11,12 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+PROC = Path("/proc")
+_PRCTL = getattr(ctypes.CDLL(None), "prctl", None)
 
 
 def free_port() -> int:
@@ -40,8 +41,8 @@ def start(
     parent = os.getpid()
 
     def die_with_parent() -> None:
-        if _LIBC is not None:
-            _LIBC.prctl(PR_SET_PDEATHSIG, death)
+        if _PRCTL is not None:
+            _PRCTL(PR_SET_PDEATHSIG, death)
             if os.getppid() != parent:  # it died before the call
                 os._exit(1)
 
@@ -73,6 +74,49 @@ def _as_user(user: str | None) -> dict[str, object]:
         "extra_groups": [],
         "env": {"PATH": os.environ.get("PATH", os.defpath), "HOME": "/", "LC_ALL": "C"},
     }
+
+
+def parents() -> Iterator[tuple[int, int]]:
+    """Every process that runs (one that only waits to be reaped does not), and its parent."""
+    if not PROC.is_dir():
+        for line in _ps("-A", "-o", "pid=,ppid=,stat="):
+            pid, parent, state = line.split(maxsplit=2)
+            if not state.startswith("Z"):
+                yield int(pid), int(parent)
+        return
+    for status in PROC.glob("[0-9]*/stat"):
+        try:
+            fields = status.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if fields[0] != "Z":
+            yield int(status.parent.name), int(fields[1])
+
+
+def marked(setting: str) -> dict[int, str]:
+    """Every other process that has this `NAME=value` in its environment: its id and command."""
+    found = {}
+    if not PROC.is_dir():
+        # with the environment after the command, in which nothing separates two variables
+        on_macos = sys.platform == "darwin"
+        for line in _ps(*(("-A", "-E", "-ww", "-o", "pid=,command=") if on_macos else ("axeww", "-o", "pid=,args="))):
+            pid, _, rest = line.strip().partition(" ")
+            if f" {setting} " in f"{rest} " and int(pid) != os.getpid():
+                found[int(pid)] = rest
+        return found
+    for process in PROC.iterdir():
+        if not process.name.isdigit() or int(process.name) == os.getpid():
+            continue
+        try:
+            if setting.encode() in (process / "environ").read_bytes().split(b"\0"):
+                found[int(process.name)] = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue
+    return {pid: line for pid, line in found.items() if line}  # a zombie has no command line
+
+
+def _ps(*arguments: str) -> list[str]:
+    return subprocess.run(["ps", *arguments], capture_output=True, text=True, check=True).stdout.splitlines()
 
 
 def scratch(kind: str, user: str | None = None) -> Path:

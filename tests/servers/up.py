@@ -15,6 +15,7 @@ from pathlib import Path
 import unroll
 from store.settings import Settings
 from tests.servers.deployment import environment
+from tests.servers.processes import marked, parents
 
 START_SECONDS = 60.0
 STOP_SECONDS = 45.0
@@ -41,17 +42,7 @@ def embedded(folder: Path, **variables: str) -> dict[str, str]:
 
 def family(folder: Path) -> dict[int, str]:
     """Every process on this machine whose data folder this is: its id and command."""
-    wanted = f"UNROLL_DATA_DIR={folder}".encode()
-    found = {}
-    for process in Path("/proc").iterdir():
-        if not process.name.isdigit() or int(process.name) == os.getpid():
-            continue
-        try:
-            if wanted in (process / "environ").read_bytes().split(b"\0"):
-                found[int(process.name)] = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-        except (FileNotFoundError, ProcessLookupError, PermissionError):
-            continue
-    return {pid: line for pid, line in found.items() if line}  # a zombie has no command line
+    return marked(f"UNROLL_DATA_DIR={folder}")
 
 
 def wait_until_gone(folder: Path, seconds: float = 10.0) -> dict[int, str]:
@@ -82,18 +73,14 @@ class Up:
 
     def child(self, text: str) -> int:
         """The id of the one child whose command contains `text`."""
+        parent_of = dict(parents())
         children = {
-            pid: line for pid, line in family(self.folder).items() if text in line and _parent(pid) == self.process.pid
+            pid: line
+            for pid, line in family(self.folder).items()
+            if text in line and parent_of.get(pid) == self.process.pid
         }
         assert len(children) == 1, children
         return next(iter(children))
-
-
-def _parent(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,17 @@ from typing import Any
 import numpy as np
 from sqlalchemy import select
 
+from rnn import kinds
 from rnn.events import Checkpoint
+from rnn.kinds.kind import Inputs
 from store import checkpoints, jobs, journal, metrics
 from store.db import Database
 from store.jobs import NewJob
 from store.queue import Doorbell
 from store.tables import metric_blocks
 from tests.servers.deployment import Deployment
-from tests.servers.processes import start
-from unroll.contract import SGD, Adam, Event, Job, Network, TaskData, Training, TrainJob, VanillaCell
+from tests.servers.processes import parents, start
+from unroll.contract import SGD, Adam, Event, Job, JobRequest, Network, TaskData, Training, TrainJob, VanillaCell
 
 TENANT = "tests"
 READY_SECONDS = 60.0
@@ -88,10 +91,10 @@ class WorkerProcess:
 
     def family(self) -> list[int]:
         """Its descendants: forkserver, resource tracker, trainer child."""
-        parents = dict(_parents())
+        parent_of = dict(parents())
         found, grown = {self.pid}, True
         while grown:
-            more = {pid for pid, parent in parents.items() if parent in found} - found
+            more = {pid for pid, parent in parent_of.items() if parent in found} - found
             found |= more
             grown = bool(more)
         return sorted(found - {self.pid})
@@ -100,8 +103,8 @@ class WorkerProcess:
         """The trainer child, training or waiting for a job: the one descendant that is no direct child."""
         deadline = time.monotonic() + READY_SECONDS
         while True:
-            parents = dict(_parents())
-            children = [pid for pid in self.family() if parents.get(pid, self.pid) != self.pid]
+            parent_of = dict(parents())
+            children = [pid for pid in self.family() if parent_of.get(pid, self.pid) != self.pid]
             if len(children) == 1:  # between two jobs there may be none, or the old one still
                 return children[0]
             assert time.monotonic() < deadline, children
@@ -110,7 +113,7 @@ class WorkerProcess:
     def forkserver(self) -> int:
         """The one child of its own that has a trainer."""
         deadline = time.monotonic() + READY_SECONDS
-        while (parent := dict(_parents()).get(self.trainer())) is None:  # one job's trainer has left since
+        while (parent := dict(parents()).get(self.trainer())) is None:  # one job's trainer has left since
             assert time.monotonic() < deadline
         return parent
 
@@ -130,19 +133,9 @@ class WorkerProcess:
         return time.monotonic() - began
 
 
-def _parents() -> Iterator[tuple[int, int]]:
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = status.read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if fields[0] != "Z":
-            yield int(status.parent.name), int(fields[1])
-
-
 def alive(pid: int) -> bool:
     """Whether the process runs (one that only waits to be reaped does not)."""
-    return pid in dict(_parents())
+    return pid in dict(parents())
 
 
 class Fleet:
@@ -161,13 +154,21 @@ class Fleet:
         worker.wait_ready()
         return worker
 
-    def submit(self, config: TrainJob, *, rings: int = 1) -> str:
+    def submit(self, config: JobRequest, *, rings: int = 1) -> str:
         """As the API does it: commit, then ring."""
-        stored, _ = jobs.submit(self.db, TENANT, "key", NewJob(config, None, None, 141, 10.5))
+        stored, _ = jobs.submit(self.db, TENANT, "key", self.checked(config))
         for _ in range(rings):
             self.bell.ring(stored.id, config.device)
             time.sleep(0.02 if rings > 1 else 0.0)  # rings of one job that wait together become one
         return stored.id
+
+    def checked(self, config: JobRequest) -> NewJob:
+        """The job with the facts that its kind finds."""
+        kind = kinds.KINDS[config.kind]
+        read = {one: checkpoints.get(self.db, TENANT, one) for one in config.checkpoints_read().values()}
+        facts = kind.check(config, Inputs(read))
+        parent = next((one.job for one in read.values()), None)
+        return NewJob(config, kind.driver, facts.total, asdict(facts), parent=parent)
 
     def get(self, job_id: str) -> Job:
         return jobs.get(self.db, TENANT, job_id)

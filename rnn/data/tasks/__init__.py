@@ -1,4 +1,4 @@
-"""The built-in tasks. To add one: write its class beside `integrate_noise.py` and name it in `TASKS`."""
+"""The built-in tasks. To add a task, write its class in a file beside `integrate_noise.py` and list it in `TASKS`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from rnn.data.tasks.reverse import Reverse
 from rnn.data.tasks.sine import Sine
 from rnn.data.tasks.xor import Xor
 from rnn.errors import ConfigurationError
-from unroll.contract import Architecture, Loss, Task, TaskData
+from unroll.contract import Task, TaskData
+from unroll.contract.wording import describe, unknown
 
 TASKS: dict[str, type[SequenceTask]] = {
     task.name: task for task in (IntegrateNoise, Adding, Parity, Recall, Reverse, Sine, Xor, PoissonCounts)
@@ -22,12 +23,12 @@ TASKS: dict[str, type[SequenceTask]] = {
 
 
 def all() -> list[Task]:  # noqa: A001 - read as rnn.data.tasks.all()
-    """Descriptions of every task, with its default parameters."""
+    """Return the descriptions of all tasks, with their default parameters."""
     return [task().describe() for task in TASKS.values()]
 
 
 def resolve(data: TaskData) -> SequenceTask:
-    """The task with its parameters checked.
+    """Return the task with its parameters checked.
 
     Raises ConfigurationError: `unknown_task` at /data/name, or pydantic's code at /data/parameters/….
     """
@@ -35,19 +36,13 @@ def resolve(data: TaskData) -> SequenceTask:
     try:
         return task.model_validate(data.parameters)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
+        first = error.errors(include_url=False)[0]
         pointer = "/".join(str(part).replace("~", "~0").replace("/", "~1") for part in first["loc"])
-        raise ConfigurationError(
-            f"/data/parameters/{pointer}", first["type"], first["msg"].removeprefix("Value error, ")
-        ) from None
-
-
-def baseline_loss(data: TaskData, architecture: Architecture | None = None, loss: Loss | None = None) -> float:
-    """Exact expected loss of the task's trivial predictor, as the job counts it. Raises as `resolve`."""
-    return resolve(data).baseline_loss(architecture, loss)
+        detail = describe(first, task, first["loc"], data.parameters, name=data.name)
+        raise ConfigurationError(f"/data/parameters/{pointer}", first["type"], detail) from None
 
 
 def _find(name: str) -> type[SequenceTask]:
     if name not in TASKS:
-        raise ConfigurationError("/data/name", "unknown_task", f"no task {name!r}; there are: {', '.join(TASKS)}")
+        raise ConfigurationError("/data/name", "unknown_task", unknown("task", name, TASKS))
     return TASKS[name]

@@ -1,4 +1,4 @@
-"""The adding problem: remember two numbers among many, and add them (Hochreiter & Schmidhuber 1997)."""
+"""The adding problem: the network remembers two numbers among many and adds them (Hochreiter & Schmidhuber 1997)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from rnn.data.sequences import Batch
+from rnn.data.source import Batch
 from rnn.data.tasks.lengths import AnyLength
 from rnn.randomness.streams import Draws
 from unroll.contract import Architecture
@@ -16,39 +16,39 @@ from unroll.contract.limits import MAX_LENGTH
 
 
 class Adding(AnyLength):
-    """x[t] = (u[t], m[t]), u ~ U(0, 1), m = 1 at two steps drawn at random and 0 at all others;  y = Σ_t m[t] u[t].
+    """x[t] = (u[t], m[t]), u ~ U(0, 1), m = 1 at two random steps and 0 at all others;  y[t] = Σ_t m[t] u[t].
 
     Predicting the mean, 1, costs the variance of a sum of two uniform numbers, 2 / 12.
     """
 
     name: ClassVar[str] = "adding"
-    description: ClassVar[str] = "Add two numbers: of a sequence of numbers two are marked, the target is their sum."
+    description: ClassVar[str] = "Add two numbers: two numbers of a sequence are marked, and the target is their sum."
     predictor: ClassVar[str] = "one"
     formula: ClassVar[str] = "1 / 6"
     architectures: ClassVar[tuple[Architecture, ...]] = ("many_to_one",)
 
     length: Annotated[int, Field(ge=2, le=MAX_LENGTH)] = 20
-    """T, time steps in each sequence; with min_length in the longest."""
+    """Number of time steps in each sequence, T; with min_length, in the longest sequence."""
     min_length: Annotated[int, Field(ge=2, le=MAX_LENGTH)] | None = None
-    """Time steps in the shortest sequence; null: all have `length`."""
+    """Number of time steps in the shortest sequence. null: all sequences have `length` steps."""
 
     @property
     def input_size(self) -> int:
-        """A number and a marker."""
+        """Width of the inputs: a number and a marker."""
         return 2
 
     @property
     def output_size(self) -> int:
-        """1."""
+        """Width of the outputs: 1."""
         return 1
 
     def costs(self, loss: str) -> npt.NDArray[np.float64]:
-        """The variance of the sum."""
+        """Return the variance of the sum."""
         del loss
         return np.full(self.length, 1 / 6)
 
     def draw(self, draws: Draws, batch: Batch) -> None:
-        """Numbers, markers within each sequence's own length, and the sum as the target of every step."""
+        """Draw numbers, and markers within each sequence's own length. The sum is the target at every step."""
         for r, generator in enumerate(draws):
             x_TBI = batch.x_RTBI[r]
             sequences = np.arange(x_TBI.shape[1])

@@ -1,4 +1,4 @@
-"""Integrate white noise: the network must remember the sum of all it has seen (a line attractor does it)."""
+"""Integrate white noise: the network remembers the sum of all its inputs, for example with a line attractor."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from rnn.data.sequences import Batch
+from rnn.data.source import Batch
 from rnn.data.tasks.lengths import AnyLength
 from rnn.randomness.normals import running_sum
 from rnn.randomness.streams import Draws
@@ -16,7 +16,7 @@ from rnn.randomness.streams import Draws
 class IntegrateNoise(AnyLength):
     """x[t] ~ N(0, 1), independent;  y[t] = x[1] + … + x[t].
 
-    Predicting zero costs E[y[t]²] = t, on average over t = 1 … T exactly (T + 1) / 2.
+    Predicting zero costs E[y[t]²] = t, which averages over t = 1 … T to exactly (T + 1) / 2.
     """
 
     name: ClassVar[str] = "integrate_noise"
@@ -26,20 +26,20 @@ class IntegrateNoise(AnyLength):
 
     @property
     def input_size(self) -> int:
-        """1."""
+        """Width of the inputs: 1."""
         return 1
 
     @property
     def output_size(self) -> int:
-        """1."""
+        """Width of the outputs: 1."""
         return 1
 
     def costs(self, loss: str) -> npt.NDArray[np.float64]:
-        """t, the variance of the running sum."""
+        """Return t, the variance of the running sum."""
         del loss
         return np.arange(1.0, self.length + 1)
 
     def draw(self, draws: Draws, batch: Batch) -> None:
-        """White noise and its running sum."""
+        """Draw white noise and its running sum."""
         draws.normals(batch.x_RTBI)
         running_sum(batch.x_RTBI, batch.target_RTBO)

@@ -1,4 +1,4 @@
-"""Tasks whose sequences have one length, or any between two."""
+"""Base class of tasks whose sequences have one length, or any length between two limits."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from unroll.contract.limits import MAX_LENGTH
 
 
 class AnyLength(SequenceTask):
-    """A task with as many outputs as inputs, and the parameters that say how many."""
+    """A task with as many output steps as input steps. Its parameters set the number of steps."""
 
     length: Annotated[int, Field(ge=1, le=MAX_LENGTH)] = 20
-    """T, time steps in each sequence; with min_length in the longest."""
+    """Number of time steps in each sequence, T; with min_length, in the longest sequence."""
     min_length: Annotated[int, Field(ge=1, le=MAX_LENGTH)] | None = None
-    """Time steps in the shortest sequence; null: all have `length`."""
+    """Number of time steps in the shortest sequence. null: all sequences have `length` steps."""
 
     @field_validator("min_length")
     @classmethod
@@ -27,10 +27,10 @@ class AnyLength(SequenceTask):
 
     @property
     def input_steps(self) -> int:
-        """T."""
+        """Number of input steps, T."""
         return self.length
 
     @property
     def shortest(self) -> int | None:
-        """The least T."""
+        """Number of steps of the shortest sequence; None if all have the same length."""
         return self.min_length

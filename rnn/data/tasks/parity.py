@@ -1,4 +1,4 @@
-"""Parity: one bit of memory, which every bit that comes may turn over."""
+"""Parity: the network keeps one bit in memory, and each input of 1 flips it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from rnn.data.sequences import Batch
+from rnn.data.source import Batch
 from rnn.data.tasks.lengths import AnyLength
 from rnn.randomness.streams import Draws
 
@@ -15,7 +15,7 @@ from rnn.randomness.streams import Draws
 class Parity(AnyLength):
     """x[t] is 0 or 1, equally likely and independent;  y[t] = (x[1] + … + x[t]) mod 2.
 
-    y[t] is 0 or 1, equally likely, so the best constant is the probability 1/2, which costs ln 2 at every step.
+    y[t] is 0 or 1, equally likely, so the best constant prediction is the probability 1/2. It costs ln 2 at every step.
     """
 
     name: ClassVar[str] = "parity"
@@ -26,21 +26,21 @@ class Parity(AnyLength):
 
     @property
     def input_size(self) -> int:
-        """1."""
+        """Width of the inputs: 1."""
         return 1
 
     @property
     def output_size(self) -> int:
-        """1."""
+        """Width of the outputs: 1."""
         return 1
 
     def costs(self, loss: str) -> npt.NDArray[np.float64]:
-        """The entropy of a fair bit, in nats."""
+        """Return the entropy of a fair bit, in nats."""
         del loss
         return np.full(self.length, np.log(2))
 
     def draw(self, draws: Draws, batch: Batch) -> None:
-        """Bits, and their exclusive or so far."""
+        """Draw bits, and the exclusive or of all bits so far."""
         x_RTBI, y_RTBO = batch.x_RTBI, batch.target_RTBO
         for generator, x_TBI in zip(draws, x_RTBI, strict=True):
             x_TBI[...] = generator.integers(0, 2, x_TBI.shape, dtype=np.int8)

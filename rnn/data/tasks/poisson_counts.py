@@ -1,4 +1,4 @@
-"""Counts of spikes, whose rate follows a leaky integral of the input."""
+"""Spike counts whose rate follows a leaky integral of the input."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from rnn.data.sequences import Batch
+from rnn.data.source import Batch
 from rnn.data.tasks.lengths import AnyLength
 from rnn.randomness.streams import Draws
 from unroll.contract import Architecture
@@ -18,8 +18,8 @@ class PoissonCounts(AnyLength):
     """x[t] ~ N(0, 1);  z[t] = a z[t-1] + √(1 - a²) x[t];  y[t] ~ Poisson(λ exp(g z[t])), independent given x.
 
     With z[0] = 0 and a = exp(-1 / τ), z[t] is normal with variance 1 - a²ᵗ, so counts have the mean
-    m[t] = λ exp(g² (1 - a²ᵗ) / 2), and to predict this rate at every step costs m - m ln m (without ln y!, which the
-    loss leaves out too).
+    m[t] = λ exp(g² (1 - a²ᵗ) / 2). Predicting this rate at every step costs m - m ln m, without the term ln y!, which
+    the loss leaves out too.
     """
 
     name: ClassVar[str] = "poisson_counts"
@@ -30,24 +30,25 @@ class PoissonCounts(AnyLength):
     losses: ClassVar[tuple[str, ...]] = ("poisson",)
 
     rate: Annotated[float, Field(ge=0.001, le=1_000)] = 1.0
-    """λ, counts a time step where the integral is 0."""
+    """Mean count λ of a time step where the integral is 0."""
     gain: Annotated[float, Field(ge=0, le=2)] = 1.0
-    """g, change of the rate's logarithm with the integral, whose variance tends to 1."""
+    """Gain g, by which the integral is multiplied in the logarithm of the rate. The variance of the integral tends
+    to 1."""
     tau: Annotated[float, Field(ge=0.1, le=10_000)] = 3.0
-    """τ, time constant of the integral, in time steps."""
+    """Time constant τ of the integral, in time steps."""
 
     @property
     def input_size(self) -> int:
-        """1."""
+        """Width of the inputs: 1."""
         return 1
 
     @property
     def output_size(self) -> int:
-        """1."""
+        """Width of the outputs: 1."""
         return 1
 
     def costs(self, loss: str) -> npt.NDArray[np.float64]:
-        """That of each step's mean count."""
+        """Return the cost of predicting each step's mean count."""
         del loss
         t = np.arange(1, self.length + 1)
         log_m_T = np.log(self.rate) + self.gain**2 * -np.expm1(-2 * t / self.tau) / 2
@@ -55,7 +56,7 @@ class PoissonCounts(AnyLength):
         return costs_T
 
     def draw(self, draws: Draws, batch: Batch) -> None:
-        """White noise, its leaky integral, and counts."""
+        """Draw white noise, and counts that follow its leaky integral."""
         x_RTBI = batch.x_RTBI
         draws.normals(x_RTBI)
         kept, new = np.exp(-1 / self.tau), np.sqrt(-np.expm1(-2 / self.tau))

@@ -1,4 +1,4 @@
-"""Recall: see some symbols, keep them over a delay, say them again in order when asked."""
+"""Recall: the network reads symbols, keeps them over a delay, and repeats them in order after a cue."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from rnn.data.sequences import Batch, SequenceTask
+from rnn.data.sequences import SequenceTask
+from rnn.data.source import Batch
 from rnn.randomness.streams import Draws
 from unroll.contract import Architecture
 
@@ -16,14 +17,14 @@ from unroll.contract import Architecture
 class Recall(SequenceTask):
     """x: S symbols of K kinds, D blanks (token K), a cue (token K + 1), S - 1 blanks;  y: the symbols, from the cue on.
 
-    The S steps from the cue on are those that count in the loss. (The copying memory problem of Arjovsky, Shah & Bengio
-    2016, with a cue.)
+    Only the S steps from the cue on count in the loss. This is the copying memory problem of Arjovsky, Shah & Bengio
+    (2016), with a cue.
 
-    Symbols are independent and equally likely, so equal probabilities cost ln K at every step that counts.
+    Symbols are independent and equally likely, so predicting equal probabilities costs ln K at every step that counts.
     """
 
     name: ClassVar[str] = "recall"
-    description: ClassVar[str] = "Copying memory: read symbols, wait, and give them again in order after a cue."
+    description: ClassVar[str] = "Copying memory: read symbols, wait, and repeat them in order after a cue."
     predictor: ClassVar[str] = "equal probabilities"
     formula: ClassVar[str] = "ln(symbols)"
     architectures: ClassVar[tuple[Architecture, ...]] = ("many_to_many",)
@@ -31,43 +32,43 @@ class Recall(SequenceTask):
     weighted: ClassVar[bool] = True
 
     symbols: Annotated[int, Field(ge=2, le=1_000)] = 8
-    """K, kinds of symbols."""
+    """Number of different symbols, K."""
     items: Annotated[int, Field(ge=1, le=10_000)] = 3
-    """S, symbols in each sequence."""
+    """Number of symbols in each sequence, S."""
     delay: Annotated[int, Field(ge=0, le=10_000)] = 5
-    """D, time steps between the last symbol and the cue."""
+    """Number of time steps between the last symbol and the cue, D."""
 
     @property
     def input_steps(self) -> int:
-        """2 S + D."""
+        """Number of input steps, 2 S + D."""
         return 2 * self.items + self.delay
 
     @property
     def vocabulary_size(self) -> int:
-        """The symbols, a blank, and the cue."""
+        """Number of tokens: the symbols, a blank and the cue."""
         return self.symbols + 2
 
     @property
     def input_size(self) -> int:
-        """One-hot tokens."""
+        """Width of one-hot tokens."""
         return self.vocabulary_size
 
     @property
     def output_size(self) -> int:
-        """A class for each kind of symbol."""
+        """Width of the outputs: one class for each symbol."""
         return self.symbols
 
     def costs(self, loss: str) -> npt.NDArray[np.float64]:
-        """The entropy of a symbol, in nats."""
+        """Return the entropy of a symbol, in nats."""
         del loss
         return np.full(self.input_steps, np.log(self.symbols))
 
     def weights(self) -> npt.NDArray[np.float64]:
-        """1 at the steps of recall."""
+        """Return the weights of the output steps: 1 at the steps of recall, 0 elsewhere."""
         return (np.arange(self.input_steps) >= self.items + self.delay).astype(np.float64)
 
     def draw(self, draws: Draws, batch: Batch) -> None:
-        """Symbols, blanks and the cue; one-hot targets and weights at the steps of recall, zeros elsewhere."""
+        """Draw symbols, blanks and the cue; one-hot targets and weights at the steps of recall, zeros elsewhere."""
         S, recall = self.items, self.items + self.delay
         batch.x_RTBI[:, S:] = self.symbols
         batch.x_RTBI[:, recall] = self.symbols + 1

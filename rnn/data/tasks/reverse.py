@@ -1,4 +1,4 @@
-"""Reverse: read a sequence of symbols to its end, then write it backwards (or as it was)."""
+"""Reverse: the network reads a sequence of symbols to its end, then writes it backwards or in the same order."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from rnn.data.sequences import Batch
+from rnn.data.source import Batch
 from rnn.data.tasks.lengths import AnyLength
 from rnn.randomness.streams import Draws
 from unroll.contract import Architecture
@@ -17,8 +17,8 @@ from unroll.contract import Architecture
 class Reverse(AnyLength):
     """x[t] is one of K symbols, independent and equally likely, t = 1 … T;  y[t] = x[T + 1 - t], one-hot.
 
-    Equal probabilities cost ln K at every step. (Sutskever, Vinyals & Le 2014: reversed, the last read is written
-    first, which is the easier order.)
+    Predicting equal probabilities costs ln K at every step. Writing backwards is the easier order, because the symbol
+    read last is written first (Sutskever, Vinyals & Le 2014).
     """
 
     name: ClassVar[str] = "reverse"
@@ -29,34 +29,34 @@ class Reverse(AnyLength):
     losses: ClassVar[tuple[str, ...]] = ("cross_entropy",)
 
     length: Annotated[int, Field(ge=1, le=10_000)] = 5
-    """T, symbols in each sequence; with min_length in the longest."""
+    """Number of symbols in each sequence, T; with min_length, in the longest sequence."""
     symbols: Annotated[int, Field(ge=2, le=1_000)] = 8
-    """K, kinds of symbols."""
+    """Number of different symbols, K."""
     order: Literal["backwards", "same"] = "backwards"
-    """The order in which they are written: backwards, or the same."""
+    """Order in which the symbols are written: backwards, or the same order."""
 
     @property
     def vocabulary_size(self) -> int:
-        """K."""
+        """Number of tokens, K."""
         return self.symbols
 
     @property
     def input_size(self) -> int:
-        """One-hot symbols."""
+        """Width of one-hot symbols."""
         return self.symbols
 
     @property
     def output_size(self) -> int:
-        """A class for each kind of symbol."""
+        """Width of the outputs: one class for each symbol."""
         return self.symbols
 
     def costs(self, loss: str) -> npt.NDArray[np.float64]:
-        """The entropy of a symbol, in nats."""
+        """Return the entropy of a symbol, in nats."""
         del loss
         return np.full(self.length, np.log(self.symbols))
 
     def draw(self, draws: Draws, batch: Batch) -> None:
-        """Symbols, and for each sequence those of its own length in the order wanted."""
+        """Draw symbols, and as targets each sequence's symbols in the requested order."""
         steps = np.arange(self.length)[:, None]
         batch.target_RTBO.fill(0.0)
         for r, generator in enumerate(draws):

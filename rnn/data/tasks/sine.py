@@ -1,4 +1,4 @@
-"""Sine: one number sets the frequency, the network then oscillates by itself."""
+"""Sine: one number sets a frequency, and the network then oscillates by itself."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, ValidationInfo, field_validator
 
-from rnn.data.sequences import Batch, SequenceTask
+from rnn.data.sequences import SequenceTask
+from rnn.data.source import Batch
 from rnn.randomness.streams import Draws
 from unroll.contract import Architecture
 from unroll.contract.limits import MAX_LENGTH
@@ -19,12 +20,12 @@ Period = Annotated[float, Field(ge=2, le=MAX_LENGTH)]
 class Sine(SequenceTask):
     """x[1] = u ~ U(-1, 1);  y[t] = sin(2π f t), t = 1 … T, with the frequency f = f₀ + u w.
 
-    It runs from 1 / longest_period to 1 / shortest_period: f₀ and w are half the sum and half the difference of these.
-    Predicting zero costs E[sin²(2π f t)] = (1 - cos(4π f₀ t) sin(4π w t) / (4π w t)) / 2 at step t.
+    f lies between 1 / longest_period and 1 / shortest_period: f₀ and w are half the sum and half the difference of
+    these. Predicting zero costs E[sin²(2π f t)] = (1 - cos(4π f₀ t) sin(4π w t) / (4π w t)) / 2 at step t.
     """
 
     name: ClassVar[str] = "sine"
-    description: ClassVar[str] = "Oscillate: the input at the first step says the frequency of the sine wave to give."
+    description: ClassVar[str] = "Oscillate: the input at the first step sets the frequency of the sine wave to write."
     predictor: ClassVar[str] = "zero"
     formula: ClassVar[str] = (
         "mean over t = 1 … length of (1 - cos(4π f t) sin(4π w t) / (4π w t)) / 2, "
@@ -33,11 +34,11 @@ class Sine(SequenceTask):
     architectures: ClassVar[tuple[Architecture, ...]] = ("one_to_many",)
 
     length: Annotated[int, Field(ge=1, le=MAX_LENGTH)] = 20
-    """T, output steps."""
+    """Number of output steps, T."""
     shortest_period: Period = 8.0
-    """Time steps of one oscillation at the highest frequency, where the input is 1."""
+    """Period of the highest frequency in time steps, where the input is 1."""
     longest_period: Period = 16.0
-    """Time steps of one oscillation at the lowest frequency, where the input is -1."""
+    """Period of the lowest frequency in time steps, where the input is -1."""
 
     @field_validator("longest_period")
     @classmethod
@@ -48,26 +49,26 @@ class Sine(SequenceTask):
 
     @property
     def input_steps(self) -> int:
-        """1."""
+        """Number of input steps: 1."""
         return 1
 
     @property
     def output_steps(self) -> int:
-        """T."""
+        """Number of output steps, T."""
         return self.length
 
     @property
     def input_size(self) -> int:
-        """1."""
+        """Width of the inputs: 1."""
         return 1
 
     @property
     def output_size(self) -> int:
-        """1."""
+        """Width of the outputs: 1."""
         return 1
 
     def costs(self, loss: str) -> npt.NDArray[np.float64]:
-        """E[y²]; np.sinc(a) is sin(πa) / (πa)."""
+        """Return E[y²] at each step. np.sinc(a) is sin(πa) / (πa)."""
         del loss
         centre, half = self._frequencies()
         t = np.arange(1, self.length + 1)
@@ -75,7 +76,7 @@ class Sine(SequenceTask):
         return costs_T
 
     def draw(self, draws: Draws, batch: Batch) -> None:
-        """A number a sequence, and its wave."""
+        """Draw one number for each sequence, and its sine wave."""
         for generator, x_1BI in zip(draws, batch.x_RTBI, strict=True):
             x_1BI[...] = 2 * generator.random(x_1BI.shape, dtype=np.float32) - 1
         centre, half = self._frequencies()

@@ -8,48 +8,49 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from rnn.data.sequences import Batch, SequenceTask
+from rnn.data.sequences import SequenceTask
+from rnn.data.source import Batch
 from rnn.randomness.streams import Draws
 from unroll.contract import Architecture
 
 
 class Xor(SequenceTask):
-    """x = (a, b) + noise N(0, σ²), a and b are 0 or 1, equally likely and independent;  y = a + b mod 2.
+    """x = (a, b) + noise N(0, σ²), a and b are 0 or 1, equally likely and independent;  y = (a + b) mod 2.
 
-    The probability 1/2 costs ln 2 (bce); the value 1/2 costs 1/4 (mse).
+    Predicting the probability 1/2 costs ln 2 (bce); predicting the value 1/2 costs 1/4 (mse).
     """
 
     name: ClassVar[str] = "xor"
-    description: ClassVar[str] = "Exclusive or of two bits, in a single step: what hidden units are for."
+    description: ClassVar[str] = "Exclusive or of two bits, in a single step: it cannot be solved without hidden units."
     predictor: ClassVar[str] = "probability 1/2"
     formula: ClassVar[str] = "ln 2"
     architectures: ClassVar[tuple[Architecture, ...]] = ("one_to_one",)
     losses: ClassVar[tuple[str, ...]] = ("bce", "mse")
 
     noise: Annotated[float, Field(ge=0, le=100)] = 0.0
-    """σ, standard deviation of the noise on each input."""
+    """Standard deviation σ of the noise on each input."""
 
     @property
     def input_steps(self) -> int:
-        """1."""
+        """Number of input steps: 1."""
         return 1
 
     @property
     def input_size(self) -> int:
-        """2."""
+        """Width of the inputs: 2."""
         return 2
 
     @property
     def output_size(self) -> int:
-        """1."""
+        """Width of the outputs: 1."""
         return 1
 
     def costs(self, loss: str) -> npt.NDArray[np.float64]:
-        """The entropy of a fair bit in nats, or its variance."""
+        """Return the entropy of a fair bit in nats (bce), or its variance (mse)."""
         return np.array([0.25 if loss == "mse" else np.log(2)])
 
     def draw(self, draws: Draws, batch: Batch) -> None:
-        """Bits, their exclusive or, and noise on what is read."""
+        """Draw bits, their exclusive or, and the noise on the inputs."""
         for generator, x_1BI, y_1BO in zip(draws, batch.x_RTBI, batch.target_RTBO, strict=True):
             bits_1BI = generator.integers(0, 2, x_1BI.shape, dtype=np.int8)
             y_1BO[..., 0] = bits_1BI[..., 0] ^ bits_1BI[..., 1]

@@ -1,7 +1,7 @@
-// The plain C interface: what rnn/kernels/abi.py loads. Says which code runs on this processor, deals the sequences to
+// The plain C interface that rnn/kernels/abi.py loads. It selects the code for this processor, assigns sequences to
 // threads, and adds up the gradients of replicas that several threads share, in the threads' order.
 //
-// Who gets what depends on the sizes and the number of threads alone, so the same call gives the same bits however busy
+// The assignment depends only on the sizes and the number of threads, so the same call gives the same bits however busy
 // the machine is.
 #include <algorithm>
 #include <cmath>
@@ -14,7 +14,7 @@
 
 using namespace unroll;
 
-constexpr int64_t FEW_NORMALS_CHUNKS = 16;  // about 0.1 ms, beside which waking a thread costs little
+constexpr int64_t FEW_NORMALS_CHUNKS = 16;  // about 0.1 ms, much longer than waking a thread takes
 
 static const InstructionSet *best() {
 #if defined(__x86_64__)
@@ -34,7 +34,7 @@ static const InstructionSet *named(const char *name) {
         &avx512::code, &avx2::code,
 #endif
         &portable::code};
-    bool reached = false;  // a processor that has one of them has those after it
+    bool reached = false;  // a processor that has one of them also has those after it
     for (const InstructionSet *set : usable) {
         reached = reached || set == best();
         if (reached && !std::strcmp(name, set->name)) return set;
@@ -42,7 +42,7 @@ static const InstructionSet *named(const char *name) {
     return nullptr;
 }
 
-// "" is the best one; nullptr: not on this processor.
+// Returns the instruction set of this name, or the best one for ""; nullptr if this processor lacks it.
 static const InstructionSet *chosen(const char *name) { return *name ? named(name) : best(); }
 
 namespace {
@@ -63,9 +63,9 @@ struct Plan {
     Problem problem;
     const InstructionSet *set;
     int64_t threads;
-    std::vector<std::vector<Piece>> pieces;   // of each thread
-    std::vector<void *> scratch;              // of each thread
-    std::vector<std::vector<Tensors>> shared; // of each thread and piece: where gradients go that others add to
+    std::vector<std::vector<Piece>> pieces;   // for each thread
+    std::vector<void *> scratch;              // for each thread
+    std::vector<std::vector<Tensors>> shared; // for each thread and piece: gradients to which others add
     std::vector<void *> memory;
 };
 
@@ -116,7 +116,8 @@ EXPORT void unroll_free(void *plan) {
 
 EXPORT int64_t unroll_normals_bytes() { return sizeof(Normals); }
 
-// Standard normals (normals.cpp), the same on any number of threads; false: no such instruction set ("" is the best one).
+// Draws standard normals (normals.cpp), the same on any number of threads. Returns false if the processor lacks the
+// instruction set ("" is the best one).
 EXPORT bool unroll_normals(const Normals *of, int64_t threads, const char *instruction_set) {
     const InstructionSet *set = chosen(instruction_set);
     if (!set) return false;
@@ -132,16 +133,17 @@ EXPORT bool unroll_normals(const Normals *of, int64_t threads, const char *instr
     return true;
 }
 
-// Of R arrays of T rows of n numbers.
+// Computes running sums over the rows of R arrays of T rows of n numbers.
 EXPORT void unroll_running_sum(const float *x, float *sum, int64_t R, int64_t T, int64_t n) {
     for (int64_t r = 0; r < R; ++r) best()->running_sum(x + r * T * n, sum + r * T * n, T, n);
 }
 
 EXPORT int64_t unroll_update_bytes() { return sizeof(Update); }
 
-// What follows is false where there is no such instruction set ("" is the best one), and then does nothing.
+// The functions below return false, and do nothing, if the processor lacks the instruction set ("" is the best one).
 
-// Of R replicas of n rows of O outputs: y becomes the derivative, loss [R] is scale [R] times Σ w (y - target)².
+// For R replicas of n rows of O outputs: overwrites y with the derivative, and writes loss [R], which is scale [R] times
+// Σ w (y - target)².
 EXPORT bool unroll_squared_error(bool is_double, void *y, const void *target, const void *weight, const void *scale,
                                  void *loss, int64_t R, int64_t n, int64_t O, const char *instruction_set) {
     const InstructionSet *set = chosen(instruction_set);
@@ -159,7 +161,7 @@ EXPORT bool unroll_squared_error(bool is_double, void *y, const void *target, co
     return true;
 }
 
-// norm [R]: the root of the sum of squares of each row of P numbers.
+// Writes norm [R], the root of the sum of squares of each row of P numbers.
 EXPORT bool unroll_norms(bool is_double, const void *x, int64_t R, int64_t P, double *norm, const char *instruction_set) {
     const InstructionSet *set = chosen(instruction_set);
     if (!set) return false;
@@ -174,7 +176,7 @@ EXPORT bool unroll_update(const Update *update, const char *instruction_set) {
     return set;
 }
 
-// nullptr: no memory, or the processor lacks the instruction set that was asked for ("" is the best one).
+// Returns nullptr if there is no memory, or the processor lacks the requested instruction set ("" is the best one).
 EXPORT void *unroll_plan(const Problem *problem, int64_t threads, const char *instruction_set) {
     const InstructionSet *set = chosen(instruction_set);
     if (!set) return nullptr;
@@ -221,7 +223,7 @@ EXPORT void unroll_backward(void *handle) {
         for (size_t i = 0; i < plan.pieces[thread].size(); ++i) {
             const Piece &piece = plan.pieces[thread][i];
             Tensors to = plan.shared[thread][i];
-            if (!to.W_xh.data) {  // the whole batch of its replica: straight to its place
+            if (!to.W_xh.data) {  // it has its replica's whole batch, so it writes to the result itself
                 const int64_t size = plan.problem.is_double ? 8 : 4;
                 to = plan.problem.gradients;
                 for (int k = 0; k < TENSORS; ++k)

@@ -1,4 +1,4 @@
-// The backward pass of one thread's sequences, against time.
+// The backward pass of one thread's sequences, from the last time step to the first.
 #pragma once
 #include "gradients.h"
 
@@ -41,7 +41,7 @@ inline void Sequence<T, Cell>::backward(const Piece &piece, const Tensors &to) {
     write(to);
 }
 
-// dL/dh[t] but for what the cell itself carries back, into `out`
+// Writes dL/dh[t] to `out`, without the part that the cell itself carries back.
 template <class T, class Cell>
 inline void Sequence<T, Cell>::into_state(int64_t r, int64_t t, int64_t b, int64_t n, T *out) {
     Segment<T> parts[Cell::GATES + 1];

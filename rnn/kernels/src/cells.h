@@ -1,4 +1,4 @@
-// What each cell does at one time step besides the products. Equations and sources: rnn/cells/.
+// The pointwise part of each cell's time step; matrix products are in gemm.h. Equations and sources: rnn/cells/.
 //
 // A cell's pre-activations are BLOCKS blocks of [rows,S]; gate g's weights act on x in block x_block(g) and on h[t-1] in
 // block h_block(g). `forward` finds pre-activations in `a` and leaves there what `backward` needs; `backward` turns
@@ -16,11 +16,11 @@ namespace VARIANT {
 
 // One time step of one piece. Pointers to blocks are `block` numbers apart in forward, da's `da_block` in backward.
 template <class T> struct Step {
-    int64_t n, width, columns;        // numbers in all, in a row, and in the vectors of a row that hold units
-    int64_t block, da_block;          // of an INTERLEAVED cell `block` times a unit's index is where its vector begins
+    int64_t n, width, columns;        // numbers in total, in a row, and in those vectors of a row that hold units
+    int64_t block, da_block;          // in an INTERLEAVED cell a unit's vector begins at `block` times its index
     int64_t activation;
     const T *alpha;                   // leaky: [width]
-    T *dalpha;                        // its gradient, added to; nullptr: nobody asks
+    T *dalpha;                        // its gradient, which is added to; nullptr: not needed
     T *a, *h, *c;                     // blocks, h[t], c[t]
     const T *h_before, *c_before;     // h[t-1], c[t-1]
     T *dh, *da, *carry, *dc;          // dL/dh[t], dL/da[t], carry, dL/dc
@@ -94,7 +94,7 @@ template <class T> struct VanillaCell {
     static int x_block(int g) { return g; }
     static int h_block(int g) { return g; }
 
-    // h = f(a), where a lies in h's place;  da = f'(a) ∘ dh, where dh lies in da's place
+    // h = f(a), where a is in h's memory;  da = f'(a) ∘ dh, where dh is in da's memory
     static void forward(const Step<T> &s) { activate(s.activation, s.h, s.n, s.h); }
     static void backward(const Step<T> &s) { times_slope(s.activation, s.h, s.n, s.da); }
 };
@@ -105,7 +105,7 @@ template <class T> struct LeakyRatesCell {
     static int x_block(int g) { return g; }
     static int h_block(int g) { return g; }
 
-    // s = f(a) in a's place;  h = h[t-1] + α (s - h[t-1])
+    // s = f(a) in a's memory;  h = h[t-1] + α (s - h[t-1])
     static void forward(const Step<T> &s) {
         activate(s.activation, s.a, s.n, s.a);
         for (int64_t i = 0; i < s.n; i += s.width)
@@ -115,7 +115,7 @@ template <class T> struct LeakyRatesCell {
             }
     }
 
-    // da = α f'(a) ∘ dh;  (1 - α) dh goes on to t-1
+    // da = α f'(a) ∘ dh;  (1 - α) dh is carried to t-1
     static void backward(const Step<T> &s) {
         for (int64_t i = 0; i < s.n; i += s.width)
             for (int64_t k = 0; k < s.width; k += lanes<T>) {
@@ -140,7 +140,7 @@ template <class T> struct LeakyPotentialsCell {
     static int x_block(int g) { return g; }
     static int h_block(int g) { return g; }
 
-    // v = v[t-1] + α (a - v[t-1]), h = f(v); a lies in h's place, v is c
+    // v = v[t-1] + α (a - v[t-1]), h = f(v); a is in h's memory, v is c
     static void forward(const Step<T> &s) {
         for (int64_t i = 0; i < s.n; i += s.width)
             for (int64_t k = 0; k < s.width; k += lanes<T>) {
@@ -150,7 +150,7 @@ template <class T> struct LeakyPotentialsCell {
         activate(s.activation, s.c, s.n, s.h);
     }
 
-    // dv = f'(v) ∘ dh + what came on;  da = α dv;  (1 - α) dv goes on to t-1
+    // dv = f'(v) ∘ dh + what t+1 carried back;  da = α dv;  (1 - α) dv is carried to t-1
     static void backward(const Step<T> &s) {
         times_slope(s.activation, s.h, s.n, s.da);
         for (int64_t i = 0; i < s.n; i += s.width)
@@ -160,7 +160,7 @@ template <class T> struct LeakyPotentialsCell {
                 store(s.dc + i + k, dv - part);
             }
         if (!s.dalpha) return;
-        // α ∂v/∂α = v - v[t-1], and dv is what stays and what goes on
+        // α ∂v/∂α = v - v[t-1], and dv is the sum of da and what is carried
         for (int64_t k = 0; k < s.width; k += lanes<T>) {
             Vec<T> total = load(s.dalpha + k);
             for (int64_t i = k; i < s.n; i += s.width)
@@ -178,7 +178,7 @@ template <class T> struct LSTMCell {
 
     // i, f, o = σ(a), g = tanh(a), in this order i f g o;  c = f c[t-1] + i g;  h = o tanh(c)
     //
-    // One vector V of units of `rows` sequences: their gates one after another in `a`, the rest `width` apart.
+    // Computes one vector V of units for `rows` sequences. Gates are adjacent in `a`; other values are `width` apart.
     template <class V> static void forward(int64_t rows, int64_t width, T *a, const T *c_before, T *c, T *h) {
         constexpr int W = lanes<T>;
         for (int64_t row = 0; row < rows; ++row, a += BLOCKS * W, c_before += width, c += width, h += width) {
@@ -194,7 +194,7 @@ template <class T> struct LSTMCell {
         }
     }
 
-    // dc += dh o (1 - tanh²c);  then each gate's own slope, and dc f goes on to t-1
+    // dc += dh o (1 - tanh²c);  then each gate's own slope, and dc f is carried to t-1
     static void backward(const Step<T> &s) {
         constexpr int W = lanes<T>;
         for (int64_t unit = 0; unit < s.columns; unit += W) {
@@ -214,7 +214,7 @@ template <class T> struct LSTMCell {
 };
 
 template <class T> struct GRUCell {
-    // Gates r z n; n's part from x and its part from h are blocks of their own, as r stands between them.
+    // Gates r z n. The parts of n from x and from h are separate blocks, because r scales only the second.
     static constexpr int GATES = 3, BLOCKS = 4;
     static constexpr bool CARRIES = true, KEEPS_BLOCKS = true, IN_PLACE = false, POTENTIALS = false, INTERLEAVED = false;
     static int x_block(int g) { return g; }

@@ -62,7 +62,7 @@ inline void Sequence<T, Cell>::forward_step(int64_t r, int64_t t, int64_t b, int
     if (reads(t)) read_out(s.h, output(p.y, r, t, b), n);
 }
 
-// Block by block.
+// Computes the gates block by block.
 template <class T, class Cell>
 inline void Sequence<T, Cell>::pre_activations(const Step<T> &s, int64_t r, int64_t t, int64_t b, int64_t n) {
     const T *noise = p.noise ? row(p.noise, r, t, b, S) : nullptr;
@@ -80,7 +80,7 @@ inline void Sequence<T, Cell>::pre_activations(const Step<T> &s, int64_t r, int6
     }
 }
 
-// A vector of units at a time.
+// Computes all gates of one vector of units at a time.
 template <class T, class Cell>
 inline void Sequence<T, Cell>::interleaved_gates(const Step<T> &s, int64_t r, int64_t t, int64_t b, int64_t n) {
     const int64_t whole = hidden.whole * lanes<T>;
@@ -90,7 +90,7 @@ inline void Sequence<T, Cell>::interleaved_gates(const Step<T> &s, int64_t r, in
 #endif
 }
 
-// Those of one vector V, and each tile's nonlinearities while it is in the cache.
+// Computes one vector V of units, and each tile's nonlinearities while it is in the cache.
 template <class T, class Cell>
 template <class V>
 inline void Sequence<T, Cell>::units(const Step<T> &s, int64_t r, int64_t t, int64_t b, int64_t n, int64_t unit) {

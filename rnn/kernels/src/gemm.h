@@ -30,7 +30,7 @@ template <class T> struct Segment {
     int64_t K;
 };
 
-// start: nullptr is zero; start_row = 0 gives every row the same.
+// start: nullptr means zero; with start_row = 0 every row starts from the same numbers.
 template <class T> using Tile = void (*)(const Segment<T> *, int, const T *start, int64_t start_row, T *c, int64_t c_row);
 
 template <class T, class V, int M, int N, bool TRANSPOSED>
@@ -73,7 +73,7 @@ template <class T, class V, int N, bool TRANSPOSED> Tile<T> tile_of(int64_t m) {
     return tiles[m - 1];
 }
 
-// For m rows of n vectors; 0: of half a one.
+// Returns the tile for m rows of n vectors; n = 0 means half a vector.
 template <class T, bool TRANSPOSED> Tile<T> tile_for(int64_t m, int n) {
     if (n == 1) return tile_of<T, Vec<T>, 1, TRANSPOSED>(m);
 #if VECTOR_BYTES == 64
@@ -84,11 +84,12 @@ template <class T, bool TRANSPOSED> Tile<T> tile_for(int64_t m, int n) {
     return tile_of<T, Vec<T>, 2, TRANSPOSED>(m);
 }
 
-// [begin, end) of part i when n things are dealt to `parts` as evenly as possible.
+// Returns [begin, end) of part i when n things are divided into `parts` as evenly as possible.
 INLINE int64_t share(int64_t n, int64_t parts, int64_t i) { return n * i / parts; }
 
-// How the columns of C are cut into panels of at most WIDTH vectors, and B packed: panel after panel, row after row. What
-// fills half of a vector at most is a panel of its own, packed as a whole one; the other half of C is then not written.
+// The columns of C are cut into panels of at most WIDTH vectors, and B is packed panel after panel, row after row.
+// Columns that fill at most half of a vector are a separate panel, packed as a whole vector; the other half of C is not
+// written.
 template <class T> struct Panels {
     int64_t whole, count;
     bool half;
@@ -125,8 +126,8 @@ void pack(const Panels<T> &panels, const T *w, int64_t k_stride, int64_t n_strid
     }
 }
 
-// The same of gates that stand one after another in w, K × columns each, `gate` numbers apart: for each vector of columns
-// its row k holds that vector of every gate, so that one tile has all that a unit's nonlinearities need.
+// The same for gates that follow one another in w, K × columns each, `gate` numbers apart. For each vector of columns,
+// row k holds that vector of every gate, so that one tile has all that a unit's nonlinearities need.
 template <int GATES, class T>
 void pack_gates(const T *w, int64_t gate, int64_t k_stride, int64_t n_stride, int64_t K, int64_t columns, T *to) {
     for (int64_t first = 0; first < columns; first += lanes<T>)
@@ -157,7 +158,7 @@ void multiply(const Panels<T> &panels, const Segment<T> *segments, int count, in
     }
 }
 
-// C [M, panels.columns()] += Σ_s A_sᵀ B_s, with A_s [K,M] and B_s [K,·] rows in memory: what weight gradients are.
+// C [M, panels.columns()] += Σ_s A_sᵀ B_s, with A_s [K,M] and B_s [K,·] rows in memory, as for weight gradients.
 template <class T>
 void multiply_transposed(const Panels<T> &panels, const Segment<T> *segments, int count, int64_t M, T *c, int64_t c_row) {
     Segment<T> part[MOST_SEGMENTS];

@@ -5,7 +5,7 @@
 namespace unroll {
 namespace VARIANT {
 
-// Weight gradients of time steps t0 … t1-1, n rows from `first` of the block that begins at sequence b.
+// Adds the weight gradients of time steps t0 … t1-1, for n rows from `first` in the block that begins at sequence b.
 template <class T, class Cell>
 inline void Sequence<T, Cell>::accumulate(int64_t r, int64_t t0, int64_t t1, int64_t b, int64_t first, int64_t n) {
     Segment<T> parts[MOST_SEGMENTS] = {};
@@ -40,7 +40,7 @@ inline void Sequence<T, Cell>::accumulate(int64_t r, int64_t t0, int64_t t1, int
 template <class T, class Cell>
 inline void Sequence<T, Cell>::add_rows(const T *from, int64_t n, T *to) const {
     for (int64_t k = 0; k < hidden.columns(); k += lanes<T>) {
-        Vec<T> part[4] = {load(to + k)};  // four, as each addition waits for the one before it
+        Vec<T> part[4] = {load(to + k)};  // four sums, because each addition waits for the one before it
         int64_t i = 0;
         for (; i + 4 <= n; i += 4)
             for (int j = 0; j < 4; ++j) part[j] += load(from + (i + j) * S + k);

@@ -1,4 +1,4 @@
-// What the kernel computes on: sizes, and where everything lies. Plain C types: rnn/kernels/abi.py mirrors this struct.
+// The sizes and addresses that the kernel computes with. Plain C types: rnn/kernels/abi.py mirrors these structs.
 //
 // Axes as in rnn/__init__.py: R replicas, T time steps, B sequences, I inputs, H hidden units, O outputs. Rows of H
 // numbers are padded to a multiple of 64 bytes, S numbers a row, so that every vector load is aligned: h is [R,T,B,S].
@@ -9,14 +9,14 @@
 
 namespace unroll {
 
-// One tensor of R replicas: replica r lies at data + r * stride, its own axes contiguous. data == nullptr: not there.
+// One tensor of R replicas: replica r starts at data + r * stride and is contiguous. data == nullptr: there is none.
 struct Tensor {
     void *data;
     int64_t stride;
 };
 
 // Names as in rnn/networks/parameters.py. Gated cells stack their gates along H: W_xh [G*H,I], W_hh [G*H,H], b [G*H]. A leaky
-// cell's alpha is dt/tau of each unit [H]; its gradient is there where tau is learned, and of potentials times alpha.
+// cell's alpha is dt/tau of each unit [H]; its gradient exists if tau is learned; for potentials it is times alpha.
 struct Tensors {
     Tensor W_xh, b_x, W_hh, b_h, W_hy, b_y, alpha;
 };
@@ -28,28 +28,28 @@ struct Problem {
     int64_t cell, activation, is_double;
     int64_t R, T, B, I, H, O;  // O = 0: no readout; then dL/dh comes from outside
     int64_t S;                 // numbers in a row of h
-    int64_t x_row, dx_row, dh_row;  // numbers from one row of x, dx, dh to the next
-    int64_t first_output;  // y and dy begin at this time step: 0, or T - 1 where only the last one is read
+    int64_t x_row, dx_row, dh_row;  // distance of rows of x, dx, dh, in numbers
+    int64_t first_output;  // y and dy begin at this time step: 0, or T - 1 if only the last step is read
     void *x;         // [R,T,B,I]
     void *h;         // [R,T,B,S], written by forward, read by backward
     void *c;         // LSTM: cell states; leaky potentials: potentials; [R,T,B,S]
-    void *gates;     // what backward needs of the pre-activations' blocks [R,T,blocks,B,S]; vanilla and potentials: none;
+    void *gates;     // what backward needs from the pre-activations' blocks [R,T,blocks,B,S]; vanilla and potentials: none;
                      // LSTM [R,T,S/V,B,4,V], V numbers being a vector of the instruction set
     void *y;         // [R,T - first_output,B,O], written by forward
-    void *dy;        // the same of dL/dy, read by backward
-    void *dh;        // [R,T,B,H] or nullptr: what else reaches h, added to what comes through the readout
-    void *dc;        // [R,T,B,S] or nullptr: what else reaches c, rows of S
-    void *dx;        // [R,T,B,I] or nullptr where nobody asks
+    void *dy;        // dL/dy in the same shape, read by backward
+    void *dh;        // [R,T,B,H] or nullptr: other gradients of h, added to those from the readout
+    void *dc;        // [R,T,B,S] or nullptr: other gradients of c, in rows of S
+    void *dx;        // [R,T,B,I] or nullptr if it is not needed
     void *noise;     // [R,T,B,S] or nullptr: added to the pre-activations
-    void *h_first;   // the state before the first step [R,B,S], or nullptr for zeros; potentials use c_first alone
+    void *h_first;   // the state before the first step [R,B,S], or nullptr for zeros; potentials use only c_first
     void *c_first;
-    void *dh_first;  // its gradient [R,B,S], where there is such a state
+    void *dh_first;  // its gradient [R,B,S], if there is such a state
     void *dc_first;
     Tensors weights;
     Tensors gradients;  // written, not added to
 };
 
-// The sequences b0 … b1-1 of replica r: one thread runs them through the whole sequence.
+// The sequences b0 … b1-1 of replica r, which one thread runs through all time steps.
 struct Piece {
     int64_t r, b0, b1;
 };
@@ -63,7 +63,7 @@ struct Update {
     float *memory;
     const float *gradients;
     const bool *skipped;  // [R]: rows to leave alone
-    bool *broken;         // [R], written: rows left alone because a number would not have been finite
+    bool *broken;         // [R], written: rows left alone because a number would have become infinite or NaN
 };
 
 // R arrays of `rows` rows of `width` standard normals times scale [width], if it is there; see rnn/randomness/normals.py.
@@ -71,7 +71,7 @@ struct Normals {
     const uint64_t *keys;  // [R,2]
     uint64_t array, step;
     int64_t R, rows, width;
-    int64_t replica, row;  // numbers from one replica, one row, to the next
+    int64_t replica, row;  // distance of replicas and of rows, in numbers
     float *out;
     const float *scale;
 };
@@ -83,7 +83,7 @@ struct InstructionSet {
     int64_t (*scratch_bytes)(const Problem &, int64_t rows);
     void (*forward)(const Problem &, const Piece &, void *scratch);
     void (*backward)(const Problem &, const Piece &, void *scratch, const Tensors &to);
-    void (*normals)(const Normals &of, int64_t r, int64_t first, int64_t last);  // those numbers of replica r
+    void (*normals)(const Normals &of, int64_t r, int64_t first, int64_t last);  // draws these numbers of replica r
     void (*running_sum)(const float *x, float *sum, int64_t T, int64_t n);
     double (*squared_error)(bool is_double, void *y, const void *target, const void *weight, int64_t n, int64_t O);
     double (*squares)(bool is_double, const void *x, int64_t n);

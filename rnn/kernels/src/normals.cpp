@@ -11,7 +11,7 @@
 namespace unroll {
 namespace VARIANT {
 
-static constexpr int WORDS = 64;  // 64-bit words at a time, of four each block of Philox
+static constexpr int WORDS = 64;  // 64-bit words at a time; a block of Philox has four
 
 static inline void multiply(uint64_t a, uint64_t b, uint64_t &high, uint64_t &low) {
     const auto product = static_cast<unsigned __int128>(a) * b;
@@ -52,7 +52,7 @@ static inline int32_t as_bits(float value) {
     return bits;
 }
 
-// Box & Muller: of each word the low half gives the radius, the high half the angle. Plain loops over one chunk, without
+// Box & Muller: the low half of each word gives the radius, the high half the angle. Plain loops over one chunk, without
 // branches, so that the compiler turns each into vector code.
 static void transform(const uint64_t *word, float *out) {
     float radius[WORDS], sine[WORDS], cosine[WORDS];
@@ -100,7 +100,7 @@ static void transform(const uint64_t *word, float *out) {
     }
 }
 
-// Numbers first … last-1 of a replica's; first is a multiple of NORMALS_CHUNK.
+// Draws a replica's numbers first … last-1; first is a multiple of NORMALS_CHUNK.
 static void flat(const uint64_t *key, const Normals &of, int64_t first, int64_t last, float *out) {
     uint64_t words[WORDS] = {};
     // Eight numbers a block; NumPy counts before it draws, so the first block's number is 1.

@@ -1,4 +1,4 @@
-// A recurrent layer with its readout over whole sequences, for the sequences that one thread has.
+// A recurrent layer with its readout over whole sequences, for the sequences of one thread.
 //
 // Forward, for t = 1 … T: the pre-activations are one product over two segments, W_xh x[t] and W_hh h[t-1], started from
 // the biases; then the cell's pointwise step; then the readout, while h[t] is in the cache. Backward, for t = T … 1:
@@ -13,9 +13,9 @@
 namespace unroll {
 namespace VARIANT {
 
-constexpr int64_t MOST_ROWS = 128;  // sequences worked on together: their h[t], h[t-1] and dL/da stay in the cache
-constexpr int64_t CHUNK_ROWS = 96;  // rows of dL/da and h that one update of the weight gradients runs over
-constexpr int64_t FEW_OUTPUTS = 4;  // up to here the readout is a dot product along h
+constexpr int64_t MOST_ROWS = 128;  // sequences computed together, so that their h[t], h[t-1] and dL/da stay in the cache
+constexpr int64_t CHUNK_ROWS = 96;  // rows of dL/da and h that one update of the weight gradients uses
+constexpr int64_t FEW_OUTPUTS = 4;  // up to this number of outputs the readout is a dot product along h
 
 // Hands out aligned pieces of the scratch memory; with begin == nullptr it only counts.
 struct Arena {
@@ -37,7 +37,7 @@ template <class T, class Cell> struct Sequence {
     const Problem &p;
     const int64_t T_, B, I, H, O, S;
     const Panels<T> hidden, inputs, outputs;
-    int64_t rows;   // at most, of one block
+    int64_t rows;   // the largest number of rows in one block
     int64_t steps;  // time steps in a chunk of the backward pass
 
     // scratch, shared by both passes
@@ -106,13 +106,14 @@ template <class T, class Cell> struct Sequence {
         return step + b * (Cell::INTERLEAVED ? Cell::BLOCKS * lanes<T> : S);
     }
 
-    // Padded to whole vectors; the units beyond H do not move.
+    // alpha padded to whole vectors; the units beyond H do not change.
     void load_alpha(int64_t r) {
         clear(alpha, S);
         if (const T *own = of<T>(p.weights.alpha, r)) std::memcpy(alpha, own, H * sizeof(T));
     }
 
-    // The state before the first step, of n sequences from b. Whether W_hh acts on it at all: zeros are left out.
+    // `start_from` finds the state before the first step, for n sequences from b. `starts` says whether W_hh acts on it,
+    // since zeros are skipped.
     bool starts;
     const T *h_before, *c_before;
     void start_from(int64_t r, int64_t b, int64_t n) {
@@ -157,7 +158,7 @@ template <class T, class Cell> struct Sequence {
     template <class V> void units(const Step<T> &s, int64_t r, int64_t t, int64_t b, int64_t n, int64_t unit);
     void read_out(const T *h, T *y, int64_t n);
 
-    // backward.h; da is the ring's place for dL/da[t]
+    // backward.h; da is the ring's memory for dL/da[t]
     T *da(int64_t t) const { return ring + t % (steps + 1) * Cell::BLOCKS * rows * S; }
     void backward(const Piece &piece, const Tensors &to);
     void into_state(int64_t r, int64_t t, int64_t b, int64_t n, T *out);

@@ -6,7 +6,7 @@
 
 namespace unroll {
 
-// Long enough to bridge the gap between a training step's two passes, short enough not to take a core from others.
+// It bridges the gap between a training step's two passes, but is too short to take a core from other processes.
 static constexpr std::chrono::microseconds SPIN{200};
 
 template <class Condition> static bool spin_until(Condition holds) {
@@ -23,7 +23,7 @@ template <class Condition> static bool spin_until(Condition holds) {
 }
 
 Team::Team(int64_t threads) : threads_(threads) {
-    // Detached: they sleep on a condition until the process ends, and a team is never destroyed.
+    // Threads are detached: they sleep on a condition until the process ends, because a team is never destroyed.
     for (int64_t i = 1; i < threads; ++i) std::thread([this, i] { member(i); }).detach();
 }
 

@@ -15,8 +15,8 @@ public:
     explicit Team(int64_t threads);
     // Calls work(0) … work(threads - 1), each on a thread of its own, work(0) on the caller's. One caller at a time.
     void run(const std::function<void(int64_t)> &work);
-    // The team of this process for so many threads: made at the first call, kept for ever. After a fork the child's
-    // first call makes its own, as threads do not survive a fork.
+    // Returns this process's team of so many threads. The first call makes it, and it is kept for ever. After a fork the
+    // child's first call makes a new one, because threads do not survive a fork.
     static Team &of(int64_t threads);
 
 private:

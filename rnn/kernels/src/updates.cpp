@@ -1,5 +1,5 @@
-// What a training step does besides the passes, each in one sweep over memory: the squared error and its derivative,
-// gradient norms, and the optimisers' updates. One thread: they are short, and the order of sums is then always the same.
+// The rest of a training step, each part in one sweep over memory: the squared error and its derivative, gradient
+// norms, and the optimisers' updates. One thread runs them: they are short, and the order of sums is always the same.
 //
 // Compiled once for each instruction set, like normals.cpp without contraction to fused multiply-adds: two sweeps over the
 // same numbers then round alike, and an update has the same bits on every processor.
@@ -9,9 +9,10 @@
 namespace unroll {
 namespace VARIANT {
 
-static constexpr int64_t SUM_BLOCK = 1024;  // numbers whose squares are summed in T before the sum goes on in float64
+static constexpr int64_t SUM_BLOCK = 1024;  // so many squares are summed in T before the sum continues in float64
 
-// Σ w d², d = y - target, of n rows of O outputs; y becomes 2 w d. A row whose weight is zero gives zeros, whatever y is.
+// Returns Σ w d², d = y - target, over n rows of O outputs, and overwrites y with 2 w d. A row with weight zero gives
+// zeros, whatever y is.
 template <class T> static double squared_error_of(T *y, const T *target, const T *weight, int64_t n, int64_t O) {
     double total = 0;
     const int64_t rows = O < SUM_BLOCK ? SUM_BLOCK / O : 1;
@@ -60,9 +61,9 @@ template <class T> static double squares_of(const T *x, int64_t n) {
     return total;
 }
 
-// The rules of torch.optim. `next` turns one parameter p, its two moments and its gradient g into what they are after it;
-// a moment that a rule lacks is 0 before and not kept.
-struct AdamRule {  // AdamW where `keep` is not 1
+// The rules of torch.optim. `next` computes one parameter p and its two moments after the update from their values
+// before it and the gradient g. A moment that a rule lacks is 0 before and not kept.
+struct AdamRule {  // AdamW if `keep` is not 1
     float keep, to_first, beta2, to_second, size, root, eps;
     explicit AdamRule(const Update &u)
         : keep(float(1 - u.lr * u.weight_decay)), to_first(float(1 - u.beta1)), beta2(float(u.beta2)),
@@ -99,7 +100,7 @@ INLINE int32_t not_finite(float x) {
     return (bits & 0x7F800000) == 0x7F800000;
 }
 
-// One sweep over a row of P parameters; without WRITES it only says whether a number would not be finite.
+// Updates a row of P parameters in one sweep; without WRITES it only tests whether all numbers would be finite.
 template <bool WRITES, int MOMENTS, class Rule>
 static bool sweep(const Rule &rule, int64_t P, float *__restrict p, float *__restrict first, float *__restrict second,
            const float *__restrict gradient) {
@@ -116,8 +117,8 @@ static bool sweep(const Rule &rule, int64_t P, float *__restrict p, float *__res
     return !broken;
 }
 
-// Replica r takes its update if every number is finite after it; else it stays as it is. The first sweep only looks: a
-// second one costs less than a copy to go back to.
+// Replica r is updated if every number is finite afterwards; otherwise it does not change. The first sweep only tests,
+// because a second sweep costs less than a copy to restore.
 template <int MOMENTS, class Rule> static bool update_row(const Rule &rule, const Update &u, int64_t r) {
     const int64_t all = u.R * u.P;
     float *p = u.memory + r * u.P, *first = MOMENTS > 0 ? p + all : nullptr, *second = MOMENTS > 1 ? first + all : nullptr;

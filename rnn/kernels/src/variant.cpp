@@ -43,7 +43,7 @@ static void backward(const Problem &p, const Piece &piece, void *scratch, const 
     });
 }
 
-// In normals.cpp and updates.cpp, which are compiled without contraction.
+// These are in normals.cpp and updates.cpp, which are compiled without contraction.
 void normals(const Normals &of, int64_t r, int64_t first, int64_t last);
 void running_sum(const float *x, float *sum, int64_t T, int64_t n);
 double squared_error(bool is_double, void *y, const void *target, const void *weight, int64_t n, int64_t O);

@@ -30,8 +30,8 @@ template <> struct VectorOf<double> { typedef Double type; };
 template <class T> using Vec = typename VectorOf<T>::type;
 template <class T> constexpr int lanes = VECTOR_BYTES / sizeof(T);
 
-// The first N lanes of one. Half of AVX-512's are a vector of their own: a processor that runs them as two halves (Zen 4)
-// saves one of them where the last units of a layer fill no more.
+// The first N lanes of a vector. Half of an AVX-512 vector is a type of its own: a processor that runs vectors as two
+// halves (Zen 4) saves one half where the last units of a layer fill no more.
 template <class T, int N> struct Lanes { typedef T type __attribute__((vector_size(N * sizeof(T)))); };
 constexpr bool HALVES = VECTOR_BYTES == 64;
 template <class T> using Half = typename Lanes<T, lanes<T> / 2>::type;
@@ -45,7 +45,7 @@ template <class T> INLINE Vec<T> load(const T *p) { return load_as<Vec<T>>(p); }
 template <class T, class V> INLINE void store(T *p, V v) { std::memcpy(p, &v, sizeof v); }
 template <class T> INLINE Vec<T> all(T s) { return s - Vec<T>{}; }
 
-// The smaller and the larger of two, the second where one is NaN: one instruction where there is one.
+// The smaller and the larger of two numbers, the second if one is NaN. It compiles to one instruction if there is one.
 template <class V> INLINE V least(V a, V b) { return a < b ? a : b; }
 template <class V> INLINE V most(V a, V b) { return a > b ? a : b; }
 #if defined(__AVX512F__)
@@ -76,7 +76,7 @@ template <class V> INLINE V tanh_of_floats(V x) {
     return most<V>(-one, least<V>(one, x * p / q));
 }
 
-// float64 is for holding the kernel against oracles: exact before fast.
+// float64 only serves to compare the kernel with oracles, so it is exact rather than fast.
 template <class V> INLINE V tanh_of_doubles(V x) {
     for (int i = 0; i < int(sizeof x / sizeof x[0]); ++i) x[i] = std::tanh(x[i]);
     return x;
@@ -97,7 +97,7 @@ template <class V> INLINE V sigmoid(V x) { return tanh(x * 0.5f) * 0.5f + 0.5f; 
 // relative error, below 4e-9. NaN passes through.
 template <class V> INLINE V softplus_of_floats(V a) {
     typedef uint32_t Bits __attribute__((vector_size(sizeof(V))));
-    const V zero{}, magic = 12582912.0f - zero;  // what is added to it is rounded to an integer, in its last bits
+    const V zero{}, magic = 12582912.0f - zero;  // adding a number rounds that to an integer, in the last bits
     const V x = most<V>(-87.0f - zero, least<V>(a, -a)), shifted = x * 1.44269504f + magic, k = shifted - magic;
     const V f = x - k * 0.693359375f - k * -2.12194440e-4f;
     V e = f * 0.0013836845568244351f + 0.008374815801903687f;
@@ -129,13 +129,13 @@ template <class V> INLINE V softplus(V a) {
     }
 }
 
-// 1 - exp(-h) = 2 t/(1 + t), t = tanh(h/2): no digits are lost where h is small
+// 1 - exp(-h) = 2 t/(1 + t), t = tanh(h/2), which loses no digits where h is small
 template <class V> INLINE V softplus_slope(V h) {
     const V t = tanh(h * 0.5f);
     return (t + t) / (t + 1.0f);
 }
 
-// Of all lanes: the halves are added until one number is left.
+// Returns the sum of all lanes: halves are added until one number is left.
 template <class T, int N> INLINE T sum_of(typename Lanes<T, N>::type v) {
     if constexpr (N == 2) {
         return v[0] + v[1];

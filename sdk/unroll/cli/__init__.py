@@ -1,4 +1,4 @@
-"""The command `unroll`. Its libraries come with the extra `cli`; the SDK works without them."""
+"""The command `unroll`. The extra `cli` installs its libraries; the SDK works without them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> None:
-    """Run the command; exit with one of the codes in `unroll.cli.exits`."""
+    """Run the command, and exit with one of the codes in `unroll.cli.exits`."""
     try:
         import typer  # noqa: F401 - is it there?
     except ImportError:

@@ -1,18 +1,21 @@
-"""The application: all commands, the server's address, and one place where errors become messages and exit codes."""
+"""The application: all commands, the server's address, and the place where errors become messages and exit codes."""
 
 from __future__ import annotations
 
+import io
+import os
 import sys
+from collections.abc import Callable
 from typing import Annotated, NoReturn
 
 import typer
 
 from unroll import __version__
-from unroll.cli import catalogue, check, jobs, predict, train
-from unroll.cli.exits import TABLE, exit_code
+from unroll.cli import artifacts, catalogue, check, evaluate, export, jobs, predict, train
+from unroll.cli.exits import REFUSED, TABLE, exit_code
 from unroll.cli.output import say
 from unroll.client import Client
-from unroll.errors import AuthenticationError, JobFailed, UnrollError
+from unroll.errors import JobFailed, UnrollError
 
 app = typer.Typer(
     name="unroll",
@@ -22,18 +25,28 @@ app = typer.Typer(
     help="Train recurrent networks on an Unroll server and predict with them. The server is the one on this machine, "
     "or what UNROLL_URL and UNROLL_API_KEY say.",
 )
-app.command("train")(train.train)
-app.command("watch")(jobs.watch)
-app.command("jobs")(jobs.jobs)
-app.command("cancel")(jobs.cancel)
-app.command("pause")(jobs.pause)
-app.command("resume")(jobs.resume)
-app.command("retry")(jobs.retry)
-app.command("predict")(predict.predict)
-app.command("models")(catalogue.models)
-app.command("tasks")(catalogue.tasks)
-app.command("check")(check.check)
-app.command("schema")(catalogue.schema)
+
+COMMANDS: dict[Callable[..., None], str] = {
+    train.train: "unroll train --task integrate_noise --hidden 10 --steps 2000 --lr 0.01 --replicas 8",
+    evaluate.evaluate: "unroll evaluate JOB --lengths 20,40,100",
+    export.export: "unroll export JOB onnx --to network.onnx",
+    predict.predict: "unroll predict CHECKPOINT -i sequences.json",
+    jobs.jobs: "unroll jobs --kind train --status running",
+    jobs.watch: "unroll watch JOB",
+    jobs.cancel: "unroll cancel JOB",
+    jobs.pause: "unroll pause JOB",
+    jobs.resume: "unroll resume JOB",
+    jobs.retry: "unroll retry JOB",
+    artifacts.artifacts: "unroll artifacts JOB result.json --to -",
+    catalogue.models: "unroll models -o json",
+    catalogue.tasks: "unroll tasks integrate_noise",
+    check.check: "unroll check --cell gru --hidden-size 8 --time-steps 10 --formulas",
+    catalogue.schema: "unroll schema network",
+}
+"""All commands, each with an example of its use. A function's name is the command's."""
+
+for command, example in COMMANDS.items():
+    app.command(command.__name__, epilog=f"Example: {example}")(command)
 
 
 def _version(value: bool) -> None:  # noqa: FBT001 - a callback of typer
@@ -51,7 +64,7 @@ def main(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    """Connect."""
+    """Connect to the server."""
     del version  # handled by its callback
     context.obj = Client(url)
     context.call_on_close(context.obj.close)
@@ -59,16 +72,23 @@ def main(
 
 def run() -> NoReturn:
     """Run the command line and exit."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name is shown in any locale, if not in its own letters
     try:
-        app(prog_name="unroll")
+        try:
+            app(prog_name="unroll")
+        finally:
+            sys.stdout.flush()
     except (UnrollError, ValueError) as error:
         say(f"unroll: {error}")
         if isinstance(error, JobFailed) and error.job.error and error.job.error.log:
             say(f"the end of the trainer's log:\n{error.job.error.log.rstrip()}")
-        if isinstance(error, AuthenticationError):
-            say("  the key is taken from UNROLL_API_KEY, or from the data folder of a server on this machine")
         raise SystemExit(exit_code(error)) from None
+    except BrokenPipeError:
+        # Who read our output has seen enough. Python would flush once more at its end, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(REFUSED) from None
     except OSError as error:
         say(f"unroll: {error}")
-        raise SystemExit(1) from None
+        raise SystemExit(REFUSED) from None
     raise SystemExit(0)

@@ -83,7 +83,7 @@ def schema(
     kind: Annotated[str | None, typer.Argument(help="Show the JSON Schema of this kind.", metavar="[KIND]")] = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """List what can be sent, or show the JSON Schema of one kind, with defaults and descriptions."""
+    """List the kinds that can be sent, or show the JSON Schema of one kind, with defaults and descriptions."""
     client: Client = context.obj
     if kind is not None:
         show_json(client.schemas.get(kind))

@@ -20,7 +20,7 @@ def check(  # one argument a flag
     file: Annotated[
         Path | None,
         typer.Argument(
-            help="What to check, as JSON: a network, or an object with a model in it; - for stdin. Flags go before it.",
+            help="What to check, as JSON: a network, or an object with a model; - for stdin. Flags override it.",
             metavar="[FILE]",
         ),
     ] = None,
@@ -30,27 +30,36 @@ def check(  # one argument a flag
     activation: Annotated[str | None, typer.Option(help="The cell's nonlinearity.")] = None,
     layers: Annotated[int | None, typer.Option(help="Stacked layers.")] = None,
     architecture: Annotated[str | None, typer.Option(help="many_to_many, many_to_one, ...")] = None,
-    input_size: Annotated[int | None, typer.Option(help="Inputs (1).")] = None,
-    output_size: Annotated[int | None, typer.Option(help="Outputs (1; 2 classes of cross_entropy).")] = None,
+    input_size: Annotated[int | None, typer.Option(help="Width of the inputs (1).")] = None,
+    output_size: Annotated[
+        int | None, typer.Option(help="Width of the outputs (1; for cross_entropy 2 classes).")
+    ] = None,
     time_steps: Annotated[int | None, typer.Option(help="Time steps of the batch.")] = None,
-    output_steps: Annotated[int | None, typer.Option(help="Time steps that a decoder writes (as many).")] = None,
+    output_steps: Annotated[
+        int | None, typer.Option(help="Time steps that a decoder writes (default: as the encoder).")
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Sequences in the batch.")] = None,
     replicas: Annotated[int | None, typer.Option(help="Networks to check at once.")] = None,
     loss: Annotated[str | None, typer.Option(help="mse, cross_entropy, bce or poisson.")] = None,
     window: Annotated[int | None, typer.Option(help="Truncation window in time steps.")] = None,
     teacher_forcing: Annotated[float | None, typer.Option(help="Probability that a decoder reads targets.")] = None,
-    entries: Annotated[int | None, typer.Option(help="Entries of each tensor to take differences of.")] = None,
+    entries: Annotated[int | None, typer.Option(help="Entries of each tensor that differences test.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights and batch.")] = None,
     sets: Annotated[
         list[str] | None,
         typer.Option("--set", help="Any other field, for example model.cell.tau=10; repeatable.", metavar="PATH=VALUE"),
     ] = None,
     *,
-    variable_lengths: Annotated[bool, typer.Option("--variable-lengths", help="Sequences differ in length.")] = False,
+    variable_lengths: Annotated[
+        bool, typer.Option("--variable-lengths", help="Vary the lengths of sequences.")
+    ] = False,
     formulas: Annotated[bool, typer.Option("--formulas", help="Show the gradients' formulas too.")] = False,
     output: Output = Format.TABLE,
 ) -> None:
-    """Hold gradients by hand against autograd and finite differences. Exit code 6 where a distance is too large."""
+    """Compare hand-written gradients with autograd and finite differences.
+
+    The exit code is 6 if a distance is too large.
+    """
     client: Client = context.obj
     config = read_json(file, "FILE") if file else {}
     if not isinstance(config, dict):

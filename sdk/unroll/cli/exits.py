@@ -1,4 +1,4 @@
-"""Exit codes, and which error has which."""
+"""Exit codes, and the error that each belongs to."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from unroll.errors import (
 )
 
 REFUSED = 1
-"""The server refused, or something else went wrong. 2, a wrong command line, is typer's own."""
+"""The server refused, or something else went wrong. Code 2, a wrong command line, is typer's own."""
 JOB_FAILED = 3
 JOB_CANCELLED = 4
 UNREACHABLE = 5
 CHECK_FAILED = 6
-"""A gradient check was made, and a distance is too large."""
+"""A gradient check ran, and a distance is too large."""
 INTERRUPTED = 130
-"""Ctrl-C; a job that was being followed goes on."""
+"""Ctrl-C was pressed. A job that was being followed continues."""
 
 TABLE = (
     "Exit codes: 0 done; 1 the server refused; 2 wrong usage; 3 the job failed; 4 the job was cancelled; "
@@ -26,7 +26,7 @@ TABLE = (
 
 
 def exit_code(error: UnrollError | ValueError) -> int:
-    """The code for an error."""
+    """Return the exit code for an error."""
     match error:
         case JobFailed():
             return JOB_FAILED

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Annotated, cast
 
 import typer
 
+from unroll._wire import summary_of
+from unroll.cli.differences import differences
 from unroll.cli.exits import INTERRUPTED
 from unroll.cli.output import Format, Output, say, show_fields, show_json, show_table
 from unroll.cli.values import pairs
 from unroll.client import Client
-from unroll.contract import Job, JobStatus
-from unroll.errors import JobEndedError
+from unroll.contract import ENDED, Job, JobStatus
+from unroll.errors import JobEndedError, without_hint
 from unroll.job import JobHandle
-from unroll.progress import clock, describe
+from unroll.progress import clock, describe, say_estimate
 
 JobId = Annotated[str, typer.Argument(help="The job's id.", metavar="JOB")]
 
@@ -24,22 +27,26 @@ def jobs(
     context: typer.Context,
     job_id: Annotated[str | None, typer.Argument(help="Show this one.", metavar="[JOB]")] = None,
     status: Annotated[list[str] | None, typer.Option(help="Only jobs in this status; repeatable.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Only jobs of this kind: train, evaluate or export.")] = None,
+    parent: Annotated[str | None, typer.Option(help="Only jobs that read what this job made.", metavar="JOB")] = None,
     label: Annotated[
         list[str] | None, typer.Option(help="Only jobs with this label; repeatable.", metavar="KEY=VALUE")
     ] = None,
     model: Annotated[str | None, typer.Option(help="Only jobs that train this registered model.")] = None,
     name: Annotated[str | None, typer.Option(help="Only jobs of this name.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="Show at most so many, the newest first.")] = 20,
     output: Output = Format.TABLE,
 ) -> None:
-    """List jobs, or show one."""
+    """List jobs, or show one. With --label the list also shows in what the jobs differ: labels, seed, lr, ..."""
     client: Client = context.obj
     if job_id is not None:
         show_job(client.jobs.get(job_id), output)
         return
     listing = client.jobs.list(
-        status=cast("list[JobStatus]", status or []),  # the server knows which there are
+        status=cast("list[JobStatus]", status or []),  # the server checks them
         labels=pairs(label or [], "--label"),
+        kind=kind,
+        parent=parent,
         model=model,
         name=name,
         limit=min(limit, 100),
@@ -48,21 +55,23 @@ def jobs(
     if output is Format.JSON:
         show_json(found)
         return
-    header = ("job", "name", "status", "step", "of", "best loss", "baseline", "age")
+    different = differences(found) if label else {}
+    header = ("job", "kind", "name", "status", "step", "of", "headline", "age")
     show_table(
-        header,
+        (*header, *different),
         [
             (
                 job.id,
+                job.kind,
                 job.name,
                 job.status,
                 job.progress.step,
                 job.progress.total,
-                job.best and job.best.loss,
-                job.baseline_loss,
+                summary_of(job).headline(),
                 clock((datetime.now(UTC) - job.created_at).total_seconds()),
+                *(values[place] for values in different.values()),
             )
-            for job in found
+            for place, job in enumerate(found)
         ],
     )
 
@@ -80,7 +89,7 @@ def cancel(context: typer.Context, job_id: JobId, output: Output = Format.TABLE)
 
 
 def pause(context: typer.Context, job_id: JobId, output: Output = Format.TABLE) -> None:
-    """Pause a job; it makes a checkpoint first."""
+    """Pause a job. It makes a checkpoint first, if its kind makes any."""
     client: Client = context.obj
     show_job(client.jobs.pause(job_id), output)
 
@@ -92,52 +101,73 @@ def resume(context: typer.Context, job_id: JobId, output: Output = Format.TABLE)
 
 
 def retry(context: typer.Context, job_id: JobId, output: Output = Format.TABLE) -> None:
-    """Queue a failed or cancelled job again; it goes on from its last checkpoint."""
+    """Queue a failed or cancelled job again. It goes on from its last checkpoint."""
     client: Client = context.obj
     show_job(client.jobs.retry(job_id), output)
 
 
-def follow(handle: JobHandle, output: Format) -> None:
-    """Wait for a job and show how it ended; a bar is shown only to people. Raises JobFailed, JobCancelled."""
-    import sys
+def submitted(
+    handle: JobHandle, output: Format, *, detach: bool, show: Callable[[JobHandle], None] | None = None
+) -> None:
+    """Print which job was submitted and follow it, unless the user detaches.
 
+    `show` shows the result of a succeeded job.
+    """
+    say(f"submitted {handle.id}")
+    if detach:
+        say_estimate(handle.job)
+        show_job(handle.job, output)
+    else:
+        follow(handle, output, show)
+
+
+def follow(handle: JobHandle, output: Format, show: Callable[[JobHandle], None] | None = None) -> None:
+    """Wait for a job and show how it ended: people see a bar, a pipe gets lines. Raises JobFailed, JobCancelled.
+
+    `show` shows a job that has succeeded; without it the job is shown like any other.
+    """
     try:
-        handle.wait(progress=sys.stderr.isatty())
+        handle.wait(progress=True)
     except KeyboardInterrupt:
         say(f"\ndetached; the job goes on: unroll watch {handle.id}")
         raise typer.Exit(INTERRUPTED) from None
     except JobEndedError as ended:
-        show_job(ended.job, output)
+        show_job(ended.job, output, followed=True)
         raise
-    show_job(handle.job, output)
+    if show is None:
+        show_job(handle.job, output, followed=True)
+    else:
+        show(handle)
 
 
-def show_job(job: Job, output: Format) -> None:
-    """One job."""
+def show_job(job: Job, output: Format, *, followed: bool = False) -> None:
+    """Show one job: first the fields that all kinds have, then those of its kind.
+
+    If the job was `followed`, what may help a job that diverged was said already.
+    """
     if output is Format.JSON:
         show_json(job)
         return
+    details = summary_of(job).details()
+    message = job.error.message if job.error else ""
+    if followed:
+        details.pop("hint", None)
+        message = without_hint(job, message)
     show_fields(
         {
             "job": job.id,
+            "kind": job.kind,
             "name": job.name,
             "status": job.status + (f" ({job.requested} requested)" if job.requested else ""),
             "progress": describe(job),
+            "estimate": None if job.status in ENDED else summary_of(job).estimate(),
             "attempt": job.attempt,
             "engine": job.environment and f"{job.environment.engine} ({job.environment.device})",
-            "model": job.model,
-            "parameters": job.parameters,
-            "baseline loss": job.baseline_loss,
-            "best loss": job.best and job.best.loss,
-            "best network": job.best and f"replica {job.best.replica} of {job.best.checkpoint}",
-            "last checkpoint": job.last_checkpoint,
-            "diverged replicas": ", ".join(str(one.replica) for one in job.diverged) or None,
-            "hint": next((one.hint for one in reversed(job.diverged) if one.hint), None),
-            "stopped by": job.stopped,
-            "stopped replicas": ", ".join(f"{one.replica} at {one.step}" for one in job.stopped_replicas) or None,
-            "error": job.error and f"{job.error.message} ({job.error.code})",
+            "parent": job.parent,
+            "error": job.error and f"{message} ({job.error.code})",
             "labels": job.labels or None,
             "created": job.created_at.isoformat(timespec="seconds"),
             "ended": job.ended_at and job.ended_at.isoformat(timespec="seconds"),
+            **details,
         }
     )

@@ -1,4 +1,4 @@
-"""The network of a command: registered, from a file, or made of flags."""
+"""The network of a command: a registered one, one from a file, or one made of flags."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from unroll.cli.values import put
 from unroll.contract.network import FEEDBACK
 
 Flags = Mapping[str, tuple[str, Any]]
-"""By option: where in a network its value belongs, dots between names; None: the option was not given."""
+"""Where in a network the value of each option belongs, with dots between names. None: the option was not given."""
 
 
 def settle(config: dict[str, Any], model: str | None, flags: Flags, make: Callable[[], dict[str, Any]]) -> None:
-    """Put the network into `config`, where a file may have put one. Raises typer.BadParameter.
+    """Put the network into `config`, which a file may already have filled. Raises typer.BadParameter.
 
-    `make` is for a network of which there is nothing yet. Flags change what `make` or the file says; a registered model
-    is as it was registered.
+    `make` returns the network if there is none yet. Flags change what `make` or the file gives; a registered model is
+    never changed.
     """
     given = {option: (path, value) for option, (path, value) in flags.items() if value is not None}
     if model is not None:
@@ -34,12 +34,12 @@ def settle(config: dict[str, Any], model: str | None, flags: Flags, make: Callab
 
 
 def fit_feedback(config: dict[str, Any], loss: Any) -> None:
-    """Give a decoder that reads its own outputs the feedback that goes with the loss, unless it has one."""
+    """Set the feedback of a decoder that reads its own outputs to the one that fits the loss, unless it has one."""
     network = config.get("model")
     if isinstance(network, dict) and network.get("architecture") == "encoder_decoder" and loss in FEEDBACK:
         network.setdefault("feedback", FEEDBACK[loss])
 
 
 def type_of(loss: Any) -> Any:
-    """The type of a loss as a configuration has it; None where there is no loss."""
+    """Return the type of a loss in a configuration; None if there is no loss."""
     return loss.get("type", "mse") if isinstance(loss, dict) else None

@@ -1,4 +1,7 @@
-"""Results on stdout: a table for people, tab-separated lines for pipes, JSON for programs. The rest goes to stderr."""
+"""Writes results on stdout: a table for people, tab-separated lines for pipes, JSON for programs.
+
+Everything else goes to stderr.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from rich.table import Table
 
 
 class Format(StrEnum):
-    """How results are written."""
+    """The format of results."""
 
     TABLE = "table"
     JSON = "json"
@@ -25,17 +28,17 @@ Output = Annotated[Format, typer.Option("--output", "-o", help="How to write the
 
 
 def say(message: str) -> None:
-    """A remark that is no result."""
+    """Print a remark that is not a result."""
     sys.stderr.write(f"{message}\n")
 
 
 def show_json(value: object) -> None:
-    """A result as JSON."""
+    """Print a result as JSON."""
     sys.stdout.write(json.dumps(_jsonable(value), indent=2, allow_nan=False) + "\n")
 
 
 def show_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A result as a table; where stdout is no terminal, as tab-separated lines that nothing is cut from."""
+    """Print a result as a table. If stdout is not a terminal, print tab-separated lines from which nothing is cut."""
     cells = [[_cell(value) for value in row] for row in rows]
     if not sys.stdout.isatty():
         sys.stdout.writelines("\t".join(line) + "\n" for line in [list(header), *cells])
@@ -52,7 +55,7 @@ def show_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 
 
 def show_fields(fields: dict[str, object]) -> None:
-    """One thing, a line a field; fields that are None are left out."""
+    """Print one object, with one line for each field. Fields that are None are left out."""
     show_table(("field", "value"), [(name, value) for name, value in fields.items() if value is not None])
 
 
@@ -66,6 +69,10 @@ def _cell(value: object) -> str:
             return "yes" if value else "no"
         case dict():
             return " ".join(f"{key}:{_cell(item)}" for key, item in value.items())
+        case list() | tuple():
+            return ", ".join(map(_cell, value))
+        case BaseModel():
+            return _cell(dict(value))
     return str(value).replace("\t", " ").replace("\n", " ")
 
 

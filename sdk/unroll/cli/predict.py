@@ -8,10 +8,11 @@ from typing import Annotated, Any, cast
 import numpy as np
 import typer
 
+from unroll.cli import sequences
 from unroll.cli.output import Format, Output, say, show_json, show_table
-from unroll.cli.values import read_json
+from unroll.cli.values import replica_of
 from unroll.client import Client
-from unroll.contract import Replica, Returnable
+from unroll.contract import Returnable
 from unroll.errors import NotFoundError
 from unroll.predictions import Prediction
 
@@ -24,8 +25,9 @@ def predict(
         typer.Option(
             "--input",
             "-i",
-            help="Sequences: .json (a list of sequences [T, I], or {inputs, state, steps}), .npy ([T, I] or "
-            "[B, T, I]), .npz (an array [T, I] a sequence), or - for JSON on stdin.",
+            help="Sequences: .csv (a row a time step, a column an input; a column named sequence tells several apart), "
+            ".npy ([T, I] or [B, T, I]), .npz (an array [T, I] a sequence), .json (a list of sequences [T, I], or "
+            "{inputs, state, steps}), or - for JSON on stdin.",
         ),
     ],
     returns: Annotated[
@@ -33,17 +35,18 @@ def predict(
     ] = None,
     replica: Annotated[str, typer.Option(help="An index, best, or all.")] = "best",
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Outputs to write, of one_to_many and encoder_decoder networks.")
+        int | None,
+        typer.Option(min=1, help="Number of outputs to write, for one_to_many and encoder_decoder networks."),
     ] = None,
     save: Annotated[Path | None, typer.Option(help="Also write the arrays to this .npz file.")] = None,
     output: Output = Format.TABLE,
 ) -> None:
     """Run sequences through a trained network."""
     client: Client = context.obj
-    inputs, state, written = _read(file)
+    inputs, state, written = sequences.read(file)
     wanted = cast("list[Returnable]", returns or ["outputs"])  # the server knows which there are
     steps = written if steps is None else steps
-    answer = _ask(client, target, inputs, state=state, returns=wanted, replica=_replica(replica), steps=steps)
+    answer = _ask(client, target, inputs, state=state, returns=wanted, replica=replica_of(replica), steps=steps)
     if save is not None:
         np.savez(save, allow_pickle=False, **_arrays(answer))
     if output is Format.JSON:
@@ -52,16 +55,8 @@ def predict(
     _show(answer)
 
 
-def _replica(given: str) -> Replica:
-    if given in {"best", "all"}:
-        return cast("Replica", given)
-    if not given.isdecimal():
-        raise typer.BadParameter(f"{given!r} is none of best, all, or an index from 0", param_hint="--replica")
-    return int(given)
-
-
 def _ask(client: Client, target: str, inputs: Any, **options: Any) -> Prediction:
-    """Ids look like names, so the likelier is asked first and the other one if there is none."""
+    """Ask for the likelier kind of name first, and for the other if there is none, because ids look like names."""
     asked = [client.models.predict, client.checkpoints.predict]
     if target.startswith("ckpt_"):
         asked.reverse()
@@ -75,32 +70,8 @@ def _ask(client: Client, target: str, inputs: Any, **options: Any) -> Prediction
         raise
 
 
-def _read(file: Path) -> tuple[Any, Any, Any]:
-    """Inputs, and where the file has them state and steps; what is wrong in them the server says."""
-    hint = "--input"
-    if file.suffix in {".npy", ".npz"}:
-        try:
-            loaded = np.load(file, allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise typer.BadParameter(f"{file}: {error}", param_hint=hint) from None
-        if isinstance(loaded, np.ndarray):
-            return ([loaded] if loaded.ndim == 2 else loaded), None, None
-        with loaded:
-            arrays = [loaded[name] for name in loaded.files]
-        return (arrays[0] if len(arrays) == 1 and arrays[0].ndim == 3 else arrays), None, None
-    content = read_json(file, hint)
-    if not isinstance(content, dict):
-        return content, None, None
-    if unknown := sorted(content.keys() - {"inputs", "state", "steps"}):
-        detail = f"{file}: there is no {', '.join(unknown)} among inputs, state and steps"
-        raise typer.BadParameter(detail, param_hint=hint)
-    if "inputs" not in content:
-        raise typer.BadParameter(f"{file}: there are no inputs", param_hint=hint)
-    return content["inputs"], content.get("state"), content.get("steps")
-
-
 def _arrays(answer: Prediction) -> dict[str, Any]:
-    """One array where all sequences have one shape, else one a sequence."""
+    """Return one array if all sequences have the same shape, otherwise one array for each sequence."""
     found: dict[str, Any] = {}
     for name, values in (("outputs", answer.outputs), ("hidden", answer.hidden)):
         if isinstance(values, list):
@@ -126,7 +97,10 @@ def _plain(answer: Prediction) -> dict[str, Any]:
 
 
 def _show(answer: Prediction) -> None:
-    """Outputs and trajectories, a line a time step; of several replicas each in turn. States only in JSON and files."""
+    """Print outputs and trajectories, one line for each time step, and replicas one after the other.
+
+    States are written only in JSON and in files.
+    """
     if answer.state is not None:
         say("states are not in the table: -o json shows them, --save writes them to a file")
     rows: list[list[object]] = []

@@ -9,12 +9,13 @@ from typing import Annotated, Any
 import typer
 
 from unroll.cli import network as networks
-from unroll.cli.jobs import follow, show_job
+from unroll.cli.jobs import submitted
 from unroll.cli.output import Format, Output, say, show_fields, show_json
 from unroll.cli.values import pairs, parameters, put, read_json
 from unroll.client import Client
+from unroll.contract import TrainJob
+from unroll.contract.places import place, written_out
 from unroll.errors import InvalidRequestError
-from unroll.job import JobHandle
 from unroll.progress import clock
 
 Text = Annotated[str | None, typer.Option()]
@@ -83,7 +84,7 @@ def train(  # one argument a flag
     config = read_json(file, "--file") if file else {}
     if not isinstance(config, dict):
         raise typer.BadParameter("the file must hold one JSON object", param_hint="--file")
-    config.setdefault("kind", "train")
+    config = written_out(place(TrainJob), {"kind": "train", **config})
     if task is not None:
         config["data"] = {"type": "task", "name": task, "parameters": {}}
     put(config, {"data.parameters": parameters(parameter, "--parameter") if parameter else None}, merge=True)
@@ -130,16 +131,11 @@ def train(  # one argument a flag
     if dry_run:
         _show_dry_run(client, config, output)
         return
-    job = client.jobs.submit(config)
-    say(f"submitted {job.id}")
-    if detach:
-        show_job(job, output)
-    else:
-        follow(JobHandle(client, job), output)
+    submitted(client.submit(config), output, detach=detach)
 
 
 def _network(client: Client, config: dict[str, Any], hidden: int | None, embedding: int | None) -> dict[str, Any]:
-    """An inline network that fits the task; in `config` the loss becomes the task's usual one, if there is none."""
+    """Return an inline network that fits the task. If `config` has no loss, set it to the task's usual one."""
     data = config.get("data")
     if hidden is None or not isinstance(data, dict) or "name" not in data:
         raise typer.BadParameter("an inline network needs --hidden and --task", param_hint="--hidden")
@@ -147,7 +143,7 @@ def _network(client: Client, config: dict[str, Any], hidden: int | None, embeddi
     try:
         task = client.tasks.get(str(data["name"]), given if isinstance(given, dict) else None)
     except InvalidRequestError as error:
-        # The job has them elsewhere than the question about its task.
+        # In a job these fields have other places than in the request for its task.
         told = [f"{one.pointer.replace('?parameters', '/data/parameters')}: {one.detail}" for one in error.errors]
         raise typer.BadParameter("; ".join(told) or str(error), param_hint="--parameter") from None
     network: dict[str, Any] = {
@@ -181,7 +177,8 @@ def _show_dry_run(client: Client, config: dict[str, Any], output: Format) -> Non
     show_fields(
         {
             "parameters of a replica": estimate.parameters,
-            "replicas": estimate.config.replicas,
+            "replicas": getattr(estimate.config, "replicas", None),
+            "steps": estimate.total,
             "memory": f"{estimate.memory_bytes / 2**20:.1f} MiB",
             "time": f"about {clock(estimate.seconds)}",
             "baseline loss": estimate.baseline_loss,

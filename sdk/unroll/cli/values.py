@@ -1,17 +1,19 @@
-"""Values from the command line and from files."""
+"""Reads values from the command line and from files."""
 
 from __future__ import annotations
 
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import typer
 
+from unroll.contract import Replica
+
 
 def pairs(given: list[str], option: str) -> dict[str, str]:
-    """KEY=VALUE, each once. Raises typer.BadParameter."""
+    """Read KEY=VALUE pairs, each key once. Raises typer.BadParameter."""
     found: dict[str, str] = {}
     for one in given:
         key, equals, value = one.partition("=")
@@ -22,7 +24,7 @@ def pairs(given: list[str], option: str) -> dict[str, str]:
 
 
 def parameters(given: list[str], option: str) -> dict[str, Any]:
-    """KEY=VALUE, where a value that is JSON (a number, true, a list) is read as JSON, anything else as text."""
+    """Read KEY=VALUE pairs. A value that is JSON (a number, true, a list) is read as JSON, any other as text."""
     return {key: _value(text) for key, text in pairs(given, option).items()}
 
 
@@ -33,16 +35,37 @@ def _value(text: str) -> Any:
         return text
 
 
-def read_json(path: Path, option: str) -> Any:
-    """A JSON file; `-` is stdin. Raises typer.BadParameter where it cannot be read."""
+def replica_of(given: str | None) -> Replica | None:
+    """Read which replica is meant; None: nothing was said. Raises typer.BadParameter."""
+    if given is None or given in {"best", "all"}:
+        return cast("Replica | None", given)
+    if not given.isdecimal():
+        raise typer.BadParameter(f"{given!r} is none of best, all, or an index from 0", param_hint="--replica")
+    return int(given)
+
+
+def read_json(path: Path, option: str, *, instead: str = "") -> Any:
+    """Read a JSON file; `-` is stdin. Raises typer.BadParameter if it cannot be read; `instead` says what else can."""
+    name = "stdin" if str(path) == "-" else str(path)
     try:
-        return json.loads(sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise typer.BadParameter(f"{path}: {error}", param_hint=option) from None
+        text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise typer.BadParameter(f"{name}: {error.strerror or error}", param_hint=option) from None
+    except UnicodeDecodeError:
+        raise typer.BadParameter(f"{name} is no text, so it is no JSON{_also(instead)}", param_hint=option) from None
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        why = "it is empty" if not text.strip() else str(error)
+        raise typer.BadParameter(f"{name} is no JSON ({why}){_also(instead)}", param_hint=option) from None
+
+
+def _also(instead: str) -> str:
+    return f"; {instead}" if instead else ""
 
 
 def put(config: dict[str, Any], values: dict[str, Any], *, merge: bool = False) -> None:
-    """Put the values that are there (not None) where their dotted paths say. Raises typer.BadParameter."""
+    """Put each value that is not None where its dotted path says. Raises typer.BadParameter."""
     for dotted, value in values.items():
         if value is None:
             continue

@@ -1,10 +1,11 @@
-"""The wire types of Unroll: one definition for the server, the SDK, the database and the trainer.
+"""The wire types of Unroll, defined once for the server, the SDK, the database and the trainer.
 
-Requests (`Request`) are strict; responses (`Response`) are read leniently. Within /v1 fields are only added.
+A `Request` is validated strictly and refuses unknown fields. A `Response` is read leniently: readers ignore fields
+that they do not know. Within /v1 fields are only added.
 """
 
 from unroll.contract.access import ChangeKey, CreatedKey, Key, Me, NewKey, Scope
-from unroll.contract.base import CONTRACT_VERSION, Name, Page, Request, Response
+from unroll.contract.base import CONTRACT_VERSION, Name, Page, Request, Response, Shorthand, Title
 from unroll.contract.cells import (
     Activation,
     Cell,
@@ -40,33 +41,33 @@ from unroll.contract.connectivity import (
     SpectralRadius,
     Uniform,
 )
-from unroll.contract.data import Baseline, Task, TaskData
+from unroll.contract.data import Baseline, Data, Task, TaskData
+from unroll.contract.evaluate import EvaluateJob, EvaluateSummary, EvaluationResult, LengthResult
+from unroll.contract.export import ExportFormat, ExportJob, ExportSummary, Parity
 from unroll.contract.fleet import Queue, Readiness, Worker
 from unroll.contract.inference import LayerState, PredictRequest, PredictResponse, Replica, Returnable, State
 from unroll.contract.jobs import (
     ENDED,
-    Best,
-    Device,
-    Divergence,
+    Artifact,
     DryRun,
-    DType,
     Environment,
     Event,
     EventType,
     Job,
     JobError,
+    JobErrorCode,
     JobStatus,
     Metrics,
     Progress,
     QueuePosition,
     Requested,
     Series,
-    Stop,
-    StopReason,
-    TrainJob,
 )
+from unroll.contract.kinds import JOB_TYPES, JobConfig, JobSummary, Kind
 from unroll.contract.network import Architecture, Feedback, Network
 from unroll.contract.problems import RETRYABLE, STATUS, FieldError, Problem, ProblemCode
+from unroll.contract.submission import Device, DType, JobRequest
+from unroll.contract.train import Best, Divergence, Stop, StopReason, TrainJob, TrainSummary
 from unroll.contract.training import (
     BCE,
     BPTT,
@@ -97,6 +98,7 @@ __all__ = [
     "BPTT",
     "CONTRACT_VERSION",
     "ENDED",
+    "JOB_TYPES",
     "MSE",
     "RETRYABLE",
     "SGD",
@@ -105,6 +107,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Architecture",
+    "Artifact",
     "Baseline",
     "Best",
     "BiasCheck",
@@ -124,6 +127,7 @@ __all__ = [
     "DType",
     "Dale",
     "DaleBalanced",
+    "Data",
     "Device",
     "Distances",
     "Divergence",
@@ -131,9 +135,15 @@ __all__ = [
     "EarlyStopping",
     "EngineCheck",
     "Environment",
+    "EvaluateJob",
+    "EvaluateSummary",
+    "EvaluationResult",
     "Event",
     "EventType",
     "ExponentialDecay",
+    "ExportFormat",
+    "ExportJob",
+    "ExportSummary",
     "FeedForwardCell",
     "Feedback",
     "FieldError",
@@ -144,13 +154,19 @@ __all__ = [
     "Identity",
     "Initialisation",
     "Job",
+    "JobConfig",
     "JobError",
+    "JobErrorCode",
+    "JobRequest",
     "JobStatus",
+    "JobSummary",
     "Key",
+    "Kind",
     "LSTMCell",
     "LayerCertificate",
     "LayerState",
     "LeakyCell",
+    "LengthResult",
     "LinearCell",
     "Loss",
     "Me",
@@ -164,6 +180,7 @@ __all__ = [
     "Optimizer",
     "Orthogonal",
     "Page",
+    "Parity",
     "PoissonNLL",
     "PredictRequest",
     "PredictResponse",
@@ -186,6 +203,7 @@ __all__ = [
     "Series",
     "Served",
     "Serving",
+    "Shorthand",
     "SpectralRadius",
     "State",
     "StepDecay",
@@ -193,8 +211,10 @@ __all__ = [
     "StopReason",
     "Task",
     "TaskData",
+    "Title",
     "Tolerances",
     "TrainJob",
+    "TrainSummary",
     "Training",
     "Uniform",
     "VanillaCell",

@@ -1,26 +1,28 @@
-"""The two kinds of wire types: what users send (strict) and what the server answers."""
+"""Base classes of the wire types: requests, which users send, and responses, which the server answers."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, StringConstraints
+from pydantic_core import CoreSchema, core_schema
 
 Item = TypeVar("Item")
 
 CONTRACT_VERSION = 1
-"""Stored beside every configuration; raised only when the meaning of a field changes."""
+"""Version that is stored with every configuration. It is raised only when the meaning of a field changes."""
 
 
 def _describe_tags(schema: dict[str, Any]) -> None:
-    """A field with one possible value only says which kind of thing this is."""
+    """Describe each field that has only one possible value: it says which kind of object this is."""
     for name, field in schema.get("properties", {}).items():
         if "const" in field:
             field.setdefault("description", f"Which {name} this is.")
 
 
 class Request(BaseModel):
-    """Something a user sends: unknown fields, wrong types and non-finite numbers are refused."""
+    """Base class of what a user sends. Unknown fields, wrong types and non-finite numbers are refused."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -37,7 +39,7 @@ class Request(BaseModel):
 
 
 class Response(BaseModel):
-    """Something the server answers. Within /v1 fields are only added, so readers ignore unknown ones."""
+    """Base class of what the server answers. Within /v1 fields are only added, so readers ignore unknown ones."""
 
     model_config = ConfigDict(
         extra="ignore",
@@ -50,13 +52,59 @@ class Response(BaseModel):
     )
 
 
-def default_type(name: str) -> BeforeValidator:
-    """For a union of requests told apart by `type`: one without it is a `name`."""
+@dataclass(frozen=True)
+class Shorthand:
+    """Let users write a request shorter where its `type` says which of several it is. What is kept is the full form.
 
-    def with_type(value: Any) -> Any:
-        return {"type": name, **value} if isinstance(value, dict) and "type" not in value else value
+    A bare name stands for an object with that name alone, a bare number for an object with that number alone, and an
+    object without a `type` has the default one. The JSON Schema has the short forms beside the full one, those that
+    need no further field.
+    """
 
-    return BeforeValidator(with_type)
+    default: str | None = None
+    """The type of an object that does not give one; None: the type is required."""
+    word: str | None = "type"
+    """The field that a bare name fills; None: a bare name is refused."""
+    number: str | None = None
+    """The field of the default type that a bare number fills; None: a bare number is refused."""
+    tag: str = "type"
+    """The field that says which type an object has."""
+
+    def expand(self, value: Any) -> Any:
+        """Return the full form of what a user wrote. What is not a short form is returned as it is."""
+        if self.word is not None and isinstance(value, str):
+            value = {self.word: value}
+        elif self.number is not None and isinstance(value, int | float) and not isinstance(value, bool):
+            value = {self.number: value}
+        if self.default is not None and isinstance(value, dict) and self.tag not in value:
+            return {self.tag: self.default, **value}
+        return value
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self.expand, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        full = handler(schema)
+        types = full.get("discriminator", {}).get("mapping") or {self.default: full["$ref"]}
+        if "oneOf" in full:
+            # an object without a type is of the default one, whatever other types its fields would fit
+            references = {reference: tag for tag, reference in types.items()}
+            full["oneOf"] = [
+                one if references[one["$ref"]] == self.default else {**one, "required": [self.tag]}
+                for one in full["oneOf"]
+            ]
+        objects = {tag: handler.resolve_ref_schema({"$ref": reference}) for tag, reference in types.items()}
+        forms: list[dict[str, Any]] = []
+        if self.word == self.tag:
+            alone = [tag for tag, one in objects.items() if not set(one.get("required", ())) - {self.tag}]
+            forms += [{"type": "string", "enum": alone}] if alone else []
+        elif self.word is not None:
+            forms.append(objects[self.default]["properties"][self.word])
+        if self.number is not None:
+            forms.append(objects[self.default]["properties"][self.number])
+        said = {"description", "title", "default", "examples"}
+        short = [{key: value for key, value in form.items() if key not in said} for form in forms]
+        return {"anyOf": [full, *short]} if short else full
 
 
 class Page(Response, Generic[Item]):
@@ -64,8 +112,21 @@ class Page(Response, Generic[Item]):
 
     data: list[Item]
     next: str | None = None
-    """Opaque cursor of the next page; null on the last one."""
+    """Opaque cursor of the next page; null on the last page."""
 
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
-"""A name that a user chooses: letters, digits, dot, underscore, hyphen; at most 100 characters."""
+"""A name that stands in addresses: letters A to Z, digits, dot, underscore and hyphen, starting with a letter or digit;
+at most 100 characters."""
+
+Title = Annotated[
+    str,
+    StringConstraints(
+        strip_whitespace=True,
+        min_length=1,
+        max_length=100,
+        pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*$",
+    ),
+]
+"""A name for people: any text of up to 100 characters, without line breaks, other control characters, and marks that
+turn the direction of writing. Spaces around it are removed."""

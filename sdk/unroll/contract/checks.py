@@ -1,155 +1,193 @@
-"""Gradient checks: backpropagation through time by hand against autograd, complex steps and finite differences."""
+"""Gradient checks: hand-written backpropagation through time against autograd, complex steps and finite differences."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from unroll.contract.base import Name, Request, Response
 from unroll.contract.limits import MAX_CHECK_BATCH, MAX_CHECK_ENTRIES, MAX_CHECK_REPLICAS, MAX_CHECK_STEPS
 from unroll.contract.network import Network
+from unroll.contract.shown import Shown, table_html
 from unroll.contract.training import BPTT, MSE, Loss
 
 
 class CheckRequest(Request):
-    """A network whose gradients are to be checked, on a random batch that the seed makes."""
+    """A request to check the gradients of a network on a random batch."""
 
     model: Name | Network
     """A registered model's name, or a network."""
     time_steps: Annotated[int, Field(ge=1, le=MAX_CHECK_STEPS)] = 8
-    """T, time steps of the batch; 1 of a one_to_one network."""
+    """Number of time steps in the batch, T; 1 for a one_to_one network."""
     output_steps: Annotated[int, Field(ge=1, le=MAX_CHECK_STEPS)] | None = None
-    """Steps that the decoder of an encoder_decoder writes; null: as many as the encoder reads."""
+    """Number of steps that the decoder of an encoder_decoder writes. null: as many as the encoder reads."""
     teacher_forcing: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """Probability with which that decoder reads the target of the step before instead of its own output."""
+    """Probability that the decoder of an encoder_decoder reads the previous target instead of its own previous
+    output."""
     variable_lengths: bool = False
-    """Whether sequences differ in length, padded at the end and the padding left out of the loss."""
+    """Whether sequences have different lengths. They are padded at the end, and the loss leaves the padding out."""
     batch_size: Annotated[int, Field(ge=1, le=MAX_CHECK_BATCH)] = 3
-    """B, sequences in the batch."""
+    """Number of sequences in the batch, B."""
     replicas: Annotated[int, Field(ge=1, le=MAX_CHECK_REPLICAS)] = 1
-    """R, networks that are checked at once, each with its own weights and batch."""
+    """Number of networks that are checked at once, R; each has its own weights and its own batch."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    """Weights, batch and the choice of entries depend on it."""
+    """Seed of the weights, of the batch and of the choice of entries."""
     loss: Loss = MSE()
-    """The loss that is differentiated."""
+    """The loss that is differentiated. A bare name is short for an object: "mse" for {"type": "mse"}."""
     bptt: BPTT = BPTT()
-    """How gradients flow back through time; with a window, the reference holds each window's first state fixed."""
+    """How gradients flow back through time. With a window, the reference holds the first state of each window fixed."""
     entries: Annotated[int, Field(ge=1, le=MAX_CHECK_ENTRIES)] = 24
-    """Entries of each parameter tensor, drawn at random, that are moved for finite differences and complex steps."""
+    """Number of entries of each parameter tensor, drawn at random, that finite differences and complex steps test."""
 
 
 class Distances(Response):
-    """How far one tensor's gradient by hand is from each reference, as a fraction of the reference's norm."""
+    """How far the hand-written gradient of one tensor is from each reference, as a fraction of the reference's norm."""
 
     name: str
-    """The tensor, for example layers.0.W_hh."""
+    """Name of the tensor, for example layers.0.W_hh."""
     shape: list[int]
-    """Of one replica."""
+    """Shape of the tensor in one replica."""
     norm: float
-    """The gradient's norm, by autograd in float64, of the replica where it is largest."""
+    """Norm of the gradient by autograd in float64, for the replica where it is largest."""
     autograd: float
-    """By hand in float64 to autograd over the equations."""
+    """Distance of the float64 gradient from autograd over the equations."""
     float32: float
-    """By hand in float32 to the same."""
+    """Distance of the float32 gradient from autograd over the equations."""
     complex_step: float | None
-    """By hand in float64 to complex steps through the equations, over the drawn entries."""
+    """Distance of the float64 gradient from complex steps through the equations, over the drawn entries."""
     finite_differences: float | None
-    """By hand in float64 to central finite differences; null where each drawn entry lies near a kink."""
+    """Distance of the float64 gradient from central finite differences; null if every drawn entry lies near a kink."""
     entries: int
-    """Entries that were moved, of one replica."""
+    """Number of tested entries in one replica."""
     near_kinks: int
-    """Entries of all replicas left out of the finite differences, as a unit has its kink within the step."""
+    """Number of entries, over all replicas, left out of the finite differences because a unit passes its kink within
+    the step."""
     passed: bool
     """Whether every distance is within its tolerance."""
 
 
 class EngineCheck(Response):
-    """One implementation of backpropagation by hand."""
+    """The result for one implementation of hand-written backpropagation."""
 
     engine: Literal["workspace", "native"]
-    """The preallocated workspace in PyTorch's operations, or the native CPU kernel."""
+    """workspace: PyTorch operations on preallocated memory; native: the compiled CPU kernel."""
     loss: list[float]
-    """The loss of each replica, in float64."""
+    """Loss of each replica, in float64."""
     tensors: list[Distances]
-    """Parameter by parameter."""
+    """Result for each parameter tensor."""
     passed: bool
-    """Whether all of them passed, and the loss is that of the equations."""
+    """Whether every tensor passed and the loss agrees with that of the equations."""
 
 
 class Tolerances(Response):
     """The largest distances that pass."""
 
     autograd: float = 1e-9
-    """For float64 by hand to autograd."""
+    """Largest distance of the float64 gradient from autograd."""
     float32: float = 2e-5
-    """For float32 by hand to autograd."""
+    """Largest distance of the float32 gradient from autograd."""
     complex_step: float = 1e-9
-    """For float64 by hand to complex steps."""
+    """Largest distance of the float64 gradient from complex steps."""
     finite_differences: float = 1e-6
-    """For float64 by hand to finite differences."""
+    """Largest distance of the float64 gradient from finite differences."""
     floor: float = 1e-2
-    """Where a tensor's gradient is smaller than this fraction of the whole one, distances are relative to that.
+    """If a tensor's gradient is smaller than this fraction of the whole gradient, its distances are relative to that
+    fraction.
 
-    Where that too is less than the loss's terms may be rounded to, they are relative to what rounding may come to.
+    If that is also smaller than the possible rounding error of the loss's terms, they are relative to that error.
     """
 
 
 class BiasCheck(Response):
-    """Whether the two biases of a layer have one gradient, so that only their sum can be found from data."""
+    """Whether the two biases of a layer have the same gradient, so that data determine only their sum."""
 
     layer: str
-    """The layer, for example layers.0."""
+    """Name of the layer, for example layers.0."""
     distance: float
-    """The norm of dL/db_x - dL/db_h as a fraction of that of dL/db_x, by autograd."""
+    """Norm of dL/db_x - dL/db_h as a fraction of the norm of dL/db_x, by autograd."""
     distance_by_gate: dict[str, float]
-    """The same for each gate; of a GRU all but the candidate n are zero."""
+    """The same fraction for each gate. For a GRU it is zero for every gate except the candidate n."""
     identifiable: bool
-    """Whether the two can be told apart."""
+    """Whether data can tell the two biases apart."""
 
 
 class Formula(Response):
-    """One equation of the network or its gradient."""
+    """One equation of the network or of its gradient."""
 
     name: str
-    """What it gives."""
+    """What the equation computes."""
     formula: str
     """The equation."""
     note: str = ""
-    """What it means, where that is not plain."""
+    """An explanation, if the equation needs one."""
 
 
-class Check(Response):
-    """What a gradient check found."""
+class Check(Shown, Response):
+    """The result of a gradient check."""
 
     passed: bool
     """Whether every engine passed."""
     parameters: int
-    """Of one replica."""
+    """Number of parameters of one replica."""
     loss: list[float]
-    """The loss of each replica by the equations, in float64."""
+    """Loss of each replica by the equations, in float64."""
     engines: list[EngineCheck]
-    """The engines that have this network: the workspace always, the native kernel where it is there."""
+    """Result of each engine that supports this network: always the workspace, and the native kernel if it is
+    installed."""
     tolerances: Tolerances
-    """What was allowed."""
+    """The tolerances that were applied."""
     lag_profile: list[list[float]]
-    """The norm of dL/dh[t] over batch and units, of the last layer: one list a replica, one number a time step; of an
-    encoder_decoder the encoder's steps and then the decoder's."""
+    """Norm of dL/dh[t] over batch and units in the last layer: one list for each replica, one number for each time
+    step. For an encoder_decoder the encoder's steps come first, then the decoder's."""
     biases: list[BiasCheck]
-    """Of each layer that has b_x and b_h."""
+    """Comparison of the two biases, for each layer that has b_x and b_h."""
     formulas: list[Formula]
-    """The forward pass of this cell, and the gradients of all its parameters, written out."""
+    """The forward pass of this cell and the gradients of all its parameters, as equations."""
     notes: list[str]
-    """What to know when reading this answer."""
+    """Remarks that help to read this result."""
     config: CheckRequest
-    """What was checked, in full."""
+    """The complete configuration that was checked."""
+
+    def line(self) -> str:
+        """Return the verdict in one line."""
+        worst = max((one.autograd for engine in self.engines for one in engine.tensors), default=0.0)
+        verdict = "passed" if self.passed else "FAILED"
+        engines = ", ".join(engine.engine for engine in self.engines)
+        furthest = f"at most {worst:.1e} from autograd, {self.tolerances.autograd:.0e} allowed"
+        return f"gradient check {verdict}: {self.parameters} parameters, {furthest} ({engines})"
+
+    def table(self) -> dict[str, object]:
+        """Return the verdict of each engine."""
+        return {
+            "passed": self.passed,
+            "parameters": self.parameters,
+            **{engine.engine: "passed" if engine.passed else "FAILED" for engine in self.engines},
+        }
+
+    def _repr_html_(self) -> str:
+        distances = ("autograd", "float32", "complex_step", "finite_differences")
+        header = ("engine", "tensor", *(name.replace("_", " ") for name in distances), "passed")
+        rows = [
+            (
+                engine.engine,
+                one.name,
+                *(_distance(getattr(one, name)) for name in distances),
+                "yes" if one.passed else "NO",
+            )
+            for engine in self.engines
+            for one in engine.tensors
+        ]
+        allowed = ("", "allowed", *(_distance(getattr(self.tolerances, name)) for name in distances), "")
+        return table_html(header, [*rows, allowed], self.line())
+
+
+def _distance(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1e}"
 
 
 class SchemaKinds(Response):
     """The kinds of request that have a JSON Schema."""
 
     kinds: dict[str, str]
-    """What each kind describes; GET /v1/schema/{kind} has its schema."""
-
-
-Schema = dict[str, Any]
+    """Description of each kind; GET /v1/schema/{kind} answers its schema."""

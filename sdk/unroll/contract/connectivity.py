@@ -1,4 +1,4 @@
-"""Constraints on the recurrent weights, how they start, and the certificate that they held."""
+"""Constraints on the recurrent weights, their initialisation, and the certificate that the constraints held."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from unroll.contract.base import Request, Response, default_type
+from unroll.contract.base import Request, Response, Shorthand
 from unroll.contract.limits import MAX_HIDDEN_SIZE
 
 Row = Annotated[list[Literal[0, 1]], Field(max_length=MAX_HIDDEN_SIZE)]
@@ -14,28 +14,28 @@ Gain = Annotated[float, Field(gt=0, le=100)]
 
 
 class Dale(Request):
-    """Dale's law: all that a unit sends is of one sign, in every row (and gate) of W_hh."""
+    """Dale's law: all outgoing weights of a unit have one sign, in every row (and gate) of W_hh."""
 
     excitatory: Annotated[float, Field(ge=0, le=1)] = 0.8
-    """Fraction of the units that excite, the first ones; the number is rounded."""
+    """Fraction of the units that are excitatory, rounded to a whole number of units; these are the first ones."""
     signs: Annotated[list[Literal[1, -1]], Field(min_length=1, max_length=MAX_HIDDEN_SIZE)] | None = None
-    """The sign of each unit, instead of a fraction."""
+    """Sign of each unit, given instead of a fraction."""
     readout: Literal["all", "excitatory"] = "all"
-    """Which units the readout sees."""
+    """Which units the readout uses."""
 
 
 class Connectivity(Request):
-    """Constraints on W_hh of every layer (and every gate). They hold at each step, by construction."""
+    """Constraints on W_hh of every layer (and every gate). They hold at every step, by construction."""
 
     dale: Dale | None = None
-    """Dale's law; null: units may both excite and inhibit."""
-    density: Annotated[float, Field(gt=0, le=1.0)] = 1.0
-    """Fraction of the possible connections that exist, drawn for each replica and layer; others are zero. With symmetry
-    W_ij and W_ji are drawn as one."""
+    """Dale's law. null: a unit may both excite and inhibit."""
+    density: Annotated[float, Field(gt=0, le=1.0, examples=[0.5])] = 1.0
+    """Fraction of the possible connections that exist, drawn for each replica and layer; the other weights are zero.
+    With a symmetry, W_ij and W_ji are drawn together."""
     mask: Annotated[list[Row], Field(max_length=MAX_HIDDEN_SIZE)] | None = None
-    """mask[i][j] says whether unit j may connect to unit i; instead of a density."""
+    """mask[i][j] is 1 if unit j may connect to unit i; given instead of a density."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    """Which connections exist depends on this seed, the replica and the layer alone."""
+    """Seed of the connections that exist. They depend only on this seed, the replica and the layer."""
     symmetry: Literal["none", "symmetric", "antisymmetric"] = "none"
     """Symmetry of W_hh."""
     autapses: bool = True
@@ -43,11 +43,12 @@ class Connectivity(Request):
     frozen: list[Literal["W_xh", "b_x", "W_hh", "b_h", "W_hy", "b_y"]] = []
     """Tensors that keep their initial values, in every layer."""
     frozen_weights: Annotated[list[Row], Field(max_length=MAX_HIDDEN_SIZE)] | None = None
-    """1 in row i, column j: the weight from unit j to unit i (of each gate) keeps its initial value; others learn."""
+    """A 1 in row i, column j keeps the weight from unit j to unit i (in each gate) at its initial value; the others
+    learn."""
 
 
 class Uniform(Request):
-    """Uniform in +-1/sqrt(H), as in PyTorch."""
+    """Uniform weights between -1/sqrt(H) and 1/sqrt(H), as in PyTorch."""
 
     type: Literal["uniform"] = "uniform"
 
@@ -57,63 +58,68 @@ class Orthogonal(Request):
 
     type: Literal["orthogonal"] = "orthogonal"
     gain: Gain = 1.0
-    """All singular values."""
+    """Gain, the value of all singular values."""
 
 
 class Identity(Request):
-    """The identity times a scale, and b_x = b_h = 0 (IRNN: Le, Jaitly & Hinton 2015)."""
+    """The identity matrix times a scale, and b_x = b_h = 0 (IRNN: Le, Jaitly & Hinton 2015)."""
 
     type: Literal["identity"] = "identity"
     scale: Gain = 1.0
-    """The diagonal."""
+    """Value of the diagonal entries."""
 
 
 class Gaussian(Request):
-    """Independent normal weights of standard deviation gain/sqrt(K); a unit may receive K connections on average."""
+    """Independent normal weights with standard deviation gain/sqrt(K).
+
+    K is the mean number of connections that a unit may receive.
+    """
 
     type: Literal["gaussian"] = "gaussian"
     gain: Gain = 1.0
-    """g; from g > 1 large networks are chaotic (Sompolinsky, Crisanti & Sommers 1988)."""
+    """Gain g; large networks are chaotic for g > 1 (Sompolinsky, Crisanti & Sommers 1988)."""
 
 
 class SpectralRadius(Request):
-    """Normal weights, scaled so that the largest modulus of an eigenvalue of W_hh is what is asked for."""
+    """Normal weights, scaled so that W_hh has the given spectral radius (the largest modulus of its eigenvalues)."""
 
     type: Literal["spectral_radius"] = "spectral_radius"
     radius: Gain = 0.95
-    """The spectral radius."""
+    """Spectral radius."""
 
 
 class DaleBalanced(Request):
-    """Excitation and inhibition that cancel in each row, so that no eigenvalue lies outside the others' disc.
+    """Excitation and inhibition that cancel in each row, so that no eigenvalue lies outside the disc of the others.
 
-    Rajan & Abbott 2006; then scaled to a spectral radius.
+    The weights are then scaled to a spectral radius. Source: Rajan & Abbott 2006.
     """
 
     type: Literal["dale_balanced"] = "dale_balanced"
     radius: Gain = 0.95
-    """The spectral radius."""
+    """Spectral radius."""
 
 
 Initialisation = Annotated[
     Uniform | Orthogonal | Identity | Gaussian | SpectralRadius | DaleBalanced,
     Field(discriminator="type"),
-    default_type("uniform"),
+    Shorthand("uniform"),
 ]
+"""How W_hh is initialised. A bare name is short for an object: "orthogonal" for {"type": "orthogonal"}."""
 
 
 class LayerCertificate(Response):
-    """What was counted in one layer's W_hh."""
+    """What was counted in W_hh of one layer."""
 
     violations: list[int]
-    """Weights of each replica that break a constraint: 0."""
+    """Number of weights that break a constraint, for each replica; always 0."""
     spectral_radius: list[list[float]] | None
-    """The largest modulus of an eigenvalue, of each replica and gate; null where replicas x gates x H^3 > 5e9."""
+    """Largest modulus of an eigenvalue, for each replica and gate; null where replicas x gates x H^3 > 5e9."""
     balance: list[float] | None
-    """Of each replica, the mean over rows of (excitation - inhibition)/(excitation + inhibition); null without Dale."""
+    """Mean over rows of (excitation - inhibition)/(excitation + inhibition), for each replica; null without Dale's
+    law."""
 
 
 class Certificate(Response):
-    """That a checkpoint's weights are what their configuration says, counted in the weights themselves."""
+    """Evidence that a checkpoint obeys its configuration's constraints, counted in the weights themselves."""
 
     layers: list[LayerCertificate]

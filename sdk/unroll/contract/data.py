@@ -2,47 +2,81 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from unroll.contract.base import Name, Request, Response
+from pydantic import Field
+
+from unroll.contract.base import Name, Request, Response, Shorthand
+from unroll.contract.shown import Shown
 
 
 class TaskData(Request):
-    """A built-in task: a seeded stream whose data depend only on (seed, replica, step)."""
+    """A built-in task: a seeded stream of sequences that depend only on (seed, replica, step)."""
 
     type: Literal["task"] = "task"
-    name: Name
-    """One of GET /v1/tasks."""
-    parameters: dict[str, Any] = {}
-    """Checked against the task's JSON Schema on the server."""
+    name: Annotated[Name, Field(examples=["integrate_noise"])]
+    """Name of a task from GET /v1/tasks."""
+    parameters: Annotated[dict[str, Any], Field(examples=[{"length": 20}])] = {}
+    """Parameters of the task. The server checks them against the task's JSON Schema."""
+
+
+Data = Annotated[TaskData, Shorthand("task", word="name")]
+"""Where sequences come from. The bare name of a task is short for {"type": "task", "name": that name}."""
 
 
 class Baseline(Response):
-    """The exact loss of a trivial predictor, for judging a trained network."""
+    """Exact loss of a trivial predictor, with which a trained network can be compared."""
 
     predictor: str
-    """The predictor, for example `zero`."""
+    """Name of the predictor, for example `zero`."""
     loss: float
-    """Its expected loss at the parameters asked for, with the first of the task's architectures and losses."""
+    """Expected loss at the given parameters, with the first of the task's architectures and the first of its losses."""
     formula: str
-    """The loss as a function of the parameters, where all sequences have their full length."""
+    """The loss as a function of the parameters, if all sequences have their full length."""
 
 
-class Task(Response):
+class Task(Shown, Response):
     """A built-in task."""
 
     name: str
     description: str
     input_size: int
-    """Width of the inputs, with the parameters asked for; of tokens, what a network without a vocabulary needs."""
+    """Width of the inputs at the given parameters. If inputs are tokens, the width that a network without a vocabulary
+    needs."""
     output_size: int
-    """Width of the targets, at the same parameters."""
+    """Width of the targets at the given parameters."""
     architectures: list[str] = []
-    """The architectures that it can train."""
+    """Architectures that can learn the task."""
     losses: list[str] = []
-    """The types of loss that its targets are for, the usual one first."""
+    """Types of loss that fit the targets, the usual one first."""
     vocabulary_size: int | None = None
-    """Inputs are tokens, of this many kinds; null: they are numbers."""
+    """Number of different tokens, if inputs are tokens. null: inputs are numbers."""
     parameters: dict[str, Any]
     """JSON Schema of the parameters, with defaults."""
     baseline: Baseline
+
+    def line(self) -> str:
+        """Return the task in one line."""
+        widths = f"{self.input_size} inputs, {self.output_size} outputs"
+        return f"task {self.name}: {self.description}; {widths}, baseline loss {self.baseline.loss:.4g}"
+
+    def table(self) -> dict[str, object]:
+        """Return the task with the default of each parameter."""
+        parameters: dict[str, Any] = self.parameters.get("properties", {})
+        return {
+            "task": self.name,
+            "description": self.description,
+            "inputs": self.input_size,
+            "outputs": self.output_size,
+            "tokens": self.vocabulary_size,
+            "architectures": self.architectures,
+            "losses": self.losses,
+            "baseline loss": f"{self.baseline.loss:.4g} ({self.baseline.predictor}): {self.baseline.formula}",
+            "parameters": {name: about.get("default") for name, about in parameters.items()},
+        }
+
+    def row(self) -> dict[str, object]:
+        """Return the cells of this task's line in a list."""
+        table = self.table()
+        short = {name: table[name] for name in ("task", "inputs", "outputs")}
+        return short | {"baseline loss": self.baseline.loss, "description": self.description}

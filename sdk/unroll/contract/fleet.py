@@ -1,4 +1,4 @@
-"""Workers and queues, for operators."""
+"""Workers and queues, as operators see them."""
 
 from __future__ import annotations
 
@@ -9,36 +9,39 @@ from unroll.contract.base import Response
 
 
 class Worker(Response):
-    """A worker process that has been heard of lately."""
+    """A worker process that reported recently."""
 
     id: str
     host: str
     pid: int
     device: Literal["cpu", "cuda"]
     job: str | None
-    """The job it is running, if that job is yours."""
+    """The job that it runs, if that job is yours."""
     busy: bool
     alive: bool
-    """Heard of within three heartbeats."""
+    """Whether it reported within three heartbeats."""
     started_at: datetime
     seen_at: datetime
     version: str
 
 
 class Queue(Response):
-    """Jobs waiting and running for one kind of device."""
+    """Waiting and running jobs for one kind of device."""
 
     device: Literal["auto", "cpu", "cuda"]
     queued: int
     running: int
     workers: int
-    """Workers alive that can run these jobs."""
+    """Number of living workers that can run these jobs."""
 
 
 class Readiness(Response):
-    """Whether a server can take work. One whose database does not answer says so with 503 and a problem."""
+    """Whether the server can take work.
+
+    If its database does not answer, the server answers 503 with a problem instead.
+    """
 
     status: Literal["ready", "degraded"]
-    """degraded: jobs are accepted and stored, but start later than they should."""
+    """degraded: jobs are accepted and stored, but start later than usual."""
     database: Literal["ok"]
     broker: Literal["ok", "unreachable"]

@@ -1,4 +1,4 @@
-"""Predictions on posted sequences."""
+"""Predictions on sequences that a user sends."""
 
 from __future__ import annotations
 
@@ -11,53 +11,57 @@ from unroll.contract.limits import MAX_LAYERS, MAX_LENGTH, MAX_PREDICT_SEQUENCES
 
 Returnable = Literal["outputs", "state", "hidden"]
 Step = Annotated[list[float], Field(fail_fast=True)]
-"""x[t], of width I. Reading stops at the first item that is no number: millions of errors would help nobody."""
+"""x[t], of width I. Validation stops at the first item that is not a number, because millions of errors help nobody."""
 Sequence = Annotated[list[Step], Field(fail_fast=True)]
 Replica = Annotated[int, Field(ge=0)] | Literal["best", "all"]
 
 
 class LayerState(Request):
-    """The state of one layer, each [H], or [R, H] where all replicas were asked for."""
+    """State of one layer: each tensor is [H], or [R, H] if all replicas were requested."""
 
     h: Step | Sequence
-    """h; of a leaky cell that leaks potentials, the potential."""
+    """The hidden state h; for a leaky cell with leak `potentials`, the potential v."""
     c: Step | Sequence | None = None
-    """The cell state of an LSTM."""
+    """The cell state c of an LSTM."""
 
 
 class State(Request):
-    """The hidden state of one sequence, layer by layer; what predict returned can be posted back."""
+    """Hidden state of one sequence, layer by layer. A state that predict returned can be sent back."""
 
     layers: Annotated[list[LayerState], Field(min_length=1, max_length=MAX_LAYERS, fail_fast=True)]
-    """The state of each layer, the lowest first."""
+    """State of each layer, the lowest layer first."""
 
 
 class PredictRequest(Request):
-    """Sequences to run through a trained network. They may differ in length."""
+    """Sequences to run through a trained network. They may have different lengths."""
 
-    inputs: Annotated[list[Sequence], Field(min_length=1, max_length=MAX_PREDICT_SEQUENCES, fail_fast=True)]
-    """inputs[sequence][t][i], of width I, or one token a step. Of one_to_one and one_to_many a single step."""
+    inputs: Annotated[
+        list[Sequence],
+        Field(min_length=1, max_length=MAX_PREDICT_SEQUENCES, fail_fast=True, examples=[[[[0.5], [-1.0]]]]),
+    ]
+    """inputs[sequence][t][i], of width I, or one token for each step; for one_to_one and one_to_many only one step."""
     steps: Annotated[int, Field(ge=1, le=MAX_LENGTH)] | None = None
-    """How many outputs to write for each sequence: of one_to_many and encoder_decoder networks alone, which need it."""
+    """Number of outputs to write for each sequence. Required for one_to_many and encoder_decoder networks, refused for
+    others."""
     state: Annotated[list[State], Field(max_length=MAX_PREDICT_SEQUENCES, fail_fast=True)] | None = None
-    """The state to start from, one a sequence; null: the network's h0. Not of an encoder_decoder."""
+    """Initial state of each sequence. null: the network's h0. Not available for an encoder_decoder."""
     returns: Annotated[list[Returnable], Field(alias="return", min_length=1, max_length=3, fail_fast=True)] = [
         "outputs"
     ]
-    """Which of outputs, (final) state and hidden (trajectories) to answer."""
+    """What to return: outputs, state (the final one) and hidden (all hidden states over time)."""
     replica: Replica = "best"
     """Which replica to run: an index, the best by held-out loss, or all of them."""
 
 
 class PredictResponse(Response):
-    """One entry a sequence; with replica `all`, one entry a replica below each sequence."""
+    """One entry for each sequence; with replica `all`, each sequence has one entry for each replica."""
 
     outputs: list[Any] | None = None
-    """outputs[sequence][t][o], or outputs[sequence][replica][t][o]; without t where a network has one output."""
+    """outputs[sequence][t][o], or outputs[sequence][replica][t][o]; without t if the network has only one output."""
     state: list[State] | None = None
-    """The state after each sequence's last step; of an encoder_decoder the decoder's."""
+    """State after the last step of each sequence; for an encoder_decoder, that of the decoder."""
     hidden: list[Any] | None = None
-    """hidden[sequence][t][h], or hidden[sequence][replica][t][h]; of the last layer."""
+    """hidden[sequence][t][h], or hidden[sequence][replica][t][h], of the last layer."""
     model: str | None
     checkpoint: str
     replica: int | Literal["all"]

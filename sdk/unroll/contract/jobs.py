@@ -1,115 +1,58 @@
-"""Jobs: what is asked for, and what became of it."""
+"""Jobs: the envelope that all kinds share, and what happens to a job."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import Field, StringConstraints
-
-from unroll.contract.base import Name, Request, Response
-from unroll.contract.data import TaskData
-from unroll.contract.limits import MAX_LABELS, MAX_REPLICAS
-from unroll.contract.network import Network
-from unroll.contract.training import Training
+from unroll.contract.base import Response
+from unroll.contract.kinds import JobConfig, JobSummary, Kind
+from unroll.contract.shown import Shown, duration
+from unroll.contract.summary import Summary
 
 JobStatus = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
 ENDED: frozenset[JobStatus] = frozenset({"succeeded", "failed", "cancelled"})
 Requested = Literal["cancel", "pause"]
-Device = Literal["auto", "cpu", "cuda"]
-DType = Literal["float32", "float64"]
-StopReason = Literal["early_stopping", "skill_reached"]
-Label = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")]
-"""Any text without control characters, which PostgreSQL could not search."""
-
-
-class TrainJob(Request):
-    """Train R networks of one configuration, each with its own seed, as one batched computation."""
-
-    kind: Literal["train"] = "train"
-    name: Name | None = None
-    """A name for people; need not be unique."""
-    model: Name | Network
-    """A registered model's name, or a configuration."""
-    data: TaskData
-    """What to train on."""
-    training: Training
-    """How to train."""
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    """Initial parameters and data of replica r depend only on (seed, r)."""
-    replicas: Annotated[int, Field(ge=1, le=MAX_REPLICAS)] = 1
-    """R, independently seeded networks."""
-    device: Device = "auto"
-    """Where to train; auto: on whichever worker is free first."""
-    dtype: DType = "float32"
-    """Precision of parameters and arithmetic. float64 runs in the workspace engine."""
-    max_seconds: Annotated[float, Field(gt=0)] | None = None
-    """Stop after this much training time in one attempt, with a last evaluation and checkpoint."""
-    labels: Annotated[dict[Label, Label], Field(max_length=MAX_LABELS)] = {}
-    """Your own words to filter by."""
-    priority: Annotated[int, Field(ge=-100, le=100)] = 0
-    """Higher starts earlier; equal priorities start by age."""
+JobErrorCode = Literal[
+    "all_replicas_diverged",
+    "crashed",
+    "stalled",
+    "out_of_memory",
+    "training_error",
+    "bad_checkpoint",
+    "input_gone",
+    "parity_failed",
+]
 
 
 class Progress(Response):
     """How far the job is."""
 
     step: int
+    """Steps done: optimiser steps of a train job, parts of the work of other kinds."""
     total: int
-    loss: list[float | None] | None = None
-    """The latest training loss of each replica; null for one that diverged or stopped."""
     steps_per_second: float | None = None
     eta_seconds: float | None = None
 
 
 class QueuePosition(Response):
-    """Where a queued job waits."""
+    """The place of a queued job."""
 
     position: int
-    """Queued jobs that start before this one, of any tenant."""
+    """Number of queued jobs, of any tenant, that start before this one."""
 
 
 class JobError(Response):
     """Why a job failed."""
 
-    code: Literal["all_replicas_diverged", "crashed", "stalled", "out_of_memory", "training_error", "bad_checkpoint"]
+    code: JobErrorCode
     message: str
     step: int | None = None
     """The last step known to have run."""
     checkpoint: str | None = None
     """The last good checkpoint."""
     log: str | None = None
-    """The end of the trainer's log."""
-
-
-class Best(Response):
-    """The best network so far: a checkpoint and a replica in it, by held-out loss."""
-
-    checkpoint: str
-    replica: int
-    loss: float
-
-
-class Divergence(Response):
-    """A replica whose loss or gradient stopped being finite; it was frozen before that step's update."""
-
-    replica: int
-    step: int
-    loss: float | None
-    gradient_norm: float | None
-    """Null where it is not finite."""
-    hint: str | None = None
-    """What may help, guessed from the configuration and the moment."""
-
-
-class Stop(Response):
-    """A replica that was trained enough; it kept the weights that it had after this step."""
-
-    replica: int
-    step: int
-    reason: StopReason
-    loss: float | None
-    """Its held-out loss; null where it is not finite."""
+    """The end of the log of the process that ran the job."""
 
 
 class Environment(Response):
@@ -123,57 +66,135 @@ class Environment(Response):
     instruction_set: str
 
 
-class Job(Response):
-    """A job, as it is now."""
+class Job(Shown, Response):
+    """A job as it is now, whatever its kind."""
 
     id: str
-    kind: Literal["train"]
+    kind: Kind
     name: str | None
     status: JobStatus
     requested: Requested | None
     """What a user asked for that the worker has not acted on yet."""
     attempt: int
-    """How often a worker has claimed the job; the fence of its writes."""
+    """How often a worker has claimed the job. Every write of a worker names its attempt."""
     crashes: int
-    """Attempts that ended without progress since the last checkpoint."""
+    """Attempts that died since the last checkpoint."""
     progress: Progress
     queue: QueuePosition | None
     error: JobError | None
-    config: TrainJob
-    """The configuration in full, a registered model's name replaced by its configuration."""
-    model: str | None
-    """The registered model that is trained, if any."""
-    parameters: int
-    """Parameters of one replica."""
-    baseline_loss: float
-    """Expected loss of the task's trivial predictor."""
-    best: Best | None
-    last_checkpoint: str | None
-    diverged: list[Divergence]
+    config: JobConfig
+    """The full configuration, in which a registered model's name is replaced by its configuration."""
+    summary: JobSummary
+    """What this kind of job reports: for train the best network, the losses, and which replicas diverged or stopped."""
+    parent: str | None = None
+    """The job that made what this one reads; null if there is none, or if it was deleted."""
     environment: Environment | None
-    stopped: Literal["max_seconds"] | StopReason | None
-    """Why a succeeded job ended before its last step; with early stopping or a skill to reach: why the last replica
-    stopped that did."""
-    stopped_replicas: list[Stop] = []
-    """Replicas that stopped before the last step, in that order."""
     labels: dict[str, str]
     priority: int
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
 
+    def line(self) -> str:
+        """Return the job in one line: where it stands, and what it has found so far."""
+        name = f" {self.name!r}" if self.name else ""
+        said = [
+            f"{self.kind} job {self.id}{name}: {self._status()}",
+            f"step {self.progress.step} of {self.progress.total}",
+        ]
+        if self.queue is not None:
+            said[1] = f"number {self.queue.position} in the queue"
+        if self.error is not None:
+            said.append(self.error.code)
+        if headline := self._told().headline():
+            said.append(headline)
+        if self.status not in ENDED and (estimate := self._told().estimate()):
+            said.append(estimate)
+        return ", ".join(said)
 
-class DryRun(Response):
-    """What a job would be and cost; nothing was stored."""
+    def table(self) -> dict[str, object]:
+        """Return what all jobs have, and then what this kind of job has to say."""
+        return {
+            "job": self.id,
+            "kind": self.kind,
+            "name": self.name,
+            "status": self._status(),
+            "step": f"{self.progress.step} of {self.progress.total}",
+            "place in the queue": self.queue and self.queue.position,
+            "estimate": None if self.status in ENDED else self._told().estimate(),
+            "time left": None
+            if self.progress.eta_seconds is None or self.status != "running"
+            else duration(self.progress.eta_seconds),
+            "error": self.error and f"{self.error.message} ({self.error.code})",
+            "labels": self.labels or None,
+            "created": self.created_at,
+            "ended": self.ended_at,
+            **self._told().details(),
+        }
 
-    config: TrainJob
+    def row(self) -> dict[str, object]:
+        """Return the cells of this job's line in a list."""
+        return {
+            "job": self.id,
+            "kind": self.kind,
+            "name": self.name,
+            "status": self.status,
+            "step": f"{self.progress.step} of {self.progress.total}",
+            "headline": self._told().headline(),
+            "created": self.created_at,
+        }
+
+    def _status(self) -> str:
+        return self.status + (f" ({self.requested} requested)" if self.requested else "")
+
+    def _told(self) -> Summary:
+        """Return the summary; nothing to say where it is of a kind that only a newer server knows."""
+        summary: Any = self.summary
+        return summary if isinstance(summary, Summary) else Summary()
+
+
+class DryRun(Shown, Response):
+    """What a job would be and cost. Nothing was stored."""
+
+    config: JobConfig
     parameters: int
-    """Parameters of one replica."""
+    """Number of parameters of one replica."""
+    total: int
+    """Steps that its progress would count."""
     memory_bytes: int
-    """Estimated peak memory of the trainer's tensors."""
+    """Estimated peak memory of the tensors."""
     seconds: float
-    """Estimated training time on one CPU worker; good to a factor of about three."""
-    baseline_loss: float
+    """Estimated time on one CPU worker, right to a factor of about three."""
+    baseline_loss: float | None
+    """Expected loss of the task's trivial predictor; null for a job that measures no loss."""
+
+    def line(self) -> str:
+        """Return what the job would cost in one line."""
+        memory = f"{self.memory_bytes / 2**20:.1f} MiB"
+        time = f"about {duration(self.seconds)} on one CPU worker"
+        return f"dry run: {self.total} steps, {time}, {memory}; nothing was stored"
+
+    def table(self) -> dict[str, object]:
+        """Return what the job would be and cost."""
+        return {
+            "parameters of a replica": self.parameters,
+            "steps": self.total,
+            "memory": f"{self.memory_bytes / 2**20:.1f} MiB",
+            "time": f"about {duration(self.seconds)} on one CPU worker",
+            "baseline loss": self.baseline_loss,
+        }
+
+
+class Artifact(Response):
+    """A named file that a job made, besides metrics and checkpoints."""
+
+    name: str
+    media_type: str
+    size: int
+    """Bytes of the content."""
+    sha256: str
+    """Hash of the content, which is also its ETag."""
+    created_at: datetime
 
 
 EventType = Literal[
@@ -182,6 +203,7 @@ EventType = Literal[
     "progress",
     "evaluation",
     "checkpoint",
+    "artifact",
     "replica_diverged",
     "replica_stopped",
     "lag_profile",
@@ -195,8 +217,9 @@ EventType = Literal[
 ]
 """
 queued {reason}: submitted, resumed, retried, drained, or the cause of a crash. started {attempt, worker, step}.
-progress {step, total, loss, steps_per_second, eta_seconds}. evaluation {step, loss, best}.
-checkpoint {checkpoint, step, best}. replica_diverged: a Divergence. replica_stopped: a Stop.
+progress {step, total, steps_per_second, eta_seconds}, and of a train job the loss. evaluation {step, loss, best}.
+checkpoint {checkpoint, step, best}. artifact {name, media_type, size, sha256}.
+replica_diverged: a Divergence. replica_stopped: a Stop.
 lag_profile {step, lag, norm}: norm[replica][k] is that of dL/dh at time step T - lag[k], over batch and units;
 time steps of an encoder_decoder are those of its encoder and then those of its decoder.
 environment_changed {before, now}. rewind {to_step, attempt}: later metrics were withdrawn and will be computed again.
@@ -221,11 +244,11 @@ class Series(Response):
     replica: int
     steps: list[int]
     values: list[float | None]
-    """Null where the value is not finite."""
+    """Null if the value is not finite."""
 
 
 class Metrics(Response):
-    """Metrics of a job. Where a series was thinned, its end points and extremes are kept."""
+    """Metrics of a job. If a series was thinned, its end points and extremes are kept."""
 
     job: str
     last_step: int
@@ -233,4 +256,4 @@ class Metrics(Response):
     downsampled: bool
     series: list[Series]
     next: int | None = None
-    """Where this was cut at the server's limit of values: `from_step` of the next page. Null: this was all."""
+    """`from_step` of the next page, if the answer was cut at the server's limit of values. Null: it is complete."""

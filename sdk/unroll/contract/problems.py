@@ -1,4 +1,4 @@
-"""The vocabulary of errors: every failed request answers a Problem (RFC 9457) with one of these codes."""
+"""The error codes. Every failed request answers a Problem (RFC 9457) with one of them."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ ProblemCode = Literal[
     "invalid_transition",
     "no_checkpoint",
     "body_too_large",
+    "range_not_satisfiable",
     "unsupported_media_type",
     "validation_failed",
     "idempotency_key_reused",
@@ -45,6 +46,7 @@ STATUS: dict[ProblemCode, int] = {
     "no_checkpoint": 409,
     "body_too_large": 413,
     "unsupported_media_type": 415,
+    "range_not_satisfiable": 416,
     "validation_failed": 422,
     "idempotency_key_reused": 422,
     "quota_exceeded": 429,
@@ -59,17 +61,17 @@ RETRYABLE: frozenset[ProblemCode] = frozenset({"quota_exceeded", "database_unava
 
 
 class FieldError(Response):
-    """What was wrong with one field."""
+    """What is wrong with one field."""
 
     pointer: str
-    """JSON Pointer (RFC 6901) into the body, or `?name` for a query parameter, `#name` for a header."""
+    """JSON Pointer (RFC 6901) into the body; `?name` for a query parameter, `#name` for a header."""
     detail: str
     code: str
-    """A stable word, for example `missing`, `extra_forbidden`, `less_than_equal`, `unknown_task`."""
+    """A stable code, for example `missing`, `extra_forbidden`, `less_than_equal`, `unknown_task`."""
 
 
 class Problem(Response):
-    """An error, as application/problem+json."""
+    """An error, sent as application/problem+json."""
 
     type: str
     """urn:unroll:problem:CODE"""
@@ -78,7 +80,7 @@ class Problem(Response):
     code: ProblemCode
     detail: str
     instance: str | None = None
-    """The path that was asked for."""
+    """The path of the request."""
     request_id: str
     retryable: bool
     errors: list[FieldError] = []

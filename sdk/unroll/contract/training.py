@@ -1,4 +1,4 @@
-"""How a network is trained: loss, optimiser, clipping, and when to log, evaluate and checkpoint."""
+"""How a network is trained: loss, optimiser, clipping, and when to log, evaluate and save checkpoints."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from unroll.contract.base import Request, default_type
+from unroll.contract.base import Request, Shorthand
 from unroll.contract.limits import MAX_BATCH, MAX_LENGTH, MAX_STEPS
 
 Weight = Annotated[float, Field(ge=0, le=1e6)]
@@ -18,37 +18,47 @@ Every = Annotated[int, Field(ge=1, le=MAX_STEPS)]
 
 class _Loss(Request):
     time_weights: Annotated[list[Weight], Field(min_length=1, max_length=MAX_LENGTH)] | None = None
-    """How often each output step counts, one number a step; 0 leaves it out. null: each counts once."""
+    """Weight of each output step in the loss, one number for each step; 0 leaves the step out. null: all weights
+    are 1."""
 
 
 class MSE(_Loss):
-    """Mean squared error: the mean over valid batch x time x output elements."""
+    """Mean squared error, averaged over valid batch x time x output elements."""
 
     type: Literal["mse"] = "mse"
     over: Literal["elements", "sequences"] = "elements"
-    """elements: the mean over all elements; sequences (the course's form): each sequence's sum over time and outputs,
-    and the mean of these over sequences."""
+    """elements: the mean over all elements. sequences (the course's form): the squared errors of each sequence are
+    summed over time and outputs, then averaged over sequences."""
 
 
 class CrossEntropy(_Loss):
-    """Cross-entropy of softmax(y) against class probabilities, the mean over valid steps and sequences."""
+    """Cross-entropy of softmax(y) against class probabilities, averaged over valid steps and sequences."""
 
     type: Literal["cross_entropy"] = "cross_entropy"
 
 
 class BCE(_Loss):
-    """Binary cross-entropy of sigmoid(y) against probabilities, the mean over valid batch x time x output elements."""
+    """Binary cross-entropy of sigmoid(y) against probabilities, averaged over valid batch x time x output elements."""
 
     type: Literal["bce"] = "bce"
 
 
 class PoissonNLL(_Loss):
-    """Negative log likelihood of counts with rates exp(y), without the term that is constant in y; mean as in mse."""
+    """Poisson negative log likelihood of counts with rates exp(y), averaged as in mse.
+
+    The term that does not depend on y is left out.
+    """
 
     type: Literal["poisson"] = "poisson"
 
 
-Loss = Annotated[MSE | CrossEntropy | BCE | PoissonNLL, Field(discriminator="type"), default_type("mse")]
+LOSSES: dict[str, type[MSE | CrossEntropy | BCE | PoissonNLL]] = {
+    "mse": MSE,
+    "cross_entropy": CrossEntropy,
+    "bce": BCE,
+    "poisson": PoissonNLL,
+}
+Loss = Annotated[MSE | CrossEntropy | BCE | PoissonNLL, Field(discriminator="type"), Shorthand("mse")]
 
 
 class Adam(Request):
@@ -58,28 +68,28 @@ class Adam(Request):
     lr: Rate = 1e-3
     """Learning rate."""
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    """Decay of the first moment."""
+    """Decay rate of the first moment."""
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    """Decay of the second moment."""
+    """Decay rate of the second moment."""
     eps: Small = 1e-8
-    """Added to the root of the second moment."""
+    """Number added to the root of the second moment."""
 
 
 class AdamW(Request):
-    """Adam with weight decay that does not go through the moments (Loshchilov & Hutter 2019)."""
+    """Adam with decoupled weight decay, which does not enter the moments (Loshchilov & Hutter 2019)."""
 
     type: Literal["adamw"] = "adamw"
     lr: Rate = 1e-3
     """Learning rate."""
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    """Decay of the first moment."""
+    """Decay rate of the first moment."""
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    """Decay of the second moment."""
+    """Decay rate of the second moment."""
     eps: Small = 1e-8
-    """Added to the root of the second moment."""
+    """Number added to the root of the second moment."""
     weight_decay: Annotated[float, Field(ge=0, le=1e3)] = 1e-2
-    """Every step takes lr * weight_decay of each parameter away, biases included; of a learned tau, which is trained as
-    tau = dt (1 + exp(-theta)), of theta: it then goes to 2 dt."""
+    """Every step subtracts lr * weight_decay times each parameter, biases included. A learned tau is trained as tau =
+    dt (1 + exp(-theta)), and theta decays, so tau moves towards 2 dt."""
 
 
 class RMSprop(Request):
@@ -89,15 +99,15 @@ class RMSprop(Request):
     lr: Rate = 1e-2
     """Learning rate."""
     alpha: Annotated[float, Field(ge=0, lt=1)] = 0.99
-    """Decay of the running mean."""
+    """Decay rate of the running mean."""
     eps: Small = 1e-8
-    """Added to the root."""
+    """Number added to the root."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Momentum."""
 
 
 class SGD(Request):
-    """Stochastic gradient descent, with momentum if asked for: v = momentum v + g, w = w - lr v."""
+    """Stochastic gradient descent, with optional momentum: v = momentum v + g, w = w - lr v."""
 
     type: Literal["sgd"] = "sgd"
     lr: Rate = 1e-2
@@ -107,140 +117,149 @@ class SGD(Request):
 
 
 class ClipByGlobalNorm(Request):
-    """Scale a replica's gradient to `max_norm` where its norm over all parameters is larger."""
+    """Scale a replica's gradient down to `max_norm` if its norm over all parameters is larger."""
 
     type: Literal["global_norm"] = "global_norm"
-    max_norm: Limit
-    """The largest norm that is left as it is (Pascanu, Mikolov & Bengio 2013)."""
+    max_norm: Annotated[Limit, Field(examples=[1.0])]
+    """Largest norm that is left unchanged (Pascanu, Mikolov & Bengio 2013)."""
 
 
 class ClipByValue(Request):
-    """Move each number of a replica's gradient into +-max_value."""
+    """Limit each number of a replica's gradient to the range from -max_value to max_value."""
 
     type: Literal["value"] = "value"
-    max_value: Limit
-    """The largest modulus that is left as it is."""
+    max_value: Annotated[Limit, Field(examples=[1.0])]
+    """Largest absolute value that is left unchanged."""
 
 
 class StepDecay(Request):
-    """The learning rate is multiplied by `factor` after every `every` steps."""
+    """Multiply the learning rate by `factor` after every `every` steps."""
 
     type: Literal["step"] = "step"
-    every: Every
-    """Steps between two decays."""
+    every: Annotated[Every, Field(examples=[1000])]
+    """Number of steps between two decays."""
     factor: Annotated[float, Field(gt=0, le=1)] = 0.1
-    """What each decay leaves."""
+    """Factor by which each decay multiplies the learning rate."""
 
 
 class ExponentialDecay(Request):
-    """The learning rate is halved every `half_life` steps, smoothly."""
+    """Halve the learning rate every `half_life` steps, smoothly."""
 
     type: Literal["exponential"] = "exponential"
-    half_life: Every
-    """Steps to half the learning rate."""
+    half_life: Annotated[Every, Field(examples=[1000])]
+    """Number of steps in which the learning rate halves."""
 
 
 class CosineDecay(Request):
-    """The learning rate falls along half a cosine to `final` of it over `steps`, and stays there."""
+    """Lower the learning rate along half a cosine over `steps` steps, from its full value to the fraction `final`.
+
+    It then stays there.
+    """
 
     type: Literal["cosine"] = "cosine"
-    steps: Every
-    """Steps of the fall, from the first one on; those of a warm-up are among them. Where final is 0, no fewer than the
-    job's."""
+    steps: Annotated[Every, Field(examples=[2000])]
+    """Number of steps until the lowest rate, counted from the first step, warm-up included. If final is 0, at least
+    the job's number of steps."""
     final: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """The fraction that is left."""
+    """Fraction of the learning rate that remains."""
 
 
 class BPTT(Request):
-    """Backpropagation through time."""
+    """How backpropagation through time is truncated."""
 
-    window: Annotated[int, Field(ge=1, le=MAX_LENGTH)] | None = None
-    """Truncation window in time steps: the state is carried from window to window, gradients do not cross; one update
-    a batch. null: the whole sequence."""
+    window: Annotated[int, Field(ge=1, le=MAX_LENGTH, examples=[20])] | None = None
+    """Truncation window in time steps: the state passes from window to window, gradients do not; each batch makes one
+    update. null: the whole sequence."""
 
 
 class Regularisation(Request):
-    """What is minimised besides the loss; reported apart from it, as `penalty`."""
+    """Penalties that are added to the loss and reported separately, as `penalty`."""
 
     l1: Weight = 0.0
-    """Times the sum of |w| over W_xh, W_hh and W_hy."""
-    l2: Weight = 0.0
-    """Times half the sum of w^2 over W_xh, W_hh and W_hy."""
+    """Factor of the sum of |w| over W_xh, W_hh and W_hy."""
+    l2: Annotated[Weight, Field(examples=[1e-4])] = 0.0
+    """Factor of half the sum of w^2 over W_xh, W_hh and W_hy."""
     activity: Weight = 0.0
-    """Times the mean of h^2 over units, sequences and their steps up to the last that counts (of an encoder the last it
-    reads), summed over layers, those of an encoder and of its decoder."""
+    """Factor of the mean of h^2, summed over layers (for an encoder_decoder those of the encoder and of the decoder).
+    The mean is over units, sequences and the steps of each sequence up to the last one that counts (for an encoder,
+    the last one that it reads)."""
     orthogonality: Weight = 0.0
-    """Times the sum of the squared entries of W'W - I, for each W_hh (and gate)."""
+    """Factor of the sum of the squared entries of W'W - I, for each W_hh (and gate)."""
     omega: Weight = 0.0
-    """Times how far gradients are from keeping their norm at each step back in time, squared, summed over steps (within
-    windows, and within an encoder and its decoder) and layers, mean over sequences; only of cells without gates, and of
-    decoders that are always forced; in the workspace engine (Pascanu, Mikolov & Bengio 2013, eq. 9)."""
+    """Factor of Omega, which punishes gradients that change their norm while they travel back in time: the squared
+    relative change at each step, summed over steps and layers, averaged over sequences. Steps are counted within
+    windows, and within an encoder and its decoder. Available only for cells without gates, and for decoders that
+    always read the targets; it is computed by the workspace engine (Pascanu, Mikolov & Bengio 2013, eq. 9)."""
 
 
-Optimizer = Annotated[Adam | AdamW | SGD | RMSprop, Field(discriminator="type")]
-Clip = Annotated[ClipByGlobalNorm | ClipByValue, Field(discriminator="type"), default_type("global_norm")]
-Schedule = Annotated[StepDecay | ExponentialDecay | CosineDecay, Field(discriminator="type")]
+Optimizer = Annotated[Adam | AdamW | SGD | RMSprop, Field(discriminator="type"), Shorthand("adam")]
+Clip = Annotated[
+    ClipByGlobalNorm | ClipByValue, Field(discriminator="type"), Shorthand("global_norm", number="max_norm")
+]
+Schedule = Annotated[StepDecay | ExponentialDecay | CosineDecay, Field(discriminator="type"), Shorthand()]
 
 
 class HeldOut(Request):
-    """A fixed set of sequences, shared by all replicas and never trained on."""
+    """A fixed set of sequences that all replicas share and that is never used for training."""
 
     size: Annotated[int, Field(ge=1, le=MAX_BATCH)] = 512
-    """Sequences in the set."""
+    """Number of sequences in the set."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    """The set depends on this seed and the task alone."""
+    """Seed of the set. The set depends only on this seed and on the task."""
 
 
 class EarlyStopping(Request):
-    """A replica stops when its held-out loss has not become lower for a while."""
+    """Stop a replica when its held-out loss has not improved for a while."""
 
     patience: Annotated[int, Field(ge=1, le=MAX_STEPS)] = 10
-    """Evaluations in a row without improvement after which it stops."""
+    """Number of consecutive evaluations without improvement after which the replica stops."""
     min_delta: Annotated[float, Field(ge=0, le=1e30)] = 0.0
-    """By more than this a loss must be lower to be an improvement."""
+    """Minimum decrease that counts as an improvement; the decrease must be larger."""
 
 
 class Training(Request):
-    """One training run."""
+    """The configuration of one training run."""
 
-    steps: Annotated[int, Field(ge=1, le=MAX_STEPS)]
-    """Optimiser steps."""
+    steps: Annotated[int, Field(ge=1, le=MAX_STEPS, examples=[2000])]
+    """Number of optimiser steps."""
     batch_size: Annotated[int, Field(ge=1, le=MAX_BATCH)] = 64
-    """B, sequences in the batch of each replica."""
+    """Number of sequences in the batch of each replica, B."""
     loss: Loss = MSE()
-    """What is minimised."""
+    """The loss that is minimised. A bare name is short for an object: "mse" for {"type": "mse"}."""
     regularisation: Regularisation = Regularisation()
-    """What is minimised besides."""
+    """Penalties that are added to the loss."""
     clip: Clip | None = None
-    """Gradient clipping; null: none."""
+    """Gradient clipping. A bare number is short for the largest norm: 1.0 for {"type": "global_norm", "max_norm": 1.0}.
+    null: no clipping."""
     optimizer: Optimizer = Adam()
-    """How parameters follow the gradient."""
+    """How the gradient changes the parameters. A bare name is short for an object: "adam" for {"type": "adam"}. An
+    object without a `type` is Adam."""
     schedule: Schedule | None = None
-    """How the learning rate falls; null: it stays."""
+    """How the learning rate falls. null: it is constant."""
     warmup: Annotated[int, Field(ge=0, le=MAX_STEPS)] = 0
-    """Steps over which the learning rate first rises from zero, linearly; a schedule counts them too."""
+    """Number of steps in which the learning rate first rises linearly from zero; a schedule counts these steps too."""
     bptt: BPTT = BPTT()
     """How gradients flow back through time."""
     teacher_forcing: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """Of an encoder_decoder: the probability, drawn for each step of each sequence, that the decoder reads the last
-    target rather than its own last output (Williams & Zipser 1989). Evaluations always run free."""
+    """Probability that the decoder of an encoder_decoder reads the last target instead of its own last output, drawn
+    for each step of each sequence (Williams & Zipser 1989). In evaluations the decoder always reads its own outputs."""
     held_out: HeldOut = HeldOut()
-    """What evaluations are computed on."""
+    """The sequences on which evaluations are computed."""
     evaluate_every: Every = 100
-    """Steps between evaluations; the last step always has one. The best so far makes a checkpoint."""
+    """Number of steps between evaluations; the last step always has one. The best one so far makes a checkpoint."""
     checkpoint_every: Every = 500
-    """Steps between checkpoints; the last step always has one."""
+    """Number of steps between checkpoints; the last step always has one."""
     keep_checkpoints: Annotated[int, Field(ge=1, le=MAX_STEPS)] | None = 20
-    """So many of the newest checkpoints are kept; null: all. Besides them the best one, those that a model serves,
-    and the newest two that training can go on from, with what was best then."""
+    """Number of newest checkpoints that are kept. null: all. Also kept are the best one, those that a model serves,
+    and the newest two from which training can continue, with the checkpoint that was best then."""
     log_every: Every = 1
-    """Steps between logged metrics, of each replica: loss, gradient_norm and learning_rate; with clipping clipped_norm
-    (after it) and clipped_fraction; with regularisation penalty."""
+    """Number of steps between logged metrics of each replica: loss, gradient_norm and learning_rate; with clipping
+    also clipped_norm (the norm after clipping) and clipped_fraction; with regularisation also penalty."""
     profile_every: Every | None = None
-    """Steps between per-lag profiles, the norms of dL/dh[t] of a training batch in the last layer (of an
-    encoder_decoder over its encoder's steps and then its decoder's); null: none. Each costs a step."""
+    """Number of steps between per-lag profiles: the norms of dL/dh[t] of a training batch in the last layer (for an
+    encoder_decoder the encoder's steps, then the decoder's). null: none. Each profile costs as much time as a step."""
     early_stopping: EarlyStopping | None = None
-    """When a replica stops for want of improvement, keeping its weights from then on; null: never. The job ends early
-    when every replica has stopped or diverged."""
+    """When a replica stops because its loss no longer improves; from then on it keeps its weights. null: never. The
+    job ends early when every replica has stopped or diverged."""
     stop_at_skill: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """A replica stops at an evaluation with this skill, 1 - held-out loss / baseline loss; null: never."""
+    """Skill at which a replica stops, measured at each evaluation: 1 - held-out loss / baseline loss. null: never."""

@@ -1,4 +1,7 @@
-"""The operations of the API, one file a noun, one method an operation. Answers are the contract's own types."""
+"""The operations of the API: one file for each noun, one method for each operation.
+
+Answers have the contract's types.
+"""
 
 from unroll.resources.checkpoints import Checkpoints
 from unroll.resources.checks import Schemas

@@ -15,21 +15,21 @@ from unroll.weights import Weights
 
 
 class Checkpoints:
-    """The weights of all replicas at one step."""
+    """The weights of all replicas at one step of a job."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
     def get(self, checkpoint_id: str) -> Checkpoint:
-        """One checkpoint, without its content."""
+        """Return one checkpoint, without its content."""
         return decode(Checkpoint, self._transport.request("GET", path("checkpoints", checkpoint_id)).content)
 
     def content(self, checkpoint_id: str) -> bytes:
-        """The weights as a safetensors file, to be kept as it is."""
+        """Return the weights as the content of a safetensors file, to be stored unchanged."""
         return self._transport.request("GET", path("checkpoints", checkpoint_id, "content")).content
 
     def weights(self, checkpoint_id: str) -> Weights:
-        """The weights as NumPy arrays; `.to_torch()` makes modules of them."""
+        """Return the weights as NumPy arrays; `.to_torch()` makes PyTorch modules of them."""
         return Weights(self.content(checkpoint_id), self.get(checkpoint_id))
 
     def predict(
@@ -42,7 +42,7 @@ class Checkpoints:
         replica: Replica = "best",
         steps: int | None = None,
     ) -> Prediction:
-        """Run sequences through the networks of this checkpoint; arguments as for a model's predict."""
+        """Run sequences through the networks of this checkpoint. The arguments are those of a model's predict."""
         body = predict_body(inputs, state, returns, replica, steps)
         where = path("checkpoints", checkpoint_id, "predict")
         response = self._transport.request("POST", where, body=body, repeatable=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,18 +11,25 @@ from typing import Any
 from unroll._sse import follow
 from unroll._transport import Params, Transport
 from unroll._wire import decode
-from unroll.contract import ENDED, Checkpoint, DryRun, Event, Job, JobStatus, Metrics, Page, TrainJob
+from unroll.contract import ENDED, Artifact, Checkpoint, DryRun, Event, Job, JobRequest, JobStatus, Metrics, Page
 from unroll.curves import Curves
+from unroll.errors import UnexpectedAnswerError
 from unroll.resources.paging import Listing, path
 
-Config = TrainJob | Mapping[str, Any]
+Config = JobRequest | Mapping[str, Any]
+"""A job of any kind: one of the contract's types, or the same as plain JSON."""
 
 
 class Jobs:
-    """Training jobs. `Client.train` and `Client.job` give a handle that is more comfortable for one job."""
+    """Jobs of all kinds. `Client.submit` and `Client.job` give a handle that is more comfortable for one job."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
+
+    @property
+    def outage(self) -> float:
+        """Seconds without an answer that waiting for a job outlives."""
+        return self._transport.retries.outage
 
     def submit(self, config: Config, *, idempotency_key: str | None = None) -> Job:
         """Submit a job. However often the request has to be sent, it is one job.
@@ -47,9 +55,13 @@ class Jobs:
         kind: str | None = None,
         model: str | None = None,
         name: str | None = None,
+        parent: str | None = None,
         limit: int | None = None,
     ) -> Listing[Job]:
-        """Jobs that fit every filter, newest first; `limit` is the size of one page."""
+        """List jobs that match every filter, newest first; `limit` is the size of one page.
+
+        `parent` is the id of a job: only those that read what it made. `model` is a registered model that is trained.
+        """
         pairs = [f"{label}:{value}" for label, value in (labels or {}).items()]
         params: Params = {
             "status": list(status),
@@ -57,6 +69,7 @@ class Jobs:
             "kind": kind,
             "model": model,
             "name": name,
+            "parent": parent,
             "limit": limit,
         }
         return Listing(self._transport, path("jobs"), Job, params)
@@ -98,7 +111,7 @@ class Jobs:
         self._transport.request("DELETE", path("jobs", job_id))
 
     def events(self, job_id: str, *, after: int = 0, limit: int | None = None) -> Page[Event]:
-        """One page of the job's journal as it is now, beginning with event `after` + 1.
+        """Return one page of the job's journal as it is now, beginning with event `after` + 1.
 
         The page's `next` is the `after` of the following one; None when the job has ended and this was all.
         """
@@ -106,6 +119,13 @@ class Jobs:
         return decode(
             Page[Event], self._transport.request("GET", path("jobs", job_id, "events"), params=params).content
         )
+
+    def journal(self, job_id: str) -> Iterator[Event]:
+        """Yield all events of the job's journal as it is now, however many pages they fill."""
+        after = 0
+        while page := self.events(job_id, after=after).data:
+            yield from page
+            after = page[-1].seq
 
     def stream(self, job_id: str, *, after: int = 0) -> Iterator[Event]:
         """The job's events from event `after` + 1 on, as they happen, until it has ended: each once, in order, no gaps.
@@ -136,6 +156,21 @@ class Jobs:
     def checkpoints(self, job_id: str, *, limit: int | None = None) -> Listing[Checkpoint]:
         """The job's checkpoints; `limit` is the size of one page."""
         return Listing(self._transport, path("jobs", job_id, "checkpoints"), Checkpoint, {"limit": limit})
+
+    def artifacts(self, job_id: str) -> Listing[Artifact]:
+        """List the files that the job made, besides its metrics and checkpoints."""
+        return Listing(self._transport, path("jobs", job_id, "artifacts"), Artifact)
+
+    def artifact(self, job_id: str, name: str) -> bytes:
+        """Return the content of one artifact.
+
+        Raises NotFoundError, and UnexpectedAnswerError where the content does not have its SHA-256.
+        """
+        response = self._transport.request("GET", path("jobs", job_id, "artifacts", name))
+        sha256 = response.headers.get("ETag", "").removeprefix("W/").strip('"')
+        if hashlib.sha256(response.content).hexdigest() != sha256:
+            raise UnexpectedAnswerError(f"The artifact {name} of {job_id} does not have its SHA-256; it was damaged.")
+        return response.content
 
     def _steer(self, job_id: str, verb: str, *, repeatable: bool) -> Job:
         return decode(Job, self._transport.request("POST", path("jobs", job_id, verb), repeatable=repeatable).content)

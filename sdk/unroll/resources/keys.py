@@ -1,4 +1,4 @@
-"""Keys."""
+"""API keys."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from unroll.resources.paging import Listing, path
 
 
 class Keys:
-    """The tenant's keys. All of this needs the scope `admin`."""
+    """The tenant's keys. All methods need the scope `admin`."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -25,22 +25,25 @@ class Keys:
         expires_at: datetime | None = None,
         max_active_jobs: int | None = None,
     ) -> CreatedKey:
-        """A new key. Its `secret` is shown this once. Not tried again where the answer was lost: list the keys then."""
+        """Create a key. Its `secret` is shown only this once.
+
+        The request is not repeated if the answer was lost: list the keys then.
+        """
         new = NewKey(name=name, scopes=list(scopes), expires_at=expires_at, max_active_jobs=max_active_jobs)
         return decode(CreatedKey, self._transport.request("POST", path("keys"), body=new).content)
 
     def list(self, *, limit: int | None = None) -> Listing[Key]:
-        """All keys, without their secrets; `limit` is the size of one page."""
+        """Return all keys, without their secrets; `limit` is the size of one page."""
         return Listing(self._transport, path("keys"), Key, {"limit": limit})
 
     def get(self, key_id: str) -> Key:
-        """One key."""
+        """Return one key."""
         return decode(Key, self._transport.request("GET", path("keys", key_id)).content)
 
     def update(self, key_id: str, change: ChangeKey) -> Key:
-        """Change the fields that are set in `change`; setting one to None takes the limit away."""
+        """Change the fields that are set in `change`. Setting one to None removes the limit."""
         return decode(Key, self._transport.request("PATCH", path("keys", key_id), body=change).content)
 
     def delete(self, key_id: str) -> None:
-        """Delete a key; it stops working at once."""
+        """Delete a key. It stops working at once."""
         self._transport.request("DELETE", path("keys", key_id))

@@ -22,24 +22,27 @@ class Models:
         self._transport = transport
 
     def register(self, name: str, config: Network | Mapping[str, Any]) -> Model:
-        """Register a configuration; the same one under the same name is no error. Raises ConflictError for another."""
+        """Register a configuration under a name.
+
+        Registering the same configuration again is no error. Raises ConflictError for another one.
+        """
         body = {"name": name, "config": config}
         return decode(Model, self._transport.request("POST", path("models"), body=body, repeatable=True).content)
 
     def list(self, *, limit: int | None = None) -> Listing[Model]:
-        """All models; `limit` is the size of one page."""
+        """Return all models; `limit` is the size of one page."""
         return Listing(self._transport, path("models"), Model, {"limit": limit})
 
     def get(self, name: str) -> Model:
-        """One model."""
+        """Return one model."""
         return decode(Model, self._transport.request("GET", path("models", name)).content)
 
     def delete(self, name: str) -> None:
-        """Delete a model. Raises ConflictError while unfinished jobs use it."""
+        """Delete a model. Raises ConflictError while jobs that have not ended use it."""
         self._transport.request("DELETE", path("models", name))
 
     def serve(self, name: str, checkpoint: str, replica: int | Literal["best"] = "best") -> Model:
-        """Pin the checkpoint and replica that `predict` uses."""
+        """Set the checkpoint and replica that `predict` uses."""
         body = {"checkpoint": checkpoint, "replica": replica}
         return decode(Model, self._transport.request("PUT", path("models", name, "serving"), body=body).content)
 
@@ -55,9 +58,9 @@ class Models:
     ) -> Prediction:
         """Run sequences through the network that the model serves.
 
-        `inputs` is a list of arrays [T_i, I] or one array [B, T, I]; `state` is an earlier prediction's, to go on from;
-        `returns` may name "outputs", "state" and "hidden"; `steps` is how many outputs a one_to_many or encoder_decoder
-        network is to write. Raises ConflictError where nothing is trained yet.
+        `inputs` is a list of arrays [T_i, I] or one array [B, T, I]. `state` is an earlier prediction's state from
+        which to continue. `returns` may contain "outputs", "state" and "hidden". `steps` is the number of outputs that
+        a one_to_many or encoder_decoder network writes. Raises ConflictError if nothing is trained yet.
         """
         body = predict_body(inputs, state, returns, replica, steps)
         response = self._transport.request("POST", path("models", name, "predict"), body=body, repeatable=True)
@@ -71,10 +74,13 @@ class Tasks:
         self._transport = transport
 
     def list(self) -> Listing[Task]:
-        """All tasks."""
+        """Return all tasks."""
         return Listing(self._transport, path("tasks"), Task)
 
     def get(self, name: str, parameters: Mapping[str, Any] | None = None) -> Task:
-        """One task, with the JSON Schema of its parameters; widths and baseline loss are those of `parameters`."""
+        """Return one task, with the JSON Schema of its parameters.
+
+        Widths and baseline loss are those of `parameters`.
+        """
         params = {"parameters": json.dumps(dict(parameters))} if parameters else None
         return decode(Task, self._transport.request("GET", path("tasks", name), params=params).content)

@@ -22,7 +22,7 @@ from store.db import Database
 from store.leases import Lease, Report
 from store.metrics import Block
 from store.settings import Settings
-from unroll.contract import Network, NewKey
+from unroll.contract import Network, NewKey, TrainJob
 
 ALL = ("read", "write", "predict", "admin")
 
@@ -101,17 +101,24 @@ def weights(network: Network, replicas: int, seed: int = 0) -> bytes:
 
 def checkpoint(lease: Lease, step: int, losses: tuple[float, ...] | None = None, seed: int = 0) -> None:
     """Report a checkpoint of the job's network."""
-    network = lease.config.model
+    config = lease.config
+    assert isinstance(config, TrainJob)
+    network = config.model
     assert isinstance(network, Network)
     best = None if losses is None else int(np.argmin(losses))
     new = NewCheckpoint(
         step=step,
         reason="periodic",
-        weights=weights(network, lease.config.replicas, seed + step),
+        weights=weights(network, config.replicas, seed + step),
         state=b"what only resuming needs",
         losses=losses,
         best_replica=best,
-        replicas=lease.config.replicas,
+        replicas=config.replicas,
+        network=network,
+        dtype=config.dtype,
+        data=config.data,
+        loss=config.training.loss,
+        keep=config.training.keep_checkpoints,
     )
     leases.report(lease, Report(checkpoint=new, step=step))
 
@@ -134,7 +141,7 @@ def trained(
     submitted = client.post("/v1/jobs", json=job or JOB)
     assert submitted.status_code == 202, submitted.text
     lease = claim(api)
-    checkpoint(lease, lease.config.training.steps, losses)
+    checkpoint(lease, lease.total, losses)
     leases.end(lease, "succeeded")
     return client.get(f"/v1/jobs/{lease.job_id}").json()
 

@@ -70,6 +70,7 @@ def test_the_refusal_names_what_the_route_takes(shared: tuple[Api, httpx2.Client
     _, client = shared
     refused = client.get("/v1/jobs", params={"limit": 1, "state": "queued"})
     assert problem(refused, 422, "validation_failed")["detail"] == (
-        "?state: There is no such query parameter. There is status, label, kind, model, name, limit, cursor."
+        "?state: There is no such query parameter. There is status, label, kind, parent, model, name, limit, cursor. "
+        "Did you mean status?"
     )
     assert client.get("/v1/jobs?").status_code == 200

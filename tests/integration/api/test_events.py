@@ -215,7 +215,7 @@ def test_checkpoints_appear_in_the_journal(api: Api, client: httpx2.Client):
     checkpoint(lease, 10, (0.3, 0.4))
     data = client.get(f"/v1/jobs/{job}/events").json()["data"][-1]["data"]
     assert data == {
-        "checkpoint": client.get(f"/v1/jobs/{job}").json()["last_checkpoint"],
+        "checkpoint": client.get(f"/v1/jobs/{job}").json()["summary"]["last_checkpoint"],
         "step": 10,
         "reason": "periodic",
         "best": True,

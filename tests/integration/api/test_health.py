@@ -29,7 +29,7 @@ uvicorn.run(create_app(Settings()), port=int(sys.argv[1]))
 
 
 def test_health_the_document_and_the_docs_need_no_key(api: Api):
-    for path in ("/livez", "/readyz", "/openapi.json", "/docs"):
+    for path in ("/", "/livez", "/readyz", "/openapi.json", "/docs"):
         assert fetch("GET", api.url + path).status_code == 200, path
     assert fetch("GET", f"{api.url}/readyz").json() == {"status": "ready", "database": "ok", "broker": "ok"}
     problem(fetch("GET", f"{api.url}/metrics"), 401, "unauthorized")

@@ -18,8 +18,8 @@ def test_a_submitted_job_is_queued_where_its_location_says(client: httpx2.Client
     assert job.status == "queued"
     assert job.queue is not None
     assert job.queue.position == 1
-    assert job.parameters == 3 * (1 + 3 + 2) + (3 + 1)
-    assert job.baseline_loss == 3.0
+    assert job.summary.parameters == 3 * (1 + 3 + 2) + (3 + 1)
+    assert job.summary.baseline_loss == 3.0
     assert response.headers["location"] == f"/v1/jobs/{job.id}"
     assert Job.model_validate_json(client.get(response.headers["location"]).content) == job
 
@@ -83,7 +83,9 @@ def test_a_dry_run_tells_the_cost_and_stores_nothing(api: Api, client: httpx2.Cl
     assert found.memory_bytes > 0
     assert found.seconds > 0
     assert api.count() == 0
-    assert client.post("/v1/jobs", json=JOB, headers={"Idempotency-Key": "k"}).status_code == 202
+    submitted = client.post("/v1/jobs", json=JOB, headers={"Idempotency-Key": "k"})
+    assert submitted.status_code == 202
+    assert submitted.json()["summary"]["estimated_seconds"] == found.seconds
 
 
 def test_a_quota_limits_the_jobs_that_have_not_ended(api: Api):
@@ -269,7 +271,7 @@ def test_a_cancelled_job_can_be_retried_or_deleted(client: httpx2.Client):
 def test_a_finished_job_names_its_best_network(api: Api, client: httpx2.Client):
     job = trained(api, client)
     assert job["status"] == "succeeded"
-    assert job["best"] == {"checkpoint": job["last_checkpoint"], "replica": 1, "loss": 0.2}
+    assert job["summary"]["best"] == {"checkpoint": job["summary"]["last_checkpoint"], "replica": 1, "loss": 0.2}
     problem(client.post(f"/v1/jobs/{job['id']}/cancel"), 409, "invalid_transition")
     problem(client.post(f"/v1/jobs/{job['id']}/retry"), 409, "invalid_transition")
 

@@ -46,6 +46,8 @@ ROUTES: list[tuple[str, str, Scope]] = [
     ("GET", "/v1/jobs/{job}/events", "read"),
     ("GET", "/v1/jobs/{job}/metrics", "read"),
     ("GET", "/v1/jobs/{job}/checkpoints", "read"),
+    ("GET", "/v1/jobs/{job}/artifacts", "read"),
+    ("GET", "/v1/jobs/{job}/artifacts/result.json", "read"),
     ("GET", "/v1/checkpoints/{checkpoint}", "read"),
     ("GET", "/v1/checkpoints/{checkpoint}/content", "read"),
     ("GET", "/v1/models", "read"),
@@ -69,7 +71,7 @@ ROUTES: list[tuple[str, str, Scope]] = [
 
 def test_each_route_needs_its_scope_and_names_it(api: Api, client: httpx2.Client):
     job = trained(api, client)
-    names = {"job": job["id"], "checkpoint": job["last_checkpoint"]}
+    names = {"job": job["id"], "checkpoint": job["summary"]["last_checkpoint"]}
     others = {
         scope: api.client(*({"read", "write", "predict", "admin"} - {scope}))
         for scope in ("read", "write", "predict", "admin")
@@ -123,7 +125,9 @@ def test_changing_a_key_changes_what_was_sent_and_nothing_else(client: httpx2.Cl
     ("body", "pointer"),
     [
         ({}, "/name"),
-        ({"name": "a b"}, "/name"),
+        ({"name": "a\nb"}, "/name"),
+        ({"name": "  "}, "/name"),
+        ({"name": "x" * 101}, "/name"),
         ({"name": "k", "scopes": []}, "/scopes"),
         ({"name": "k", "scopes": ["root"]}, "/scopes/0"),
         ({"name": "k", "expires_at": "tomorrow"}, "/expires_at"),

@@ -59,7 +59,7 @@ def test_a_model_too_large_to_train_is_not_registered(client: httpx2.Client):
 def test_a_model_in_use_cannot_be_deleted_and_its_jobs_outlive_it(client: httpx2.Client):
     client.post("/v1/models", json=NET)
     job = client.post("/v1/jobs", json=OF_NET).json()
-    assert (job["model"], job["config"]["model"]["cell"]["hidden_size"]) == ("net", 3)
+    assert (job["summary"]["model"], job["config"]["model"]["cell"]["hidden_size"]) == ("net", 3)
     problem(client.delete("/v1/models/net"), 409, "model_in_use")
     client.post(f"/v1/jobs/{job['id']}/cancel")
     assert client.delete("/v1/models/net").status_code == 204
@@ -75,9 +75,9 @@ def test_a_model_predicts_with_the_best_of_the_job_that_finished_last(api: Api, 
         job = trained(api, client, OF_NET | {"seed": int(losses[0] * 10)}, losses)
     response = client.post("/v1/models/net/predict", json=body)
     found = PredictResponse.model_validate_json(response.content)
-    assert (found.model, found.checkpoint, found.replica) == ("net", job["best"]["checkpoint"], 1)
+    assert (found.model, found.checkpoint, found.replica) == ("net", job["summary"]["best"]["checkpoint"], 1)
     assert client.get("/v1/models/net").json()["serving"] == {
-        "checkpoint": job["best"]["checkpoint"],
+        "checkpoint": job["summary"]["best"]["checkpoint"],
         "replica": 1,
         "pinned": False,
     }
@@ -90,7 +90,7 @@ def test_a_model_predicts_with_the_best_of_the_job_that_finished_last(api: Api, 
 
 def test_a_pin_decides_what_a_model_predicts_with(api: Api, client: httpx2.Client):
     client.post("/v1/models", json=NET)
-    pinned = trained(api, client, OF_NET)["last_checkpoint"]
+    pinned = trained(api, client, OF_NET)["summary"]["last_checkpoint"]
     trained(api, client, OF_NET)
     served = client.put("/v1/models/net/serving", json={"checkpoint": pinned, "replica": 0}).json()["serving"]
     assert served == {"checkpoint": pinned, "replica": 0, "pinned": True}
@@ -103,9 +103,9 @@ def test_a_pin_decides_what_a_model_predicts_with(api: Api, client: httpx2.Clien
 def test_a_pin_that_does_not_fit_is_refused(api: Api, client: httpx2.Client, stranger: httpx2.Client):
     client.post("/v1/models", json=NET)
     stranger.post("/v1/models", json=NET)
-    ours = trained(api, client)["last_checkpoint"]
+    ours = trained(api, client)["summary"]["last_checkpoint"]
     other = JOB | {"model": JOB["model"] | {"cell": {"hidden_size": 4}}}
-    wide = trained(api, client, other)["last_checkpoint"]
+    wide = trained(api, client, other)["summary"]["last_checkpoint"]
 
     def pin(who: httpx2.Client, checkpoint: str, replica: object = "best") -> httpx2.Response:
         return who.put("/v1/models/net/serving", json={"checkpoint": checkpoint, "replica": replica})
@@ -118,7 +118,7 @@ def test_a_pin_that_does_not_fit_is_refused(api: Api, client: httpx2.Client, str
 
 
 def test_a_sequence_cut_in_two_with_its_state_carried_gives_the_same_outputs(api: Api, client: httpx2.Client):
-    path = f"/v1/checkpoints/{trained(api, client)['last_checkpoint']}/predict"
+    path = f"/v1/checkpoints/{trained(api, client)['summary']['last_checkpoint']}/predict"
     x = np.random.default_rng(0).normal(size=(2, 12, 1)).tolist()
 
     def predict(**body: Any) -> dict[str, Any]:
@@ -139,7 +139,7 @@ def test_a_sequence_cut_in_two_with_its_state_carried_gives_the_same_outputs(api
 
 
 def test_a_long_answer_is_the_same_numbers_as_many_short_ones(api: Api, client: httpx2.Client):
-    path = f"/v1/checkpoints/{trained(api, client)['last_checkpoint']}/predict"
+    path = f"/v1/checkpoints/{trained(api, client)['summary']['last_checkpoint']}/predict"
     x = [[round(np.sin(t / 9.0), 3)] for t in range(40_000)]
     options: dict[str, Any] = {"return": ["outputs", "hidden", "state"], "replica": "all"}
     whole = client.post(path, json={"inputs": [x, x[:3]]} | options).json()
@@ -159,7 +159,7 @@ def test_a_long_answer_is_the_same_numbers_as_many_short_ones(api: Api, client: 
 
 
 def test_a_prediction_that_is_too_large_is_refused_with_the_numbers(api: Api, client: httpx2.Client):
-    path = f"/v1/checkpoints/{trained(api, client)['last_checkpoint']}/predict"
+    path = f"/v1/checkpoints/{trained(api, client)['summary']['last_checkpoint']}/predict"
     steps = [[0.5]] * 200_000
     refused = client.post(path, json={"inputs": [steps], "return": ["outputs", "hidden"], "replica": "all"})
     assert pointers(refused) == ["/inputs"]
@@ -176,7 +176,7 @@ def test_a_prediction_that_is_too_large_is_refused_with_the_numbers(api: Api, cl
 
 
 def test_a_checkpoint_predicts_with_the_replica_that_is_asked_for(api: Api, client: httpx2.Client):
-    checkpoint_id = trained(api, client, losses=(0.1, 0.2))["last_checkpoint"]
+    checkpoint_id = trained(api, client, losses=(0.1, 0.2))["summary"]["last_checkpoint"]
     path = f"/v1/checkpoints/{checkpoint_id}/predict"
 
     def outputs(replica: object) -> Any:
@@ -194,13 +194,15 @@ def test_best_of_a_checkpoint_that_was_not_evaluated_must_be_named(api: Api, cli
     client.post("/v1/jobs", json=JOB | {"replicas": 1})
     single = claim(api)
     checkpoint(single, 10)
-    ids = {job["config"]["replicas"]: job["last_checkpoint"] for job in client.get("/v1/jobs").json()["data"]}
+    ids = {
+        job["config"]["replicas"]: job["summary"]["last_checkpoint"] for job in client.get("/v1/jobs").json()["data"]
+    }
     assert pointers(client.post(f"/v1/checkpoints/{ids[2]}/predict", json={"inputs": [[[1.0]]]})) == ["/replica"]
     assert client.post(f"/v1/checkpoints/{ids[1]}/predict", json={"inputs": [[[1.0]]]}).json()["replica"] == 0
 
 
 def test_the_content_of_a_checkpoint_has_its_hash_as_etag(api: Api, client: httpx2.Client):
-    shown = client.get(f"/v1/checkpoints/{trained(api, client)['last_checkpoint']}").json()
+    shown = client.get(f"/v1/checkpoints/{trained(api, client)['summary']['last_checkpoint']}").json()
     path = f"/v1/checkpoints/{shown['id']}/content"
     response = client.get(path)
     assert response.headers["content-type"] == "application/octet-stream"
@@ -229,7 +231,7 @@ def test_checkpoints_and_models_are_hidden_from_another_tenant(
     api: Api, client: httpx2.Client, stranger: httpx2.Client
 ):
     client.post("/v1/models", json=NET)
-    found = trained(api, client, OF_NET)["last_checkpoint"]
+    found = trained(api, client, OF_NET)["summary"]["last_checkpoint"]
     body = {"inputs": [[[1.0]]]}
     for response in (
         stranger.get(f"/v1/checkpoints/{found}"),
@@ -253,7 +255,7 @@ def test_content_that_was_damaged_in_the_database_is_never_served(api: Api, clie
 
     from store.tables import blob_chunks
 
-    found = trained(api, client)["last_checkpoint"]
+    found = trained(api, client)["summary"]["last_checkpoint"]
     with api.db.begin() as tx:
         tx.execute(update(blob_chunks).values(data=b"damaged"))
     problem(client.get(f"/v1/checkpoints/{found}/content"), 500, "internal_error")
@@ -263,7 +265,7 @@ def test_content_that_was_damaged_in_the_database_is_never_served(api: Api, clie
 @pytest.mark.parametrize("count", [1, 300])
 def test_a_network_that_overflows_answers_null(api: Api, client: httpx2.Client, count: int):
     relu = JOB["model"] | {"cell": {"hidden_size": 3, "activation": "identity"}}
-    found = trained(api, client, JOB | {"model": relu})["last_checkpoint"]
+    found = trained(api, client, JOB | {"model": relu})["summary"]["last_checkpoint"]
     response = client.post(f"/v1/checkpoints/{found}/predict", json={"inputs": [[[3e38]] * count], "replica": 0})
     assert response.status_code == 200
     values = [y for (y,) in response.json()["outputs"][0]]

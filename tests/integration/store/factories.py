@@ -16,26 +16,47 @@ from store.db import Database
 from store.jobs import NewJob
 from store.leases import Lease, Report
 from store.metrics import Block
-from unroll.contract import Job, Network, TaskData, Training, TrainJob, VanillaCell
+from unroll.contract import MSE, EvaluateJob, Job, JobRequest, Network, TaskData, Training, TrainJob, VanillaCell
 
 TENANT = "lab"
 KEY = "key_of_the_lab"
 NETWORK = Network(cell=VanillaCell(hidden_size=3), input_size=1, output_size=1)
+DATA = TaskData(name="integrate_noise")
 NAMES = ("loss", "gradient_norm")
+FACTS = {"parameters": 19, "baseline_loss": 1.5}
 
 
 def train_job(*, steps: int = 1000, network: Network = NETWORK, **fields: Any) -> TrainJob:
-    return TrainJob(model=network, data=TaskData(name="integrate_noise"), training=Training(steps=steps), **fields)
+    return TrainJob(model=network, data=DATA, training=Training(steps=steps), **fields)
 
 
-def new_job(*, model_id: str | None = None, model_name: str | None = None, **fields: Any) -> NewJob:
-    return NewJob(train_job(**fields), model_id, model_name, parameters=19, baseline_loss=1.5)
+def new(config: JobRequest, *, total: int, driver: str = "trainer", **about: Any) -> NewJob:
+    return NewJob(config, driver, total, FACTS | {"total": total}, **about)
+
+
+def new_job(
+    *,
+    model_id: str | None = None,
+    model_name: str | None = None,
+    parent: str | None = None,
+    driver: str = "trainer",
+    **fields: Any,
+) -> NewJob:
+    config = train_job(**fields)
+    total = config.training.steps
+    return new(config, total=total, driver=driver, model_id=model_id, model_name=model_name, parent=parent)
 
 
 def submit(db: Database, tenant: str = TENANT, **fields: Any) -> Job:
     job, created = jobs.submit(db, tenant, KEY, new_job(**fields))
     assert created
     return job
+
+
+def submit_reader(db: Database, checkpoint_id: str, tenant: str = TENANT, **fields: Any) -> Job:
+    """A queued job that reads a checkpoint."""
+    config = EvaluateJob(checkpoint=checkpoint_id, **fields)
+    return jobs.submit(db, tenant, KEY, new(config, total=config.sequences))[0]
 
 
 def claim(db: Database, worker: str = "w1", *, device: Literal["cpu", "cuda"] = "cpu", seconds: float = 60.0) -> Lease:
@@ -51,6 +72,7 @@ def checkpoint(
     state: bytes | None = None,
     losses: tuple[float | None, ...] | None = None,
     replicas: int = 1,
+    keep: int | None = 20,
 ) -> NewCheckpoint:
     rated = [(loss, replica) for replica, loss in enumerate(losses or ()) if loss is not None]
     return NewCheckpoint(
@@ -61,6 +83,11 @@ def checkpoint(
         losses=losses,
         best_replica=min(rated)[1] if rated else None,
         replicas=replicas,
+        network=NETWORK,
+        dtype="float32",
+        data=DATA,
+        loss=MSE(),
+        keep=keep,
     )
 
 
@@ -74,7 +101,7 @@ def block(first: int, last: int, *, replicas: int = 1) -> Block:
 def train(lease: Lease, first: int, last: int, *, checkpointed: bool = False) -> None:
     """What a trainer's steps from first to last leave behind."""
     saved = checkpoint(last) if checkpointed else None
-    leases.report(lease, Report(blocks=[block(first, last)], checkpoint=saved, step=last, loss=[0.5]))
+    leases.report(lease, Report(blocks=[block(first, last)], checkpoint=saved, step=last, latest={"loss": [0.5]}))
 
 
 def expire_lease(db: Database, job_id: str) -> None:

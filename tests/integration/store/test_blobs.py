@@ -8,12 +8,13 @@ import threading
 import pytest
 from sqlalchemy import select, update
 
-from store import checkpoints, jobs, leases
-from store.checkpoints import CHUNK_BYTES
+from store import blobs, checkpoints, jobs, leases
+from store.blobs import CHUNK_BYTES
 from store.db import Database
 from store.errors import NotFound, TornBlob
 from store.leases import Report
-from store.tables import blob_chunks, blobs
+from store.tables import blob_chunks
+from store.tables import blobs as blob_rows
 from tests.integration.store.factories import TENANT, at_once, checkpoint, claim, count, submit, train
 
 
@@ -50,8 +51,8 @@ def test_resume_state_is_kept_for_the_latest_two_checkpoints_and_weights_for_mor
     found = checkpoints.list_of_job(db, TENANT, job.id).data
     assert [(one.step, one.resumable) for one in found] == [(40, True), (30, True), (20, False), (10, False)]
     assert count(db, "blobs") == 8
-    assert checkpoints.collect_garbage(db) == 2
-    assert checkpoints.collect_garbage(db) == 0
+    assert blobs.collect_garbage(db) == 2
+    assert blobs.collect_garbage(db) == 0
     for one in found:
         assert checkpoints.content(db, TENANT, one.id)[1] == b"weights at %d" % one.step
     assert leases.resume_point(lease).state == b"state at 40"
@@ -63,11 +64,11 @@ def test_deleting_a_job_frees_its_blobs_but_none_that_another_job_needs(db: Data
     second = submit(db)
     save(db, 5, weights=b"shared", state=b"two")
     jobs.remove(db, TENANT, first.id)
-    assert checkpoints.collect_garbage(db) == 1
+    assert blobs.collect_garbage(db) == 1
     kept = checkpoints.list_of_job(db, TENANT, second.id).data[0]
     assert checkpoints.content(db, TENANT, kept.id)[1] == b"shared"
     jobs.remove(db, TENANT, second.id)
-    assert checkpoints.collect_garbage(db) == 2
+    assert blobs.collect_garbage(db) == 2
     assert count(db, "blobs") == count(db, "blob_chunks") == 0
 
 
@@ -92,7 +93,7 @@ def test_content_taken_up_again_while_garbage_is_collected_is_never_lost(db: Dat
     def collect() -> int:
         collected = 0
         while not over.is_set():
-            collected += checkpoints.collect_garbage(db)
+            collected += blobs.collect_garbage(db)
         return collected
 
     def write(number: int) -> None:
@@ -113,7 +114,7 @@ def test_content_taken_up_again_while_garbage_is_collected_is_never_lost(db: Dat
 
     answers = at_once([lambda: write(0), lambda: write(1), collect, collect])
     assert [answer for answer in answers if isinstance(answer, Exception)] == []
-    checkpoints.collect_garbage(db)
+    blobs.collect_garbage(db)
     assert count(db, "blobs") == 0
 
 
@@ -126,13 +127,13 @@ def test_a_blob_held_by_a_writer_is_left_for_the_next_time(db: Database):
     if db.dialect == "sqlite":
         # one writer at a time: the collector comes before or after, there is no meanwhile
         leases.report(lease, Report(checkpoint=checkpoint(5, weights=b"again", state=b"s")))
-        assert checkpoints.collect_garbage(db) == 0
+        assert blobs.collect_garbage(db) == 0
         return
     with leases.fenced(lease) as (tx, _row):
-        checkpoints.write(tx, TENANT, lease.job_id, 1, checkpoint(5, weights=b"again", state=b"other"))
-        assert checkpoints.collect_garbage(db) == 1  # the old state; at once, without waiting for the writer
+        checkpoints.write(tx, TENANT, lease.job_id, 1, checkpoint(5, weights=b"again", state=b"other"), {})
+        assert blobs.collect_garbage(db) == 1  # the old state; at once, without waiting for the writer
     with db.read() as tx:
-        assert len(tx.execute(select(blobs)).all()) == 2
+        assert len(tx.execute(select(blob_rows)).all()) == 2
     assert leases.resume_point(lease).weights == b"again"
 
 

@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import select, text
 
 from store import checkpoints, jobs, journal, leases, metrics, recovery
+from store.artifacts import NewArtifact
 from store.db import Database
 from store.errors import DatabaseUnavailable, LeaseLost
 from store.leases import Lease, Report
@@ -22,26 +23,26 @@ from store.tables import jobs as job_rows
 from store.tables import metadata
 from tests.integration.store.factories import TENANT, block, checkpoint, claim, submit, take_over, train
 from tests.servers.deployment import configure, environment
-from unroll.contract import Divergence, Environment, JobError
+from unroll.contract import Environment, JobError
 
 ERROR = JobError(code="training_error", message="zombie")
 ENVIRONMENT = Environment(worker="z", device="cpu", engine="e", torch="2", threads=1, instruction_set="avx2")
 
 WRITES: dict[str, Callable[[Lease], object]] = {
     "heartbeat": lambda lease: leases.report(lease, Report()),
-    "metrics": lambda lease: leases.report(lease, Report(blocks=[block(11, 20)], step=20, loss=[9.0])),
+    "metrics": lambda lease: leases.report(lease, Report(blocks=[block(11, 20)], step=20, latest={"loss": [9.0]})),
     "events": lambda lease: leases.report(lease, Report(entries=[("progress", {"step": 20})])),
     "checkpoint": lambda lease: leases.report(lease, Report(checkpoint=checkpoint(20, losses=(0.1,)))),
-    "divergence": lambda lease: leases.report(
-        lease, Report(diverged=[Divergence(replica=0, step=15, loss=None, gradient_norm=None)])
-    ),
+    "collected": lambda lease: leases.report(lease, Report(collected=[("diverged", {"replica": 0, "step": 15})])),
+    "summary": lambda lease: leases.report(lease, Report(summary={"stopped": "max_seconds"})),
+    "artifact": lambda lease: leases.report(lease, Report(artifacts=[NewArtifact("a.bin", "text/plain", b"zombie")])),
     "declare": lambda lease: leases.declare(lease, ENVIRONMENT),
     "resume_point": leases.resume_point,
     "succeed": lambda lease: leases.end(lease, "succeeded"),
     "fail": lambda lease: leases.end(lease, "failed", error=ERROR),
     "cancel": lambda lease: leases.end(lease, "cancelled"),
-    "pause": lambda lease: leases.give_back(lease, "paused"),
-    "drain": lambda lease: leases.give_back(lease, "queued"),
+    "pause": lambda lease: leases.give_back(lease, drained=False),
+    "drain": lambda lease: leases.give_back(lease, drained=True),
     "crash": lambda lease: leases.crash(lease, ERROR, 1),
 }
 
@@ -82,7 +83,7 @@ def test_nor_after_the_job_has_ended_or_was_queued_again(db: Database, write: st
 
     submit(db)
     drained = claim(db)
-    leases.give_back(drained, "queued")
+    leases.give_back(drained, drained=True)
     before = everything(db)
     with pytest.raises(LeaseLost):
         WRITES[write](drained)
@@ -97,7 +98,7 @@ def no_fence(lease: Lease, **values: object):
         yield tx, tx.execute(query.returning(job_rows)).one()
 
 
-@pytest.mark.parametrize("write", ["metrics", "events", "checkpoint", "succeed"])
+@pytest.mark.parametrize("write", ["metrics", "events", "checkpoint", "collected", "artifact", "succeed"])
 def test_without_the_fence_a_zombie_would_write(db: Database, monkeypatch: pytest.MonkeyPatch, write: str):
     submit(db)
     zombie = claim(db)
@@ -145,6 +146,7 @@ def test_a_takeover_waits_for_a_write_that_has_begun_and_sees_all_of_it(db: Data
 STOPPED_INSIDE = """
 import sys
 from store import leases, metrics
+from store.artifacts import NewArtifact
 from store.db import Database
 from store.settings import Settings
 sys.path.insert(0, "")

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import event, insert, text
 
-from store import checkpoints, jobs, journal, keys, leases, metrics, models, recovery
+from store import artifacts, checkpoints, inputs, jobs, journal, keys, leases, metrics, models, recovery
+from store.artifacts import NewArtifact
 from store.db import Database
 from store.tables import jobs as job_rows
-from tests.integration.store.factories import NETWORK, TENANT, checkpoint, claim, new_job, submit, train
-from unroll.contract import NewKey, NewModel
+from tests.integration.store.factories import NETWORK, TENANT, checkpoint, claim, new, new_job, submit, train
+from unroll.contract import EvaluateJob, NewKey, NewModel
 
 MANY = 3000
 
@@ -77,15 +78,24 @@ def test_no_query_of_the_daily_round_reads_a_whole_table(busy: Database, stateme
     jobs.resume(db, TENANT, job.id)
     lease = claim(db)
     train(lease, 1, 10)
-    leases.report(lease, leases.Report(checkpoint=checkpoint(10, losses=(0.1,))))
+    for step in (10, 20, 30):
+        leases.report(lease, leases.Report(checkpoint=checkpoint(step, losses=(0.1,), keep=1), step=step))
+    leases.report(lease, leases.Report(artifacts=[NewArtifact("a.txt", "text/plain", b"a")], step=30))
     leases.resume_point(lease)
     recovery.expire(db, 3)
     recovery.unheard(db, 1.0)
     leases.end(lease, "succeeded")
+    found = checkpoints.list_of_job(db, TENANT, job.id).data[0]
+    config = EvaluateJob(checkpoint=found.id, priority=10)
+    reader, _ = jobs.submit(db, TENANT, key.id, new(config, total=1, parent=job.id))
+    assert claim(db).job_id == reader.id
+    inputs.load(db, TENANT, reader.id)
+    jobs.list_(db, TENANT, parent=job.id)
+    made = artifacts.list_of_job(db, TENANT, job.id)[0]
+    artifacts.content(db, TENANT, job.id, made.name, made.sha256)
     journal.read(db, TENANT, job.id)
     metrics.read(db, TENANT, job.id, max_points=4)
     list(metrics.stream(db, TENANT, job.id, from_step=5))
-    found = checkpoints.list_of_job(db, TENANT, job.id).data[0]
     checkpoints.content(db, TENANT, found.id)
     models.served(db, TENANT, "m")
     models.remove(db, TENANT, "m")

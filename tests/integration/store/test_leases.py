@@ -29,6 +29,11 @@ DIED = JobError(code="crashed", message="The trainer died.", log="Killed")
 ENVIRONMENT = Environment(worker="w1", device="cpu", engine="e", torch="2", threads=1, instruction_set="avx2")
 
 
+def told(one: Divergence | Stop) -> tuple[str, dict]:
+    """What a job's summary collects of it."""
+    return "diverged" if isinstance(one, Divergence) else "stopped_replicas", one.model_dump(mode="json")
+
+
 def pass_time(db: Database, seconds: float) -> None:
     """To every lease it is as if so much time had passed."""
     with db.begin() as tx:
@@ -149,9 +154,9 @@ def test_handing_over_the_checkpoint_that_the_attempt_began_from_is_no_progress(
     leases.report(lease, Report(checkpoint=checkpoint(10), step=10))
     after = jobs.get(db, TENANT, lease.job_id)
     assert (
-        (after.crashes, after.last_checkpoint)
-        == (before.crashes, before.last_checkpoint)
-        == (1, before.last_checkpoint)
+        (after.crashes, after.summary.last_checkpoint)
+        == (before.crashes, before.summary.last_checkpoint)
+        == (1, before.summary.last_checkpoint)
     )
     assert journal.read(db, TENANT, lease.job_id, after=seq)[0] == []
     assert leases.resume_point(lease).state == b"state at 10"
@@ -163,7 +168,7 @@ def test_draining_is_no_crash_forgets_none_and_keeps_the_place_in_line(db: Datab
     submit(db)
     lease = claim(db)
     assert lease.job_id == first.id
-    leases.give_back(lease, "queued")
+    leases.give_back(lease, drained=True)
     job = jobs.get(db, TENANT, first.id)
     assert (job.status, job.crashes, job.queue.position) == ("queued", 1, 1)
     assert claim(db).job_id == first.id
@@ -172,12 +177,12 @@ def test_draining_is_no_crash_forgets_none_and_keeps_the_place_in_line(db: Datab
 def test_a_deploy_never_fails_a_job(db: Database):
     job = submit(db)
     for _ in range(10):
-        leases.give_back(claim(db), "queued")
+        leases.give_back(claim(db), drained=True)
     found = jobs.get(db, TENANT, job.id)
     assert (found.status, found.crashes, found.attempt) == ("queued", 0, 10)
 
 
-@pytest.mark.parametrize("target", ["paused", "queued"])
+@pytest.mark.parametrize("drained", [False, True])
 @pytest.mark.parametrize(
     ("wishes", "status"),
     [
@@ -189,13 +194,13 @@ def test_a_deploy_never_fails_a_job(db: Database):
     ],
 )
 def test_the_users_last_word_decides_what_becomes_of_a_job_given_back(
-    db: Database, target: str, wishes: list[Wish], status: str
+    db: Database, wishes: list[Wish], status: str, *, drained: bool
 ):
     job = submit(db)
     lease = claim(db)
     for wish in wishes:
         wish(db, TENANT, job.id)
-    leases.give_back(lease, target)
+    leases.give_back(lease, drained=drained)
     found = jobs.get(db, TENANT, job.id)
     assert (found.status, found.requested) == (status, None)
 
@@ -264,13 +269,15 @@ def test_divergences_and_stops_after_the_checkpoint_are_forgotten_by_a_takeover_
     late = Divergence(replica=1, step=14, loss=None, gradient_norm=None)
     well = Stop(replica=2, step=10, reason="early_stopping", loss=0.5)
     better = Stop(replica=3, step=14, reason="skill_reached", loss=0.1)
-    leases.report(lease, Report(checkpoint=checkpoint(10, losses=(None, 0.25), replicas=2), diverged=[early], step=10))
-    leases.report(lease, Report(diverged=[late], step=14))
-    leases.report(lease, Report(stopped=[well], step=10))
-    leases.report(lease, Report(stopped=[better], step=14))
+    saved = checkpoint(10, losses=(None, 0.25), replicas=2)
+    leases.report(lease, Report(collected=[told(early)], step=9))
+    leases.report(lease, Report(collected=[told(well)], checkpoint=saved, step=10))
+    leases.report(lease, Report(collected=[told(late)], step=14))
+    leases.report(lease, Report(collected=[told(better)], step=14))
     found = jobs.get(db, TENANT, job.id)
-    assert (found.diverged, found.stopped_replicas) == ([early, late], [well, better])
+    assert (found.summary.diverged, found.summary.stopped_replicas) == ([early, late], [well, better])
     take_over(db, lease)
     found = jobs.get(db, TENANT, job.id)
-    assert (found.diverged, found.stopped_replicas) == ([early], [well])
-    assert (found.best.replica, found.best.loss, found.best.checkpoint) == (1, 0.25, found.last_checkpoint)
+    assert (found.summary.diverged, found.summary.stopped_replicas) == ([early], [well])
+    best = found.summary.best
+    assert (best.replica, best.loss, best.checkpoint) == (1, 0.25, found.summary.last_checkpoint)

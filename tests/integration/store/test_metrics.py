@@ -198,7 +198,7 @@ def test_a_torn_checkpoint_falls_back_to_the_one_before_it(db: Database, part: s
         )
     train(lease, 301, 350)
     before = jobs.get(db, TENANT, job.id)
-    tear(db, before.last_checkpoint, part, how)
+    tear(db, before.summary.last_checkpoint, part, how)
     lease = crash_and_claim(db, lease)
     assert steps(db, job.id) == list(range(1, 301))  # the damage is found where the bytes are read
     point = leases.resume_point(lease)
@@ -206,8 +206,8 @@ def test_a_torn_checkpoint_falls_back_to_the_one_before_it(db: Database, part: s
     found = jobs.get(db, TENANT, job.id)
     assert steps(db, job.id) == list(range(1, 201))
     assert found.progress.step == 200
-    assert found.last_checkpoint == point.checkpoint_id == found.best.checkpoint
-    assert found.best.loss == 1.0 / 101
+    assert found.summary.last_checkpoint == point.checkpoint_id == found.summary.best.checkpoint
+    assert found.summary.best.loss == 1.0 / 101
     assert [one.step for one in checkpoints.list_of_job(db, TENANT, job.id).data] == [200, 100]
     assert journal.read(db, TENANT, job.id)[0][-1].data == {"to_step": 200, "attempt": 2}
     train(lease, 201, 300, checkpointed=True)
@@ -225,11 +225,11 @@ def test_where_every_checkpoint_is_torn_training_starts_anew(db: Database):
     lease = crash_and_claim(db, lease)
     assert leases.resume_point(lease) is None
     found = jobs.get(db, TENANT, job.id)
-    assert (found.progress.step, found.last_checkpoint, found.best) == (0, None, None)
+    assert (found.progress.step, found.summary.last_checkpoint, found.summary.best) == (0, None, None)
     assert steps(db, job.id) == []
     assert checkpoints.list_of_job(db, TENANT, job.id).data == []
     train(lease, 1, 100, checkpointed=True)
-    assert jobs.get(db, TENANT, job.id).last_checkpoint is not None
+    assert jobs.get(db, TENANT, job.id).summary.last_checkpoint is not None
 
 
 def test_a_rewind_keeps_the_journal(db: Database):

@@ -104,4 +104,4 @@ def test_a_model_in_use_stays_and_one_that_is_not_goes_without_its_jobs(db: Data
     models.remove(db, TENANT, "integrator")
     with pytest.raises(NotFound):
         models.get(db, TENANT, "integrator")
-    assert jobs.get(db, TENANT, job.id).model == "integrator"
+    assert jobs.get(db, TENANT, job.id).summary.model == "integrator"

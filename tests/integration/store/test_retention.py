@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import update
 
-from store import checkpoints, jobs, leases, models
+from store import blobs, checkpoints, jobs, leases, models
 from store.db import Database
 from store.errors import InvalidRequest, NotFound
-from store.jobs import NewJob
 from store.leases import Lease, Report
 from store.tables import blob_chunks
 from store.tables import checkpoints as rows
@@ -20,6 +19,7 @@ from tests.integration.store.factories import (
     checkpoint,
     claim,
     count,
+    new,
     take_over,
     train_job,
 )  # fmt: skip
@@ -32,13 +32,13 @@ def begun(db: Database, keep: int | None) -> Lease:
     model_id, _ = models.resolve(db, TENANT, "integrator")
     config = train_job(steps=100_000)
     config = config.model_copy(update={"training": config.training.model_copy(update={"keep_checkpoints": keep})})
-    jobs.submit(db, TENANT, KEY, NewJob(config, model_id, "integrator", 19, 1.5))
+    jobs.submit(db, TENANT, KEY, new(config, total=100_000, model_id=model_id, model_name="integrator"))
     return claim(db)
 
 
 def save(lease: Lease, step: int, loss: float | None = None) -> None:
-    new = checkpoint(step, losses=None if loss is None else (loss,))
-    leases.report(lease, Report(checkpoint=new, step=step))
+    saved = checkpoint(step, losses=None if loss is None else (loss,), keep=lease.config.training.keep_checkpoints)
+    leases.report(lease, Report(checkpoint=saved, step=step))
 
 
 def kept(db: Database, lease: Lease) -> list[int]:
@@ -55,9 +55,9 @@ def test_the_newest_and_the_best_are_kept_and_the_blobs_of_others_collected(db: 
     for step, loss in ((10, 0.9), (20, 0.1), (30, 0.5), (40, None), (50, 0.3), (60, 0.2)):
         save(lease, step, loss)
     assert kept(db, lease) == [20, 40, 50, 60]
-    found = jobs.get(db, TENANT, lease.job_id)
+    found = jobs.get(db, TENANT, lease.job_id).summary
     assert (found.best.checkpoint, found.last_checkpoint) == (id_of(db, lease, 20), id_of(db, lease, 60))
-    checkpoints.collect_garbage(db)
+    blobs.collect_garbage(db)
     assert count(db, "blobs") == 4 + 2  # weights, and the states of the latest two
     assert checkpoints.content(db, TENANT, found.best.checkpoint)[1] == b"weights at 20"
 
@@ -100,7 +100,7 @@ def test_what_was_best_at_a_checkpoint_that_training_goes_back_to_is_still_there
     assert kept(db, lease) == [40, 50, 60]
     lease = take_over(db, lease)
     assert leases.resume_point(lease).step == 60
-    assert jobs.get(db, TENANT, lease.job_id).best.loss == 0.05
+    assert jobs.get(db, TENANT, lease.job_id).summary.best.loss == 0.05
 
 
 def test_a_torn_best_checkpoint_leaves_the_one_that_was_best_before(db: Database):
@@ -113,7 +113,7 @@ def test_a_torn_best_checkpoint_leaves_the_one_that_was_best_before(db: Database
         tx.execute(update(blob_chunks).where(blob_chunks.c.sha256 == newest.weights_sha256).values(data=b"torn"))
     lease = take_over(db, lease)
     assert leases.resume_point(lease).step == 20
-    best = jobs.get(db, TENANT, lease.job_id).best
+    best = jobs.get(db, TENANT, lease.job_id).summary.best
     assert (best.checkpoint, best.loss) == (id_of(db, lease, 10), 0.2)
 
 

@@ -172,9 +172,9 @@ class Life(RuleBasedStateMachine):
         self.gone()
 
     @precondition(lambda self: self.lease)
-    @rule(wanted=st.sampled_from(["paused", "queued"]))
-    def give_back(self, wanted: str) -> None:
-        leases.give_back(self.lease, wanted)
+    @rule(drained=st.booleans())
+    def give_back(self, *, drained: bool) -> None:
+        leases.give_back(self.lease, drained=drained)
         self.model.to({"cancel": "cancelled", "pause": "paused", None: "queued"}[self.model.requested])
         self.gone()
 

@@ -6,10 +6,21 @@ from collections.abc import Callable
 
 import pytest
 
-from store import checkpoints, fleet, jobs, journal, keys, leases, metrics, models
+from store import artifacts, checkpoints, fleet, inputs, jobs, journal, keys, leases, metrics, models
+from store.artifacts import NewArtifact
 from store.db import Database
 from store.errors import InvalidRequest, NotFound
-from tests.integration.store.factories import KEY, NETWORK, TENANT, checkpoint, claim, new_job, submit, train
+from tests.integration.store.factories import (
+    KEY,
+    NETWORK,
+    TENANT,
+    checkpoint,
+    claim,
+    new_job,
+    submit,
+    submit_reader,
+    train,
+)
 from unroll.contract import ChangeKey, NewKey, NewModel, Serving
 
 STRANGER = "another lab"
@@ -24,9 +35,15 @@ def things(db: Database) -> dict[str, str]:
     lease = claim(db)
     train(lease, 1, 10)
     leases.report(lease, leases.Report(checkpoint=checkpoint(10, losses=(0.5,))))
+    leases.report(lease, leases.Report(artifacts=[NewArtifact("a.txt", "text/plain", b"ours")]))
     leases.end(lease, "succeeded")
     key = keys.create(db, b"s", TENANT, NewKey(name="k"))
-    return {"job": job.id, "checkpoint": checkpoints.list_of_job(db, TENANT, job.id).data[0].id, "key": key.id}
+    return {
+        "job": job.id,
+        "checkpoint": checkpoints.list_of_job(db, TENANT, job.id).data[0].id,
+        "key": key.id,
+        "sha256": artifacts.get(db, TENANT, job.id, "a.txt").sha256,
+    }
 
 
 ASK: dict[str, Callable[[Database, str, dict[str, str]], object]] = {
@@ -42,6 +59,9 @@ ASK: dict[str, Callable[[Database, str, dict[str, str]], object]] = {
     "checkpoints.get": lambda db, who, its: checkpoints.get(db, who, its["checkpoint"]),
     "checkpoints.content": lambda db, who, its: checkpoints.content(db, who, its["checkpoint"]),
     "checkpoints.list_of_job": lambda db, who, its: checkpoints.list_of_job(db, who, its["job"]),
+    "artifacts.list_of_job": lambda db, who, its: artifacts.list_of_job(db, who, its["job"]),
+    "artifacts.get": lambda db, who, its: artifacts.get(db, who, its["job"], "a.txt"),
+    "artifacts.content": lambda db, who, its: artifacts.content(db, who, its["job"], "a.txt", its["sha256"]),
     "keys.get": lambda db, who, its: keys.get(db, who, its["key"]),
     "keys.change": lambda db, who, its: keys.change(db, who, its["key"], ChangeKey(name="mine-now")),
     "keys.remove": lambda db, who, its: keys.remove(db, who, its["key"]),
@@ -66,7 +86,8 @@ def test_what_belongs_to_another_tenant_does_not_exist(db: Database, things: dic
 
 
 def test_every_function_that_takes_a_tenant_is_asked_here():
-    modules = {module.__name__.split(".")[1]: module for module in (jobs, journal, metrics, checkpoints, keys, models)}
+    noted = (jobs, journal, metrics, checkpoints, keys, models, artifacts, inputs)
+    modules = {module.__name__.split(".")[1]: module for module in noted}
     takes_tenant = {
         f"{name}.{attribute}"
         for name, module in modules.items()
@@ -78,10 +99,19 @@ def test_every_function_that_takes_a_tenant_is_asked_here():
     }
     elsewhere = {
         "jobs.submit", "jobs.list_", "keys.create", "keys.list_", "models.register", "models.list_", "models.resolve",
-        "checkpoints.write", "jobs.submitted",
+        "checkpoints.write", "jobs.submitted", "inputs.add", "inputs.find", "inputs.lock", "inputs.load",
     }  # fmt: skip
     records = {"keys.Identity", "checkpoints.NewCheckpoint"}
     assert takes_tenant - records == set(ASK) | elsewhere
+
+
+def test_a_stranger_cannot_have_a_job_read_a_checkpoint_nor_load_what_a_job_reads(db: Database, things: dict[str, str]):
+    with pytest.raises(InvalidRequest) as refusal:
+        submit_reader(db, things["checkpoint"], STRANGER)
+    assert refusal.value.pointer == "/checkpoint"
+    reader = submit_reader(db, things["checkpoint"])
+    assert list(inputs.load(db, TENANT, reader.id)) == [things["checkpoint"]]
+    assert inputs.load(db, STRANGER, reader.id) == {}
 
 
 def test_lists_show_ones_own_only(db: Database, things: dict[str, str]):

@@ -13,5 +13,6 @@ def test_a_worker_without_its_gpu_does_not_start_so_that_it_cannot_fail_other_pe
     answer = run(env, "worker", timeout=120)
     assert answer.returncode == 2
     assert answer.stderr == (
-        "error: UNROLL_DEVICE=cuda, but torch sees no CUDA device; `unroll-server doctor` tells more\n"
+        "error: UNROLL_DEVICE=cuda, but torch sees no CUDA device; without this variable the worker trains on the CPU, "
+        "and `unroll-server doctor` tells which torch is installed\n"
     )

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from rnn.events import Checkpoint, Diverged, Done, Evaluation, Stopped
-from store import checkpoints, jobs, journal, leases, metrics
+from rnn.events import Artifact, Checkpoint, CheckpointOf, End, Entry, Result
+from store import artifacts, checkpoints, jobs, journal, leases, metrics
 from store.db import Database
 from store.errors import DatabaseUnavailable, LeaseLost
 from store.leases import Lease
+from tests.integration.store.factories import FACTS, NETWORK, take_over
 from tests.servers.worker import TENANT, job
-from unroll.contract import Stop
-from worker.messages import Batch, Steps
+from unroll.contract import Divergence, Stop
+from worker.messages import Bundle, Item, Steps
 from worker.recorder import MAX_BYTES, Recorder
 
 
 def claimed(db: Database) -> Lease:
-    jobs.submit(db, TENANT, "key", jobs.NewJob(job(1000), None, None, 141, 10.5))
+    jobs.submit(db, TENANT, "key", jobs.NewJob(job(1000), "trainer", 1000, FACTS))
     lease = leases.claim(db, "worker", "cpu", 15.0)
     assert lease is not None
     return lease
@@ -30,7 +34,14 @@ def steps(first: int, last: int) -> Steps:
 
 def checkpoint(step: int, *losses: float | None) -> Checkpoint:
     weights, state = f"weights at {step}".encode(), f"state at {step}".encode()
-    return Checkpoint(step, "best" if losses else "periodic", weights, state, losses or None, 0 if losses else None)
+    reason, best = ("best", 0) if losses else ("periodic", None)
+    about = CheckpointOf(NETWORK, "float32", replicas=2, keep=20)
+    return Checkpoint(step, reason, weights, state, losses or None, best, about=about)
+
+
+DIVERGED = Divergence(replica=1, step=8, loss=None, gradient_norm=None, hint="Clip.").model_dump(mode="json")
+STOPPED = Stop(replica=0, step=12, reason="skill_reached", loss=0.25).model_dump(mode="json")
+EVALUATED = Entry(10, "evaluation", {"step": 10, "loss": [0.5, None], "best": True})
 
 
 def kinds(db: Database, lease: Lease) -> list[str]:
@@ -44,15 +55,13 @@ def logged(db: Database, lease: Lease) -> list[int]:
 def test_what_a_child_says_becomes_metrics_events_progress_and_checkpoints(db: Database) -> None:
     lease = claimed(db)
     recorder = Recorder(lease, 0)
-    evaluation = Evaluation(10, np.array([0.5, np.nan]), 0, improved=True)
-    recorder.add(
-        Batch(10, (steps(1, 10), Diverged(8, 1, np.inf, np.nan, "Clip."), evaluation, checkpoint(10, 0.5, None)))
-    )
-    recorder.add(Batch(13, (steps(11, 12), Stopped(12, 0, "skill_reached", 0.25))))
+    diverged = Entry(8, "replica_diverged", DIVERGED, "diverged")
+    recorder.add(Bundle(10, (steps(1, 10), diverged, EVALUATED, checkpoint(10, 0.5, None))))
+    recorder.add(Bundle(13, (steps(11, 12), Entry(12, "replica_stopped", STOPPED, "stopped_replicas"))))
     assert recorder.write() is None
     now = jobs.get(db, TENANT, lease.job_id)
     assert now.progress.step == 13
-    assert now.progress.loss == [12.0, 12.0]
+    assert now.summary.loss == [12.0, 12.0]
     assert logged(db, lease) == list(range(1, 13))
     assert kinds(db, lease) == [
         "queued",
@@ -63,11 +72,15 @@ def test_what_a_child_says_becomes_metrics_events_progress_and_checkpoints(db: D
         "replica_stopped",
         "progress",
     ]
-    assert now.stopped_replicas == [Stop(replica=0, step=12, reason="skill_reached", loss=0.25)]
-    assert [(one.replica, one.step, one.loss, one.gradient_norm) for one in now.diverged] == [(1, 8, None, None)]
-    assert now.diverged[0].hint == recorder.hint == "Clip."
-    assert now.best is not None
-    assert (now.best.replica, now.best.loss) == (0, 0.5)
+    told = {event.type: event.data for event in journal.read(db, TENANT, lease.job_id)[0]}
+    assert now.summary.stopped_replicas == [Stop(**STOPPED)] == [Stop(**told["replica_stopped"])]
+    assert now.summary.diverged == [Divergence(**DIVERGED)] == [Divergence(**told["replica_diverged"])]
+    assert told["evaluation"] == EVALUATED.data
+    assert told["progress"]["loss"] == [12.0, 12.0]
+    (saved,) = checkpoints.list_of_job(db, TENANT, lease.job_id).data
+    assert (saved.network, saved.dtype, saved.replicas) == (NETWORK, "float32", 2)
+    assert now.summary.best is not None
+    assert (now.summary.best.replica, now.summary.best.loss) == (0, 0.5)
     jobs.cancel(db, TENANT, lease.job_id)
     assert recorder.write() == "cancel"
 
@@ -79,21 +92,79 @@ def test_a_report_whose_commit_went_through_while_the_connection_broke_is_not_wr
     recorder = Recorder(lease, 0)
     honest = leases.report
 
-    def commit_and_break(*args: object, **options: object) -> None:
-        honest(*args, **options)  # type: ignore[arg-type]
-        raise DatabaseUnavailable
+    def commit_and_break(lease: Lease, report: leases.Report, *, again: bool) -> object:
+        answer = honest(lease, report, again=again)
+        # entries alone cannot be told apart, and would be written twice
+        if not again and (report.blocks or report.checkpoint or report.artifacts or report.collected):
+            raise DatabaseUnavailable
+        return answer
 
-    first, last = (steps(1, 4), checkpoint(4)), (steps(5, 9), Evaluation(9, np.ones(2), 0, improved=False))
-    for items in (first, last):
-        recorder.add(Batch(9, items))
-        monkeypatch.setattr(leases, "report", commit_and_break)
+    said: list[tuple[Item, ...]] = [
+        (steps(1, 4), checkpoint(4)),
+        (steps(5, 9), EVALUATED),
+        (Entry(9, "replica_diverged", DIVERGED, "diverged"),),
+        (Artifact("a.txt", "text/plain", b"first"),),
+        (Artifact("a.txt", "text/plain", b"second"),),
+        (Result({"losses": [1.0, None]}, {"stopped": "max_seconds"}),),
+    ]
+    monkeypatch.setattr(leases, "report", commit_and_break)
+    for items in said:
+        recorder.add(Bundle(9, items))
         with pytest.raises(DatabaseUnavailable):
             recorder.write()
-        monkeypatch.setattr(leases, "report", honest)
-        recorder.write()
+        while True:
+            try:
+                recorder.write()
+            except DatabaseUnavailable:
+                continue
+            break
     assert logged(db, lease) == list(range(1, 10))
-    assert kinds(db, lease) == ["queued", "started", "checkpoint", "progress", "evaluation"]
+    expected = ["checkpoint", "progress", "evaluation", "replica_diverged", "artifact", "artifact", "artifact"]
+    assert kinds(db, lease) == ["queued", "started", *expected]
     assert len(checkpoints.list_of_job(db, TENANT, lease.job_id).data) == 1
+    summary = jobs.get(db, TENANT, lease.job_id).summary
+    assert (summary.diverged, summary.stopped) == ([Divergence(**DIVERGED)], "max_seconds")
+    made = {one.name: one for one in artifacts.list_of_job(db, TENANT, lease.job_id)}
+    assert list(made) == ["a.txt", "result.json"]
+    content = artifacts.content(db, TENANT, lease.job_id, "a.txt", made["a.txt"].sha256)
+    assert content == b"second"
+    found = artifacts.content(db, TENANT, lease.job_id, "result.json", made["result.json"].sha256)
+    assert json.loads(found) == {"losses": [1.0, None]}
+
+
+def test_a_report_that_did_not_go_through_is_written_although_one_much_like_it_was(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = claimed(db)
+    recorder = Recorder(lease, 0)
+
+    def away(*_: object, **__: object) -> None:
+        raise DatabaseUnavailable
+
+    recorder.add(Bundle(1, (Artifact("a.txt", "text/plain", b"first"),)))
+    recorder.write()
+    recorder.add(Bundle(1, (Artifact("a.txt", "text/plain", b"second"),)))
+    with monkeypatch.context() as patch:
+        patch.setattr(leases, "report", away)
+        with pytest.raises(DatabaseUnavailable):
+            recorder.write()
+    recorder.write()
+    (made,) = artifacts.list_of_job(db, TENANT, lease.job_id)
+    assert artifacts.content(db, TENANT, lease.job_id, "a.txt", made.sha256) == b"second"
+
+
+def test_an_artifact_made_after_a_checkpoint_goes_with_a_rewind_to_it(db: Database) -> None:
+    lease = claimed(db)
+    recorder = Recorder(lease, 0)
+    recorder.add(Bundle(4, (steps(1, 4), Artifact("before", "text/plain", b"b"), checkpoint(4))))
+    recorder.add(Bundle(9, (Artifact("after", "text/plain", b"a"),)))
+    recorder.add(Bundle(9, (Result({}, {"stopped": "max_seconds"}),)))
+    recorder.write()
+    assert [one.name for one in artifacts.list_of_job(db, TENANT, lease.job_id)] == ["after", "before", "result.json"]
+    assert jobs.get(db, TENANT, lease.job_id).summary.stopped == "max_seconds"
+    take_over(db, lease)
+    assert [one.name for one in artifacts.list_of_job(db, TENANT, lease.job_id)] == ["before"]
+    assert jobs.get(db, TENANT, lease.job_id).summary.stopped is None
 
 
 def test_a_long_outage_fills_the_recorder_only_up_to_its_limit_and_loses_nothing(
@@ -108,16 +179,19 @@ def test_a_long_outage_fills_the_recorder_only_up_to_its_limit_and_loses_nothing
 
     monkeypatch.setattr(leases, "report", away)
     for step in (10, 20, 30):
-        recorder.add(Batch(step, (steps(step - 9, step), checkpoint(step))))
+        recorder.add(Bundle(step, (steps(step - 9, step), checkpoint(step))))
         with pytest.raises(DatabaseUnavailable):
             recorder.write()
     assert not recorder.full
-    huge = Checkpoint(40, "periodic", bytes(MAX_BYTES + 1), b"", None, None)
-    full = Recorder(lease, 30)
-    full.add(Batch(40, (huge,)))
-    assert full.full
+    for huge in (
+        replace(checkpoint(40), weights=bytes(MAX_BYTES + 1)),
+        Artifact("huge", "application/octet-stream", bytes(MAX_BYTES + 1)),
+    ):
+        full = Recorder(lease, 30)
+        full.add(Bundle(40, (huge,)))
+        assert full.full
     monkeypatch.setattr(leases, "report", honest)
-    recorder.add(Batch(30, (Done(30, "preempted"),)))
+    recorder.add(Bundle(30, (End(30, "preempted"),)))
     recorder.write()
     assert logged(db, lease) == list(range(1, 31))
     assert [one.step for one in checkpoints.list_of_job(db, TENANT, lease.job_id).data] == [30, 20, 10]
@@ -131,7 +205,7 @@ def test_the_time_left_is_told_once_half_a_second_of_training_says_how_fast_it_i
     told = []
     # a tenth of a second until the first step, which is told at once, then 100 steps a second
     for now, step in ((0.1, 1), (0.35, 26), (0.5, 41), (0.6, 51), (1.1, 101)):  # noqa: B007 - the clock reads it
-        recorder.add(Batch(step, (steps(step, step),)))
+        recorder.add(Bundle(step, (steps(step, step),)))
         recorder.write()
         progress = jobs.get(db, TENANT, lease.job_id).progress
         told.append((progress.steps_per_second, progress.eta_seconds))
@@ -145,10 +219,10 @@ def test_the_time_left_is_told_once_half_a_second_of_training_says_how_fast_it_i
 def test_an_attempt_that_lost_its_lease_writes_nothing(db: Database) -> None:
     lease = claimed(db)
     recorder = Recorder(lease, 0)
-    leases.give_back(lease, "queued")
+    leases.give_back(lease, drained=True)
     taken = leases.claim(db, "another", "cpu", 15.0)
     assert taken is not None
-    recorder.add(Batch(4, (steps(1, 4), checkpoint(4))))
+    recorder.add(Bundle(4, (steps(1, 4), checkpoint(4))))
     with pytest.raises(LeaseLost):
         recorder.write()
     assert jobs.get(db, TENANT, lease.job_id).progress.step == 0

@@ -20,8 +20,8 @@ def test_a_job_trains_to_the_bits_of_the_plain_loop_and_every_step_has_its_metri
     worked.assert_ended_as_if_nothing_had_happened(job_id, 2000)
     ended = worked.get(job_id)
     assert ended.attempt == 1, worked.events(job_id)
-    assert ended.best is not None
-    assert ended.best.loss < ended.baseline_loss
+    assert ended.summary.best is not None
+    assert ended.summary.best.loss < ended.summary.baseline_loss
     assert ended.environment is not None
     assert ended.environment.threads == 1
 
@@ -79,7 +79,7 @@ def test_a_paused_job_has_a_checkpoint_and_goes_on_from_it_to_the_same_bits(work
     jobs.pause(worked.db, TENANT, job_id)
     paused = worked.until(job_id, lambda now: now.status == "paused")
     newest = checkpoints.list_of_job(worked.db, TENANT, job_id).data[0]
-    assert newest.id == paused.last_checkpoint
+    assert newest.id == paused.summary.last_checkpoint
     assert newest.step == paused.progress.step < 3000
     jobs.resume(worked.db, TENANT, job_id)
     worked.bell.ring(job_id, "auto")
@@ -91,7 +91,7 @@ def test_a_paused_job_has_a_checkpoint_and_goes_on_from_it_to_the_same_bits(work
 def test_a_job_with_a_time_limit_ends_with_an_evaluation_and_a_checkpoint(worked: Fleet) -> None:
     job_id = worked.submit(job(1_000_000, max_seconds=0.5, evaluate_every=1_000_000))
     ended = worked.until_ended(job_id)
-    assert (ended.status, ended.stopped) == ("succeeded", "max_seconds")
+    assert (ended.status, ended.summary.stopped) == ("succeeded", "max_seconds")
     newest = checkpoints.list_of_job(worked.db, TENANT, job_id).data[0]
     assert newest.step == ended.progress.step < 1_000_000
     assert newest.losses is not None
@@ -105,16 +105,16 @@ def test_a_job_whose_replicas_all_diverge_fails_and_names_the_last_good_checkpoi
     assert error is not None
     assert error.code == "all_replicas_diverged"
     assert "clip them by global norm" in error.message
-    assert ended.diverged[-1].hint in error.message
+    assert ended.summary.diverged[-1].hint in error.message
     made = checkpoints.list_of_job(worked.db, TENANT, job_id).data
-    assert error.checkpoint == made[0].id == ended.last_checkpoint
+    assert error.checkpoint == made[0].id == ended.summary.last_checkpoint
     assert made[0].step < (error.step or 0)
-    assert {one.replica for one in ended.diverged} == {0, 1}
+    assert {one.replica for one in ended.summary.diverged} == {0, 1}
     assert "diverged" in (error.log or "")
     (end,) = (event.data["error"] for event in worked.events(job_id) if event.type == "end")
     assert end == {**error.model_dump(), "log": None}  # who reads the events learns of the checkpoint too
     told = [event.data for event in worked.events(job_id) if event.type == "replica_diverged"]
-    assert [one["replica"] for one in told] == [one.replica for one in ended.diverged]
+    assert [one["replica"] for one in told] == [one.replica for one in ended.summary.diverged]
 
 
 def test_an_exception_in_training_fails_the_job_with_the_end_of_its_log(worked: Fleet) -> None:
@@ -156,6 +156,7 @@ def test_memory_that_runs_out_fails_the_job_and_leaves_the_worker_alive(worked: 
     assert ended.status == "failed"
     assert ended.error is not None
     assert ended.error.code == "out_of_memory"
+    assert ended.attempt == 1  # it would run out again
     assert worked.until_ended(worked.submit(job(500))).status == "succeeded"
 
 
@@ -178,8 +179,8 @@ def test_the_worker_is_listed_with_the_job_that_it_runs(worked: Fleet) -> None:
 @pytest.mark.parametrize("log_every", [7, 10_000])
 def test_progress_and_liveness_do_not_depend_on_how_often_metrics_are_logged(worked: Fleet, log_every: int) -> None:
     job_id = worked.submit(job(1_000_000, log_every=log_every))
-    seen = worked.until_step(job_id, 500).progress
-    assert seen.step >= 500
+    seen = worked.until_step(job_id, 500)
+    assert seen.progress.step >= 500
     jobs.cancel(worked.db, TENANT, job_id)
     worked.until_ended(job_id)
-    assert all(math.isfinite(loss) for loss in seen.loss or [])
+    assert all(math.isfinite(loss) for loss in seen.summary.loss or [])

@@ -9,10 +9,15 @@ import pytest
 
 from api import catalogue
 from api.errors import Refused
-from rnn.training import cost as estimate
+from rnn.training import cost
+from rnn.training.problem import Problem
 from store.settings import Settings
 from tests.unit.rnn.jobs import job
-from unroll.contract import HeldOut
+from unroll.contract import HeldOut, TrainJob
+
+
+def fits(config: TrainJob, most: int | None, *, named: bool = False) -> None:
+    catalogue.require_fits(config, {}, catalogue.check(config, {}, named=named), most, named=named)
 
 
 @pytest.mark.parametrize(
@@ -29,10 +34,10 @@ def test_a_job_that_does_not_fit_is_refused_with_both_numbers(
     fields: dict[str, Any], most: int, named: Any, pointer: str
 ):
     too_large = job(**fields)
-    needed = estimate.memory_bytes(too_large)
+    needed = cost.memory_bytes(Problem.of(too_large))
     assert needed > most
     with pytest.raises(Refused) as refusal:
-        catalogue.require_fits(too_large, most, named=named)
+        fits(too_large, most, named=named)
     (error,) = refusal.value.errors
     assert (error.pointer, error.code) == (pointer, "too_much_memory")
     assert f"{needed / 1e9:,.1f} GB" in error.detail
@@ -40,8 +45,8 @@ def test_a_job_that_does_not_fit_is_refused_with_both_numbers(
 
 
 def test_a_job_that_fits_is_not_refused():
-    catalogue.require_fits(job(), 10**9, named=False)
-    catalogue.require_fits(job(batch_size=5000, length=1000), None, named=False)
+    fits(job(), 10**9)
+    fits(job(batch_size=5000, length=1000), None)
 
 
 def test_an_embedded_server_allows_what_the_machine_has_and_others_what_they_are_told(tmp_path: Path):

@@ -18,6 +18,7 @@ OPERATIONS = {
     for method, operation in operations.items()
 }
 FOUNDATION = """
+GET /
 GET /livez
 GET /metrics
 GET /readyz

@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from rnn.events import Checkpoint, Event
+from rnn.events import Checkpoint
+from rnn.training.events import TrainingEvent as Event
 from rnn.training.run import train
 from unroll.contract import Network, TaskData, Training, TrainJob, VanillaCell
 

@@ -8,11 +8,10 @@ import pytest
 import torch
 
 from rnn.bptt.encoder_decoder import EncoderDecoder
-from rnn.bptt.engine import AnyEngine
+from rnn.bptt.engine import BPTTEngine
 from rnn.bptt.truncated import TruncatedBPTT
 from rnn.bptt.whole import BPTT
-from rnn.cells.make import cudnn
-from rnn.kernels import Engine
+from rnn.cells.facts import LayerEngine, facts
 from rnn.networks import parameters
 from unroll.contract import (
     BCE,
@@ -67,37 +66,44 @@ KINDS: list[dict[str, Any]] = [
 ]
 
 
-def runs(cell: Any, engine: Engine, kind: dict[str, Any]) -> bool:
+def runs(cell: Any, engine: LayerEngine, kind: dict[str, Any]) -> bool:
     """Whether there is such a network, and such an engine for it."""
-    if cell.type == "feedforward" and ("h0" in kind or kind.get("architecture") == "encoder_decoder"):
+    about = facts(cell)
+    if not about.recurrent and ("h0" in kind or kind.get("architecture") == "encoder_decoder"):
         return False
-    if "omega" in kind and (engine == "cudnn" or cell.type not in ("vanilla", "leaky", "linear")):
+    if "omega" in kind and (engine == "cudnn" or about.beside_W_hh or not about.recurrent):
         return False
-    return engine == "workspace" or cudnn.runs(cell)
+    return engine == "workspace" or about.cudnn is not None
+
+
+def meets_every_kind(cell: Any) -> bool:
+    """An activation changes one operation, whatever is around it; a tau that is not learned only leaves some out."""
+    if cell.type == "vanilla":
+        return cell.activation in ("tanh", "softplus")
+    return cell.type != "leaky" or cell.learn_tau != "no"
 
 
 RUNS: list[Any] = [
     pytest.param(cell, engine, replicas, kind, id=f"{engine}-{cell.type}-{k}-R{replicas}-{kind}")
     for k, cell in enumerate(CELLS)
     for engine, replicas in (("workspace", 1), ("workspace", 2), ("cudnn", 1))
-    # An activation changes one operation, whatever is around it.
-    for kind in (KINDS if cell.type != "vanilla" or cell.activation in ("tanh", "softplus") else KINDS[:1])
+    for kind in (KINDS if meets_every_kind(cell) else KINDS[:1])
     if runs(cell, engine, kind)
 ]
 
 
 def made(
-    cell: Any, engine: Engine, replicas: int, kind: dict[str, Any], device: str = "cpu", dtype: DType = "float32"
-) -> tuple[AnyEngine, torch.Tensor, torch.Tensor]:
+    cell: Any, engine: LayerEngine, replicas: int, kind: dict[str, Any], device: str = "cpu", dtype: DType = "float32"
+) -> tuple[BPTTEngine, torch.Tensor, torch.Tensor]:
     """The engine, its parameters and its gradients."""
     fields = {name: kind[name] for name in OF_NETWORK if name in kind}
     net = Network(cell=cell, input_size=2, output_size=3, num_layers=2, **fields)
     flat_RP = torch.from_numpy(parameters.initialise(net, 1, replicas, dtype)).to(device)
     gradients_RP = torch.zeros_like(flat_RP)
     rest: dict[str, Any] = {name: value for name, value in kind.items() if name not in (*OF_NETWORK, "loss")}
-    rest |= {"noisy": isinstance(cell, LeakyCell), "engine": engine}
+    rest |= {"noisy": facts(cell).leak is not None, "engine": engine}
     flat, loss = (flat_RP, gradients_RP), kind.get("loss", MSE())
-    bptt: AnyEngine
+    bptt: BPTTEngine
     if net.architecture == "encoder_decoder":
         bptt = EncoderDecoder(net, *flat, T, T - 2, B, loss, **rest)
     elif "window" in kind:
@@ -107,7 +113,7 @@ def made(
     return bptt, flat_RP, gradients_RP
 
 
-def drawn(bptt: AnyEngine, kind: dict[str, Any], seed: int) -> list[torch.Tensor]:
+def drawn(bptt: BPTTEngine, kind: dict[str, Any], seed: int) -> list[torch.Tensor]:
     """Something to fill the engine's memory with, on the CPU."""
     random = torch.Generator().manual_seed(seed)
     memory, values = bptt.memory, []

@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 
 from rnn.bptt.cuda_graphs import CaptureError, Passes
 from rnn.cells import activations
-from rnn.kernels import Engine
+from rnn.cells.facts import LayerEngine
 from tests.unit.rnn.passes import CELLS, RUNS, drawn, made
 
 CPU = torch.device("cpu")
@@ -87,7 +87,7 @@ def _torch_computes_everything(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_torch_computes_everything")
 @pytest.mark.parametrize(("cell", "engine", "replicas", "kind"), RUNS)
 def test_replayed_passes_give_the_bits_of_the_passes_themselves(
-    cell: Any, engine: Engine, replicas: int, kind: dict[str, Any]
+    cell: Any, engine: LayerEngine, replicas: int, kind: dict[str, Any]
 ):
     recorder = Recorder()
     runs = [made(cell, engine, replicas, kind) for _ in range(2)]
@@ -116,7 +116,7 @@ def test_replayed_passes_give_the_bits_of_the_passes_themselves(
 
 @pytest.mark.parametrize(("cell", "engine", "replicas", "kind"), RUNS)
 def test_passes_touch_no_host_memory_and_ask_for_no_number(
-    cell: Any, engine: Engine, replicas: int, kind: dict[str, Any]
+    cell: Any, engine: LayerEngine, replicas: int, kind: dict[str, Any]
 ):
     bptt, _, _ = made(cell, engine, replicas, kind, "meta")
     assert bptt.x_RTBI.device.type == "meta"

@@ -51,7 +51,7 @@ def test_predictions_are_those_of_the_numpy_page(activation: Activation):
     tensors = load_weights(content).tensors
     x = np.random.default_rng(0).standard_normal((9, 2))
     for r in range(2):
-        w = page.Weights(**{name.split(".")[-1]: tensor[r] for name, tensor in tensors.items()})
+        w = page.Parameters(**{name.split(".")[-1]: tensor[r] for name, tensor in tensors.items()})
         h, y = page.forward(w, x[:, None], activation)
         predicted = Predictor(content).predict([x], replica=r, want=EVERYTHING)
         np.testing.assert_allclose(predicted.outputs[0], y[:, 0], rtol=1e-12, atol=1e-14)
@@ -173,7 +173,7 @@ def test_only_what_was_asked_for_is_answered_in_the_dtype_of_the_checkpoint():
 
 def test_the_predictions_of_a_trained_network_reach_its_held_out_loss():
     from rnn.data import tasks
-    from rnn.events import Evaluation
+    from rnn.training.events import Evaluation
 
     trained = job(steps=50, length=8, replicas=2, batch_size=32)
     events = run(trained)

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from rnn.errors import ConfigurationError
-from rnn.events import LagProfile, Metrics
-from rnn.training.check import check
+from rnn.events import Metrics
+from rnn.training.events import LagProfile
+from rnn.training.problem import Problem
 from rnn.training.profile import lags
+from rnn.training.validation import validate
 from tests.unit.rnn.jobs import bits, job, last_checkpoint, only, run
 from unroll.contract import BPTT, TrainJob
 
@@ -76,14 +78,14 @@ def test_lags_are_few_and_reach_from_the_last_step_to_the_first(steps: int):
 
 def test_what_has_no_profile_is_refused():
     with pytest.raises(ConfigurationError) as error:
-        check(job(profile_every=1, bptt=BPTT(window=3)))
+        validate(Problem.of(job(profile_every=1, bptt=BPTT(window=3))))
     assert error.value.pointer == "/training/profile_every"
     with pytest.raises(ConfigurationError) as error:
-        check(job(profile_every=1, steps=10_000_000))
+        validate(Problem.of(job(profile_every=1, steps=10_000_000)))
     assert error.value.code == "too_many_values"
-    check(reversing(steps=10_000, profile_every=20))
+    validate(Problem.of(reversing(steps=10_000, profile_every=20)))
     with pytest.raises(ConfigurationError) as error:
-        check(reversing(length=200, steps=100_000, profile_every=1))
+        validate(Problem.of(reversing(length=200, steps=100_000, profile_every=1)))
     assert error.value.code == "too_many_values"
 
 

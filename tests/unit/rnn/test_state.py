@@ -12,6 +12,7 @@ from safetensors.numpy import load, save
 
 from rnn.errors import CheckpointError
 from rnn.networks.weights import dump_weights, load_weights
+from rnn.training.problem import Problem
 from rnn.training.resume import load_state, restore
 from tests.unit.rnn.jobs import job, last_checkpoint, network, run
 from unroll.contract import SGD, Adam, HeldOut
@@ -100,7 +101,7 @@ def test_foreign_content_is_refused():
 def test_state_and_weights_must_belong_together():
     a, b = checkpoint(), checkpoint(seed=1)
     with pytest.raises(CheckpointError, match="other weights"):
-        restore(job(replicas=2), a.weights, b.state)
+        restore(Problem.of(job(replicas=2)), a.weights, b.state)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +120,7 @@ def test_state_and_weights_must_belong_together():
 def test_a_checkpoint_of_another_run_is_refused_by_what_differs(change: dict[str, Any], named: str):
     saved = checkpoint()
     with pytest.raises(CheckpointError, match=named):
-        restore(job(**({"replicas": 2} | change)), saved.weights, saved.state)
+        restore(Problem.of(job(**({"replicas": 2} | change))), saved.weights, saved.state)
 
 
 def test_a_checkpoint_may_be_resumed_with_another_schedule_and_other_labels():
@@ -134,7 +135,21 @@ def test_a_checkpoint_may_be_resumed_with_another_schedule_and_other_labels():
         labels={"a": "b"},
         priority=3,
     )
-    weights, state = restore(more, saved.weights, saved.state)
+    weights, state = restore(Problem.of(more), saved.weights, saved.state)
     assert state.step == 2
     assert weights.replicas == 2
     assert state.environment["engine"]
+
+
+def test_a_state_is_of_the_job_whose_task_has_its_defaults_written_out_or_not():
+    saved = checkpoint(length=20)  # the default
+    header = saved.state[8 : 8 + int.from_bytes(saved.state[:8], "little")]
+    about = json.loads(json.loads(header)["__metadata__"]["unroll"])
+    assert about["job"]["data"]["parameters"] == {"length": 20, "min_length": None}
+    about["job"]["data"]["parameters"] = {}
+    older = save(load(saved.state), {"unroll": json.dumps(about)})
+    _, state = restore(Problem.of(job(length=20, replicas=2)), saved.weights, older)
+    assert state.problem == load_state(saved.state).problem
+    about["job"]["data"]["name"] = "no_such_task"
+    with pytest.raises(CheckpointError, match="no_such_task"):
+        load_state(save(load(saved.state), {"unroll": json.dumps(about)}))

@@ -11,14 +11,16 @@ import pytest
 from pydantic import ValidationError
 from safetensors.numpy import load, save
 
-from rnn.data import tasks
+from rnn.data.tasks.integrate_noise import IntegrateNoise
 from rnn.errors import ConfigurationError
-from rnn.events import Checkpoint, Diverged, Done, Evaluation, Metrics, Stopped
+from rnn.events import Checkpoint, Metrics
 from rnn.networks.weights import load_weights
 from rnn.training import stopping
-from rnn.training.check import check
+from rnn.training.events import Diverged, Done, Evaluation, Stopped
+from rnn.training.problem import Problem
 from rnn.training.resume import load_state
 from rnn.training.stopping import Stopping
+from rnn.training.validation import validate
 from tests.unit.rnn.jobs import bits, job, last_checkpoint, only, run
 from unroll.contract import SGD, Adam, EarlyStopping, Training, TrainJob
 
@@ -35,7 +37,7 @@ def judged(patience: int, *evaluations: list[float], min_delta: float = 0.0) -> 
     """(step, replica) of all stops in a made-up course of held-out losses, one step an evaluation."""
     R = len(evaluations[0])
     rules = EarlyStopping(patience=patience, min_delta=min_delta)
-    some = job(steps=FOREVER, evaluate_every=1, replicas=R, early_stopping=rules)
+    some = Problem.of(job(steps=FOREVER, evaluate_every=1, replicas=R, early_stopping=rules))
     so_far, stops = Stopping.none(R), []
     for step, losses in enumerate(evaluations, 1):
         now = stopping.judge(some, so_far, step, np.array(losses), np.zeros(R, bool))
@@ -64,7 +66,7 @@ def test_every_replica_stops_at_the_first_evaluation_with_the_skill_and_the_job_
     stops = {stop.replica: stop for stop in only(Stopped, events)}
     assert set(stops) == set(range(4))
     assert len({stop.step for stop in stops.values()}) > 1, "a job where all stop at once shows too little"
-    baseline = tasks.baseline_loss(whole.data)
+    baseline = Problem.of(whole).baseline_loss
     for evaluation in only(Evaluation, events):
         for r, stop in stops.items():
             reached = 1 - evaluation.loss[r] / baseline >= 0.9
@@ -158,7 +160,7 @@ def test_a_run_preempted_at_the_evaluation_that_stops_a_replica_goes_on_as_it_wo
     reference = run(whole)
     step = only(Stopped, reference)[0].step
     asked = itertools.count(1)
-    begun = run(whole, preempt=lambda: next(asked) >= step)
+    begun = run(whole, preempt=lambda _step: next(asked) >= step)
     checkpoint = last_checkpoint(begun)
     assert checkpoint.step == step
     resumed = run(whole, resume=(checkpoint.weights, checkpoint.state))
@@ -177,18 +179,18 @@ def test_a_state_of_before_there_was_stopping_is_read():
 
 
 def test_a_rule_that_could_never_stop_the_run_is_refused_with_the_reason():
-    check(job(steps=401, evaluate_every=100, early_stopping=EarlyStopping(patience=3)))
+    validate(Problem.of(job(steps=401, evaluate_every=100, early_stopping=EarlyStopping(patience=3))))
     with pytest.raises(ConfigurationError, match="3 more every 100 steps end at step 400; the run has 400 steps"):
-        check(job(steps=400, evaluate_every=100, early_stopping=EarlyStopping(patience=3)))
+        validate(Problem.of(job(steps=400, evaluate_every=100, early_stopping=EarlyStopping(patience=3))))
     with pytest.raises(ConfigurationError, match="measured every 100 steps"):
-        check(job(steps=100, evaluate_every=100, stop_at_skill=0.5))
+        validate(Problem.of(job(steps=100, evaluate_every=100, stop_at_skill=0.5)))
     for skill in (0.0, 1.0, 1.5):
         with pytest.raises(ValidationError):
             Training(steps=10, stop_at_skill=skill)
 
 
 def test_a_skill_to_reach_needs_a_baseline_that_is_positive(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(tasks, "baseline_loss", lambda *_: -0.5)
+    monkeypatch.setattr(IntegrateNoise, "baseline_loss", lambda *_: -0.5)
     with pytest.raises(ConfigurationError, match="no positive baseline loss") as error:
-        check(job(steps=100, evaluate_every=10, stop_at_skill=0.5))
+        validate(Problem.of(job(steps=100, evaluate_every=10, stop_at_skill=0.5)))
     assert error.value.pointer == "/training/stop_at_skill"

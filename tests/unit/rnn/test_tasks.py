@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rnn.data import tasks
-from rnn.data.sequences import Batch
+from rnn.data.source import Batch
 from rnn.errors import ConfigurationError
 from rnn.randomness.streams import Purpose, Stream
 from unroll.contract import HeldOut, TaskData
@@ -96,7 +96,7 @@ def test_every_task_describes_itself_with_a_schema_and_its_baseline():
     for task in tasks.all():
         assert tasks.resolve(TaskData(name=task.name)).describe() == task
         assert task.parameters["additionalProperties"] is False
-        assert task.baseline.loss == tasks.baseline_loss(TaskData(name=task.name))
+        assert task.baseline.loss == tasks.resolve(TaskData(name=task.name)).baseline_loss()
     described = tasks.resolve(TaskData(name="integrate_noise")).describe()
     assert described.parameters["properties"]["length"]["default"] == 20
     assert described.baseline.loss == 10.5

@@ -8,32 +8,18 @@ import numpy as np
 import pytest
 
 from rnn.data import tasks
-from rnn.data.sequences import Batch, SequenceTask
+from rnn.data.sequences import SequenceTask
+from rnn.data.source import Batch
 from rnn.errors import ConfigurationError
 from rnn.randomness.streams import Draws, Purpose
+from tests.unit.rnn.tasks import EXAMPLES, cost_of_the_trivial_predictor
 from unroll.contract import BCE, MSE, TaskData
 
-CASES: list[tuple[str, dict[str, Any]]] = [
-    ("integrate_noise", {"length": 7, "min_length": 3}),
-    ("adding", {"length": 2}),
-    ("adding", {"length": 9}),
-    ("adding", {"length": 9, "min_length": 2}),
-    ("parity", {"length": 6}),
-    ("parity", {"length": 6, "min_length": 1}),
-    ("recall", {"symbols": 3, "items": 2, "delay": 0}),
-    ("recall", {"symbols": 5, "items": 3, "delay": 4}),
-    ("reverse", {"symbols": 4, "length": 5}),
-    ("reverse", {"symbols": 4, "length": 5, "min_length": 2}),
-    ("reverse", {"symbols": 4, "length": 5, "min_length": 1, "order": "same"}),
-    ("sine", {"length": 12}),
-    ("sine", {"length": 12, "shortest_period": 2.0, "longest_period": 30.0}),
-    ("sine", {"length": 5, "shortest_period": 7.0, "longest_period": 7.0}),
-    ("xor", {}),
-    ("xor", {"noise": 0.5}),
-    ("poisson_counts", {"length": 8}),
-    ("poisson_counts", {"length": 8, "min_length": 4, "rate": 0.3, "gain": 0.5, "tau": 6.0}),
-]
-every_case = pytest.mark.parametrize(("name", "given"), CASES, ids=str)
+every_case = pytest.mark.parametrize(("name", "given"), EXAMPLES, ids=str)
+
+
+def test_every_task_has_examples_so_that_all_proofs_of_tasks_run_for_it():
+    assert {name for name, _ in EXAMPLES} == set(tasks.TASKS)
 
 
 def task_of(name: str, given: dict[str, Any]) -> SequenceTask:
@@ -44,26 +30,22 @@ def drawn(name: str, given: dict[str, Any], size: int = 50, step: int = 1) -> Ba
     return task_of(name, given).batch(3, 0, step, size)
 
 
+@every_case
+def test_the_configuration_of_a_task_gives_the_same_task_again_with_every_parameter_written_out(
+    name: str, given: dict[str, Any]
+):
+    task = task_of(name, given)
+    written = TaskData.model_validate_json(task.config().model_dump_json())
+    assert written.parameters.keys() == type(task).model_fields.keys()
+    assert given.items() <= written.parameters.items()
+    assert tasks.resolve(written) == task
+    assert tasks.resolve(written).config() == task.config()
+
+
 def valid(batch: Batch) -> np.ndarray:
     """[T, B], true where an output step counts."""
     shape = batch.target_RTBO.shape[1:3]
     return np.ones(shape, bool) if batch.weight_RTB is None else batch.weight_RTB[0] > 0
-
-
-def cost_of_the_trivial_predictor(task: SequenceTask, y_TBO: np.ndarray, loss: str) -> np.ndarray:
-    """Costs [T, B] written down by hand: of the predictor that each task names."""
-    y = y_TBO.astype(np.float64)
-    T = np.arange(1, len(y) + 1)
-    if loss == "cross_entropy":
-        return -(y * np.log(np.full(y.shape[-1], 1 / y.shape[-1]))).sum(-1)
-    if loss == "bce":
-        return -(y * np.log(0.5) + (1 - y) * np.log(0.5)).mean(-1)
-    if loss == "poisson":
-        z_variance = 1 - np.exp(-2 * T / task.tau)
-        rate = (task.rate * np.exp(task.gain**2 * z_variance / 2))[:, None]
-        return rate - y[..., 0] * np.log(rate)
-    guess = {"adding": 1.0, "xor": 0.5}.get(task.name, 0.0)
-    return ((y - guess) ** 2).mean(-1)
 
 
 @every_case
@@ -94,7 +76,7 @@ def test_every_draw_depends_on_seed_replica_and_step_alone(name: str, given: dic
     together = task.allocate(3, 17)
     for array in (together.x_RTBI, together.target_RTBO):
         array.fill(0.5)  # whatever lay there before
-    task.draw_all(draws, together)
+    task.fill(draws, together)
     for replica in range(3):
         alone = task.batch(8, replica, 4, 17)
         for field in alone.__slots__:

@@ -9,9 +9,11 @@ import pytest
 
 from rnn.data import tasks
 from rnn.errors import ConfigurationError
-from rnn.events import Done, Evaluation, Metrics
-from rnn.training.check import check
+from rnn.events import Metrics
+from rnn.training.events import Done, Evaluation
+from rnn.training.problem import Problem
 from rnn.training.run import train
+from rnn.training.validation import validate
 from tests.unit.rnn.jobs import only
 from unroll.contract import TrainJob
 from unroll.contract.network import FEEDBACK
@@ -74,7 +76,7 @@ def test_a_small_network_learns_the_task(
     }
     wanted = job(name, given, training=training, **model)
     last = only(Evaluation, train(wanted))[-1]
-    baseline = tasks.baseline_loss(wanted.data, wanted.model.architecture, wanted.training.loss)
+    baseline = Problem.of(wanted).baseline_loss
     assert last.loss[0] < share * baseline
 
 
@@ -96,10 +98,10 @@ def test_every_cell_takes_a_step_on_every_task_with_every_architecture_and_loss_
     )
     if cell == "feedforward" and architecture in {"one_to_many", "encoder_decoder"}:
         with pytest.raises(ConfigurationError) as error:
-            check(wanted)
+            validate(Problem.of(wanted))
         assert error.value.pointer == "/model/architecture"
         return
-    check(wanted)
+    validate(Problem.of(wanted))
     events = list(train(wanted))
     assert np.isfinite([metrics.values["loss"][0] for metrics in only(Metrics, events)]).all()
     assert only(Metrics, events)
@@ -165,5 +167,5 @@ def test_a_network_or_loss_that_does_not_fit_the_task_is_refused_with_a_pointer(
     wanted: TrainJob, pointer: str, code: str
 ):
     with pytest.raises(ConfigurationError) as error:
-        check(wanted)
+        validate(Problem.of(wanted))
     assert (error.value.pointer, error.value.code) == (pointer, code)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import json
 from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load, save
 
 from rnn.data import tasks
 from rnn.errors import CheckpointError, ConfigurationError
-from rnn.events import Checkpoint, Diverged, Done, Evaluation, Metrics
+from rnn.events import Checkpoint, Metrics
 from rnn.networks import parameters
 from rnn.networks.weights import load_weights
+from rnn.training.events import Diverged, Done, Evaluation
+from rnn.training.problem import Problem
 from rnn.training.resume import load_state
 from rnn.training.run import train
 from tests.unit.rnn.jobs import bits, job, last_checkpoint, only, run
@@ -135,7 +139,7 @@ def test_a_resumed_run_equals_one_that_never_stopped_bit_for_bit(
 
 
 @pytest.mark.parametrize("optimizer", [SGD(lr=0.02), SGD(lr=0.02, momentum=0.5)])
-def test_a_run_with_a_frozen_replica_resumes_bit_for_bit(optimizer: Adam | SGD):
+def test_a_run_with_a_diverged_replica_resumes_bit_for_bit(optimizer: Adam | SGD):
     whole = partly_diverging(optimizer=optimizer)
     reference = run(whole)
     diverged = only(Diverged, reference)
@@ -148,12 +152,25 @@ def test_a_run_with_a_frozen_replica_resumes_bit_for_bit(optimizer: Adam | SGD):
         assert [bits(event) for event in resumed] == [bits(event) for event in expected]
 
 
+def test_a_state_that_calls_diverged_replicas_frozen_resumes_bit_for_bit():
+    whole = partly_diverging()
+    reference = run(whole)
+    checkpoint = next(c for c in only(Checkpoint, reference) if c.step >= only(Diverged, reference)[0].step)
+    header = 8 + int.from_bytes(checkpoint.state[:8], "little")
+    about = json.loads(checkpoint.state[8:header])["__metadata__"]
+    now = load(checkpoint.state)
+    old = {name.replace("diverged.", "frozen."): tensor for name, tensor in now.items()}
+    assert old.keys() & now.keys() == now.keys() - {"diverged.step", "diverged.loss", "diverged.gradient_norm"}
+    resumed = run(whole, resume=(checkpoint.weights, save(old, about)))
+    assert [bits(e) for e in resumed] == [bits(e) for e in reference if e.step > checkpoint.step]
+
+
 def test_preempting_at_any_step_and_resuming_changes_no_later_event():
     whole = job(steps=12, evaluate_every=5, checkpoint_every=4, replicas=2)
     reference = run(whole)
     for stop in (1, 4, 5, 11):
         asked = itertools.count(1)
-        first = run(whole, preempt=lambda asked=asked, stop=stop: next(asked) >= stop)
+        first = run(whole, preempt=lambda _step, asked=asked, stop=stop: next(asked) >= stop)
         assert first[-1] == Done(stop, "preempted")
         checkpoint = first[-2]
         assert isinstance(checkpoint, Checkpoint)
@@ -168,7 +185,7 @@ def test_preempting_at_any_step_and_resuming_changes_no_later_event():
 
 def test_preemption_is_asked_once_a_step():
     asked = []
-    run(job(steps=6), preempt=lambda: bool(asked.append(1)))
+    run(job(steps=6), preempt=lambda _step: bool(asked.append(1)))
     assert len(asked) == 5  # at the last step the run ends anyway
 
 
@@ -185,7 +202,7 @@ def test_a_run_out_of_time_ends_with_an_evaluation_and_a_last_checkpoint():
     assert events[3] == Done(1, "max_seconds")
 
 
-def test_a_diverging_replica_freezes_before_its_update_and_the_others_train_on():
+def test_a_diverging_replica_rests_before_its_update_and_the_others_train_on():
     whole = partly_diverging()
     events = run(whole)
     diverged = only(Diverged, events)
@@ -202,7 +219,7 @@ def test_a_diverging_replica_freezes_before_its_update_and_the_others_train_on()
     assert events[-1] == Done(60, "completed")
 
 
-def test_frozen_parameters_and_moments_do_not_change_any_more():
+def test_parameters_and_moments_of_a_diverged_replica_do_not_change_any_more():
     events = run(partly_diverging(optimizer=SGD(lr=0.02, momentum=0.5)))
     first = only(Diverged, events)[0]
     after = [c for c in only(Checkpoint, events) if c.step >= first.step]
@@ -210,8 +227,8 @@ def test_frozen_parameters_and_moments_do_not_change_any_more():
     for saved in (lambda c: load_weights(c.weights).flat(), lambda c: load_state(c.state).moments["momentum_buffer"]):
         rows = {saved(checkpoint)[first.replica].tobytes() for checkpoint in after}
         assert len(rows) == 1
-    frozen = load_state(after[-1].state).frozen
-    assert frozen.step[first.replica] == first.step
+    recorded = load_state(after[-1].state).diverged
+    assert recorded.step[first.replica] == first.step
 
 
 def test_survivors_are_what_they_would_have_been_with_every_other_replica_well(monkeypatch: pytest.MonkeyPatch):
@@ -262,7 +279,7 @@ def test_a_job_or_checkpoint_that_cannot_be_used_is_refused_before_the_first_eve
 def test_a_short_run_learns_to_integrate_far_better_than_the_baseline(dtype: DType):
     learning = job(length=20, hidden=10, steps=400, batch_size=64, replicas=4, optimizer=Adam(lr=0.01), dtype=dtype)
     final = only(Evaluation, run(learning))[-1].loss
-    baseline = tasks.baseline_loss(learning.data)
+    baseline = Problem.of(learning).baseline_loss
     assert (final < 0.25 * baseline).all()
     assert final.min() < 0.05 * baseline
 
@@ -276,6 +293,6 @@ def test_the_held_out_loss_is_that_of_the_numpy_page_on_the_held_out_set():
     held_out = tasks.resolve(whole.data).held_out(whole.training.held_out)
     x, target = held_out.x_RTBI[0], held_out.target_RTBO[0]
     for r in range(2):
-        w = page.Weights(**{name.split(".")[-1]: tensor[r] for name, tensor in tensors.items()})
+        w = page.Parameters(**{name.split(".")[-1]: tensor[r] for name, tensor in tensors.items()})
         expected = page.loss(page.forward(w, x.astype(float), "relu")[1], target.astype(float))
         assert only(Evaluation, events)[-1].loss[r] == pytest.approx(expected, rel=1e-9)

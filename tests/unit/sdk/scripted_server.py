@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import socket
 import struct
@@ -41,6 +42,12 @@ class Answer:
         if isinstance(self.body, bytes):
             return self.body
         return b"" if self.body is None else json.dumps(self.body).encode()
+
+
+def file(content: bytes) -> Answer:
+    """An artifact's content, whose ETag is its SHA-256."""
+    headers = {"ETag": f'"{hashlib.sha256(content).hexdigest()}"', "Content-Type": "application/octet-stream"}
+    return Answer(200, content, headers)
 
 
 def problem(status: int, code: str, **fields: Any) -> Answer:

@@ -1,54 +1,16 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
-import select
-import signal
-import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.unit.sdk import examples
-from tests.unit.sdk.command import COMMAND, environment, unroll
-from tests.unit.sdk.scripted_server import Answer, ScriptedServer, Seen, problem
+from tests.unit.sdk.command import unroll
+from tests.unit.sdk.scripted_server import Answer, ScriptedServer, problem
+from tests.unit.sdk.service import DONE, TASK, Service
 
-TASK = {
-    "name": "integrate_noise",
-    "description": "sum white noise",
-    "input_size": 1,
-    "output_size": 1,
-    "parameters": {"properties": {"length": {"type": "integer", "default": 20, "description": "time steps"}}},
-    "baseline": {"predictor": "zero", "loss": 10.5, "formula": "(T + 1) / 2"},
-}
-
-
-class Service:
-    """Knows one task and one job, which ends as told after some questions."""
-
-    def __init__(self, *endings: dict[str, Any]) -> None:
-        self.states = [examples.job(status="queued", queue={"position": 1}), examples.job()]
-        self.states += [examples.job(**ending) for ending in endings]
-
-    def __call__(self, seen: Seen) -> Answer:
-        match seen.method, seen.path.split("/")[2:]:
-            case "GET", ["tasks", *name]:
-                return Answer(body=TASK if name else {"data": [TASK], "next": None})
-            case "POST", ["jobs"] if seen.query.get("dry_run"):
-                estimate = {"parameters": 131, "memory_bytes": 3 << 20, "seconds": 65.0, "baseline_loss": 10.5}
-                return Answer(body={"config": seen.json, **estimate})
-            case "POST", ["jobs"]:
-                return Answer(202, self.states[0])
-            case "GET", ["jobs", "job_1"]:
-                state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
-                return Answer(body=state, headers={"ETag": f'"{len(self.states)}"'})
-        return problem(404, "not_found")
-
-
-DONE = {"status": "succeeded", "best": {"checkpoint": "ckpt_1", "replica": 0, "loss": 0.01}}
 FLAGS = ["--task", "integrate_noise", "--hidden", "10", "--steps", "100"]
 
 
@@ -154,11 +116,44 @@ def test_an_embedding_is_for_tasks_of_tokens_and_for_inline_networks(server: Scr
     assert all(seen.method == "GET" for seen in server.seen)
 
 
-def test_where_stderr_is_no_terminal_only_the_id_is_said(server: ScriptedServer) -> None:
+def test_where_stderr_is_no_terminal_progress_is_lines(server: ScriptedServer) -> None:
     server.script = Service(DONE)
     ended = unroll(server, "train", *FLAGS)
-    assert ended.stderr == "submitted job_1\n"
+    assert [line.partition(", ")[0] for line in ended.stderr.splitlines()] == [
+        "submitted job_1",
+        "job_1 queued: number 1 in the queue",
+        "job_1 running: step 10 of 100",
+        "job_1 succeeded: step 10 of 100",
+    ]
     assert "status\tsucceeded\n" in ended.stdout
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(59.0, 0), (32400.0, 1), (None, 0)])
+@pytest.mark.parametrize("more", [[], ["--detach"]])
+def test_a_long_job_is_told_to_be_one(
+    server: ScriptedServer, seconds: float | None, said: int, more: list[str]
+) -> None:
+    service = Service(DONE)
+    for state in service.states[:2]:
+        state["summary"] = examples.trained(estimated_seconds=seconds)
+    server.script = service
+    ended = unroll(server, "train", *FLAGS, *more)
+    assert ended.stderr.count("job_1: about 9 h on one CPU worker") == said
+    assert ("estimate\tabout 9 h on one CPU worker\n" in ended.stdout) == (said == 1 and more != [])
+
+
+DIVERGED = [
+    {"replica": 1, "step": 40, "loss": None, "gradient_norm": None, "hint": "Clip at 3."},
+    {"replica": 2, "step": 45, "loss": None, "gradient_norm": None, "hint": "Clip at 4."},
+]
+
+
+def test_a_hint_is_given_once_a_job(server: ScriptedServer) -> None:
+    server.script = Service({**DONE, "summary": examples.trained(diverged=DIVERGED)})
+    ended = unroll(server, "train", *FLAGS)
+    assert (ended.stderr + ended.stdout).count("Clip at") == 1
+    shown = unroll(server, "jobs", "job_1")
+    assert "hint\tClip at 3.\n" in shown.stdout
 
 
 def test_flags_go_before_the_file(server: ScriptedServer, tmp_path: Path) -> None:
@@ -172,6 +167,23 @@ def test_flags_go_before_the_file(server: ScriptedServer, tmp_path: Path) -> Non
     assert sent["training"] == {"steps": 5, "optimizer": {"type": "sgd", "lr": 0.5, "momentum": 0.5}}
     assert sent["data"]["parameters"] == {"length": 7}
     assert sent["model"] == examples.NETWORK
+
+
+def test_flags_go_into_a_file_of_short_forms(server: ScriptedServer, tmp_path: Path) -> None:
+    server.script = Service(DONE)
+    file = tmp_path / "job.json"
+    training = {"steps": 9, "optimizer": "sgd", "clip": 1.0, "loss": "mse"}
+    file.write_text(json.dumps({"data": "integrate_noise", "model": {"cell": "lstm"}, "training": training}))
+    flags = ["--lr", "0.5", "-p", "length=7", "--hidden", "4", "--name", "my run", "--set", "model.input_size=1"]
+    ended = unroll(server, "train", "-f", str(file), *flags, "--detach")
+    assert ended.returncode == 0, ended.stderr
+    job = server.seen[0].json
+    assert job["name"] == "my run"
+    assert job["data"] == {"type": "task", "name": "integrate_noise", "parameters": {"length": 7}}
+    assert job["model"] == {"cell": {"type": "lstm", "hidden_size": 4}, "input_size": 1}
+    assert job["training"]["optimizer"] == {"type": "sgd", "lr": 0.5}
+    assert job["training"]["clip"] == {"type": "global_norm", "max_norm": 1.0}
+    assert job["training"]["loss"] == {"type": "mse"}
 
 
 def test_detached_means_no_question_after_the_submit(server: ScriptedServer) -> None:
@@ -228,63 +240,6 @@ def test_a_refusal_is_1_with_the_fields_and_the_request_on_stderr(server: Script
     assert "Traceback" not in ended.stderr
 
 
-def test_no_server_is_5(server: ScriptedServer) -> None:
-    server.url = "http://127.0.0.1:9"
-    ended = unroll(server, "jobs")
-    assert ended.returncode == 5
-    assert "http://127.0.0.1:9" in ended.stderr
-    assert "Traceback" not in ended.stderr
-
-
-def follow_on_a_terminal(server: ScriptedServer, *arguments: str) -> tuple[int, subprocess.Popen[bytes]]:
-    control, terminal = pty.openpty()
-    process = subprocess.Popen(
-        [*COMMAND, *arguments],
-        env=environment(server),
-        stdin=terminal,
-        stdout=subprocess.PIPE,
-        stderr=terminal,
-        start_new_session=True,
-    )
-    os.close(terminal)
-    return control, process
-
-
-def read_until(control: int, text: str, seconds: float = 30.0) -> str:
-    said = ""
-    deadline = time.monotonic() + seconds
-    while text not in said and time.monotonic() < deadline and select.select([control], [], [], 0.2)[0] is not None:
-        try:
-            if select.select([control], [], [], 0.1)[0]:
-                said += os.read(control, 4096).decode(errors="replace")
-        except OSError:  # the terminal was closed at the other end
-            break
-    return said
-
-
-@pytest.mark.parametrize("arguments", [["watch", "job_1"], ["train", "-f", "-"]])
-def test_ctrl_c_detaches_and_never_cancels(server: ScriptedServer, tmp_path: Path, arguments: list[str]) -> None:
-    server.script = Service()  # runs for ever
-    if "-" in arguments:
-        file = tmp_path / "job.json"
-        file.write_text(json.dumps(examples.CONFIG))
-        arguments = ["train", "-f", str(file)]
-    control, process = follow_on_a_terminal(server, *arguments)
-    try:
-        bar = read_until(control, "step 10 of 100")
-        assert "loss 0.375 (median of 2, 0.25 to 0.5)" in bar
-        assert "0:02 left" in bar
-        process.send_signal(signal.SIGINT)
-        said = read_until(control, "unroll watch job_1")
-        assert "the job goes on: unroll watch job_1" in said
-        assert process.wait(20) == 130
-    finally:
-        process.kill()
-        process.communicate()
-        os.close(control)
-    assert not any(seen.path.endswith("/cancel") or seen.method == "DELETE" for seen in server.seen)
-
-
 @pytest.mark.parametrize("verb", ["cancel", "pause", "resume", "retry"])
 def test_a_job_is_steered_by_its_id(server: ScriptedServer, verb: str) -> None:
     server.script = lambda _: Answer(body=examples.job(requested="cancel"))
@@ -305,6 +260,40 @@ def test_jobs_are_listed_by_filter_over_pages(server: ScriptedServer) -> None:
     assert server.seen[0].query["status"] == ["running"]
     assert server.seen[0].query["label"] == ["lab:noise"]
     assert len(server.seen) == 2
+
+
+def test_a_hint_is_given_once_for_a_job_that_failed_for_it(server: ScriptedServer) -> None:
+    error = {"code": "all_replicas_diverged", "message": "All 2 replicas diverged, the last at step 45. Clip at 4."}
+    server.script = Service({"status": "failed", "error": error, "summary": examples.trained(diverged=DIVERGED)})
+    ended = unroll(server, "train", *FLAGS)
+    assert ended.returncode == 3
+    assert (ended.stderr + ended.stdout).count("Clip at") == 1
+    assert "error\tAll 2 replicas diverged, the last at step 45. (all_replicas_diverged)\n" in ended.stdout
+    assert "Clip at 4." in unroll(server, "jobs", "job_1").stdout
+
+
+def trial(number: int, lr: float, **fields: Any) -> dict[str, Any]:
+    training = {"steps": 100, "optimizer": {"type": "adam", "lr": lr}, "held_out": {"seed": number}}
+    config = {**examples.CONFIG, "training": training, "seed": number}
+    return examples.job(id=f"job_{number}", config=config, **fields)
+
+
+def test_a_list_by_label_shows_what_differs(server: ScriptedServer) -> None:
+    labels = {"sweep": "a"}
+    trials = [trial(1, 0.01, labels={**labels, "arm": "x"}), trial(2, 0.1, labels={**labels, "arm": "y"})]
+    trials.append(
+        examples.job(id="job_3", kind="sweep", config={"kind": "sweep", "trials": 3}, summary={"kind": "sweep"})
+    )
+    server.script = lambda _: Answer(body={"data": trials[:2], "next": None})
+    header, *rows = (line.split("\t") for line in unroll(server, "jobs", "--label", "sweep=a").stdout.splitlines())
+    assert header[8:] == ["arm", "lr", "held_out.seed", "seed"]
+    assert [row[8:] for row in rows] == [["x", "0.01", "1", "1"], ["y", "0.1", "2", "2"]]
+    header, *_ = (line.split("\t") for line in unroll(server, "jobs").stdout.splitlines())
+    assert header[-1] == "age"
+    server.script = lambda _: Answer(body={"data": trials, "next": None})
+    header, *rows = (line.split("\t") for line in unroll(server, "jobs", "--label", "sweep=a").stdout.splitlines())
+    assert {len(row) for row in rows} == {len(header)}
+    assert len(header) <= 8 + 10
 
 
 def test_one_job_is_shown(server: ScriptedServer) -> None:

@@ -45,6 +45,59 @@ def test_predictions_are_made_from_files(server: ScriptedServer, tmp_path: Path,
         np.testing.assert_array_equal(np.concatenate(values).ravel(), [2, 4, 6, 8])
 
 
+def test_one_array_of_a_file_is_a_batch_or_one_sequence(server: ScriptedServer, tmp_path: Path) -> None:
+    server.script = double
+    file = tmp_path / "input.npy"
+    for array in (np.zeros((3, 4, 2)), np.zeros((4, 2)), np.zeros(4)):
+        np.save(file, array)
+        assert unroll(server, "predict", "m", "-i", str(file)).returncode == 0
+    shapes = [np.array(seen.json["inputs"]).shape for seen in server.seen]
+    assert shapes == [(3, 4, 2), (1, 4, 2), (1, 4, 1)]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "inputs"),
+    [
+        ("s.csv", "0.5\n-1\n2e0\n", [[[0.5], [-1.0], [2.0]]]),
+        ("s.CSV", "\ufeffx1,x2\r\n1, 2\r\n\r\n3,4\r\n", [[[1.0, 2.0], [3.0, 4.0]]]),
+        ("s.csv", "x;sequence\n1;a\n2;b\n3;a\n", [[[1.0], [3.0]], [[2.0]]]),
+        ("s.tsv", "sequence\tx\n0\t1\n1\t2\n", [[[1.0]], [[2.0]]]),
+    ],
+)
+def test_a_table_has_a_row_a_time_step(
+    server: ScriptedServer, tmp_path: Path, name: str, text: str, inputs: list[list[list[float]]]
+) -> None:
+    server.script = double
+    (tmp_path / name).write_text(text, encoding="utf-8", newline="")
+    ended = unroll(server, "predict", "m", "-i", str(tmp_path / name))
+    assert ended.returncode == 0, ended.stderr
+    assert server.seen[0].json["inputs"] == inputs
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("s.csv", "1\ntwo\n", "line 2, column 1: 'two' is no number"),
+        ("s.csv", "1,2\n3\n", "line 2: 1 columns, but 2 before"),
+        ("s.csv", "x\n", "there is no row of numbers"),
+        ("s.csv", "", "there is no row of numbers"),
+        ("s.mat", "1", "a file .mat is not read; read are .json, .csv, .npy and .npz"),
+        ("s.json", "0.5\n1.0\n", "is no JSON (Extra data: line 2 column 1 (char 4)); read are .json, .csv"),
+        ("s", "x1,x2", "is no JSON (Expecting value: line 1 column 1 (char 0)); read are .json, .csv"),
+        ("s.json", "", "is no JSON (it is empty)"),
+        ("s.npy", "1", "s.npy"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_told_with_what_can(
+    server: ScriptedServer, tmp_path: Path, name: str, text: str, words: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    ended = unroll(server, "predict", "m", "-i", str(tmp_path / name))
+    assert ended.returncode == 2
+    assert words.replace(" ", "") in re.sub(r"[^\x21-\x7f]", "", ended.stderr)
+    assert server.seen == []
+
+
 def test_predictions_are_shown_a_line_a_step(server: ScriptedServer) -> None:
     server.script = double
     ended = unroll(server, "predict", "m", "-i", "-", stdin="[[[1.0], [2.0]]]")

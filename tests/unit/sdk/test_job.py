@@ -29,9 +29,10 @@ class Course:
         return Answer(body=self.states[self.place], headers={"ETag": f'"{self.place}"'})
 
 
-def progress(step: int) -> dict[str, Any]:
+def progress(step: int, **fields: Any) -> dict[str, Any]:
     return {
-        "progress": {"step": step, "total": 100, "loss": [1.0 / (step + 1)], "eta_seconds": 65.0, "steps_per_second": 9}
+        "progress": {"step": step, "total": 100, "eta_seconds": 65.0, "steps_per_second": 9},
+        "summary": examples.trained(loss=[1.0 / (step + 1)], **fields),
     }
 
 
@@ -60,6 +61,18 @@ def test_a_failed_job_raises_with_its_cause_and_last_good_checkpoint(server: Scr
     assert "ckpt_9" in str(caught.value)
     assert caught.value.job.error is not None
     assert caught.value.job.error.code == "all_replicas_diverged"
+
+
+@pytest.mark.parametrize("progress_shown", [True, False])
+def test_what_may_help_is_said_once_to_whoever_waits(
+    server: ScriptedServer, client: Client, capsys: pytest.CaptureFixture[str], *, progress_shown: bool
+) -> None:
+    diverged = [{"replica": 0, "step": 40, "loss": None, "gradient_norm": None, "hint": "Clip at 3."}]
+    error = {**ERROR, "message": "The replica diverged at step 40. Clip at 3."}
+    job = handle(client, server, {"status": "failed", "error": error, **progress(40, diverged=diverged)})
+    with pytest.raises(JobFailed) as caught:
+        job.wait(progress=progress_shown)
+    assert (str(caught.value) + capsys.readouterr().err).count("Clip at 3.") == 1
 
 
 def test_a_cancelled_job_raises(server: ScriptedServer, client: Client) -> None:
@@ -108,21 +121,24 @@ def test_progress_goes_to_stderr_with_loss_and_time_left(
     server: ScriptedServer, client: Client, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    diverged = [{"replica": 1, "step": 40, "loss": None, "gradient_norm": 1e9, "hint": "Clip at 3."}]
-    stops = {"stopped_replicas": [{"replica": 0, "step": 50, "reason": "skill_reached", "loss": 0.125}]}
+    first = {"replica": 1, "step": 40, "loss": None, "gradient_norm": 1e9, "hint": "Clip at 3."}
+    second = {"replica": 2, "step": 45, "loss": None, "gradient_norm": None, "hint": "Clip at 4."}
+    stops = [{"replica": 0, "step": 50, "reason": "skill_reached", "loss": 0.125}]
     states = [
         progress(1),
-        progress(50) | {"diverged": diverged},
-        progress(51) | {"attempt": 2, "diverged": diverged} | stops,
+        progress(50, diverged=[first]),
+        {"attempt": 2, **progress(51, diverged=[first, second], stopped_replicas=stops)},
     ]
-    job = handle(client, server, *states, {"status": "succeeded", **stops, **progress(100)})
+    ended = progress(100, diverged=[first, second], stopped_replicas=stops)
+    job = handle(client, server, *states, {"status": "succeeded", **ended})
     job.wait(progress=True)
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "step 100 of 100" in captured.err
     assert "loss 0.0099" in captured.err
     assert captured.err.count("replica 1 diverged at step 40") == 1
-    assert captured.err.count("Clip at 3.") == 1
+    assert captured.err.count("replica 2 diverged at step 45 (gradient norm not finite)") == 1
+    assert (captured.err.count("Clip at 3."), captured.err.count("Clip at 4.")) == (1, 0)
     assert captured.err.count("attempt 2") == 1
     assert captured.err.count("replica 0 stopped at step 50: the skill was reached (held-out loss 0.125)") == 1
 
@@ -159,7 +175,7 @@ def test_progress_without_rich_is_plain_lines(
 
 def test_the_best_network_is_the_best_replica_of_the_best_checkpoint(server: ScriptedServer, client: Client) -> None:
     best = {"checkpoint": "ckpt_7", "replica": 3, "loss": 0.01}
-    job = handle(client, server, {"status": "succeeded", "best": best})
+    job = handle(client, server, {"status": "succeeded", "summary": examples.trained(best=best)})
     answer = {"outputs": [[[0.5]]], "model": None, "checkpoint": "ckpt_7", "replica": 3}
     job.wait()
     server.script = lambda _: Answer(body=answer)
@@ -171,6 +187,20 @@ def test_the_best_network_is_the_best_replica_of_the_best_checkpoint(server: Scr
 def test_before_the_first_evaluation_there_is_no_best_network(server: ScriptedServer, client: Client) -> None:
     with pytest.raises(LookupError, match="not been evaluated"):
         handle(client, server, progress(1)).best()
+
+
+def test_lag_profiles_are_read_from_all_pages_and_the_later_one_stands(server: ScriptedServer, client: Client) -> None:
+    def profile(seq: int, step: int, norm: float) -> dict[str, Any]:
+        data = {"step": step, "lag": [0, 1], "norm": [[norm, 2.0]]}
+        return examples.event(seq, "lag_profile") | {"data": data}
+
+    journal = [profile(1, 10, 1.0), examples.event(2), profile(3, 20, 5.0), profile(4, 20, 6.0)]
+    job = handle(client, server, progress(1))
+    server.script = lambda seen: Answer(body={"data": journal[int(seen.query["after"][0]) :][:2]})
+    found = job.lag_profiles()
+    assert list(found) == [10, 20]
+    np.testing.assert_array_equal(found[20][0], [0, 1])
+    np.testing.assert_array_equal(found[20][1], [[6.0, 2.0]])
 
 
 def test_a_client_may_be_shared_between_threads(server: ScriptedServer, client: Client) -> None:

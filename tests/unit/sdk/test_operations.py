@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.unit.sdk import examples
-from tests.unit.sdk.scripted_server import Answer, ScriptedServer
+from tests.unit.sdk.scripted_server import Answer, ScriptedServer, file
 from unroll import Client
 from unroll.contract import ChangeKey
 
@@ -20,7 +20,8 @@ TASK = {
 }
 MODEL = {"name": "m", "config": examples.NETWORK, "parameters": 19, "serving": None, "created_at": examples.TIME}
 PREDICTION = {"outputs": [[[0.5]]], "model": None, "checkpoint": "ckpt_1", "replica": 0}
-DRY_RUN = {"config": examples.CONFIG, "parameters": 1, "memory_bytes": 1, "seconds": 1.0, "baseline_loss": 10.5}
+DRY_RUN = {"config": examples.CONFIG, "parameters": 1, "total": 100, "memory_bytes": 1, "seconds": 1.0}
+DRY_RUN |= {"baseline_loss": 10.5}
 ME = {"key": examples.key(), "active_jobs": 0}
 CHECK = {
     "passed": True,
@@ -66,6 +67,11 @@ OPERATIONS: dict[str, tuple[Callable[[Client], Any], Any]] = {
         lambda c: list(c.jobs.checkpoints("job_1")),
         {"data": [examples.checkpoint()], "next": None},
     ),
+    "GET /v1/jobs/job_1/artifacts": (
+        lambda c: list(c.jobs.artifacts("job_1")),
+        {"data": [examples.artifact("result.json", b"{}")]},
+    ),
+    "GET /v1/jobs/job_1/artifacts/model.onnx": (lambda c: c.jobs.artifact("job_1", "model.onnx"), b"raw"),
     "GET /v1/checkpoints/ckpt_1": (lambda c: c.checkpoints.get("ckpt_1"), examples.checkpoint()),
     "GET /v1/checkpoints/ckpt_1/content": (lambda c: c.checkpoints.content("ckpt_1"), b"raw"),
     "POST /v1/checkpoints/ckpt_1/predict": (lambda c: c.checkpoints.predict("ckpt_1", [[[1.0]]]), PREDICTION),
@@ -89,6 +95,8 @@ OPERATIONS: dict[str, tuple[Callable[[Client], Any], Any]] = {
 def test_every_operation_of_the_api_has_a_method(server: ScriptedServer, client: Client, operation: str) -> None:
     call, answer = OPERATIONS[operation]
     server.script = lambda _: Answer(204) if answer is None else Answer(body=answer)
+    if isinstance(answer, bytes):
+        server.script = lambda _: file(answer)
     result = call(client)
     assert (result is None) == (answer is None)
     first = server.seen[0]
@@ -105,7 +113,9 @@ def test_a_list_follows_its_pages_with_the_same_filters(server: ScriptedServer, 
         return Answer(body={"data": [examples.job(id=f"job_{n}") for n in ids], "next": following})
 
     server.script = page
-    listing = client.jobs.list(status=["failed", "running"], labels={"lab": "a b", "x": "y:z"}, name="n", limit=2)
+    listing = client.jobs.list(
+        status=["failed", "running"], labels={"lab": "a b", "x": "y:z"}, name="n", parent="job_0", kind="train", limit=2
+    )
     assert [job.id for job in listing] == ["job_1", "job_2", "job_3", "job_4"]
     assert len(server.seen) == 4
     for seen in server.seen:
@@ -113,6 +123,7 @@ def test_a_list_follows_its_pages_with_the_same_filters(server: ScriptedServer, 
         assert seen.query["label"] == ["lab:a b", "x:y:z"]
         assert seen.query["name"] == ["n"]
         assert seen.query["limit"] == ["2"]
+        assert (seen.query["parent"], seen.query["kind"]) == (["job_0"], ["train"])
         assert "model" not in seen.query
 
 

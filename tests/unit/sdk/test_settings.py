@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,16 +36,133 @@ def test_the_environment_goes_before_the_folder_and_arguments_before_both(
     assert (given.url, given.api_key) == ("http://127.0.0.1:1", "mine")
 
 
-@pytest.mark.parametrize("url", ["https://lab.example.org", "http://192.0.2.7:8124", "http://localhost.example.org"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://lab.example.org",
+        "http://192.0.2.7:8124",
+        "https://192.0.2.7:8123",
+        "http://localhost.example.org",
+        "http://localhost:8123",
+        "http://127.0.0.1:8123",
+    ],
+)
 def test_the_local_key_is_never_sent_to_another_server(folder: Path, url: str) -> None:
     del folder
     assert discover(url).api_key is None
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:9000", "http://localhost:9000", "http://[::1]:9000"])
-def test_the_local_key_serves_every_address_of_this_machine(folder: Path, url: str) -> None:
+def test_the_local_key_is_for_one_port_of_this_machine(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "url").write_text("http://127.0.0.1:8123\n")
+    for url in ("http://127.0.0.1:9000", "http://localhost:9000", "http://[::1]:8123", "http://127.0.0.2:8123"):
+        monkeypatch.setenv("UNROLL_URL", url)
+        found = discover()
+        assert (found.url, found.api_key) == (url, None)
+        assert "for http://127.0.0.1:8123 alone" in found.unauthorised
+        assert "UNROLL_API_KEY" in found.unauthorised
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8123", "http://localhost:8123/", "http://localhost:8123/docs"])
+def test_the_local_server_is_the_same_by_its_other_name_and_asked_at_its_own(folder: Path, url: str) -> None:
+    (folder / "url").write_text("http://127.0.0.1:8123\n")
+    found = discover(url)
+    assert (found.url, found.api_key) == ("http://127.0.0.1:8123", "local")
+
+
+def test_a_key_whose_server_is_not_running_stays_where_it_is(folder: Path) -> None:
+    """Whatever listens at the address by now is not the server that the key is for."""
+    (folder / "url").unlink()
+    assert discover("http://127.0.0.1:8000").api_key is None
+    assert discover().api_key is None
+    (folder / "url").write_text("http://127.0.0.1:8123\n")
+    (folder / "lock").write_text(f"{gone()}\n")
+    assert (discover().url, discover().api_key) == ("http://127.0.0.1:8123", None)
+    (folder / "lock").write_text(f"{os.getpid()}\n")
+    assert discover().api_key == "local"
+
+
+def gone() -> int:
+    """The id of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+@pytest.mark.parametrize(
+    "end",
+    ["/v1", "/v1/", "/docs", "/docs/", "/", "//", "/openapi.json", "/v1/jobs", "/v1/jobs/job_1/metrics", "/docs#/jobs"],
+)
+@pytest.mark.parametrize("server", ["https://lab.example.org", "https://example.org/tools/unroll"])
+def test_an_address_that_was_copied_from_a_browser_is_that_of_the_server(server: str, end: str) -> None:
+    assert discover(server + end).url == server
+
+
+def test_a_part_of_a_servers_own_address_is_left_alone() -> None:
+    for url in ("https://example.org/v1/unroll", "https://example.org/docs/unroll", "https://v1.example.org"):
+        assert discover(url).url == url
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("127.0.0.1:8000", "http://127.0.0.1:8000"),
+        ("localhost:8000/v1", "http://localhost:8000/v1"),
+        ("lab.example.org", "https://lab.example.org"),
+        ("gpu:8000", "https://gpu:8000"),
+    ],
+)
+def test_an_address_without_its_scheme_is_told_with_it(given: str, meant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNROLL_URL", given)
+    with pytest.raises(ValueError, match=r"UNROLL_URL must be an http:// or https:// URL") as caught:
+        discover()
+    assert f"did you mean {meant}?" in str(caught.value)
+
+
+def test_a_port_that_is_none_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="the argument url is no address: Port"):
+        discover("http://127.0.0.1:99999")
+
+
+def test_a_server_that_does_not_run_is_said_with_what_starts_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "its address is from" in discover().unreachable
+    (folder / "lock").write_text(f"{gone()}\n")
+    assert (
+        f"the server that wrote {folder / 'url'} has ended: start it with `unroll-server up`" in discover().unreachable
+    )
+    (folder / "url").unlink()
+    assert f"no server runs with its data in {folder} (UNROLL_DATA_DIR); start it" in discover().unreachable
+    (folder / "lock").write_text(f"{os.getpid()}\n")
+    assert "still starting: try again in some seconds" in discover().unreachable
+    monkeypatch.setenv("UNROLL_DATA_DIR", str(folder / "none"))
+    assert "which does not exist; start it" in discover().unreachable
+    monkeypatch.setenv("UNROLL_DATA_DIR", str(folder / "key"))
+    assert "which is a file; start it" in discover().unreachable
+
+
+def test_an_address_that_is_not_that_of_the_running_server_is_told_with_it(folder: Path) -> None:
     del folder
-    assert discover(url).api_key == "local"
+    said = discover("http://127.0.0.1:9").unreachable
+    assert said == "that address is from the argument url, but the server of this machine is at http://192.0.2.7:8123"
+
+
+def test_a_folder_of_somebody_else_is_said_to_be_that(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, **_: str) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(ValueError, match="cannot be read") as caught:
+        discover()
+    assert str(caught.value).startswith(f"{folder / 'url'} cannot be read (Permission denied): set UNROLL_DATA_DIR")
+    assert discover("https://lab.example.org", "mine").api_key == "mine"
+
+
+def test_a_file_that_is_no_address_is_named(folder: Path) -> None:
+    (folder / "url").write_text("not an address")
+    with pytest.raises(ValueError, match="url must be an http:// or https:// URL, not 'not an address'"):
+        discover()
+    (folder / "url").write_bytes(b"\xff\xfe")
+    with pytest.raises(ValueError, match="it is no text"):
+        discover()
 
 
 def test_without_anything_the_default_address_is_asked_without_a_key(

@@ -10,6 +10,7 @@ import pytest
 from tests.unit.sdk import examples
 from tests.unit.sdk.scripted_server import Answer, ScriptedServer
 from unroll import Client, Network, TaskData, Training, VanillaCell
+from unroll._wire import summary_of
 from unroll.contract import SGD, ChangeKey
 
 
@@ -65,7 +66,7 @@ def test_unknown_fields_of_an_answer_are_ignored_at_every_depth(server: Scripted
             return {"a_new_field": {"x": 1}} | {key: strewn(item) for key, item in value.items()}
         return [strewn(item) for item in value] if isinstance(value, list) else value
 
-    plain = examples.job(labels={}, best={"checkpoint": "ckpt_1", "replica": 1, "loss": 0.1})
+    plain = examples.job(labels={}, summary=examples.trained(best={"checkpoint": "ckpt_1", "replica": 1, "loss": 0.1}))
     new = strewn(plain) | {"labels": {}}
     new["config"]["data"]["parameters"] = {"length": 20}
     server.answers(Answer(body=plain), Answer(body=new))
@@ -83,6 +84,26 @@ def test_a_list_stays_readable_when_a_newer_server_has_new_words_in_it(server: S
     assert getattr(strange.config, "model") is not None  # noqa: B009 - whatever its type is
     assert json.dumps(lstm) in json.dumps(strange.model_dump(mode="json", warnings=False))
     assert known.status == "running"
+
+
+def test_a_kind_of_job_that_only_the_server_knows_is_kept_as_it_came(server: ScriptedServer, client: Client) -> None:
+    config, summary = {"kind": "sweep", "over": "lr"}, {"kind": "sweep", "trials": 7, "best_lr": 0.01}
+    new = examples.job(kind="sweep", config=config, summary=summary)
+    server.script = lambda _: Answer(body=new)
+    job = client.job("job_1")
+    assert (job.job.kind, job.job.config, job.job.summary) == ("sweep", config, summary)
+    assert summary_of(job.job).details() == {"trials": 7, "best lr": 0.01}
+    assert (summary_of(job.job).headline(), summary_of(job.job).notes()) == (None, [])
+    with pytest.raises(LookupError, match="sweep"):
+        job.best()
+
+
+def test_a_summary_with_a_new_word_in_it_is_still_one_of_its_kind(server: ScriptedServer, client: Client) -> None:
+    best = {"checkpoint": "ckpt_1", "replica": 1, "loss": 0.1}
+    new = examples.job(status="succeeded", summary=examples.trained(stopped="bored", best=best))
+    server.script = lambda _: Answer(body=new)
+    job = client.job("job_1")
+    assert (job.best().checkpoint_id, summary_of(job.job).details()["stopped by"]) == ("ckpt_1", "bored")
 
 
 def test_requests_name_the_key_the_package_and_the_python(server: ScriptedServer, client: Client) -> None:

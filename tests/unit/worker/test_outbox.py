@@ -9,8 +9,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnn.events import Checkpoint, Done, Evaluation, Metrics
-from worker.messages import Batch, Steps
+from rnn.events import Artifact, Checkpoint, End, Entry, Metrics, Progress, Result
+from worker.messages import Bundle, Steps
 from worker.trainer import BATCH_SECONDS, Outbox
 
 
@@ -18,10 +18,10 @@ from worker.trainer import BATCH_SECONDS, Outbox
 class Wire:
     """The sending end of a pipe that keeps what is sent."""
 
-    sent: list[Batch] = field(default_factory=list)
+    sent: list[Bundle] = field(default_factory=list)
 
-    def send(self, batch: Any) -> None:
-        self.sent.append(batch)
+    def send(self, bundle: Any) -> None:
+        self.sent.append(bundle)
 
 
 def metrics(step: int) -> Metrics:
@@ -49,15 +49,15 @@ def test_all_that_happened_arrives_once_and_no_metrics_stand_behind_a_later_chec
         now += step_seconds
         if step % log_every == 0:
             outbox.add(metrics(step))
-        outbox.advance()  # the trainer asks between a step's metrics and its checkpoint
+        outbox.advance(step)  # the trainer asks between a step's metrics and its checkpoint
         if step % checkpoint_every == 0:
             outbox.add(checkpoint(step))
-    outbox.add(Done(resumed_at + steps, "completed"))
+    outbox.add(End(resumed_at + steps, "succeeded"))
 
-    assert [batch.step for batch in wire.sent] == sorted(batch.step for batch in wire.sent)
+    assert [one.step for one in wire.sent] == sorted(one.step for one in wire.sent)
     assert wire.sent[-1].step == resumed_at + steps
     logged: list[int] = []
-    for item in [item for batch in wire.sent for item in batch.items]:
+    for item in [item for one in wire.sent for item in one.items]:
         if isinstance(item, Steps):
             logged += item.steps.tolist()
             np.testing.assert_array_equal(item.values[:, item.names.index("loss"), 0], item.steps)
@@ -73,17 +73,17 @@ def test_the_first_event_leaves_at_once_and_later_ones_in_batches() -> None:
     wire = Wire()
     outbox = Outbox(wire, 0, lambda: now)  # type: ignore[arg-type]
     outbox.add(metrics(1))
-    assert [batch.step for batch in wire.sent] == [1]
+    assert [one.step for one in wire.sent] == [1]
     for step in range(2, 100):
-        outbox.advance()
+        outbox.advance(step)
         outbox.add(metrics(step))
     assert len(wire.sent) == 1
     now = BATCH_SECONDS
-    outbox.add(Evaluation(100, np.array([1.0, 2.0]), 0, improved=True))
+    outbox.add(Entry(100, "evaluation", {"step": 100}))
     assert len(wire.sent) == 2
     evaluation, steps = wire.sent[1].items  # joined metrics may stand behind it; only a checkpoint closes them
     assert isinstance(steps, Steps)
-    assert isinstance(evaluation, Evaluation)
+    assert isinstance(evaluation, Entry)
     assert steps.values.shape == (98, 2, 2)
 
 
@@ -91,7 +91,29 @@ def test_steps_that_log_nothing_are_a_sign_of_life_all_the_same() -> None:
     now = 0.0
     wire = Wire()
     outbox = Outbox(wire, 10, lambda: now)  # type: ignore[arg-type]
-    for _ in range(5):
+    for step in range(11, 16):
         now += BATCH_SECONDS
-        outbox.advance()
-    assert [(batch.step, batch.items) for batch in wire.sent] == [(step, ()) for step in range(11, 16)]
+        outbox.advance(step)
+    assert [(one.step, one.items) for one in wire.sent] == [(step, ()) for step in range(11, 16)]
+
+
+def test_progress_of_a_kind_that_has_no_metrics_is_a_sign_of_life_too() -> None:
+    now = 0.0
+    wire = Wire()
+    outbox = Outbox(wire, 0, lambda: now)  # type: ignore[arg-type]
+    for step in (64, 128):
+        now += BATCH_SECONDS
+        outbox.add(Progress(step))
+    outbox.advance(100)  # never backwards
+    outbox.flush()
+    assert [(one.step, one.items) for one in wire.sent] == [(64, ()), (128, ())]
+
+
+def test_an_artifact_leaves_at_once_behind_all_that_was_said_before_it() -> None:
+    wire = Wire()
+    outbox = Outbox(wire, 0, lambda: 0.0)  # type: ignore[arg-type]
+    outbox.add(Progress(1))
+    said = [Entry(2, "evaluation", {}), Artifact("a", "text/plain", b"a"), Result({}, {}), End(3, "succeeded")]
+    for event in said:
+        outbox.add(event)
+    assert [(one.step, one.items) for one in wire.sent] == [(1, ()), (2, tuple(said[:2])), (3, tuple(said[2:]))]
