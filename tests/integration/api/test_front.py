@@ -17,6 +17,7 @@ from sqlalchemy import text
 from api.front import Facts, Glance, State, of_this_machine
 from store import fleet
 from tests.integration.api.serving import JOB, Api, claim, fetch, problem
+from tests.servers.deployment import ROOT
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"}
 ELSEWHERE = (
@@ -187,3 +188,11 @@ def test_the_document_describes_both_forms(shared: tuple[Api, httpx2.Client]):
     Facts.model_validate(content["application/json"]["example"])
     assert set(content["application/json"]["schema"]["properties"]) == set(fetch("GET", api.url).json())
     assert "security" not in operation
+
+
+def test_the_page_begins_as_the_readme_does(shared: tuple[Api, httpx2.Client]):
+    api, _ = shared
+    page = words(fetch("GET", api.url, headers=BROWSER).text)
+    _, first, second, *_ = (ROOT / "README.md").read_text().split("\n\n")
+    for said in (first, " ".join(second.split()).partition(". ")[0]):
+        assert " ".join(said.split()) in page
