@@ -28,7 +28,9 @@ def find(db: Database, tenant: str, read: Mapping[str, str]) -> dict[str, Checkp
 
     Raises InvalidRequest, with the pointer, for one that is not there.
     """
-    found = {}
+    found: dict[str, Checkpoint] = {}
+    if not read:
+        return found
     with db.read() as tx:
         for pointer, checkpoint_id in read.items():
             mine = (checkpoints.c.id == checkpoint_id, checkpoints.c.tenant == tenant)

@@ -7,8 +7,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from rnn.events import Checkpoint, CheckpointOf, End, Entry, Event, Metrics, Started
+from rnn.bptt import cuda
+from rnn.events import Checkpoint, CheckpointOf, End, Entry, Environment, Event, Metrics, Started
 from rnn.kinds.kind import Context, Inputs
+from rnn.training import environment
 from rnn.training.events import Diverged, Done, Evaluation, LagProfile, Stopped
 from rnn.training.log import TrainingLog
 from rnn.training.problem import Problem
@@ -20,8 +22,8 @@ def run(job: TrainJob, inputs: Inputs, resume: tuple[bytes, bytes] | None, conte
     """Train the job's networks, from the start or from a checkpoint of this job."""
     del inputs
     problem = Problem.of(job)
+    yield Started(_environment(problem, context))  # before the run is built, so that it is recorded meanwhile
     training = TrainingRun(problem, resume, device=context.device, tf32=context.tf32)
-    yield Started(training.environment)
     keep = job.training.keep_checkpoints
     about = CheckpointOf(problem.network, job.dtype, job.replicas, job.data, job.training.loss, keep)
     hint, log = "", TrainingLog()
@@ -53,6 +55,15 @@ def run(job: TrainJob, inputs: Inputs, resume: tuple[bytes, bytes] | None, conte
                 yield Entry(event.step, "replica_stopped", stop.model_dump(mode="json"), "stopped_replicas")
             case Done():
                 yield _end(job, event, hint)
+
+
+def _environment(problem: Problem, context: Context) -> Environment:
+    if context.device == "cuda":
+        cuda.prepare(tf32=context.tf32)  # before anything starts CUDA, as `describe` does
+    omega = problem.training.regularisation.omega
+    return environment.describe(
+        context.device, problem.network, problem.dtype, problem.replicas, omega=omega, tf32=context.tf32
+    )
 
 
 def _end(job: TrainJob, done: Done, hint: str) -> End:
