@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,8 @@ from store.errors import NotFound
 from store.tables import artifacts, jobs
 from unroll.contract import Artifact
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
 
 @dataclass(frozen=True)
 class NewArtifact:
@@ -22,6 +25,13 @@ class NewArtifact:
     name: str
     media_type: str
     content: bytes
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a name that could not stand in an address and in a header."""
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(
+                f"an artifact's name has letters, digits, dots, underscores and hyphens, not {self.name!r}"
+            )
 
 
 def write(tx: Connection, job_id: str, attempt: int, step: int, new: NewArtifact) -> dict[str, Any]:

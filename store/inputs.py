@@ -77,4 +77,7 @@ def load(db: Database, tenant: str, job_id: str) -> dict[str, CheckpointRead]:
             .join(inputs, inputs.c.checkpoint_id == checkpoints.c.id)
             .where(inputs.c.job_id == job_id, checkpoints.c.tenant == tenant)
         ).all()
+        named = set(tx.execute(select(inputs.c.checkpoint_id).where(inputs.c.job_id == job_id)).scalars())
+        if deleted := named - {row.id for row in rows}:  # at this moment, between two statements
+            raise InputGone(f"The checkpoint {min(deleted)} was deleted.")
         return {row.id: CheckpointRead(show(row), blobs.get(tx, row.weights_sha256)) for row in rows}

@@ -12,6 +12,7 @@ import contextlib
 import multiprocessing
 import os
 import queue
+import shutil
 import signal
 import sys
 import threading
@@ -54,6 +55,7 @@ class TrainerProcess:
         """Start the child. It takes milliseconds, or seconds if the forkserver is still loading torch."""
         log_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._log_file = log_file
+        self._scratch = log_file.with_suffix(".scratch")
         self._events, events = children.Pipe(duplex=False)
         control, self._control = children.Pipe(duplex=False)
         self._process: BaseProcess = children.Process(
@@ -131,6 +133,7 @@ class TrainerProcess:
         self._control.close()
         self._last_words = self._log_end()
         self._log_file.unlink(missing_ok=True)
+        shutil.rmtree(self._scratch, ignore_errors=True)  # temporary files of a child that could not remove them
 
     def show_stacks(self) -> None:
         """Make the child print its stacks, for the log of a child that makes no further step."""

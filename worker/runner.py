@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import logging
 import re
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -110,6 +111,7 @@ class Runner:
             with contextlib.suppress(FileNotFoundError):
                 if time.time() - log_file.stat().st_mtime > OLD_LOG_SECONDS:
                     log_file.unlink()
+                    shutil.rmtree(log_file.with_suffix(".scratch"), ignore_errors=True)
 
     def drain(self) -> None:
         """Stop: checkpoint the current job and give it back. A signal handler may call it, and twice."""
@@ -184,7 +186,14 @@ class Attempt:
         lease = self._lease
         if not lease.config.checkpoints_read():
             return Inputs()
-        found = self._insist(lambda: inputs.load(lease.db, lease.tenant, lease.job_id))
+
+        def load() -> dict[str, inputs.CheckpointRead]:
+            # the job's row is locked meanwhile: nobody takes a job whose lease runs out over a large checkpoint
+            with leases.fenced(lease):
+                return inputs.load(lease.db, lease.tenant, lease.job_id)
+
+        found = self._insist(load)
+        self._insist(self._recorder.write)  # renews the lease
         return Inputs(
             {checkpoint_id: one.about for checkpoint_id, one in found.items()},
             {checkpoint_id: one.weights for checkpoint_id, one in found.items()},

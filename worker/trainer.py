@@ -10,6 +10,7 @@ import faulthandler
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -42,6 +43,7 @@ def main(events: Connection, control: Connection, log: str) -> None:
     lifeline.die_with_parent()
     lifeline.first_to_go()
     _write_output_to(Path(log))
+    _keep_temporary_files_in(Path(log).with_suffix(".scratch"))
     import worker.forkserver  # noqa: F401 - loads torch while this child waits, unless it was forked with torch loaded
 
     try:
@@ -71,6 +73,13 @@ def _write_output_to(log: Path) -> None:
     faulthandler.enable(file=2)
     if SHOW_STACKS is not None:
         faulthandler.register(SHOW_STACKS, file=2)
+
+
+def _keep_temporary_files_in(folder: Path) -> None:
+    """Make temporary files where the supervisor removes them, since this process may be killed at any moment."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    os.environ["TMPDIR"] = str(folder)
+    tempfile.tempdir = None
 
 
 def _listen(control: Connection, stop: threading.Event) -> None:

@@ -58,7 +58,13 @@ async def front_page(request: Request, service: CurrentService) -> Response:
     status, workers = await service.glance.look(lambda: _state(service))
     host = request.url.hostname
     key_file = service.settings.data_dir.absolute() / "key"
-    told = service.settings.embedded and front.of_this_machine(request.client and request.client.host, host)
+    # behind a proxy everybody seems to sit at this machine
+    forwarded = any(name in {"forwarded", "via"} or name.startswith("x-forwarded") for name in request.headers)
+    told = (
+        service.settings.embedded
+        and not forwarded
+        and front.of_this_machine(request.client and request.client.host, host)
+    )
     shown = key_file if told and key_file.is_file() else None
     facts = Facts(
         version=request.app.version,
@@ -67,7 +73,7 @@ async def front_page(request: Request, service: CurrentService) -> Response:
         workers=workers,
         key=front.how_to_get_a_key(shown),
     )
-    headers = {"Vary": "Accept"}
+    headers = {"Vary": "Accept", "Cache-Control": "no-store"}
     if form == JSON:
         return JSONResponse(facts.model_dump(), headers=headers)
     return HTMLResponse(front.page(facts, shown), headers=headers | {"Content-Security-Policy": front.POLICY})

@@ -72,7 +72,7 @@ def check(job: EvaluateJob, inputs: Inputs) -> Facts:
     return Facts(
         parameters=parameters.count(checkpoint.network),
         total=len(measured) * job.sequences,
-        memory_bytes=max(cost.evaluation_memory_bytes(*one) for one in of_each),
+        memory_bytes=max(cost.evaluation_memory_bytes(*one, stored=checkpoint.replicas) for one in of_each),
         seconds=sum(cost.evaluation_seconds(*one) for one in of_each),
         baseline_loss=measured[0].source.baseline_loss(checkpoint.network.architecture, measured[0].loss),
     )

@@ -67,10 +67,14 @@ def memory_bytes(problem: Problem) -> int:
     return item * total + L * (T + K) * _BYTES_PER_TIME_STEP
 
 
-def evaluation_memory_bytes(network: Network, source: Source, replicas: int, sequences: int, dtype: DType) -> int:
+def evaluation_memory_bytes(
+    network: Network, source: Source, replicas: int, sequences: int, dtype: DType, stored: int | None = None
+) -> int:
     """Return the peak memory of an evaluation of R replicas: their weights, the sequences, one chunk of states."""
     T, L = source.steps(network.architecture), network.num_layers
-    values = 2 * replicas * parameters.count(network) + _evaluation_values(network, source, replicas, sequences)
+    # the checkpoint with all its `stored` replicas as bytes, as tensors and flat, and a copy of those that are chosen
+    weights = (3 * (stored or replicas) + replicas) * parameters.count(network)
+    values = weights + _evaluation_values(network, source, replicas, sequences)
     return (4 if dtype == "float32" else 8) * values + L * T * _BYTES_PER_TIME_STEP
 
 

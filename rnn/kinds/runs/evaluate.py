@@ -49,10 +49,11 @@ def run(job: EvaluateJob, inputs: Inputs, resume: tuple[bytes, bytes] | None, co
         for done in loss.chunks():
             step = k * job.sequences + done
             yield Progress(step)
-            if context.preempt(step):
+            if context.preempt(step) and step < len(measured) * job.sequences:
                 yield End(step, "preempted")
                 return
         losses.append(loss.loss_R)
+        del loss, problem  # the next one needs their memory
         baselines.append(part.source.baseline_loss(network.architecture, part.loss))
     curve = zip(measured[1:], losses[1:], baselines[1:], strict=True)
     result = summarised(
@@ -65,7 +66,10 @@ def run(job: EvaluateJob, inputs: Inputs, resume: tuple[bytes, bytes] | None, co
             for part, loss_R, base in curve
         ],
     )
-    skill = None if result.mean is None else 1 - result.mean / result.baseline
+    if checkpoint.losses is not None:
+        gone = [r for r in replicas if checkpoint.losses[r] is None]
+        result = result.model_copy(update={"diverged": gone})
+    (skill,) = [None] if result.mean is None else _skill(np.array([result.mean]), result.baseline)
     summary = {"loss": result.mean, "sd": result.sd, "ci95": result.ci95, "skill": skill}
     yield Result(result.model_dump(mode="json"), summary)
     yield End(len(measured) * job.sequences, "succeeded")
@@ -83,13 +87,14 @@ def summarised(
     The interval is mean ± t sd/√R, with t the 0.975 quantile of Student's distribution with R - 1 degrees of freedom
     (Student 1908). With one replica there is no spread, and if one loss is not finite there is no mean.
     """
-    R, finite = len(loss_R), bool(np.isfinite(loss_R).all())
-    mean = float(loss_R.mean()) if finite else None
-    sd = float(loss_R.std(ddof=1)) if finite and R > 1 else None
+    R = len(loss_R)
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = _or_none(float(loss_R.mean()))
+        sd = _or_none(float(loss_R.std(ddof=1))) if mean is not None and R > 1 else None
     ci95 = None
     if mean is not None and sd is not None:
         half = float(stdtrit(R - 1, 0.975)) * sd / math.sqrt(R)
-        ci95 = (mean - half, mean + half)
+        ci95 = (mean - half, mean + half) if math.isfinite(mean - half) and math.isfinite(mean + half) else None
     return EvaluationResult(
         sequences=sequences,
         replicas=replicas,
@@ -104,8 +109,14 @@ def summarised(
 
 
 def _skill(loss_R: npt.NDArray[np.float64], baseline: float) -> list[float | None]:
-    return _finite(1 - loss_R / baseline)
+    """Return 1 - loss / baseline. A baseline that is not positive is no scale, and there is no skill."""
+    return _finite(1 - loss_R / baseline) if baseline > 0 else [None] * len(loss_R)
 
 
 def _finite(values: npt.NDArray[np.float64]) -> list[float | None]:
-    return [float(value) if math.isfinite(value) else None for value in values]
+    return [_or_none(float(value)) for value in values]
+
+
+def _or_none(value: float) -> float | None:
+    """JSON has no infinity and no NaN."""
+    return value if math.isfinite(value) else None

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from rnn.bptt import cuda
 from rnn.events import Checkpoint, CheckpointOf, End, Entry, Environment, Event, Metrics, Started
 from rnn.kinds.kind import Context, Inputs
 from rnn.training import environment
@@ -22,8 +21,11 @@ def run(job: TrainJob, inputs: Inputs, resume: tuple[bytes, bytes] | None, conte
     """Train the job's networks, from the start or from a checkpoint of this job."""
     del inputs
     problem = Problem.of(job)
-    yield Started(_environment(problem, context))  # before the run is built, so that it is recorded meanwhile
+    if context.device == "cpu":  # before the run is built, so that it is recorded meanwhile
+        yield Started(_environment(problem))
     training = TrainingRun(problem, resume, device=context.device, tf32=context.tf32)
+    if context.device != "cpu":  # after it, as only then it is known whether a graph could be recorded
+        yield Started(training.environment)
     keep = job.training.keep_checkpoints
     about = CheckpointOf(problem.network, job.dtype, job.replicas, job.data, job.training.loss, keep)
     hint, log = "", TrainingLog()
@@ -57,13 +59,9 @@ def run(job: TrainJob, inputs: Inputs, resume: tuple[bytes, bytes] | None, conte
                 yield _end(job, event, hint)
 
 
-def _environment(problem: Problem, context: Context) -> Environment:
-    if context.device == "cuda":
-        cuda.prepare(tf32=context.tf32)  # before anything starts CUDA, as `describe` does
+def _environment(problem: Problem) -> Environment:
     omega = problem.training.regularisation.omega
-    return environment.describe(
-        context.device, problem.network, problem.dtype, problem.replicas, omega=omega, tf32=context.tf32
-    )
+    return environment.describe("cpu", problem.network, problem.dtype, problem.replicas, omega=omega)
 
 
 def _end(job: TrainJob, done: Done, hint: str) -> End:

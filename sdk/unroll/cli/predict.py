@@ -14,12 +14,19 @@ from unroll.cli.values import replica_of
 from unroll.client import Client
 from unroll.contract import Returnable
 from unroll.errors import NotFoundError
+from unroll.job import BestNetwork
 from unroll.predictions import Prediction
 
 
 def predict(
     context: typer.Context,
-    target: Annotated[str, typer.Argument(help="A registered model's name, or a checkpoint's id.", metavar="MODEL")],
+    target: Annotated[
+        str,
+        typer.Argument(
+            help="A checkpoint's id, a train job's (its best network), or a registered model's name.",
+            metavar="CHECKPOINT|JOB|MODEL",
+        ),
+    ],
     file: Annotated[
         Path,
         typer.Option(
@@ -57,6 +64,8 @@ def predict(
 
 def _ask(client: Client, target: str, inputs: Any, **options: Any) -> Prediction:
     """Ask for the likelier kind of name first, and for the other if there is none, because ids look like names."""
+    if target.startswith("job_"):
+        return _best_of(client, target).predict(inputs, **options)
     asked = [client.models.predict, client.checkpoints.predict]
     if target.startswith("ckpt_"):
         asked.reverse()
@@ -68,6 +77,13 @@ def _ask(client: Client, target: str, inputs: Any, **options: Any) -> Prediction
         except NotFoundError:
             pass
         raise
+
+
+def _best_of(client: Client, job_id: str) -> BestNetwork:
+    try:
+        return client.job(job_id).best()
+    except LookupError as error:
+        raise ValueError(str(error)) from None
 
 
 def _arrays(answer: Prediction) -> dict[str, Any]:

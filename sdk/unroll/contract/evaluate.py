@@ -55,7 +55,8 @@ class LengthResult(Response):
     baseline: float
     """Expected loss of the task's trivial predictor at this length."""
     skill: list[float | None]
-    """1 - loss / baseline, of each replica: 1 is perfect, 0 is the trivial predictor."""
+    """1 - loss / baseline, of each replica: 1 is perfect, 0 is the trivial predictor. Null where the baseline is not
+    positive, as of some Poisson losses: it is then no scale."""
 
 
 class EvaluationResult(Shown, Response):
@@ -78,6 +79,9 @@ class EvaluationResult(Shown, Response):
     ci95: tuple[float, float] | None
     """95 % confidence interval of the mean over replicas, by Student's t with R - 1 degrees of freedom; null for one
     replica."""
+    diverged: list[int] = []
+    """Replicas that had diverged when the checkpoint was made. They are evaluated, and counted in the mean, with the
+    last finite weights that they had."""
     by_length: list[LengthResult] = []
     """One entry for each of the `lengths`, in that order."""
 
@@ -85,14 +89,14 @@ class EvaluationResult(Shown, Response):
         """Return the mean loss, half the width of its confidence interval, and the skill."""
         replicas = f"replica {self.replicas[0]}" if len(self.replicas) == 1 else f"{len(self.replicas)} replicas"
         said = f"loss {_spread(self.mean, self.ci95)}, baseline {self.baseline:.4g}"
-        if self.mean is not None and self.baseline:
+        if self.mean is not None and self.baseline > 0:
             said += f", skill {1 - self.mean / self.baseline:.4g}"
         return f"{said}; {replicas}, {self.sequences} sequences"
 
     def line(self) -> str:
-        """Return what was found in one line."""
-        lengths = f", also at {len(self.by_length)} lengths" if self.by_length else ""
-        return f"evaluation: {self.headline()}{lengths}"
+        """Return what was found in one line: the loss, and the mean loss at each length."""
+        lengths = "; ".join(f"length {one.length}: loss {_mean(one.losses)}" for one in self.by_length)
+        return f"evaluation: {self.headline()}" + (f"; {lengths}" if lengths else "")
 
     def table(self) -> dict[str, object]:
         """Return the loss beside the baseline, and their spread."""
@@ -110,6 +114,11 @@ class EvaluationResult(Shown, Response):
         rows = [("as asked for", self.baseline, *self.losses, *self.skill)]
         rows += [(str(one.length), one.baseline, *one.losses, *one.skill) for one in self.by_length]
         return table_html(header, rows, self.line())
+
+
+def _mean(losses: list[float | None]) -> str:
+    finite = [loss for loss in losses if loss is not None]
+    return f"{sum(finite) / len(finite):.4g}" if len(finite) == len(losses) else "not finite"
 
 
 class EvaluateSummary(Summary):

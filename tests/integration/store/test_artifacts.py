@@ -34,8 +34,11 @@ def test_what_a_job_made_comes_back_by_name_with_its_hash_and_is_told_in_the_jou
     lease = claim(db)
     large = bytes(range(256)) * 10_000
     make(lease, "b.txt", large)
-    make(lease, "a/with slash.txt", b"")
-    assert contents(db, job.id) == {"a/with slash.txt": b"", "b.txt": large}
+    make(lease, "a_b-c.0.txt", b"")
+    for name in ("a/with slash.txt", 'a"quote', "ä", "", "a" * 101):
+        with pytest.raises(ValueError, match="an artifact's name"):
+            NewArtifact(name, "text/plain", b"")
+    assert contents(db, job.id) == {"a_b-c.0.txt": b"", "b.txt": large}
     found = artifacts.get(db, TENANT, job.id, "b.txt")
     about = {
         "name": "b.txt",

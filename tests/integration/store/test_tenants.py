@@ -9,7 +9,7 @@ import pytest
 from store import artifacts, checkpoints, fleet, inputs, jobs, journal, keys, leases, metrics, models
 from store.artifacts import NewArtifact
 from store.db import Database
-from store.errors import InvalidRequest, NotFound
+from store.errors import InputGone, InvalidRequest, NotFound
 from tests.integration.store.factories import (
     KEY,
     NETWORK,
@@ -111,7 +111,8 @@ def test_a_stranger_cannot_have_a_job_read_a_checkpoint_nor_load_what_a_job_read
     assert refusal.value.pointer == "/checkpoint"
     reader = submit_reader(db, things["checkpoint"])
     assert list(inputs.load(db, TENANT, reader.id)) == [things["checkpoint"]]
-    assert inputs.load(db, STRANGER, reader.id) == {}
+    with pytest.raises(InputGone):
+        inputs.load(db, STRANGER, reader.id)
 
 
 def test_lists_show_ones_own_only(db: Database, things: dict[str, str]):

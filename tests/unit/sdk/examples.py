@@ -60,6 +60,7 @@ RESULT = {
     "mean": 0.75,
     "sd": 0.35,
     "ci95": [0.25, 1.25],
+    "diverged": [],
     "by_length": [
         {"length": 20, "losses": [0.5, 1.0], "baseline": 10.0, "skill": [0.95, 0.9]},
         {"length": 100, "losses": [20.0, None], "baseline": 50.0, "skill": [0.6, None]},

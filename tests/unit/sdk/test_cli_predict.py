@@ -10,6 +10,7 @@ from typer.main import get_command
 
 from tests.unit.sdk.command import unroll
 from tests.unit.sdk.scripted_server import Answer, ScriptedServer, Seen, problem
+from tests.unit.sdk.service import Trained
 from unroll.cli.app import app
 
 
@@ -166,3 +167,31 @@ def test_a_pickle_is_not_opened(server: ScriptedServer, tmp_path: Path) -> None:
     ended = unroll(server, "predict", "m", "-i", str(file))
     assert ended.returncode == 2
     assert server.seen == []
+
+
+def test_a_job_stands_for_its_best_network(server: ScriptedServer, tmp_path: Path) -> None:
+    trained = Trained()
+
+    def answer(seen: Seen) -> Answer:
+        if seen.path == "/v1/checkpoints/ckpt_1/predict":
+            asked = {"outputs": seen.json["inputs"], "replica": seen.json["replica"]}
+            return Answer(body={**asked, "model": None, "checkpoint": "ckpt_1"})
+        return trained(seen)
+
+    server.script = answer
+    file = tmp_path / "sequences.json"
+    file.write_text("[[[0.5], [-1.0]]]")
+    ended = unroll(server, "predict", "job_1", "-i", str(file), "-o", "json")
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads(ended.stdout)
+    assert (found["checkpoint"], found["replica"]) == ("ckpt_1", 0)
+
+
+def test_a_job_without_a_best_network_is_an_error_in_words(server: ScriptedServer, tmp_path: Path) -> None:
+    server.script = Trained()
+    file = tmp_path / "sequences.json"
+    file.write_text("[[[0.5]]]")
+    ended = unroll(server, "predict", "job_2", "-i", str(file))
+    assert ended.returncode != 0
+    assert "Traceback" not in ended.stderr
+    assert "job_2" in ended.stderr

@@ -128,7 +128,8 @@ def test_the_best_network_is_evaluated_and_the_result_is_short_to_read(server: S
     assert isinstance(found, EvaluationResult)
     assert (found.mean, found.ci95, found.by_length[1].losses) == (0.75, (0.25, 1.25), [20.0, None])
     assert (found.job.id, found.job.status) == ("job_2", "succeeded")
-    said = "loss 0.75 ± 0.5, baseline 10, skill 0.925; 2 replicas, 512 sequences, also at 2 lengths"
+    said = "loss 0.75 ± 0.5, baseline 10, skill 0.925; 2 replicas, 512 sequences"
+    said += "; length 20: loss 0.75; length 100: loss not finite"
     assert repr(found) == str(found) == f"<evaluation job_2: {said}>"
     assert found.model_dump(mode="json") == json.loads(json.dumps(examples.RESULT))
 

@@ -119,7 +119,10 @@ SEEN: list[tuple[Any, dict[str, Any], str]] = [
     (
         EvaluationResult,
         examples.RESULT,
-        "<evaluation: loss 0.75 ± 0.5, baseline 10, skill 0.925; 2 replicas, 512 sequences, also at 2 lengths>",
+        (
+            "<evaluation: loss 0.75 ± 0.5, baseline 10, skill 0.925; 2 replicas, 512 sequences; "
+            "length 20: loss 0.75; length 100: loss not finite>"
+        ),
     ),
 ]
 

@@ -139,6 +139,40 @@ def test_the_confidence_interval_is_students():
     assert found.ci95 == pytest.approx((2 - 4.302653 / 3**0.5, 2 + 4.302653 / 3**0.5), rel=1e-6)
 
 
+def test_a_spread_that_is_not_finite_is_null_as_json_has_no_infinity():
+    found = summarised(4, [0, 1], np.array([1e200, 3e200]), 2.0, [])
+    assert (found.mean, found.sd, found.ci95) == (2e200, None, None)
+
+
+@pytest.mark.parametrize("baseline", [0.0, -3.0])
+def test_a_baseline_that_is_not_positive_is_no_scale_for_a_skill(baseline: float):
+    assert summarised(4, [0, 1], np.array([-4.0, 1.0]), baseline, []).skill == [None, None]
+
+
+def found(config: EvaluateJob, inputs: Inputs) -> Result:
+    context = Context("cpu", tf32=False, preempt=lambda _step: False)
+    (result,) = [one for one in kinds.runner("evaluate")(config, inputs, None, context) if isinstance(one, Result)]
+    return result
+
+
+def test_a_task_with_a_baseline_of_zero_is_evaluated_without_a_skill():
+    constant = TaskData(name="sine", parameters={"length": 4, "shortest_period": 2.0, "longest_period": 2.0})
+    config = training(steps=2, replicas=1)
+    network = config.model.model_copy(update={"architecture": "one_to_many"})
+    events = run(config.model_copy(update={"model": network, "data": constant}))
+    last = [event for event in events if isinstance(event, Checkpoint)][-1]
+    changed = {"network": network, "data": constant, "replicas": 1, "losses": None, "best_replica": None}
+    about = trained().checkpoints["ckpt"].model_copy(update=changed)
+    result = found(evaluate(), Inputs({"ckpt": about}, {"ckpt": last.weights}))
+    assert result.content["baseline"] == 0
+    assert (result.content["skill"], result.summary["skill"]) == ([None], None)
+
+
+def test_replicas_that_had_diverged_are_named():
+    about = trained().checkpoints["ckpt"].model_copy(update={"losses": [0.5, None, 0.7]})
+    assert found(evaluate(), Inputs({"ckpt": about}, trained().weights)).content["diverged"] == [1]
+
+
 def test_a_loss_that_is_not_finite_is_null_and_leaves_no_mean():
     found = summarised(10, [0, 1], np.array([np.inf, 1.0]), 2.0, [])
     assert (found.losses, found.skill, found.mean, found.ci95) == ([None, 1.0], [None, 0.5], None, None)
