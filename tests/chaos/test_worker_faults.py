@@ -15,7 +15,7 @@ from tests.servers.worker import PATIENCE, TENANT, Fleet, WorkerProcess, alive, 
 
 pytestmark = pytest.mark.chaos
 
-STEPS = 3000
+STEPS = 10_000
 
 
 def until_dead(pids: list[int]) -> None:

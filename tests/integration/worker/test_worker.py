@@ -74,16 +74,16 @@ def test_cancel_stops_a_running_job_and_ends_its_trainer(worked: Fleet) -> None:
 
 
 def test_a_paused_job_has_a_checkpoint_and_goes_on_from_it_to_the_same_bits(worked: Fleet) -> None:
-    job_id = worked.submit(job())
+    job_id = worked.submit(job(20_000))  # seconds: the pause must come before the end
     worked.until_step(job_id, 100)
     jobs.pause(worked.db, TENANT, job_id)
     paused = worked.until(job_id, lambda now: now.status == "paused")
     newest = checkpoints.list_of_job(worked.db, TENANT, job_id).data[0]
     assert newest.id == paused.summary.last_checkpoint
-    assert newest.step == paused.progress.step < 3000
+    assert newest.step == paused.progress.step < 20_000
     jobs.resume(worked.db, TENANT, job_id)
     worked.bell.ring(job_id, "auto")
-    worked.assert_ended_as_if_nothing_had_happened(job_id, 3000)
+    worked.assert_ended_as_if_nothing_had_happened(job_id, 20_000)
     assert worked.get(job_id).crashes == 0
     assert worked.count(job_id, "rewind") == 0
 
