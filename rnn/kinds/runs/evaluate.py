@@ -69,7 +69,7 @@ def run(job: EvaluateJob, inputs: Inputs, resume: tuple[bytes, bytes] | None, co
     if checkpoint.losses is not None:
         gone = [r for r in replicas if checkpoint.losses[r] is None]
         result = result.model_copy(update={"diverged": gone})
-    (skill,) = [None] if result.mean is None else _skill(np.array([result.mean]), result.baseline)
+    skill = None if result.mean is None else _skill(np.array([result.mean]), result.baseline)[0]
     summary = {"loss": result.mean, "sd": result.sd, "ci95": result.ci95, "skill": skill}
     yield Result(result.model_dump(mode="json"), summary)
     yield End(len(measured) * job.sequences, "succeeded")

@@ -42,7 +42,7 @@ def run(job: ExportJob, inputs: Inputs, resume: tuple[bytes, bytes] | None, cont
         yield End(0, "failed", error=("parity_failed", message))
         return
     yield Progress(1)
-    context.preempt(1)  # a sign of life; the work is done, so whoever wants to stop may have it
+    context.preempt(1)  # tells that the child lives; the answer is ignored, because the file is already made
     yield Artifact(file_name(job.format), media_type(job.format), content)
     summary = {"artifact": file_name(job.format), "size": len(content), "parity": told.model_dump(mode="json")}
     yield Result(summary, summary)

@@ -71,7 +71,7 @@ class EvaluationResult(Shown, Response):
     baseline: float
     """Expected loss of the task's trivial predictor."""
     skill: list[float | None]
-    """1 - loss / baseline, of each replica."""
+    """1 - loss / baseline, of each replica. Null where the baseline is not positive."""
     mean: float | None
     """Mean loss over the replicas; null where one is not finite."""
     sd: float | None
@@ -136,7 +136,7 @@ class EvaluateSummary(Summary):
     sd: float | None = None
     ci95: tuple[float, float] | None = None
     skill: float | None = None
-    """1 - mean loss / baseline loss."""
+    """1 - mean loss / baseline loss. Null where the baseline is not positive."""
 
     def headline(self) -> str | None:
         """Return the mean loss, half the width of its confidence interval, and the skill."""
