@@ -100,6 +100,26 @@ class CNormals(ctypes.Structure):
     ]
 
 
+class CNetwork(ctypes.Structure):
+    """A network to serve; see `src/kernel.h`."""
+
+    _fields_ = [
+        *((name, c_int64) for name in ("cell", "activation", "is_double", "L", "I", "H", "O")),
+        ("layers", ctypes.POINTER(CTensors)),
+    ]
+
+
+class CRows(ctypes.Structure):
+    """Sequences to run through a served network; see `src/kernel.h`."""
+
+    _fields_ = [
+        ("T", c_int64),
+        ("N", c_int64),
+        *((name, c_void_p) for name in ("running", "x", "start", "end", "y", "hidden")),
+        ("only_last", c_int64),
+    ]
+
+
 def missing() -> str:
     """Return why there is no native kernel, or an empty string if there is one."""
     if not LIBRARY.exists():
@@ -108,7 +128,13 @@ def missing() -> str:
         found = ctypes.CDLL(str(LIBRARY))
     except OSError as error:
         return f"the native kernel cannot be loaded: {error}"
-    structs = {"problem": CProblem, "update": CUpdate, "normals": CNormals}
+    structs = {
+        "problem": CProblem,
+        "update": CUpdate,
+        "normals": CNormals,
+        "network": CNetwork,
+        "rows": CRows,
+    }
     of_source = (VERSION, *map(ctypes.sizeof, structs.values()))
     built = "an older version"
     if hasattr(found, "unroll_version"):
@@ -139,6 +165,9 @@ def library() -> ctypes.CDLL | None:
     for name in ("unroll_forward", "unroll_backward", "unroll_free"):
         function = getattr(found, name)
         function.argtypes, function.restype = [c_void_p], None
+    found.unroll_serve.argtypes, found.unroll_serve.restype = [ctypes.POINTER(CNetwork), c_char_p], c_void_p
+    found.unroll_run.argtypes, found.unroll_run.restype = [c_void_p, ctypes.POINTER(CRows)], c_bool
+    found.unroll_unserve.argtypes, found.unroll_unserve.restype = [c_void_p], None
     found.unroll_normals.argtypes = [ctypes.POINTER(CNormals), c_int64, c_char_p]
     found.unroll_squared_error.argtypes = [c_bool, *[c_void_p] * 5, *[c_int64] * 3, c_char_p]
     found.unroll_norms.argtypes = [c_bool, c_void_p, c_int64, c_int64, c_void_p, c_char_p]

@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from rnn.errors import InputError
-from rnn.serving.cells import NumPyLayer, activate_in_place
+from rnn.serving.cells import activate_in_place
+from rnn.serving.stacks import Run, Stack, States
 from unroll.contract import Feedback, Network
 
 Array = npt.NDArray[Any]
-States = list[dict[str, Array]]
 
 
 def check_request(network: Network, inputs: Sequence[Any], steps: int | None, *, stateful: bool) -> None:
@@ -40,17 +40,6 @@ def check_request(network: Network, inputs: Sequence[Any], steps: int | None, *,
             if len(sequence) != 1:
                 detail = f"{architecture} networks read one step, but this sequence has {len(sequence)}"
                 raise InputError(f"/inputs/{i}", "wrong_length", detail)
-
-
-def numpy_layers(network: Network, tensors: dict[str, Array], prefix: str, r: int) -> list[NumPyLayer]:
-    """Return the layers of replica r whose names start with `prefix`; an empty list if there are none."""
-    layers = []
-    for n in range(network.num_layers):
-        place = f"{prefix}{n}."
-        w = {name.removeprefix(place): tensor[r] for name, tensor in tensors.items() if name.startswith(place)}
-        if w:
-            layers.append(NumPyLayer(network.cell, w))
-    return layers
 
 
 class Posted:
@@ -110,32 +99,15 @@ class Posted:
             raise InputError(f"/inputs/{i}/{t}/0", "not_a_token", detail)
 
 
-def decode(
-    layers: list[NumPyLayer], W_hy_HO: Array, b_y_O: Array, feedback: Feedback, begin: States, steps: int
-) -> tuple[Array, Array, States]:
-    """Return outputs [steps, N, O], hidden [steps, N, H] and last states [N, …].
-
-    The decoder starts from states in tiles [tiles, rows, …]. It runs step by step and tile by tile, so that a row's
-    bits do not depend on the rows beside it (see `rnn.serving.predictor`).
-    """
-    tiles, rows = next(iter(begin[0].values())).shape[:2]
-    H, O = W_hy_HO.shape  # noqa: E741
-    y_TNO = np.empty((steps, tiles, rows, O), b_y_O.dtype)
-    hidden_TNH = np.empty((steps, tiles, rows, H), b_y_O.dtype)
-    states = begin
-    x = np.zeros((1, tiles, rows, O), b_y_O.dtype)
-    for t in range(steps):
-        h = x
-        after = []
-        for layer, state in zip(layers, states, strict=True):
-            h, trajectories = layer.run(h, [tiles], state)
-            after.append({name: trajectory[0].copy() for name, trajectory in trajectories.items()})
-        states = after
-        hidden_TNH[t] = h[0]
-        y_TNO[t] = np.matmul(h[0], W_hy_HO) + b_y_O
-        x = prediction(feedback, y_TNO[t : t + 1])
-    flat = [{name: state.reshape(-1, *state.shape[2:]) for name, state in layer.items()} for layer in states]
-    return y_TNO.reshape(steps, -1, O), hidden_TNH.reshape(steps, -1, H), flat
+def decode(decoder: Stack, feedback: Feedback, begin: States, x_1NO: Array, steps: int) -> Run:
+    """Return what the decoder writes in `steps` steps from these states, reading `x_1NO` and then its predictions."""
+    outputs, hidden = [], []
+    for _ in range(steps):
+        run = decoder.run(x_1NO, [1] * x_1NO.shape[1], begin, hidden=True)
+        outputs.append(run.outputs)
+        hidden.append(run.hidden)
+        begin, x_1NO = run.last, prediction(feedback, run.outputs)
+    return Run(np.concatenate(outputs), np.concatenate(hidden), begin)
 
 
 def prediction(g: Feedback, y: Array) -> Array:

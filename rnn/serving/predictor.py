@@ -1,9 +1,8 @@
-"""Runs trained networks on posted sequences. NumPy only: the process that serves never loads torch.
+"""Runs trained networks on posted sequences, without torch: the process that serves never loads it.
 
-The result of a sequence depends only on the network, its inputs and its state, bit for bit. It does not depend on the
-other sequences in the batch, on padding, or on where a longer sequence was cut in two. BLAS does not promise that (it
-may round a row differently in a larger matrix), so rows are always multiplied in tiles of the same shape; tests check
-it. The arithmetic uses the checkpoint's dtype.
+The result of a sequence depends only on the network, its inputs and its state, bit for bit, on one machine. It does
+not depend on the other sequences in the batch, on padding, or on where a longer sequence was cut in two (tests check
+it). The arithmetic uses the checkpoint's dtype (`rnn.serving.stacks`).
 """
 
 from __future__ import annotations
@@ -16,21 +15,27 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from rnn import kernels
 from rnn.cells.facts import facts
 from rnn.errors import InputError
 from rnn.networks.weights import load_weights
-from rnn.serving.architectures import Posted, check_request, decode, numpy_layers
-from unroll.contract import Returnable
+from rnn.serving.architectures import Posted, check_request, decode
+from rnn.serving.native_stack import NativeStack
+from rnn.serving.numpy_stack import NumPyStack
+from rnn.serving.stacks import Run, Stack, States
+from unroll.contract import Network, Returnable
 from unroll.contract.limits import MAX_PREDICT_ACTIVATIONS, MAX_PREDICT_VALUES
 
 Array = npt.NDArray[Any]
 LayerStates = list[dict[str, Array]]
 """The state of one sequence, layer by layer: {"h": [H]} (and c of an LSTM), or [R, H] with replica `all`."""
+Engine = Literal["auto", "numpy"]
+"""auto: the native kernel, where it was built and has the cell."""
 
-_TILE = 8
-"""Number of sequences in one tile. BLAS is slow with fewer rows; more rows waste work on a single sequence."""
+_ROWS = 8
+"""Sequences are computed in groups of a multiple of this number."""
 _WORKING_VALUES = 1 << 21
-"""Largest number of hidden or output values computed at a time: as many tiles as fit, or a part of a long sequence."""
+"""Largest number of values of one kind that a group computes, unless it is the smallest one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,34 +53,25 @@ class Prediction:
     """[T_i, H] or [R, T_i, H], of the last layer."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """The results of one replica for a group of rows."""
-
-    outputs: Array
-    """[T, N, O]; [0, N, O] if they are not needed."""
-    hidden: Array
-    """[T, N, H]; [0, N, H] if they are not needed."""
-    last: list[dict[str, Array]]
-    """For each layer, states [N, H] after each row's last step."""
-
-
 class Predictor:
     """The networks of one checkpoint, read once. Safe to use from several threads."""
 
-    def __init__(self, weights: bytes) -> None:
+    def __init__(self, weights: bytes, engine: Engine = "auto") -> None:
         """Raises CheckpointError if the content is damaged or not in this format."""
         loaded = load_weights(weights)
         self.network = loaded.network
         self.replicas = loaded.replicas
         self.dtype = np.dtype(loaded.dtype)
-        self._b_y_RO = loaded.tensors["readout.b_y"]
-        self._W_hy_RHO = np.ascontiguousarray(loaded.tensors["readout.W_hy"].swapaxes(1, 2))
         self._states = facts(self.network.cell).states
-        self._layers, self._decoders = (
-            [numpy_layers(self.network, loaded.tensors, prefix, r) for r in range(self.replicas)]
-            for prefix in ("layers.", "decoder.")
-        )
+        self._stacks: list[Stack] = []
+        self._decoders: list[Stack | None] = []
+        for r in range(self.replicas):
+            tensors = {name: tensor[r] for name, tensor in loaded.tensors.items()}
+            readout = tensors["readout.W_hy"], tensors["readout.b_y"]
+            stack = _stack(self.network, tensors, "layers.", readout, engine)
+            assert stack is not None  # noqa: S101 - every network has layers
+            self._stacks.append(stack)
+            self._decoders.append(_stack(self.network, tensors, "decoder.", readout, engine))
         self._posted = Posted(self.network, loaded.tensors, self.dtype)
 
     def predict(
@@ -108,14 +104,12 @@ class Predictor:
         with np.errstate(over="ignore", invalid="ignore"):
             for rows in self._groups(order, sequences):
                 x_TNI, lengths = _pad([sequences[i] for i in rows], self.dtype)
-                runs = [
-                    self._answered(r, x_TNI, lengths, start(k, rows, x_TNI.shape[1]) if start else None, want, steps)
-                    for k, r in enumerate(which)
-                ]
+                runs = [self._run(r, x_TNI, lengths, start(k, rows), want, steps) for k, r in enumerate(which)]
                 for row, read in enumerate(lengths):
                     length = read if self.network.architecture != "encoder_decoder" else steps
                     if "outputs" in want:
-                        outputs.append(np.stack([run.outputs[:length, row] for run in runs]))
+                        of_row = [run.outputs[0 if self._answers_once else slice(length), row] for run in runs]
+                        outputs.append(np.stack(of_row))
                     if "hidden" in want:
                         hidden.append(np.stack([run.hidden[:length, row] for run in runs]))
                     if "state" in want:
@@ -130,8 +124,6 @@ class Predictor:
         def answer(per_row: list[Array]) -> list[Array]:
             return [per_row[row] if replica == "all" else per_row[row][0] for row in came]
 
-        if self.network.architecture in {"many_to_one", "one_to_one"}:
-            outputs = [y[:, -1] for y in outputs]
         return Prediction(
             outputs=answer(outputs) if "outputs" in want else None,
             state=[
@@ -143,74 +135,40 @@ class Predictor:
             hidden=answer(hidden) if "hidden" in want else None,
         )
 
+    @property
+    def _answers_once(self) -> bool:
+        return self.network.architecture in {"many_to_one", "one_to_one"}
+
     def _groups(self, order: list[int], sequences: list[Array]) -> list[list[int]]:
-        """Return groups of whole tiles that run together, longest sequences first, as large as the memory allows."""
+        """Return groups of sequences that run together, longest first, as large as the memory allows."""
         wide = max(self.network.input_size, self.network.cell.hidden_size, self.network.output_size)
         groups = []
         while order:
-            tiles = max(1, _WORKING_VALUES // (_TILE * wide * len(sequences[order[0]])))
-            groups.append(order[: tiles * _TILE])
-            order = order[tiles * _TILE :]
+            most = _ROWS * max(1, _WORKING_VALUES // (_ROWS * wide * len(sequences[order[0]])))
+            groups.append(order[:most])
+            order = order[most:]
         return groups
-
-    def _answered(
-        self,
-        r: int,
-        x_TNI: Array,
-        lengths: list[int],
-        start: list[dict[str, Array]] | None,
-        want: Collection[Returnable],
-        steps: int | None,
-    ) -> _Run:
-        """Return the results of replica r.
-
-        In an encoder_decoder the decoder continues from the encoder's last state.
-        """
-        x = self._posted.looked_up(r, x_TNI)
-        if self.network.architecture != "encoder_decoder":
-            return self._run(r, x, lengths, start, want)
-        read = self._run(r, x, lengths, None, frozenset({"state"}))
-        begin = [{name: s.reshape(-1, _TILE, *s.shape[1:]) for name, s in layer.items()} for layer in read.last]
-        found = decode(self._decoders[r], self._W_hy_RHO[r], self._b_y_RO[r], self.network.feedback, begin, steps or 0)
-        return _Run(*found)
 
     def _run(
         self,
         r: int,
         x_TNI: Array,
         lengths: list[int],
-        start: list[dict[str, Array]] | None,
+        start: States | None,
         want: Collection[Returnable],
-    ) -> _Run:
-        """Run replica r over rows whose lengths fall, one stretch of time after another."""
-        T, padded, _ = x_TNI.shape
-        tiles = padded // _TILE
-        H, O = self.network.cell.hidden_size, self.network.output_size  # noqa: E741
-        x = x_TNI.reshape(T, tiles, _TILE, -1)
-        y = np.empty((T if "outputs" in want else 0, tiles, _TILE, O), self.dtype)
-        hidden = np.empty((T if "hidden" in want else 0, tiles, _TILE, H), self.dtype)
-        layers = self._layers[r]
-        carried: list[dict[str, Array] | None] = [*start] if start else [None] * len(layers)
-        last = [{name: np.zeros((padded, *s), self.dtype) for name, s in self._states.items()} for _ in layers]
-        of_row = np.array(lengths)
-        first_rows = lengths[::_TILE]
-        running_T = [sum(length > t for length in first_rows) for t in range(T)]
-        span = max(1, _WORKING_VALUES // (padded * max(H, O)))
-        for begin in range(0, T, span):
-            h = x[begin : begin + span]
-            (ending,) = np.nonzero((begin < of_row) & (of_row <= begin + len(h)))
-            for n, layer in enumerate(layers):
-                h, states = layer.run(h, running_T[begin : begin + span], carried[n])
-                carried[n] = {name: trajectory[-1].copy() for name, trajectory in states.items()}
-                for name, trajectory in states.items():
-                    ends = of_row[ending] - 1 - begin
-                    last[n][name][ending] = trajectory.reshape(-1, padded, *self._states[name])[ends, ending]
-            if "outputs" in want:
-                np.matmul(h, self._W_hy_RHO[r], out=y[begin : begin + span])
-            if "hidden" in want:
-                hidden[begin : begin + span] = h
-        y += self._b_y_RO[r]
-        return _Run(y.reshape(-1, padded, O), hidden.reshape(-1, padded, H), last)
+        steps: int | None,
+    ) -> Run:
+        """Return the results of replica r. A decoder continues from its encoder's last state."""
+        x = self._posted.looked_up(r, x_TNI)
+        decoder = self._decoders[r]
+        if decoder is not None:
+            read = self._stacks[r].run(x, lengths, None, outputs="none")
+            first = np.zeros((1, len(lengths), self.network.output_size), self.dtype)
+            return decode(decoder, self.network.feedback, read.last, first, steps or 0)
+        outputs: Literal["all", "last", "none"] = "none"
+        if "outputs" in want:
+            outputs = "last" if self._answers_once else "all"
+        return self._stacks[r].run(x, lengths, start, outputs=outputs, hidden="hidden" in want)
 
     def _which(self, replica: int | Literal["all"]) -> range:
         if replica == "all":
@@ -238,10 +196,10 @@ class Predictor:
 
     def _start(
         self, states: Sequence[LayerStates] | None, sequences: int, which: range, *, stacked: bool
-    ) -> Callable[[int, list[int], int], list[dict[str, Array]]] | None:
-        """Return a function of (index in `which`, sequences, padded) that gives a layer's states, [tiles, _TILE, …]."""
+    ) -> Callable[[int, list[int]], States | None]:
+        """Return a function of (index in `which`, sequences) that gives each layer's states [N, …], or None for h0."""
         if states is None:
-            return None
+            return lambda _k, _rows: None
         if len(states) != sequences:
             raise InputError("/state", "wrong_shape", f"{len(states)} states for {sequences} sequences")
         L = self.network.num_layers
@@ -262,15 +220,7 @@ class Predictor:
                     wanted = (len(which), *shape) if stacked else shape
                     posted[n][name][:, i] = self._state(f"/state/{i}/layers/{n}/{name}", layer.get(name), wanted)
 
-        def start(k: int, rows: list[int], padded: int) -> list[dict[str, Array]]:
-            def tiles(all_RN: Array) -> Array:
-                filled = np.zeros((padded, *all_RN.shape[2:]), self.dtype)
-                filled[: len(rows)] = all_RN[k, rows]
-                return filled.reshape(-1, _TILE, *all_RN.shape[2:])
-
-            return [{name: tiles(state) for name, state in layer.items()} for layer in posted]
-
-        return start
+        return lambda k, rows: [{name: state[k, rows] for name, state in layer.items()} for layer in posted]
 
     def _state(self, pointer: str, posted: Any, shape: tuple[int, ...]) -> Array:
         try:
@@ -286,10 +236,27 @@ class Predictor:
 
 
 def _pad(sequences: list[Array], dtype: np.dtype[Any]) -> tuple[Array, list[int]]:
-    """Return the sequences, longest first and padded with zeros, as x [T, N in whole tiles, I], and their lengths."""
+    """Return the sequences, longest first and padded with zeros, as x [T, N, I], and their lengths."""
     lengths = [len(sequence) for sequence in sequences]
-    padded = -(-len(sequences) // _TILE) * _TILE
-    x_TNI = np.zeros((lengths[0], padded, sequences[0].shape[1]), dtype)
+    x_TNI = np.zeros((lengths[0], len(sequences), sequences[0].shape[1]), dtype)
     for row, sequence in enumerate(sequences):
         x_TNI[: lengths[row], row] = sequence
     return x_TNI, lengths
+
+
+def _stack(
+    network: Network, tensors: dict[str, Array], prefix: str, readout: tuple[Array, Array], engine: Engine = "auto"
+) -> Stack | None:
+    """Return the stack of the layers whose tensors' names start with `prefix`; None if there are none.
+
+    `tensors` are those of one replica, `readout` is (W_hy [O, H], b_y [O]).
+    """
+    layers = [
+        {name.removeprefix(place): tensor for name, tensor in tensors.items() if name.startswith(place)}
+        for place in (f"{prefix}{n}." for n in range(network.num_layers))
+    ]
+    if not all(layers):
+        return None
+    if engine == "auto" and kernels.available() and facts(network.cell).native is not None:
+        return NativeStack(network.cell, layers, readout)
+    return NumPyStack(network.cell, layers, readout)

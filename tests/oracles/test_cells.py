@@ -21,7 +21,7 @@ from rnn.networks import parameters
 from rnn.networks.weights import dump_weights
 from rnn.reference import equations
 from rnn.serving import cells as serving
-from rnn.serving.predictor import Predictor
+from rnn.serving.predictor import Engine, Predictor
 from tests.oracles import checks
 from tests.oracles.cells import CELLS, EXAMPLES, RUNS, H, by_autograd, distance, name_of, network, parameters_of, run
 from unroll import contract
@@ -170,12 +170,15 @@ class TestEveryCell:
         assert bptt.loss_R.tolist() == pytest.approx([loss.item() for loss in losses], rel=1e-12)
         assert distance(gradients_RP, expected) < 1e-12
 
+    @pytest.mark.parametrize("engine", ["auto", "numpy"])
     @pytest.mark.parametrize("layers", [1, 2])
     @pytest.mark.parametrize("cell", CELLS, ids=name_of)
-    def test_the_predictor_computes_the_equations_and_goes_on_from_its_state_bit_for_bit(self, cell: Any, layers: int):
+    def test_the_predictor_computes_the_equations_and_goes_on_from_its_state_bit_for_bit(
+        self, cell: Any, layers: int, engine: Engine
+    ):
         net = network(cell, layers)
         flat_RP = parameters_of(net, 2)
-        predictor = Predictor(dump_weights(net, "float64", flat_RP.numpy()))
+        predictor = Predictor(dump_weights(net, "float64", flat_RP.numpy()), engine)
         x = np.random.default_rng(2).standard_normal((11, 9, 2))
         sequences = [x[: 1 + n, n] for n in range(9)]
         whole = predictor.predict(sequences, None, "all", {"outputs", "state", "hidden"})

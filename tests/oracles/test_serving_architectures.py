@@ -11,7 +11,7 @@ from rnn.errors import InputError
 from rnn.networks import parameters
 from rnn.networks.weights import dump_weights
 from rnn.reference import equations
-from rnn.serving.predictor import Predictor
+from rnn.serving.predictor import Engine, Predictor
 from unroll.contract import GRUCell, LeakyCell, LSTMCell, Network, VanillaCell
 
 R, H, I, O, V, STEPS = 2, 4, 2, 3, 5, 6  # noqa: E741
@@ -33,7 +33,7 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-def made(cell: Any, kind: str) -> tuple[Network, Predictor, Any]:
+def made(cell: Any, kind: str, engine: Engine = "auto") -> tuple[Network, Predictor, Any]:
     net = Network(
         cell=cell,
         input_size=I,
@@ -43,7 +43,7 @@ def made(cell: Any, kind: str) -> tuple[Network, Predictor, Any]:
         **KINDS[kind],  # type: ignore[arg-type]
     )
     flat_RP = parameters.initialise(net, 3, R, "float64")
-    return net, Predictor(dump_weights(net, "float64", flat_RP)), parameters.views(flat_RP, net)
+    return net, Predictor(dump_weights(net, "float64", flat_RP), engine), parameters.views(flat_RP, net)
 
 
 def sequences(net: Network, lengths: list[int]) -> list[Any]:
@@ -53,10 +53,11 @@ def sequences(net: Network, lengths: list[int]) -> list[Any]:
     return [generator.standard_normal((length, I)) for length in lengths]
 
 
+@pytest.mark.parametrize("engine", ["auto", "numpy"])
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.type)
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_architecture_answers_what_its_equations_say(cell: Any, kind: str):
-    net, predictor, weights = made(cell, kind)
+def test_every_architecture_answers_what_its_equations_say(cell: Any, kind: str, engine: Engine):
+    net, predictor, weights = made(cell, kind, engine)
     posted = sequences(net, [1, 1] if kind.startswith("one") else [3, 7, 1])
     steps = STEPS if net.architecture in {"one_to_many", "encoder_decoder"} else None
     found = predictor.predict(posted, replica="all", want=frozenset({"outputs", "state"}), steps=steps)
@@ -69,9 +70,10 @@ def test_every_architecture_answers_what_its_equations_say(cell: Any, kind: str)
             np.testing.assert_allclose(found.outputs[i][r], expected, rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.parametrize("engine", ["auto", "numpy"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_answer_does_not_depend_on_the_sequences_beside_it(kind: str):
-    net, predictor, _ = made(GRUCell(hidden_size=H), kind)
+def test_an_answer_does_not_depend_on_the_sequences_beside_it(kind: str, engine: Engine):
+    net, predictor, _ = made(GRUCell(hidden_size=H), kind, engine)
     posted = sequences(net, [1] * 9 if kind.startswith("one") else [2, 9, 4, 4, 1, 7, 3, 8, 5])
     steps = STEPS if net.architecture in {"one_to_many", "encoder_decoder"} else None
     together = predictor.predict(posted, steps=steps).outputs

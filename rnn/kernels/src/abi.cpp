@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <new>
 #include <vector>
 
 #include "kernel.h"
@@ -113,6 +114,28 @@ EXPORT void unroll_free(void *plan) {
     for (void *p : static_cast<Plan *>(plan)->memory) std::free(p);
     delete static_cast<Plan *>(plan);
 }
+
+EXPORT int64_t unroll_network_bytes() { return sizeof(Network); }
+
+EXPORT int64_t unroll_rows_bytes() { return sizeof(Rows); }
+
+// Packs a network's weights. Returns nullptr if there is no memory, or the processor lacks the instruction set.
+EXPORT void *unroll_serve(const Network *network, const char *instruction_set) {
+    const InstructionSet *set = chosen(instruction_set);
+    return set ? set->serve(*network) : nullptr;
+}
+
+// Returns false if there is no memory.
+EXPORT bool unroll_run(const void *served, const Rows *rows) {
+    try {
+        static_cast<const Served *>(served)->run(*rows);
+        return true;
+    } catch (const std::bad_alloc &) {
+        return false;
+    }
+}
+
+EXPORT void unroll_unserve(void *served) { delete static_cast<Served *>(served); }
 
 EXPORT int64_t unroll_normals_bytes() { return sizeof(Normals); }
 

@@ -54,6 +54,32 @@ struct Piece {
     int64_t r, b0, b1;
 };
 
+// One network to serve, a stack of L layers of the same cell with a readout. `layers` [L] has each layer's tensors, which
+// are copied; the last one's W_hy and b_y are the readout. Layer 0 reads I numbers, the others H.
+struct Network {
+    int64_t cell, activation, is_double;
+    int64_t L, I, H, O;
+    const Tensors *layers;
+};
+
+// N sequences to run through a network, longest first. running [T] says how many still run at each step.
+struct Rows {
+    int64_t T, N;
+    const int64_t *running;
+    const void *x;        // [T,N,I]
+    const void *start;    // [L,states,N,H], or nullptr for zeros; the states are h, and c of an LSTM
+    void *end;            // the same after each sequence's last step, or nullptr
+    void *y;              // [T,N,O], or [N,O] after each sequence's last step if only_last; or nullptr
+    void *hidden;         // [T,N,H] of the last layer, or nullptr
+    int64_t only_last;
+};
+
+// A network whose weights are packed. `run` may be called by several threads at once.
+struct Served {
+    virtual void run(const Rows &) const = 0;
+    virtual ~Served() = default;
+};
+
 // One update of R rows of P parameters; see rnn/training/optimisers.py. Parameters and their moments are [1 + moments, R, P].
 enum Rule : int64_t { ADAM = 0, RMSPROP = 1, SGD = 2 };
 struct Update {
@@ -83,6 +109,7 @@ struct InstructionSet {
     int64_t (*scratch_bytes)(const Problem &, int64_t rows);
     void (*forward)(const Problem &, const Piece &, void *scratch);
     void (*backward)(const Problem &, const Piece &, void *scratch, const Tensors &to);
+    Served *(*serve)(const Network &);  // nullptr: no memory
     void (*normals)(const Normals &of, int64_t r, int64_t first, int64_t last);  // draws these numbers of replica r
     void (*running_sum)(const float *x, float *sum, int64_t T, int64_t n);
     double (*squared_error)(bool is_double, void *y, const void *target, const void *weight, int64_t n, int64_t O);

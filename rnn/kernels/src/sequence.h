@@ -67,12 +67,15 @@ template <class T, class Cell> struct Sequence {
     }
     int64_t forward_layout(Arena arena) {
         common(arena);
+        weights_layout(arena);
+        return arena.used;
+    }
+    void weights_layout(Arena &arena) {
         W_x = arena.take<T>(Cell::GATES * I * S);
         W_h = arena.take<T>(Cell::GATES * H * S);
         bias = arena.take<T>(Cell::BLOCKS * S);
         W_y = arena.take<T>(O <= FEW_OUTPUTS ? O * S : H * outputs.columns());
         b_y = arena.take<T>(outputs.columns());
-        return arena.used;
     }
     int64_t backward_layout(Arena arena) {
         common(arena);

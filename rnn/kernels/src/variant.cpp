@@ -1,6 +1,7 @@
 // Compiled once for each instruction set, with -DVARIANT=portable, avx2 or avx512.
 #include "backward.h"
 #include "forward.h"
+#include "serve.h"
 
 namespace unroll {
 namespace VARIANT {
@@ -43,6 +44,16 @@ static void backward(const Problem &p, const Piece &piece, void *scratch, const 
     });
 }
 
+static Served *serve(const Network &network) {
+    Served *served = nullptr;
+    Problem p{};
+    p.cell = network.cell;
+    p.is_double = network.is_double;
+    p.B = p.T = 1;
+    with_cell(p, 1, [&](auto s) { served = serve_with(s, network); });
+    return served;
+}
+
 // These are in normals.cpp and updates.cpp, which are compiled without contraction.
 void normals(const Normals &of, int64_t r, int64_t first, int64_t last);
 void running_sum(const float *x, float *sum, int64_t T, int64_t n);
@@ -52,8 +63,8 @@ void update(const Update &);
 
 #define TEXT(name) #name
 #define NAME_OF(name) TEXT(name)
-const InstructionSet code = {NAME_OF(VARIANT), scratch_bytes, forward, backward, normals, running_sum,
-                             squared_error, squares, update};
+const InstructionSet code = {NAME_OF(VARIANT), scratch_bytes, forward, backward, serve, normals,
+                             running_sum, squared_error, squares, update};
 
 }  // namespace VARIANT
 }  // namespace unroll

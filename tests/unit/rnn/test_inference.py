@@ -10,15 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from docs import bptt_in_numpy as page
+from rnn import kernels
 from rnn.errors import CheckpointError, InputError
 from rnn.networks import parameters
 from rnn.networks.weights import dump_weights, load_weights
-from rnn.serving.predictor import Predictor
+from rnn.serving.predictor import Engine, Predictor
 from tests.unit.rnn.jobs import job, last_checkpoint, network, run
 from unroll.contract import Activation, DType, Returnable
 
 Problem: TypeAlias = tuple[Predictor, list[np.ndarray[Any, Any]], np.random.Generator]
 EVERYTHING: tuple[Returnable, ...] = ("outputs", "state", "hidden")
+ENGINES: tuple[Engine, ...] = ("auto", "numpy")
 
 
 def predictor(
@@ -29,16 +31,18 @@ def predictor(
     replicas: int = 3,
     dtype: DType = "float32",
     seed: int = 0,
+    engine: Engine = "auto",
 ):
     net = network(hidden, activation, inputs, outputs)
-    return Predictor(dump_weights(net, dtype, parameters.initialise(net, seed, replicas, dtype)))
+    return Predictor(dump_weights(net, dtype, parameters.initialise(net, seed, replicas, dtype)), engine)
 
 
 @st.composite
 def problems(draw: st.DrawFn):
     sizes = {name: draw(st.integers(1, 20)) for name in ("hidden", "inputs", "outputs")}
     kind = draw(st.sampled_from(["tanh", "relu", "identity"]))
-    served = predictor(**sizes, activation=kind, dtype=draw(st.sampled_from(["float32", "float64"])))
+    dtype = draw(st.sampled_from(["float32", "float64"]))
+    served = predictor(**sizes, activation=kind, dtype=dtype, engine=draw(st.sampled_from(ENGINES)))
     generator = np.random.default_rng(draw(st.integers(0, 2**32)))
     lengths = draw(st.lists(st.integers(1, 12), min_size=1, max_size=20))
     return served, [generator.standard_normal((n, sizes["inputs"])) for n in lengths], generator
@@ -108,12 +112,14 @@ def test_a_state_survives_the_way_through_json():
     assert np.array_equal(served.predict([x[4:].tolist()], as_json).outputs[0], whole[4:])
 
 
-def test_batches_beyond_the_working_memory_give_the_same_bits(monkeypatch: pytest.MonkeyPatch):
-    served = predictor(hidden=9)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_batches_beyond_the_working_memory_give_the_same_bits(engine: Engine, monkeypatch: pytest.MonkeyPatch):
+    served = predictor(hidden=9, engine=engine)
     generator = np.random.default_rng(2)
     sequences = [generator.standard_normal((int(n), 2)) for n in generator.integers(1, 30, 50)]
     at_once = served.predict(sequences, want=EVERYTHING)
     monkeypatch.setattr("rnn.serving.predictor._WORKING_VALUES", 1)
+    monkeypatch.setattr("rnn.serving.numpy_stack._WORKING_VALUES", 1)
     tile_by_tile = served.predict(sequences, want=EVERYTHING)
     for i in range(50):
         assert np.array_equal(at_once.outputs[i], tile_by_tile.outputs[i])
@@ -121,9 +127,10 @@ def test_batches_beyond_the_working_memory_give_the_same_bits(monkeypatch: pytes
         assert np.array_equal(at_once.state[i][0]["h"], tile_by_tile.state[i][0]["h"])
 
 
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("wanted", [(), *[(one,) for one in EVERYTHING]])
-def test_what_is_answered_does_not_depend_on_what_else_is(wanted: tuple[Returnable, ...]):
-    served, x = predictor(), np.random.default_rng(3).standard_normal((40, 2))
+def test_what_is_answered_does_not_depend_on_what_else_is(wanted: tuple[Returnable, ...], engine: Engine):
+    served, x = predictor(engine=engine), np.random.default_rng(3).standard_normal((40, 2))
     every, some = served.predict([x, x[:7]], None, "all", EVERYTHING), served.predict([x, x[:7]], None, "all", wanted)
     for i in range(2):
         if "outputs" in wanted:
@@ -169,6 +176,17 @@ def test_only_what_was_asked_for_is_answered_in_the_dtype_of_the_checkpoint():
         assert predicted.outputs is None
         assert predicted.state is None
         assert predicted.hidden[0].dtype == dtype
+
+
+@pytest.mark.skipif(not kernels.available(), reason="there is no native kernel here")
+@given(problems())
+@settings(max_examples=30, deadline=None)
+def test_many_rows_at_once_give_the_same_bits_on_the_kernel(problem: Problem):
+    served, sequences, generator = problem
+    many = [sequences[int(i)] for i in generator.integers(0, len(sequences), 300)]  # more than one block of rows
+    alone = {id(sequence): served.predict([sequence]).outputs[0] for sequence in sequences}
+    for sequence, y in zip(many, served.predict(many).outputs, strict=True):
+        assert np.array_equal(y, alone[id(sequence)])
 
 
 def test_the_predictions_of_a_trained_network_reach_its_held_out_loss():
