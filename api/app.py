@@ -36,6 +36,8 @@ from api.routes import (
 )
 from api.routes.parameters import only_known
 from api.service import Service
+from api.short_way.desk import Desk
+from api.short_way.known import Known
 from api.telemetry import Telemetry
 from store import schema
 from store.db import Database
@@ -55,6 +57,7 @@ def create_app(settings: Settings) -> FastAPI:
     """
     logs.configure(settings.log_level)
     telemetry = Telemetry()
+    known = Known()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -64,7 +67,7 @@ def create_app(settings: Settings) -> FastAPI:
         try:
             await anyio.to_thread.run_sync(schema.check, db)
             await wakeups.start()
-            service = Service(settings, db, doorbell, notifier, wakeups, Predictors(), telemetry)
+            service = Service(settings, db, doorbell, notifier, wakeups, Predictors(), telemetry, known)
             telemetry.watch(db, service.alive_seconds, lambda: doorbell.failures)
             app.state.service = service
             _end_waits_at_a_stop(service.stopping)
@@ -107,7 +110,8 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(noun.router)
     app.mount(docs.ASSETS, docs.Assets())
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
-    app.add_middleware(Observe, telemetry=telemetry)
+    app.add_middleware(Observe, telemetry=telemetry, known=known)
+    app.state.desk = Desk(known, telemetry)
     return app
 
 

@@ -5,16 +5,36 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 from numpy.typing import NDArray
 from pydantic_core import to_json
 
 from api.errors import invalid
+from rnn import kernels
 from rnn.errors import InputError
+from rnn.serving.plain import Plain as Plain
+from rnn.serving.plain import PlainReader
 from rnn.serving.predictor import Predictor
 from unroll.contract import PredictRequest
 from unroll.contract.limits import MAX_PREDICT_SEQUENCES, MAX_PREDICT_VALUES
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What answers the predictions that are posted to one path."""
+
+    path: str
+    route: str
+    """The path's template."""
+    predictor: Predictor
+    best: int | None
+    """The replica that answers by default; None: the request must name one."""
+    checkpoint: str
+    model: str | None
+
 
 CACHE_BYTES = 256 * 1024 * 1024
 MAX_COMMAS = 2 * MAX_PREDICT_VALUES
@@ -69,22 +89,23 @@ class Predictors:
         return predictor
 
 
-def predict(
-    predictor: Predictor, request: PredictRequest, replica: int | Literal["all"], *, checkpoint: str, model: str | None
-) -> bytes:
+def predict(target: Target, request: PredictRequest) -> bytes:
     """Return a PredictResponse as JSON; a number that overflowed is null. Refuses validation_failed with a pointer.
 
     The JSON is written directly from the arrays: building and validating a PredictResponse would take longer than the
     network.
     """
+    replica = target.best if request.replica == "best" else request.replica
+    if replica is None:
+        raise invalid("/replica", "not_evaluated", "This checkpoint was not evaluated; name a replica, or ask for all.")
     states = None
     if request.state is not None:
         states = [[layer.model_dump(exclude_none=True) for layer in state.layers] for state in request.state]
     try:
-        found = predictor.predict(request.inputs, states, replica, frozenset(request.returns), request.steps)
+        found = target.predictor.predict(request.inputs, states, replica, frozenset(request.returns), request.steps)
     except InputError as error:
         raise invalid(error.pointer, error.code, error.detail) from None
-    pieces = [to_json({"model": model, "checkpoint": checkpoint, "replica": replica})[:-1]]
+    pieces = [head(target.model, target.checkpoint, replica)]
     if found.outputs is not None:
         pieces += [b',"outputs":', *_listed(map(_json, found.outputs))]
     if found.state is not None:
@@ -96,6 +117,37 @@ def predict(
     if found.hidden is not None:
         pieces += [b',"hidden":', *_listed(map(_json, found.hidden))]
     return b"".join([*pieces, b"}"])
+
+
+def plain_reader(most_bytes: int) -> PlainReader | None:
+    """Return what reads plain bodies natively; None if there is no kernel."""
+    return PlainReader(most_bytes, MAX_PREDICT_SEQUENCES) if kernels.available() else None
+
+
+def plain(request: PredictRequest, width: int, dtype: Any) -> Plain | None:
+    """Return the sequences of a request that asks for nothing but outputs; None if it does, or they are not right."""
+    if request.state is not None or request.steps is not None or request.returns != ["outputs"]:
+        return None
+    if request.replica == "all":
+        return None
+    try:
+        sequences = [np.asarray(sequence, dtype) for sequence in request.inputs]
+    except (TypeError, ValueError):
+        return None
+    for sequence in sequences:
+        if sequence.ndim != 2 or sequence.shape[1] != width or not np.isfinite(sequence).all():
+            return None
+    return Plain(sequences, None if request.replica == "best" else request.replica)
+
+
+def head(model: str | None, checkpoint: str, replica: int | Literal["all"]) -> bytes:
+    """Return the beginning of a PredictResponse as JSON, which says what answers."""
+    return to_json({"model": model, "checkpoint": checkpoint, "replica": replica})[:-1]
+
+
+def outputs_alone(begin: bytes, outputs: list[NDArray[Any]]) -> bytes:
+    """Return the PredictResponse that begins with `head` and has outputs alone."""
+    return b"".join([begin, b',"outputs":', *_listed(map(_json, outputs)), b"}"])
 
 
 def _json(array: NDArray[Any]) -> Iterator[bytes]:

@@ -6,6 +6,7 @@ import json
 import logging
 from datetime import UTC, datetime
 
+_access = logging.getLogger("unroll.access")
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
 
 
@@ -24,6 +25,27 @@ class JSONLines(logging.Formatter):
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)
+
+
+def access(
+    method: str, path: str, status: int, request_id: str, route: str, seconds: float, key_id: str | None
+) -> None:
+    """Write the line of one request. Status 0: the client went away before the answer."""
+    if not _access.isEnabledFor(logging.INFO):
+        return
+    _access.info(
+        "%s %s %s",
+        method,
+        path,
+        status or "gone",
+        extra={
+            "request_id": request_id,
+            "route": route,
+            "status": status,
+            "milliseconds": round(1000 * seconds, 2),
+            "key": key_id,
+        },
+    )
 
 
 def configure(level: str) -> None:

@@ -9,11 +9,13 @@ import time
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api import logs
 from api.errors import problem
+from api.headers import HEADERS
+from api.short_way.known import Known, changes_answers
 from api.telemetry import Telemetry
 from store.ids import new_id
 
-access = logging.getLogger("unroll.access")
 logger = logging.getLogger("unroll.api")
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -22,9 +24,10 @@ _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 class Observe:
     """The outermost ASGI middleware."""
 
-    def __init__(self, app: ASGIApp, telemetry: Telemetry) -> None:
+    def __init__(self, app: ASGIApp, telemetry: Telemetry, known: Known) -> None:
         self.app = app
         self.telemetry = telemetry
+        self.known = known
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -44,10 +47,12 @@ class Observe:
                 status, seconds = message["status"], time.perf_counter() - begin
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = request_id
-                headers["X-Content-Type-Options"] = "nosniff"
-                headers["X-Frame-Options"] = "DENY"
-                headers["Referrer-Policy"] = "no-referrer"
-                headers.setdefault("Cache-Control", "no-store")
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+                if changes_answers(scope["method"], scope["path"]):
+                    self.known.forget()  # after the commit, before the client hears of it
+                if status == 200 and "head" in state and "answered_by" in state:
+                    self.known.learn(state["head"], *state["answered_by"])
             await send(message)
 
         try:
@@ -66,19 +71,8 @@ class Observe:
         finally:
             route = _template(scope)
             self.telemetry.answered(_method(scope), route, status, seconds or time.perf_counter() - begin)
-            access.info(
-                "%s %s %s",
-                scope["method"],
-                scope["path"],
-                status or "gone",
-                extra={
-                    "request_id": request_id,
-                    "route": route,
-                    "status": status,
-                    "milliseconds": round(1000 * (time.perf_counter() - begin), 2),
-                    "key": state.get("key_id"),
-                },
-            )
+            passed = time.perf_counter() - begin
+            logs.access(scope["method"], scope["path"], status, request_id, route, passed, state.get("key_id"))
 
 
 def _method(scope: Scope) -> str:

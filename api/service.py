@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from api.checks import Checks
 from api.front import Glance
 from api.inference import Predictors
+from api.short_way.known import Known
 from api.telemetry import Telemetry
 from store.db import Database
 from store.queue import Doorbell, Notifier
@@ -29,6 +30,7 @@ class Service:
     wakeups: Wakeups
     predictors: Predictors
     telemetry: Telemetry
+    known: Known
     checks: Checks = field(default_factory=Checks)
     glance: Glance = field(default_factory=Glance)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)

@@ -13,6 +13,8 @@ from store.db import Database
 from store.errors import DatabaseUnavailable
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+KERNEL_SECONDS = (0.00003, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
+BATCHES = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 class Telemetry:
@@ -34,14 +36,45 @@ class Telemetry:
             registry=self.registry,
         )
 
+        self.batches = Histogram(
+            "unroll_predict_batch_size",
+            "Plain predictions run together, in one turn of the event loop",
+            buckets=BATCHES,
+            registry=self.registry,
+        )
+        self.kernel = Histogram(
+            "unroll_predict_kernel_seconds",
+            "Time that a batch of plain predictions takes in the kernel",
+            buckets=KERNEL_SECONDS,
+            registry=self.registry,
+        )
+        self.queue = Histogram(
+            "unroll_predict_queue_seconds",
+            "Time that the first plain prediction of a batch has waited for its turn",
+            buckets=KERNEL_SECONDS,
+            registry=self.registry,
+        )
+        self._answered: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+
     def watch(self, db: Database, alive_seconds: float, failed_rings: Callable[[], int]) -> None:
         """Add the metrics of the database and the doorbell, which are read at each scrape."""
         self.registry.register(_Fleet(db, alive_seconds, failed_rings))
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one request."""
-        self.requests.labels(method, route, str(status)).inc()
-        self.seconds.labels(method, route).observe(seconds)
+        key = method, route, status
+        found = self._answered.get(key)
+        if found is None:  # as many as there are routes and statuses
+            found = self.requests.labels(method, route, str(status)), self.seconds.labels(method, route)
+            self._answered[key] = found
+        found[0].inc()
+        found[1].observe(seconds)
+
+    def batch(self, size: int, kernel_seconds: float, queue_seconds: float) -> None:
+        """Count one batch of plain predictions."""
+        self.batches.observe(size)
+        self.kernel.observe(kernel_seconds)
+        self.queue.observe(queue_seconds)
 
     def render(self) -> bytes:
         """Return the exposition format, text version 0.0.4."""

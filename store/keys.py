@@ -32,6 +32,8 @@ class Identity:
     key_id: str
     tenant: str
     scopes: frozenset[Scope]
+    seconds_left: float | None = None
+    """Seconds until the key expires; None: it does not."""
 
 
 def create(db: Database, hash_secret: bytes, tenant: str, new: NewKey) -> CreatedKey:
@@ -71,7 +73,8 @@ def authenticate(db: Database, hash_secret: bytes, presented: str) -> Identity:
     if row.last_used_at is None or row.last_used_at < row.now - USED_EVERY_SECONDS:
         with db.begin() as tx:
             tx.execute(update(keys).where(keys.c.id == row.id).values(last_used_at=db_now()))
-    return Identity(row.id, row.tenant, frozenset(row.scopes))
+    left = None if row.expires_at is None else row.expires_at - row.now
+    return Identity(row.id, row.tenant, frozenset(row.scopes), left)
 
 
 def get(db: Database, tenant: str, key_id: str) -> Key:

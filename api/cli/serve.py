@@ -52,10 +52,13 @@ def run(inherited: int | None, parent: int | None = None) -> None:
     import uvicorn
 
     from api.app import create_app
+    from api.short_way.protocol import protocol
 
+    app = create_app(settings)
     server = uvicorn.Server(
         uvicorn.Config(
-            create_app(settings),
+            app,
+            http=protocol(app.state.desk),
             # under a supervisor, which announces the address itself, only what goes wrong
             log_level=settings.log_level if inherited is None else "warning",
             access_log=False,  # the app writes its own, with the request id

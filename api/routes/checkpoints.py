@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Response
+from fastapi import APIRouter, Depends, Header, Request, Response
 
 from api import examples, inference
 from api.auth import Predictor, Reader
 from api.bodies import json_body
-from api.errors import invalid
 from api.negotiation import JSON, matches, offers
 from api.operations import operation
 from api.routes.parameters import Cursor, Limit
@@ -98,19 +97,20 @@ def predict_with_checkpoint(
     asker: Predictor,
     service: CurrentService,
     request: Annotated[PredictRequest, Depends(json_body(PredictRequest, None, inference.require_few))],
+    raw: Request,
 ) -> Response:
     """Run sequences through a checkpoint, as through a model.
 
     `best` is the checkpoint's own best replica. A checkpoint that was not evaluated has none.
     """
     checkpoint = checkpoints.get(service.db, asker.tenant, checkpoint_id)
-    replica = checkpoint.best_replica if request.replica == "best" else request.replica
-    if replica is None and checkpoint.replicas == 1:
-        replica = 0
-    if replica is None:
-        raise invalid("/replica", "not_evaluated", "This checkpoint was not evaluated; name a replica, or ask for all.")
+    best = 0 if checkpoint.best_replica is None and checkpoint.replicas == 1 else checkpoint.best_replica
     predictor = service.predictors.get(
         checkpoint.sha256, lambda: checkpoints.content(service.db, asker.tenant, checkpoint.id)[1]
     )
-    content = inference.predict(predictor, request, replica, checkpoint=checkpoint.id, model=None)
+    target = inference.Target(
+        raw.url.path, "/v1/checkpoints/{checkpoint_id}/predict", predictor, best, checkpoint.id, None
+    )
+    content = inference.predict(target, request)
+    raw.state.answered_by = asker, target
     return Response(content, media_type=JSON)

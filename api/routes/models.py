@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from api import catalogue, examples, inference
 from api.auth import Predictor, Reader, Writer
@@ -122,6 +122,7 @@ def predict_with_model(
     asker: Predictor,
     service: CurrentService,
     request: Annotated[PredictRequest, Depends(json_body(PredictRequest, None, inference.require_few))],
+    raw: Request,
 ) -> Response:
     """Run sequences through a model. They may have different lengths.
 
@@ -132,6 +133,7 @@ def predict_with_model(
     predictor = service.predictors.get(
         checkpoint.sha256, lambda: checkpoints.content(service.db, asker.tenant, checkpoint.id)[1]
     )
-    replica = served.replica if request.replica == "best" else request.replica
-    content = inference.predict(predictor, request, replica, checkpoint=checkpoint.id, model=name)
+    target = inference.Target(raw.url.path, "/v1/models/{name}/predict", predictor, served.replica, checkpoint.id, name)
+    content = inference.predict(target, request)
+    raw.state.answered_by = asker, target
     return Response(content, media_type=JSON)

@@ -120,6 +120,17 @@ class CRows(ctypes.Structure):
     ]
 
 
+class CPosted(ctypes.Structure):
+    """The body of a plain prediction request; see `src/kernel.h`."""
+
+    _fields_ = [
+        ("body", c_char_p),
+        *((name, c_int64) for name in ("bytes", "I", "is_double", "most")),
+        *((name, c_void_p) for name in ("x", "lengths")),
+        *((name, c_int64) for name in ("N", "replica")),
+    ]
+
+
 def missing() -> str:
     """Return why there is no native kernel, or an empty string if there is one."""
     if not LIBRARY.exists():
@@ -134,6 +145,7 @@ def missing() -> str:
         "normals": CNormals,
         "network": CNetwork,
         "rows": CRows,
+        "posted": CPosted,
     }
     of_source = (VERSION, *map(ctypes.sizeof, structs.values()))
     built = "an older version"
@@ -167,6 +179,7 @@ def library() -> ctypes.CDLL | None:
         function.argtypes, function.restype = [c_void_p], None
     found.unroll_serve.argtypes, found.unroll_serve.restype = [ctypes.POINTER(CNetwork), c_char_p], c_void_p
     found.unroll_run.argtypes, found.unroll_run.restype = [c_void_p, ctypes.POINTER(CRows)], c_bool
+    found.unroll_posted.argtypes, found.unroll_posted.restype = [ctypes.POINTER(CPosted)], c_bool
     found.unroll_unserve.argtypes, found.unroll_unserve.restype = [c_void_p], None
     found.unroll_normals.argtypes = [ctypes.POINTER(CNormals), c_int64, c_char_p]
     found.unroll_squared_error.argtypes = [c_bool, *[c_void_p] * 5, *[c_int64] * 3, c_char_p]

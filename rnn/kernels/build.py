@@ -44,7 +44,7 @@ def build(library: Path = LIBRARY) -> None:
         _X86 if platform.machine().lower() in ("x86_64", "amd64") else {}
     )
     with tempfile.TemporaryDirectory(dir=library.parent) as folder:
-        jobs: list[tuple[str, str, list[str]]] = [("abi", "abi.cpp", []), ("threads", "threads.cpp", [])]
+        jobs: list[tuple[str, str, list[str]]] = [(name, f"{name}.cpp", []) for name in ("abi", "threads", "posted")]
         for name, flags in variants.items():
             jobs.append((name, "variant.cpp", [*flags, f"-DVARIANT={name}"]))
             # Their bits are promised: the last of two such flags counts.

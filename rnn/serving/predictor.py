@@ -136,6 +136,32 @@ class Predictor:
         )
 
     @property
+    def plain(self) -> bool:
+        """Whether `outputs` can run this network: every step is read as it is posted and gives one output."""
+        return self.network.architecture == "many_to_many" and self.network.vocabulary_size is None
+
+    @property
+    def products_per_step(self) -> int:
+        """The number of multiplications in one step of one replica; its time is roughly proportional to it."""
+        H, O = self.network.cell.hidden_size, self.network.output_size  # noqa: E741
+        gates, layers = len(facts(self.network.cell).gates), self.network.num_layers
+        return gates * H * (self.network.input_size + (2 * layers - 1) * H) + H * O
+
+    def outputs(self, sequences: Sequence[Array], replica: int) -> list[Array]:
+        """Return what `predict` returns as outputs, for finite sequences [T_i, I] of a `plain` network.
+
+        Nothing is checked; sequences in the checkpoint's dtype are not copied more than once.
+        """
+        order = sorted(range(len(sequences)), key=lambda i: -len(sequences[i]))
+        x_TNI, lengths = _pad([sequences[i] for i in order], self.dtype)
+        with np.errstate(over="ignore", invalid="ignore"):
+            run = self._stacks[replica].run(x_TNI, lengths, None)
+        found: list[Array] = [x_TNI] * len(order)
+        for row, (i, length) in enumerate(zip(order, lengths, strict=True)):
+            found[i] = run.outputs[:length, row]
+        return found
+
+    @property
     def _answers_once(self) -> bool:
         return self.network.architecture in {"many_to_one", "one_to_one"}
 
@@ -238,6 +264,8 @@ class Predictor:
 def _pad(sequences: list[Array], dtype: np.dtype[Any]) -> tuple[Array, list[int]]:
     """Return the sequences, longest first and padded with zeros, as x [T, N, I], and their lengths."""
     lengths = [len(sequence) for sequence in sequences]
+    if len(sequences) == 1 and sequences[0].dtype == dtype:
+        return sequences[0][:, None], lengths
     x_TNI = np.zeros((lengths[0], len(sequences), sequences[0].shape[1]), dtype)
     for row, sequence in enumerate(sequences):
         x_TNI[: lengths[row], row] = sequence

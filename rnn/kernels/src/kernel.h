@@ -80,6 +80,17 @@ struct Served {
     virtual ~Served() = default;
 };
 
+// The body of a plain prediction request; see posted.cpp.
+struct Posted {
+    const char *body;
+    int64_t bytes, I, is_double;
+    int64_t most;      // sequences that `lengths` has room for
+    void *x;           // written: the steps [I] of all sequences, one after another
+    int64_t *lengths;  // written: the number of steps of each sequence
+    int64_t N;         // written: sequences
+    int64_t replica;   // written: -1 for the best
+};
+
 // One update of R rows of P parameters; see rnn/training/optimisers.py. Parameters and their moments are [1 + moments, R, P].
 enum Rule : int64_t { ADAM = 0, RMSPROP = 1, SGD = 2 };
 struct Update {

@@ -14,6 +14,7 @@ import numpy as np
 import uvicorn
 
 from api.app import create_app
+from api.short_way.protocol import protocol
 from rnn.networks.parameters import initialise
 from rnn.networks.weights import dump_weights
 from store import jobs, keys, leases
@@ -61,8 +62,16 @@ class Api:
 @contextmanager
 def serving(settings: Settings) -> Iterator[Api]:
     """The server in a thread, on a port of its own."""
+    app = create_app(settings)
     server = uvicorn.Server(
-        uvicorn.Config(create_app(settings), port=0, log_level="warning", access_log=False, timeout_graceful_shutdown=2)
+        uvicorn.Config(
+            app,
+            http=protocol(app.state.desk),
+            port=0,
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=2,
+        )
     )
     thread = threading.Thread(target=server.run)
     thread.start()

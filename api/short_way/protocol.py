@@ -1,0 +1,186 @@
+"""uvicorn's HTTP protocol, which asks the desk before it parses a request.
+
+Of uvicorn's protocol it uses `data_received`, `connection_lost`, `on_message_begin`, `on_headers_complete`,
+`on_message_complete`, `on_response_complete` and `shutdown`, and the attributes `cycle`, `pipeline`, `flow`, `scope`,
+`headers`, `parser`, `transport` and `server_state`. tests/integration/api/test_short_way.py is the contract with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+import time
+from hashlib import blake2b
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from api.headers import HEADERS
+from api.short_way.desk import MOST_BYTES, Desk
+from api.short_way.known import Answerer, Head
+
+BODY_SECONDS = 0.25
+"""Longest wait for the rest of a body; then the request goes the ordinary way, where bodies have their own limit."""
+
+_LENGTH = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ?([1-9][0-9]{0,6})(?=\r\n)")
+_SECRET = secrets.token_bytes(32)
+_PLAIN_HEADERS = frozenset(
+    b"host user-agent accept accept-encoding accept-language connection authorization content-type".split()
+)
+"""Other headers may mean something, so requests with them go the ordinary way."""
+_FIXED = b"".join(b"%s: %s\r\n" % (name.lower().encode(), value.encode()) for name, value in HEADERS.items())
+
+
+class ShortWay(HttpToolsProtocol):
+    """One connection. `desk` is set by `protocol`."""
+
+    desk: Desk
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._between = True  # the parser waits for a request's first byte
+        self._head: Head | None = None  # of the request that the parser reads
+        self._asked = False  # a request waits at the desk
+        self._part = bytearray()  # of a request whose head is known
+        self._of_part: tuple[Answerer, int, int, float] | None = None  # what answers, end of head, length, came
+        self._timer: asyncio.TimerHandle | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Answer a plain request, or have uvicorn read it."""
+        if self._of_part is not None:
+            self._continue(data)
+            return
+        if self._asked:
+            self.desk.flush()  # answers stay in order
+        if self._between and self._free() and self._take(data):
+            return
+        super().data_received(data)
+
+    def _free(self) -> bool:
+        if self.pipeline or self.flow.write_paused or self.transport.is_closing():
+            return False
+        cycle: Any = self.cycle  # None before the first request
+        return cycle is None or cycle.response_complete
+
+    def _take(self, data: bytes) -> bool:
+        """Take the request if its head is known. If not, remember the head until the ordinary way has answered."""
+        end = data.find(b"\r\n\r\n") + 4
+        if end < 4 or not data.startswith(b"POST /v1/"):
+            return False
+        length = _LENGTH.search(data, 0, end - 2)
+        if length is None:
+            return False
+        begin, stop = length.span(1)
+        digest = blake2b(data[:begin] + data[stop:end], digest_size=16, key=_SECRET).digest()
+        whole = end + int(length[1])
+        answerer = None if int(length[1]) > MOST_BYTES or len(data) > whole else self.desk.known.find(digest)
+        if answerer is None:
+            self._head = Head(digest, self.desk.known.generation, time.monotonic())
+            return False
+        self._unset_keepalive_if_required()
+        if len(data) == whole:
+            return self._ask(answerer, data, data[end:], time.perf_counter())
+        self._part += data
+        self._of_part = answerer, end, whole, time.perf_counter()
+        self._timer = self.loop.call_later(BODY_SECONDS, self._give_up)
+        return True
+
+    def _continue(self, data: bytes) -> None:
+        assert self._of_part is not None  # noqa: S101 - as the caller has asked
+        answerer, end, whole, came = self._of_part
+        self._part += data
+        if len(self._part) < whole:
+            return
+        raw = self._whole_part()
+        if len(raw) > whole or time.monotonic() >= answerer.until or not self._ask(answerer, raw, raw[end:], came):
+            super().data_received(raw)
+
+    def _whole_part(self) -> bytes:
+        raw = bytes(self._part)
+        self._part.clear()
+        self._of_part = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        return raw
+
+    def _give_up(self) -> None:
+        if self._of_part is not None:
+            super().data_received(self._whole_part())
+
+    def _ask(self, answerer: Answerer, raw: bytes, body: bytes, came: float) -> bool:
+        self._asked = self.desk.put(self, answerer, body, raw, came)
+        return self._asked
+
+    def answer(self, content: bytes, request_id: str) -> bool:
+        """See `Asker`."""
+        self._asked = False
+        if self.transport.is_closing():
+            return False
+        default = b"".join([b"%s: %s\r\n" % header for header in self.server_state.default_headers])
+        self.transport.write(
+            b"HTTP/1.1 200 OK\r\n%scontent-length: %d\r\ncontent-type: application/json\r\nx-request-id: %s\r\n%s\r\n%s"
+            % (default, len(content), request_id.encode(), _FIXED, content)
+        )
+        self.on_response_complete()
+        return True
+
+    def go_ordinary_way(self, raw: bytes) -> None:
+        """See `Asker`."""
+        self._asked = False
+        if not self.transport.is_closing():
+            super().data_received(raw)
+
+    # --- what uvicorn and its parser call ---
+
+    def on_message_begin(self) -> None:
+        """Begin to read a request."""
+        self._between = False
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Start the request's task, and tell it the head if it is one that may be remembered."""
+        super().on_headers_complete()
+        head, self._head = self._head, None
+        if head is not None and self._plain_headers():
+            self.scope["state"]["head"] = head
+
+    def on_message_complete(self) -> None:
+        """End the request's body."""
+        self._between = True
+        super().on_message_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget what was not answered."""
+        if self._of_part is not None:
+            self._whole_part()
+        super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """Answer what waits before the server stops."""
+        if self._asked:
+            self.desk.flush()
+        if self._of_part is not None:
+            super().data_received(self._whole_part())
+        super().shutdown()
+
+    def _plain_headers(self) -> bool:
+        names = [name for name, _ in self.headers]
+        values = dict(self.headers)
+        return (
+            len(values) == len(names)
+            and values.keys() - {b"content-length"} <= _PLAIN_HEADERS
+            and {b"host", b"authorization", b"content-type"} <= values.keys()
+            and values[b"content-type"].lower() in {b"application/json", b"application/json; charset=utf-8"}
+            and values.get(b"accept", b"*/*") in {b"*/*", b"application/json"}
+            and values.get(b"connection", b"keep-alive").lower() == b"keep-alive"
+            and self.scope["http_version"] == "1.1"
+            and not self.scope["query_string"]
+            and self.scope["scheme"] == "http"
+        )
+
+
+def protocol(desk: Desk) -> type[ShortWay]:
+    """Return the protocol class of a server whose plain predictions this desk answers."""
+    return type("ShortWayOfDesk", (ShortWay,), {"desk": desk})
