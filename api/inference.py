@@ -15,8 +15,7 @@ from pydantic_core import to_json
 from api.errors import invalid
 from rnn import kernels
 from rnn.errors import InputError
-from rnn.serving.plain import Plain as Plain
-from rnn.serving.plain import PlainReader
+from rnn.serving import plain as posted
 from rnn.serving.predictor import Predictor
 from unroll.contract import PredictRequest
 from unroll.contract.limits import MAX_PREDICT_SEQUENCES, MAX_PREDICT_VALUES
@@ -36,6 +35,7 @@ class Target:
     model: str | None
 
 
+Plain = posted.Plain
 CACHE_BYTES = 256 * 1024 * 1024
 MAX_COMMAS = 2 * MAX_PREDICT_VALUES
 """Largest number of commas, which inputs and states at their limits have."""
@@ -119,9 +119,9 @@ def predict(target: Target, request: PredictRequest) -> bytes:
     return b"".join([*pieces, b"}"])
 
 
-def plain_reader(most_bytes: int) -> PlainReader | None:
+def plain_reader(most_bytes: int) -> posted.PlainReader | None:
     """Return what reads plain bodies natively; None if there is no kernel."""
-    return PlainReader(most_bytes, MAX_PREDICT_SEQUENCES) if kernels.available() else None
+    return posted.PlainReader(most_bytes, MAX_PREDICT_SEQUENCES) if kernels.available() else None
 
 
 def plain(request: PredictRequest, width: int, dtype: Any) -> Plain | None:
