@@ -10,9 +10,10 @@ from typing import Any, Protocol
 
 from api import bodies, inference, logs
 from api.errors import Refused
-from api.short_way.known import Answerer, Known
+from api.short_way.known import Known
 from api.telemetry import Telemetry
 from store.ids import new_id
+from store.keys import Identity
 from unroll.contract import PredictRequest
 
 logger = logging.getLogger("unroll.api")
@@ -38,7 +39,8 @@ class Job:
     """A plain request that waits for the end of the turn."""
 
     asker: Asker
-    answerer: Answerer
+    identity: Identity
+    target: inference.Target
     plain: inference.Plain
     replica: int
     raw: bytes
@@ -55,22 +57,22 @@ class Desk:
         self._waiting: list[Job] = []
         self._heads: dict[tuple[str, str | None, int], bytes] = {}
 
-    def put(self, asker: Asker, answerer: Answerer, body: bytes, raw: bytes, begin: float) -> bool:
-        """Take a request, to be answered at the end of this turn; False if it is not plain."""
-        predictor = answerer.target.predictor
-        network = predictor.network
-        plain = self._plain(body, network.input_size, predictor.dtype)
+    def put(
+        self, asker: Asker, identity: Identity, target: inference.Target, raw: bytes, end: int, begin: float
+    ) -> bool:
+        """Take a request, whose head ends at `end`, to be answered at the end of this turn; False if it is not plain."""
+        predictor = target.predictor
+        plain = self._plain(raw[end:], predictor.network.input_size, predictor.dtype)
         if plain is None:
             return False
-        replica = answerer.target.best if plain.replica is None else plain.replica
+        replica = target.best if plain.replica is None else plain.replica
         if replica is None or replica >= predictor.replicas:
             return False
-        steps = sum(map(len, plain.sequences))
-        if steps * predictor.products_per_step > MOST_PRODUCTS:
+        if sum(map(len, plain.sequences)) * predictor.products_per_step > MOST_PRODUCTS:
             return False
         if not self._waiting:
             asyncio.get_running_loop().call_soon(self.flush)
-        self._waiting.append(Job(asker, answerer, plain, replica, raw, begin))
+        self._waiting.append(Job(asker, identity, target, plain, replica, raw, begin))
         return True
 
     def _plain(self, body: bytes, width: int, dtype: Any) -> inference.Plain | None:
@@ -87,7 +89,7 @@ class Desk:
         waiting, self._waiting = self._waiting, []
         together: dict[tuple[int, int], list[Job]] = {}
         for job in waiting:
-            together.setdefault((id(job.answerer.target.predictor), job.replica), []).append(job)
+            together.setdefault((id(job.target.predictor), job.replica), []).append(job)
         for jobs in together.values():
             self._run(jobs)
 
@@ -95,7 +97,7 @@ class Desk:
         sequences = [sequence for job in jobs for sequence in job.plain.sequences]
         started = time.perf_counter()
         try:
-            outputs = jobs[0].answerer.target.predictor.outputs(sequences, jobs[0].replica)
+            outputs = jobs[0].target.predictor.outputs(sequences, jobs[0].replica)
         except Exception:
             logger.exception("%s plain predictions failed together; they go the ordinary way", len(jobs))
             for job in jobs:
@@ -105,7 +107,7 @@ class Desk:
         at = 0
         for job in jobs:
             count = len(job.plain.sequences)
-            target = job.answerer.target
+            target = job.target
             request_id = new_id("req")
             content = inference.outputs_alone(self._head(target, job.replica), outputs[at : at + count])
             at += count
@@ -119,7 +121,7 @@ class Desk:
                 request_id,
                 target.route,
                 seconds,
-                job.answerer.identity.key_id,
+                job.identity.key_id,
             )
 
     def _head(self, target: inference.Target, replica: int) -> bytes:

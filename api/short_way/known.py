@@ -1,11 +1,12 @@
-"""Remembers for a moment what the ordinary way found out about a request's head."""
+"""Remembers for a moment what the ordinary way found out: whose key a request's head has, and what answers a path."""
 
 from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
 
 from api.inference import Target
 from store.keys import Identity
@@ -13,33 +14,67 @@ from store.keys import Identity
 FRESH_SECONDS = 0.5
 """From this age on one request goes the ordinary way, and what it finds is remembered anew."""
 LONGEST_SECONDS = 1.0
-"""Age at which a head is forgotten: a key that another process revoked is refused after this time."""
+"""Age at which something is forgotten: a key that another process revoked is refused after this time."""
 MOST = 4096
+
+Value = TypeVar("Value")
 
 
 class Head(NamedTuple):
     """A request's head on the ordinary way, before anything is known about it."""
 
     digest: bytes
-    """Keyed hash of the head without the length of its body."""
+    """Keyed hash of the head without what differs from request to request: path, length of the body, If-Match."""
     generation: int
     came: float
     """time.monotonic() when the request came."""
 
 
 @dataclass(slots=True)
-class Answerer:
-    """Who asks, and what answers: enough for a plain request with this head."""
-
-    identity: Identity
-    target: Target
+class _Kept(Generic[Value]):
+    value: Value
     came: float
     until: float
-    asked_again: bool = field(default=False)
+    asked_again: bool = False
+
+
+class _Memory(Generic[Value]):
+    """Values that are found for LONGEST_SECONDS after the request came that brought them."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[Hashable, _Kept[Value]] = OrderedDict()
+
+    def find(self, key: Hashable, now: float) -> Value | None:
+        """Return the value, or None if it has to be found out again."""
+        kept = self._kept.get(key)
+        if kept is None:
+            return None
+        if now >= kept.until:
+            del self._kept[key]
+            return None
+        if now - kept.came >= FRESH_SECONDS and not kept.asked_again:
+            kept.asked_again = True
+            return None
+        return kept.value
+
+    def learn(self, key: Hashable, value: Value, came: float, seconds: float) -> None:
+        """Remember a value. What came first is forgotten first."""
+        self._kept[key] = _Kept(value, came, came + seconds)
+        self._kept.move_to_end(key)
+        now = time.monotonic()
+        while self._kept:
+            oldest = next(iter(self._kept))
+            if len(self._kept) <= MOST and now < self._kept[oldest].until:
+                break
+            del self._kept[oldest]
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._kept.clear()
 
 
 class Known:
-    """Heads of plain requests and what answers them. Used by the event loop's thread alone.
+    """Whose key a plain head has, and what answers a path for a tenant. Used by the event loop's thread alone.
 
     Changes that this process makes to keys, models and checkpoints call `forget`. Other processes' changes are seen
     after LONGEST_SECONDS.
@@ -47,42 +82,31 @@ class Known:
 
     def __init__(self) -> None:
         self.generation = 0
-        self._answerers: OrderedDict[bytes, Answerer] = OrderedDict()
+        self._identities: _Memory[Identity] = _Memory()
+        self._targets: _Memory[Target] = _Memory()
 
-    def find(self, digest: bytes) -> Answerer | None:
-        """Return what answers a request with this head, or None if it has to go the ordinary way."""
-        found = self._answerers.get(digest)
-        if found is None:
-            return None
-        now = time.monotonic()
-        if now >= found.until:
-            del self._answerers[digest]
-            return None
-        if now - found.came >= FRESH_SECONDS and not found.asked_again:
-            found.asked_again = True
-            return None
-        return found
+    def identity(self, digest: bytes) -> Identity | None:
+        """Return whose key it is, or None if the request has to go the ordinary way."""
+        return self._identities.find(digest, time.monotonic())
 
-    def learn(self, head: Head, identity: Identity, target: Target) -> None:
+    def target(self, tenant: str, path: bytes) -> Target | None:
+        """Return what answers this path, or None if the request has to go the ordinary way."""
+        return self._targets.find((tenant, path), time.monotonic())
+
+    def learn(self, head: Head, identity: Identity, target: Target | None = None) -> None:
         """Remember what the ordinary way found, unless something was changed since the request came."""
-        if head.generation != self.generation or not target.predictor.plain:
+        if head.generation != self.generation:
             return
-        until = head.came + LONGEST_SECONDS
-        if identity.seconds_left is not None:
-            until = min(until, head.came + identity.seconds_left)
-        self._answerers[head.digest] = Answerer(identity, target, head.came, until)
-        self._answerers.move_to_end(head.digest)
-        now = time.monotonic()
-        while self._answerers:  # those that were learned first are forgotten first, with their networks
-            oldest = next(iter(self._answerers))
-            if len(self._answerers) <= MOST and now < self._answerers[oldest].until:
-                break
-            del self._answerers[oldest]
+        left = identity.seconds_left
+        self._identities.learn(head.digest, identity, head.came, min(LONGEST_SECONDS, left or LONGEST_SECONDS))
+        if target is not None and target.predictor.plain:
+            self._targets.learn((identity.tenant, target.path.encode()), target, head.came, LONGEST_SECONDS)
 
     def forget(self) -> None:
         """Forget everything, also what requests that are on the ordinary way now will find."""
         self.generation += 1
-        self._answerers.clear()
+        self._identities.clear()
+        self._targets.clear()
 
 
 def changes_answers(method: str, path: str) -> bool:

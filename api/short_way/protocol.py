@@ -12,17 +12,19 @@ import re
 import secrets
 import time
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from api.headers import HEADERS
 from api.short_way.desk import MOST_BYTES, Desk
-from api.short_way.known import Answerer, Head
+from api.short_way.known import Head
+from store.keys import Identity
 
 BODY_SECONDS = 0.25
 """Longest wait for the rest of a body; then the request goes the ordinary way, where bodies have their own limit."""
 
+_LINE = re.compile(rb"POST (/v1/(?:models|checkpoints)/[A-Za-z0-9._-]{1,200}/predict) HTTP/1\.1(?=\r\n)")
 _LENGTH = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ?([1-9][0-9]{0,6})(?=\r\n)")
 _SECRET = secrets.token_bytes(32)
 _PLAIN_HEADERS = frozenset(
@@ -30,6 +32,17 @@ _PLAIN_HEADERS = frozenset(
 )
 """Other headers may mean something, so requests with them go the ordinary way."""
 _FIXED = b"".join(b"%s: %s\r\n" % (name.lower().encode(), value.encode()) for name, value in HEADERS.items())
+
+
+class _Part(NamedTuple):
+    """A request with a known head, whose body has not come whole."""
+
+    digest: bytes
+    path: bytes
+    end: int
+    """Where the head ends."""
+    whole: int
+    came: float
 
 
 class ShortWay(HttpToolsProtocol):
@@ -43,7 +56,7 @@ class ShortWay(HttpToolsProtocol):
         self._head: Head | None = None  # of the request that the parser reads
         self._asked = False  # a request waits at the desk
         self._part = bytearray()  # of a request whose head is known
-        self._of_part: tuple[Answerer, int, int, float] | None = None  # what answers, end of head, length, came
+        self._of_part: _Part | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def data_received(self, data: bytes) -> None:
@@ -65,35 +78,43 @@ class ShortWay(HttpToolsProtocol):
 
     def _take(self, data: bytes) -> bool:
         """Take the request if its head is known. If not, remember the head until the ordinary way has answered."""
+        line = _LINE.match(data)
         end = data.find(b"\r\n\r\n") + 4
-        if end < 4 or not data.startswith(b"POST /v1/"):
-            return False
-        length = _LENGTH.search(data, 0, end - 2)
-        if length is None:
+        length = None if line is None or end < 4 else _LENGTH.search(data, 0, end - 2)
+        if line is None or length is None:
             return False
         begin, stop = length.span(1)
-        digest = blake2b(data[:begin] + data[stop:end], digest_size=16, key=_SECRET).digest()
+        digest = blake2b(data[line.end() : begin] + data[stop:end], digest_size=16, key=_SECRET).digest()
         whole = end + int(length[1])
-        answerer = None if int(length[1]) > MOST_BYTES or len(data) > whole else self.desk.known.find(digest)
-        if answerer is None:
-            self._head = Head(digest, self.desk.known.generation, time.monotonic())
+        known = self.desk.known
+        identity = None if int(length[1]) > MOST_BYTES or len(data) > whole else known.identity(digest)
+        if identity is None:
+            self._head = Head(digest, known.generation, time.monotonic())
+            return False
+        came = time.perf_counter()
+        if len(data) == whole:
+            if self._ask(identity, line[1], data, end, came):
+                self._unset_keepalive_if_required()
+                return True
+            self._head = Head(digest, known.generation, time.monotonic())
             return False
         self._unset_keepalive_if_required()
-        if len(data) == whole:
-            return self._ask(answerer, data, data[end:], time.perf_counter())
         self._part += data
-        self._of_part = answerer, end, whole, time.perf_counter()
+        self._of_part = _Part(digest, line[1], end, whole, came)
         self._timer = self.loop.call_later(BODY_SECONDS, self._give_up)
         return True
 
     def _continue(self, data: bytes) -> None:
-        assert self._of_part is not None  # noqa: S101 - as the caller has asked
-        answerer, end, whole, came = self._of_part
+        part = self._of_part
+        assert part is not None  # noqa: S101 - as the caller has asked
         self._part += data
-        if len(self._part) < whole:
+        if len(self._part) < part.whole:
             return
         raw = self._whole_part()
-        if len(raw) > whole or time.monotonic() >= answerer.until or not self._ask(answerer, raw, raw[end:], came):
+        known = self.desk.known
+        identity = known.identity(part.digest) if len(raw) == part.whole else None
+        if identity is None or not self._ask(identity, part.path, raw, part.end, part.came):
+            self._head = Head(part.digest, known.generation, time.monotonic())
             super().data_received(raw)
 
     def _whole_part(self) -> bytes:
@@ -109,8 +130,9 @@ class ShortWay(HttpToolsProtocol):
         if self._of_part is not None:
             super().data_received(self._whole_part())
 
-    def _ask(self, answerer: Answerer, raw: bytes, body: bytes, came: float) -> bool:
-        self._asked = self.desk.put(self, answerer, body, raw, came)
+    def _ask(self, identity: Identity, path: bytes, raw: bytes, end: int, came: float) -> bool:
+        target = self.desk.known.target(identity.tenant, path)
+        self._asked = target is not None and self.desk.put(self, identity, target, raw, end, came)
         return self._asked
 
     def answer(self, content: bytes, request_id: str) -> bool:

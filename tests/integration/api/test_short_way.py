@@ -107,7 +107,17 @@ def served(api: Api, client: httpx2.Client) -> str:
 def bodies(count: int) -> Iterator[bytes]:
     """Valid and broken bodies, in every spelling that JSON allows and some that it does not."""
     chance = random.Random(5)
-    words = ["1", "-0", "0.1", "1e3", "2.5E-3", "12345678.12345678", "0.30000000000000004", "1e-320", "12345678901234567"]
+    words = [
+        "1",
+        "-0",
+        "0.1",
+        "1e3",
+        "2.5E-3",
+        "12345678.12345678",
+        "0.30000000000000004",
+        "1e-320",
+        "12345678901234567",
+    ]
     wrong = ["01", "1.", "NaN", "-", "1e999", "1e39", "true", '"1"', "null", "[1]", "", "Infinity", "+1", "0x1"]
     replicas = ["0", "1", "2", "-1", "-0", "1.0", "01", "null", '"best"', '"all"', '"BEST"']
     returns = ["[]", '["outputs"]', '["state"]', '["outputs","outputs"]', '"outputs"']
@@ -190,27 +200,29 @@ def test_a_key_that_another_process_revoked_is_refused_within_a_second(api: Api,
 
 def test_a_key_that_expires_is_refused_when_it_does():
     known = Known()
-    head = Head(b"head", known.generation, time.monotonic())
-    known.learn(head, Identity("key", "ours", frozenset(), seconds_left=0.05), _target())
-    assert known.find(b"head") is not None
+    known.learn(_head(known), Identity("key", "ours", frozenset(), seconds_left=0.05), _target())
+    assert known.identity(b"head") is not None
     time.sleep(0.06)
-    assert known.find(b"head") is None
+    assert known.identity(b"head") is None
 
 
 def test_what_a_request_found_before_a_change_is_not_remembered_after_it():
     known = Known()
-    head = Head(b"head", known.generation, time.monotonic())
+    head = _head(known)
     known.forget()
     known.learn(head, Identity("key", "ours", frozenset()), _target())
-    assert known.find(b"head") is None
+    assert known.identity(b"head") is None
+    assert known.target("ours", b"/path") is None
 
 
 def test_one_request_asks_again_while_the_others_are_answered():
     known = Known()
-    known.learn(Head(b"head", 0, time.monotonic() - 0.6), Identity("key", "ours", frozenset()), _target())
-    assert [known.find(b"head") is None for _ in range(3)] == [True, False, False]
-    known.learn(Head(b"old", 0, time.monotonic() - 1.1), Identity("key", "ours", frozenset()), _target())
-    assert known.find(b"old") is None
+    known.learn(_head(known, 0.6), Identity("key", "ours", frozenset()), _target())
+    assert [known.identity(b"head") is None for _ in range(3)] == [True, False, False]
+    assert [known.target("ours", b"/path") is None for _ in range(3)] == [True, False, False]
+    assert known.target("theirs", b"/path") is None
+    known.learn(_head(known, 1.1), Identity("key", "ours", frozenset()), _target())
+    assert known.identity(b"head") is None
 
 
 @pytest.mark.parametrize(
@@ -330,3 +342,7 @@ def test_every_answer_is_counted_and_logged(
 def _target() -> Target:
     network = Network.model_validate(JOB["model"])
     return Target("/path", "/route", Predictor(weights(network, 2)), 0, "ckpt", None)
+
+
+def _head(known: Known, age: float = 0.0) -> Head:
+    return Head(b"head", known.generation, time.monotonic() - age)
