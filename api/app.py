@@ -38,6 +38,7 @@ from api.routes.parameters import only_known
 from api.service import Service
 from api.short_way.desk import Desk
 from api.short_way.known import Known
+from api.short_way.plain import Counter
 from api.telemetry import Telemetry
 from store import schema
 from store.db import Database
@@ -111,7 +112,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.mount(docs.ASSETS, docs.Assets())
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(Observe, telemetry=telemetry, known=known)
-    app.state.desk = Desk(known, telemetry)
+    app.state.counter = Counter(known, Desk(telemetry), telemetry)
     return app
 
 

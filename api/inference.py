@@ -16,7 +16,7 @@ from api.errors import invalid
 from rnn import kernels
 from rnn.errors import InputError
 from rnn.serving import plain as posted
-from rnn.serving.predictor import Predictor
+from rnn.serving import predictor
 from unroll.contract import PredictRequest
 from unroll.contract.limits import MAX_PREDICT_SEQUENCES, MAX_PREDICT_VALUES
 
@@ -36,6 +36,9 @@ class Target:
 
 
 Plain = posted.Plain
+Array = NDArray[Any]
+LayerStates = predictor.LayerStates
+Predictor = predictor.Predictor
 CACHE_BYTES = 256 * 1024 * 1024
 MAX_COMMAS = 2 * MAX_PREDICT_VALUES
 """Largest number of commas, which inputs and states at their limits have."""

@@ -58,7 +58,7 @@ def run(inherited: int | None, parent: int | None = None) -> None:
     server = uvicorn.Server(
         uvicorn.Config(
             app,
-            http=protocol(app.state.desk),
+            http=protocol(app.state.counter),
             # under a supervisor, which announces the address itself, only what goes wrong
             log_level=settings.log_level if inherited is None else "warning",
             access_log=False,  # the app writes its own, with the request id

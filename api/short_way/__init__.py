@@ -1,8 +1,9 @@
 """The short way of plain predictions, which answers them without the framework, several in one call of the kernel.
 
     known.py     what the ordinary way found out about a request's head: whose key, which network; for a second at most
-    desk.py      collects the requests of one turn of the event loop, runs them together and answers them
-    protocol.py  uvicorn's protocol, which asks the desk before it parses a request
+    desk.py      collects the small runs of one turn of the event loop, and runs them together
+    plain.py     reads plain requests, puts them on the desk, and answers them
+    protocol.py  uvicorn's protocol, which asks for the short way before it parses a request
 
 A request is plain if its head is known, byte by byte but for the length of the body, and its body is short and well
 formed. Everything else, every first request and every error included, goes the ordinary way through FastAPI, which

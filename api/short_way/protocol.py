@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol, which asks the desk before it parses a request.
+"""uvicorn's HTTP protocol, which asks for the short way before it parses a request.
 
 Of uvicorn's protocol it uses `data_received`, `connection_lost`, `on_message_begin`, `on_headers_complete`,
 `on_message_complete`, `on_response_complete` and `shutdown`, and the attributes `cycle`, `pipeline`, `flow`, `scope`,
@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from api.headers import HEADERS
-from api.short_way.desk import MOST_BYTES, Desk
 from api.short_way.known import Head
+from api.short_way.plain import MOST_BYTES, Counter
 from store.keys import Identity
 
 BODY_SECONDS = 0.25
@@ -46,9 +46,9 @@ class _Part(NamedTuple):
 
 
 class ShortWay(HttpToolsProtocol):
-    """One connection. `desk` is set by `protocol`."""
+    """One connection. `counter` is set by `protocol`."""
 
-    desk: Desk
+    counter: Counter
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -65,7 +65,7 @@ class ShortWay(HttpToolsProtocol):
             self._continue(data)
             return
         if self._asked:
-            self.desk.flush()  # answers stay in order
+            self.counter.desk.flush()  # answers stay in order
         if self._between and self._free() and self._take(data):
             return
         super().data_received(data)
@@ -86,7 +86,7 @@ class ShortWay(HttpToolsProtocol):
         begin, stop = length.span(1)
         digest = blake2b(data[line.end() : begin] + data[stop:end], digest_size=16, key=_SECRET).digest()
         whole = end + int(length[1])
-        known = self.desk.known
+        known = self.counter.known
         identity = None if int(length[1]) > MOST_BYTES or len(data) > whole else known.identity(digest)
         if identity is None:
             self._head = Head(digest, known.generation, time.monotonic())
@@ -111,7 +111,7 @@ class ShortWay(HttpToolsProtocol):
         if len(self._part) < part.whole:
             return
         raw = self._whole_part()
-        known = self.desk.known
+        known = self.counter.known
         identity = known.identity(part.digest) if len(raw) == part.whole else None
         if identity is None or not self._ask(identity, part.path, raw, part.end, part.came):
             self._head = Head(part.digest, known.generation, time.monotonic())
@@ -131,8 +131,7 @@ class ShortWay(HttpToolsProtocol):
             super().data_received(self._whole_part())
 
     def _ask(self, identity: Identity, path: bytes, raw: bytes, end: int, came: float) -> bool:
-        target = self.desk.known.target(identity.tenant, path)
-        self._asked = target is not None and self.desk.put(self, identity, target, raw, end, came)
+        self._asked = self.counter.take(self, identity, path, raw, end, came)
         return self._asked
 
     def answer(self, content: bytes, request_id: str) -> bool:
@@ -182,7 +181,7 @@ class ShortWay(HttpToolsProtocol):
     def shutdown(self) -> None:
         """Answer what waits before the server stops."""
         if self._asked:
-            self.desk.flush()
+            self.counter.desk.flush()
         if self._of_part is not None:
             super().data_received(self._whole_part())
         super().shutdown()
@@ -203,6 +202,6 @@ class ShortWay(HttpToolsProtocol):
         )
 
 
-def protocol(desk: Desk) -> type[ShortWay]:
-    """Return the protocol class of a server whose plain predictions this desk answers."""
-    return type("ShortWayOfDesk", (ShortWay,), {"desk": desk})
+def protocol(counter: Counter) -> type[ShortWay]:
+    """Return the protocol class of a server whose plain requests this counter takes."""
+    return type("ShortWayOfOneServer", (ShortWay,), {"counter": counter})

@@ -147,19 +147,29 @@ class Predictor:
         gates, layers = len(facts(self.network.cell).gates), self.network.num_layers
         return gates * H * (self.network.input_size + (2 * layers - 1) * H) + H * O
 
-    def outputs(self, sequences: Sequence[Array], replica: int) -> list[Array]:
-        """Return what `predict` returns as outputs, for finite sequences [T_i, I] of a `plain` network.
+    def advance(
+        self, sequences: Sequence[Array], replica: int, states: Sequence[LayerStates] | None = None
+    ) -> tuple[list[Array], list[LayerStates]]:
+        """Return what `predict` returns as outputs and state, for finite sequences [T_i, I] of a `plain` network.
 
-        Nothing is checked; sequences in the checkpoint's dtype are not copied more than once.
+        Nothing is checked. The arrays are parts of larger ones: copy what is to be kept.
         """
         order = sorted(range(len(sequences)), key=lambda i: -len(sequences[i]))
         x_TNI, lengths = _pad([sequences[i] for i in order], self.dtype)
+        start: States | None = None
+        if states is not None:
+            start = [
+                {name: np.stack([states[i][n][name] for i in order]) for name in self._states}
+                for n in range(self.network.num_layers)
+            ]
         with np.errstate(over="ignore", invalid="ignore"):
-            run = self._stacks[replica].run(x_TNI, lengths, None)
-        found: list[Array] = [x_TNI] * len(order)
+            run = self._stacks[replica].run(x_TNI, lengths, start)
+        outputs: list[Array] = [x_TNI] * len(order)
+        last: list[LayerStates] = [[] for _ in order]
         for row, (i, length) in enumerate(zip(order, lengths, strict=True)):
-            found[i] = run.outputs[:length, row]
-        return found
+            outputs[i] = run.outputs[:length, row]
+            last[i] = [{name: state[row] for name, state in layer.items()} for layer in run.last]
+        return outputs, last
 
     @property
     def _answers_once(self) -> bool:

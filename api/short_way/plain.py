@@ -1,0 +1,87 @@
+"""Takes plain requests whose head is known, and answers them with what the desk has run."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Protocol
+
+from api import bodies, inference, logs
+from api.errors import Refused
+from api.short_way.desk import Desk, Errand, is_small
+from api.short_way.known import Known
+from api.telemetry import Telemetry
+from store.ids import new_id
+from store.keys import Identity
+from unroll.contract import PredictRequest
+
+MOST_BYTES = 128 * 1024
+"""Longest body of a plain request: it is read on the event loop."""
+
+
+class Asker(Protocol):
+    """The connection on which a plain request came."""
+
+    def answer(self, content: bytes, request_id: str) -> bool:
+        """Send the answer, and return whether anybody is still there."""
+
+    def go_ordinary_way(self, raw: bytes) -> None:
+        """Have the request processed as any other."""
+
+
+class Counter:
+    """Takes plain requests of all connections of a process."""
+
+    def __init__(self, known: Known, desk: Desk, telemetry: Telemetry) -> None:
+        self.known = known
+        self.desk = desk
+        self._telemetry = telemetry
+        self._reader = inference.plain_reader(MOST_BYTES)
+        self._heads: dict[tuple[str, str | None, int], bytes] = {}
+
+    def take(self, asker: Asker, identity: Identity, path: bytes, raw: bytes, end: int, begin: float) -> bool:
+        """Take a request, whose head ends at `end`, to be answered at the end of this turn; False if not plain."""
+        target = self.known.target(identity.tenant, path)
+        if target is None:
+            return False
+        predictor = target.predictor
+        plain = self.read(raw[end:], predictor.network.input_size, predictor.dtype)
+        if plain is None or not is_small(predictor, plain.sequences):
+            return False
+        replica = target.best if plain.replica is None else plain.replica
+        if replica is None or replica >= predictor.replicas:
+            return False
+
+        def done(outputs: list[Any], _: object) -> None:
+            content = inference.outputs_alone(self._head(target, replica), outputs)
+            self._answer(asker, content, identity, target.path, target.route, begin)
+
+        self.desk.put(
+            Errand(predictor, replica, plain.sequences, None, begin, done, lambda: asker.go_ordinary_way(raw))
+        )
+        return True
+
+    def read(self, body: bytes, width: int, dtype: Any) -> inference.Plain | None:
+        """Return what a body says if it is plain."""
+        if self._reader is not None:
+            return self._reader.read(body, width, dtype)
+        try:
+            request: PredictRequest = bodies.validate(PredictRequest, body)
+        except Refused:
+            return None
+        return inference.plain(request, width, dtype)
+
+    def _answer(self, asker: Asker, content: bytes, identity: Identity, path: str, route: str, begin: float) -> None:
+        request_id = new_id("req")
+        status = 200 if asker.answer(content, request_id) else 0
+        seconds = time.perf_counter() - begin
+        self._telemetry.answered("POST", route, status, seconds)
+        logs.access("POST", path, status, request_id, route, seconds, identity.key_id)
+
+    def _head(self, target: inference.Target, replica: int) -> bytes:
+        key = target.checkpoint, target.model, replica
+        found = self._heads.get(key)
+        if found is None:
+            if len(self._heads) >= 1000:
+                self._heads.clear()
+            found = self._heads[key] = inference.head(target.model, target.checkpoint, replica)
+        return found
