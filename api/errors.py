@@ -41,6 +41,8 @@ TITLES: dict[ProblemCode, str] = {
     "job_not_ended": "The job has not ended",
     "invalid_transition": "The job's status does not allow this",
     "no_checkpoint": "There is no checkpoint yet",
+    "session_expired": "The session has expired",
+    "step_out_of_order": "The session is at another step",
     "body_too_large": "The body is too large",
     "unsupported_media_type": "The body is not JSON",
     "range_not_satisfiable": "The range lies outside of the file",

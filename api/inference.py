@@ -23,11 +23,8 @@ from unroll.contract.limits import MAX_PREDICT_SEQUENCES, MAX_PREDICT_VALUES
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What answers the predictions that are posted to one path."""
+    """What answers predictions."""
 
-    path: str
-    route: str
-    """The path's template."""
     predictor: Predictor
     best: int | None
     """The replica that answers by default; None: the request must name one."""
@@ -140,7 +137,8 @@ def plain(request: PredictRequest, width: int, dtype: Any) -> Plain | None:
     for sequence in sequences:
         if sequence.ndim != 2 or sequence.shape[1] != width or not np.isfinite(sequence).all():
             return None
-    return Plain(sequences, None if request.replica == "best" else request.replica)
+    replica = None if request.replica == "best" else request.replica
+    return Plain(sequences, replica, request.model_fields_set == {"inputs"})
 
 
 def head(model: str | None, checkpoint: str, replica: int | Literal["all"]) -> bytes:

@@ -58,6 +58,12 @@ class NoCheckpoint(StoreError):
     code = "no_checkpoint"
 
 
+class SessionExpired(StoreError):
+    """The session has expired."""
+
+    code = "session_expired"
+
+
 class IdempotencyKeyReused(StoreError):
     """This Idempotency-Key was already sent with a different body."""
 

@@ -206,6 +206,36 @@ inputs = Table(
     Index(None, "checkpoint_id"),
 )
 
+# the hidden state of live streams. `owner` is the API process that keeps it in memory; `epoch` is its fence
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("tenant", String(100), nullable=False),
+    Column("key_id", String(40), nullable=False),
+    Column("model_name", String(100)),
+    Column("checkpoint_id", String(40), ForeignKey("checkpoints.id", ondelete="CASCADE"), nullable=False),
+    # null: all of them
+    Column("replica", Integer),
+    Column("sequences", Integer, nullable=False),
+    Column("ttl", Double, nullable=False),
+    Column("owner", String(40)),
+    Column("epoch", BigInteger, nullable=False),
+    Column("step", BigInteger, nullable=False),
+    # as safetensors; null: the network's own start
+    Column("state", LargeBinary),
+    # the last request and its answer, for a client that did not get it: steps before it, hash of its body, the answer
+    Column("asked_at", BigInteger),
+    Column("asked_hash", LargeBinary),
+    Column("answer", LargeBinary),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Index(None, "tenant", "id"),
+    Index(None, "key_id"),
+    Index(None, "checkpoint_id"),
+    Index(None, "expires_at"),
+)
+
 workers = Table(
     "workers",
     metadata,

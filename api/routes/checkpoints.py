@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Request, Response
 
-from api import examples, inference
+from api import examples, inference, targets
 from api.auth import Predictor, Reader
 from api.bodies import json_body
 from api.negotiation import JSON, matches, offers
@@ -103,14 +103,7 @@ def predict_with_checkpoint(
 
     `best` is the checkpoint's own best replica. A checkpoint that was not evaluated has none.
     """
-    checkpoint = checkpoints.get(service.db, asker.tenant, checkpoint_id)
-    best = 0 if checkpoint.best_replica is None and checkpoint.replicas == 1 else checkpoint.best_replica
-    predictor = service.predictors.get(
-        checkpoint.sha256, lambda: checkpoints.content(service.db, asker.tenant, checkpoint.id)[1]
-    )
-    target = inference.Target(
-        raw.url.path, "/v1/checkpoints/{checkpoint_id}/predict", predictor, best, checkpoint.id, None
-    )
+    target = targets.of_checkpoint(service, asker.tenant, checkpoint_id)
     content = inference.predict(target, request)
-    raw.state.answered_by = asker, target
+    raw.state.answered_by = asker, (raw.url.path, target)
     return Response(content, media_type=JSON)

@@ -6,14 +6,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from api import catalogue, examples, inference
+from api import catalogue, examples, inference, targets
 from api.auth import Predictor, Reader, Writer
 from api.bodies import json_body
 from api.negotiation import JSON, offers
 from api.operations import answer, operation
 from api.routes.parameters import Cursor, Limit
 from api.service import CurrentService
-from store import checkpoints, models
+from store import models
 from unroll.contract import Model, NewModel, Page, PredictRequest, PredictResponse, Serving
 
 router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=[offers(JSON)])
@@ -128,12 +128,7 @@ def predict_with_model(
 
     If a returned state is sent with the following steps, the network continues exactly where it stopped.
     """
-    served = models.served(service.db, asker.tenant, name)
-    checkpoint = checkpoints.get(service.db, asker.tenant, served.checkpoint)
-    predictor = service.predictors.get(
-        checkpoint.sha256, lambda: checkpoints.content(service.db, asker.tenant, checkpoint.id)[1]
-    )
-    target = inference.Target(raw.url.path, "/v1/models/{name}/predict", predictor, served.replica, checkpoint.id, name)
+    target = targets.of_model(service, asker.tenant, name)
     content = inference.predict(target, request)
-    raw.state.answered_by = asker, target
+    raw.state.answered_by = asker, (raw.url.path, target)
     return Response(content, media_type=JSON)

@@ -93,14 +93,18 @@ class Known:
         """Return what answers this path, or None if the request has to go the ordinary way."""
         return self._targets.find((tenant, path), time.monotonic())
 
-    def learn(self, head: Head, identity: Identity, target: Target | None = None) -> None:
-        """Remember what the ordinary way found, unless something was changed since the request came."""
+    def learn(self, head: Head, identity: Identity, answers: tuple[str, Target] | None = None) -> None:
+        """Remember what the ordinary way found, unless something was changed since the request came.
+
+        `answers` is a path and what answers it for the tenant.
+        """
         if head.generation != self.generation:
             return
         left = identity.seconds_left
         self._identities.learn(head.digest, identity, head.came, min(LONGEST_SECONDS, left or LONGEST_SECONDS))
-        if target is not None and target.predictor.plain:
-            self._targets.learn((identity.tenant, target.path.encode()), target, head.came, LONGEST_SECONDS)
+        if answers is not None and answers[1].predictor.plain:
+            path, target = answers
+            self._targets.learn((identity.tenant, path.encode()), target, head.came, LONGEST_SECONDS)
 
     def forget(self) -> None:
         """Forget everything, also what requests that are on the ordinary way now will find."""

@@ -18,6 +18,14 @@ MOST_BYTES = 128 * 1024
 """Longest body of a plain request: it is read on the event loop."""
 
 
+_ROUTES = {
+    "models": "/v1/models/{name}/predict",
+    "checkpoints": "/v1/checkpoints/{checkpoint_id}/predict",
+    "sessions": "/v1/sessions/{session_id}/step",
+}
+"""The template of a plain request's path, by its noun."""
+
+
 class Asker(Protocol):
     """The connection on which a plain request came."""
 
@@ -53,7 +61,7 @@ class Counter:
 
         def done(outputs: list[Any], _: object) -> None:
             content = inference.outputs_alone(self._head(target, replica), outputs)
-            self._answer(asker, content, identity, target.path, target.route, begin)
+            self._answer(asker, content, identity, path.decode(), begin)
 
         self.desk.put(
             Errand(predictor, replica, plain.sequences, None, begin, done, lambda: asker.go_ordinary_way(raw))
@@ -70,7 +78,8 @@ class Counter:
             return None
         return inference.plain(request, width, dtype)
 
-    def _answer(self, asker: Asker, content: bytes, identity: Identity, path: str, route: str, begin: float) -> None:
+    def _answer(self, asker: Asker, content: bytes, identity: Identity, path: str, begin: float) -> None:
+        route = _ROUTES[path.split("/")[2]]
         request_id = new_id("req")
         status = 200 if asker.answer(content, request_id) else 0
         seconds = time.perf_counter() - begin

@@ -127,7 +127,7 @@ class CPosted(ctypes.Structure):
         ("body", c_char_p),
         *((name, c_int64) for name in ("bytes", "I", "is_double", "most")),
         *((name, c_void_p) for name in ("x", "lengths")),
-        *((name, c_int64) for name in ("N", "replica")),
+        *((name, c_int64) for name in ("N", "replica", "inputs_alone")),
     ]
 
 

@@ -18,6 +18,8 @@ class Plain(NamedTuple):
     """Each [T_i, I]."""
     replica: int | None
     """None: the best one."""
+    inputs_alone: bool
+    """Whether nothing else was posted."""
 
 
 class PlainReader:
@@ -46,8 +48,8 @@ class PlainReader:
             return None
         lengths = self._lengths[: posted.N].tolist()
         x = self._x[double][: sum(lengths) * width].reshape(-1, width).copy()
-        replica = None if posted.replica < 0 else posted.replica
+        replica, alone = None if posted.replica < 0 else posted.replica, bool(posted.inputs_alone)
         if len(lengths) == 1:
-            return Plain([x], replica)
+            return Plain([x], replica, alone)
         ends = np.cumsum(lengths).tolist()
-        return Plain([x[end - length : end] for end, length in zip(ends, lengths, strict=True)], replica)
+        return Plain([x[end - length : end] for end, length in zip(ends, lengths, strict=True)], replica, alone)

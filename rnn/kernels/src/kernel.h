@@ -89,6 +89,7 @@ struct Posted {
     int64_t *lengths;  // written: the number of steps of each sequence
     int64_t N;         // written: sequences
     int64_t replica;   // written: -1 for the best
+    int64_t inputs_alone;  // written: whether there is no other field than inputs
 };
 
 // One update of R rows of P parameters; see rnn/training/optimisers.py. Parameters and their moments are [1 + moments, R, P].

@@ -176,6 +176,7 @@ __attribute__((visibility("default"))) bool unroll_posted(Posted *posted) {
         }
     } while (in.take(','));
     if (!in.take('}') || !inputs) return false;
+    posted->inputs_alone = !replica && !returns;
     in.space();
     return in.at == in.end;
 }

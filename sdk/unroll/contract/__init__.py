@@ -66,6 +66,7 @@ from unroll.contract.jobs import (
 from unroll.contract.kinds import JOB_TYPES, JobConfig, JobSummary, Kind
 from unroll.contract.network import Architecture, Feedback, Network
 from unroll.contract.problems import RETRYABLE, STATUS, FieldError, Problem, ProblemCode
+from unroll.contract.sessions import NewSession, Session, SessionState, StepRequest, StepResponse
 from unroll.contract.submission import Device, DType, JobRequest
 from unroll.contract.train import Best, Divergence, Stop, StopReason, TrainJob, TrainSummary
 from unroll.contract.training import (
@@ -176,6 +177,7 @@ __all__ = [
     "Network",
     "NewKey",
     "NewModel",
+    "NewSession",
     "Noise",
     "Optimizer",
     "Orthogonal",
@@ -203,10 +205,14 @@ __all__ = [
     "Series",
     "Served",
     "Serving",
+    "Session",
+    "SessionState",
     "Shorthand",
     "SpectralRadius",
     "State",
     "StepDecay",
+    "StepRequest",
+    "StepResponse",
     "Stop",
     "StopReason",
     "Task",

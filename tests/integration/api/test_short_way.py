@@ -200,7 +200,7 @@ def test_a_key_that_another_process_revoked_is_refused_within_a_second(api: Api,
 
 def test_a_key_that_expires_is_refused_when_it_does():
     known = Known()
-    known.learn(_head(known), Identity("key", "ours", frozenset(), seconds_left=0.05), _target())
+    known.learn(_head(known), Identity("key", "ours", frozenset(), seconds_left=0.05), ("/path", _target()))
     assert known.identity(b"head") is not None
     time.sleep(0.06)
     assert known.identity(b"head") is None
@@ -210,18 +210,18 @@ def test_what_a_request_found_before_a_change_is_not_remembered_after_it():
     known = Known()
     head = _head(known)
     known.forget()
-    known.learn(head, Identity("key", "ours", frozenset()), _target())
+    known.learn(head, Identity("key", "ours", frozenset()), ("/path", _target()))
     assert known.identity(b"head") is None
     assert known.target("ours", b"/path") is None
 
 
 def test_one_request_asks_again_while_the_others_are_answered():
     known = Known()
-    known.learn(_head(known, 0.6), Identity("key", "ours", frozenset()), _target())
+    known.learn(_head(known, 0.6), Identity("key", "ours", frozenset()), ("/path", _target()))
     assert [known.identity(b"head") is None for _ in range(3)] == [True, False, False]
     assert [known.target("ours", b"/path") is None for _ in range(3)] == [True, False, False]
     assert known.target("theirs", b"/path") is None
-    known.learn(_head(known, 1.1), Identity("key", "ours", frozenset()), _target())
+    known.learn(_head(known, 1.1), Identity("key", "ours", frozenset()), ("/path", _target()))
     assert known.identity(b"head") is None
 
 
@@ -341,7 +341,7 @@ def test_every_answer_is_counted_and_logged(
 
 def _target() -> Target:
     network = Network.model_validate(JOB["model"])
-    return Target("/path", "/route", Predictor(weights(network, 2)), 0, "ckpt", None)
+    return Target(Predictor(weights(network, 2)), 0, "ckpt", None)
 
 
 def _head(known: Known, age: float = 0.0) -> Head:

@@ -1,0 +1,45 @@
+"""Finds what answers the predictions that are posted to a model or to a checkpoint."""
+
+from __future__ import annotations
+
+from api.errors import invalid
+from api.inference import Target
+from api.service import Service
+from store import checkpoints, models
+from unroll.contract import Checkpoint
+
+
+def of_model(service: Service, tenant: str, name: str) -> Target:
+    """Return what a model serves. Raises NotFound and NoCheckpoint."""
+    served = models.served(service.db, tenant, name)
+    return _target(service, tenant, checkpoints.get(service.db, tenant, served.checkpoint), served.replica, name)
+
+
+def of_checkpoint(service: Service, tenant: str, checkpoint_id: str, model: str | None = None) -> Target:
+    """Return a checkpoint and its own best replica. A checkpoint that was not evaluated has none. Raises NotFound."""
+    checkpoint = checkpoints.get(service.db, tenant, checkpoint_id)
+    best = 0 if checkpoint.best_replica is None and checkpoint.replicas == 1 else checkpoint.best_replica
+    return _target(service, tenant, checkpoint, best, model)
+
+
+def replica_of(target: Target, wanted: int | str) -> int | None:
+    """Return the replica that is to run, None for all of them. Refuses one that is not there."""
+    if wanted == "all":
+        return None
+    if wanted == "best":
+        if target.best is None:
+            raise invalid(
+                "/replica", "not_evaluated", "This checkpoint was not evaluated; name a replica, or ask for all."
+            )
+        return target.best
+    replica, count = int(wanted), target.predictor.replicas
+    if replica >= count:
+        raise invalid("/replica", "out_of_range", f"there is no replica {replica}: they are 0 to {count - 1}")
+    return replica
+
+
+def _target(service: Service, tenant: str, checkpoint: Checkpoint, best: int | None, model: str | None) -> Target:
+    predictor = service.predictors.get(
+        checkpoint.sha256, lambda: checkpoints.content(service.db, tenant, checkpoint.id)[1]
+    )
+    return Target(predictor, best, checkpoint.id, model)

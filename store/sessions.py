@@ -1,0 +1,210 @@
+"""Sessions: hidden states of live streams. One API process at a time owns a session and keeps its state in memory.
+
+The fence: `take` raises the session's epoch, and `save` writes only where the epoch is still the writer's. A process
+whose session was taken over by another saves nothing and learns that it has lost it. What it answered after the last
+save is lost; clients see that at `durable_step` and send those steps again (docs/adr/0022).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from store.clock import instant
+from store.db import Database, db_now
+from store.errors import InvalidRequest, NotFound, QuotaExceeded, SessionExpired
+from store.ids import new_id
+from store.paging import page
+from store.tables import sessions
+from unroll.contract import Page, Session
+
+KEPT_SECONDS = 24 * 3600.0
+"""Seconds after its expiry during which a session is still known as expired."""
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A session's state after some steps, and the last request with its answer."""
+
+    id: str
+    epoch: int
+    step: int
+    state: bytes | None
+    asked_at: int | None
+    asked_hash: bytes | None
+    answer: bytes | None
+
+
+@dataclass(frozen=True)
+class Owned:
+    """A session that this process owns now, as it was saved."""
+
+    saved: Saved
+    session: Session
+    key_id: str
+    seconds_left: float
+
+
+def create(
+    db: Database,
+    tenant: str,
+    key_id: str,
+    owner: str,
+    *,
+    model: str | None,
+    checkpoint: str,
+    replica: int | None,
+    sequences: int,
+    ttl: float,
+    most: int,
+    step: int = 0,
+    state: bytes | None = None,
+) -> Owned:
+    """Create a session that `owner` owns. `replica` None means all of them.
+
+    Raises QuotaExceeded if the key has `most` sessions already, and InvalidRequest if the checkpoint was deleted.
+    """
+    now = db_now()
+    values = {
+        "id": new_id("session"),
+        "tenant": tenant,
+        "key_id": key_id,
+        "model_name": model,
+        "checkpoint_id": checkpoint,
+        "replica": replica,
+        "sequences": sequences,
+        "ttl": ttl,
+        "owner": owner,
+        "epoch": 1,
+        "step": step,
+        "state": state,
+        "created_at": now,
+        "expires_at": now + ttl,
+    }
+    try:
+        with db.begin() as tx:
+            mine = select(sessions.c.id).where(sessions.c.key_id == key_id, sessions.c.expires_at > db_now())
+            if tx.execute(select(func.count()).select_from(mine.limit(most).subquery())).scalar_one() >= most:
+                raise QuotaExceeded(f"This key may have {most:,} sessions at once.")
+            row = tx.execute(insert(sessions).values(values).returning(sessions, db_now().label("now"))).one()
+    except IntegrityError:
+        raise InvalidRequest(f"There is no checkpoint {checkpoint}.", pointer="/checkpoint") from None
+    return _owned(row)
+
+
+def get(db: Database, tenant: str, session_id: str) -> Session:
+    """Return a session as it was saved last. Raises NotFound."""
+    with db.read() as tx:
+        row = tx.execute(_of(tenant, session_id)).one_or_none()
+    if row is None:
+        raise NotFound(f"There is no session {session_id}.")
+    return show(row)
+
+
+def list_(db: Database, tenant: str, *, limit: int = 50, cursor: str | None = None) -> Page[Session]:
+    """Return the tenant's sessions that have not expired, newest first, as they were saved last."""
+    query = select(sessions).where(sessions.c.tenant == tenant, sessions.c.expires_at > db_now())
+    with db.read() as tx:
+        return page(tx, query, sessions.c.id, limit=limit, cursor=cursor, show=show)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Who owns a session, and what was saved of it."""
+
+    owner: str | None
+    epoch: int
+    step: int
+
+
+def look(db: Database, tenant: str, session_id: str) -> Seen:
+    """Return who owns a session. Raises NotFound and SessionExpired."""
+    with db.read() as tx:
+        row = tx.execute(_of(tenant, session_id)).one_or_none()
+    _there(row, session_id)
+    assert row is not None  # noqa: S101
+    return Seen(row.owner, row.epoch, row.step)
+
+
+def take(db: Database, tenant: str, session_id: str, owner: str) -> Owned:
+    """Become the session's owner, whoever was. Raises NotFound and SessionExpired."""
+    with db.begin() as tx:
+        row = tx.execute(
+            update(sessions)
+            .where(sessions.c.id == session_id, sessions.c.tenant == tenant, sessions.c.expires_at > db_now())
+            .values(owner=owner, epoch=sessions.c.epoch + 1)
+            .returning(sessions, db_now().label("now"))
+        ).one_or_none()
+        if row is None:
+            _there(tx.execute(_of(tenant, session_id)).one_or_none(), session_id)
+            raise NotFound(f"There is no session {session_id}.")
+    return _owned(row)
+
+
+def save(db: Database, several: Iterable[Saved]) -> set[str]:
+    """Save sessions, each if its epoch is still the saved one. Return the ids of those that another process took."""
+    lost = set()
+    with db.begin() as tx:
+        for one in several:
+            values = {
+                "step": one.step,
+                "state": one.state,
+                "asked_at": one.asked_at,
+                "asked_hash": one.asked_hash,
+                "answer": one.answer,
+                "expires_at": db_now() + sessions.c.ttl,
+            }
+            mine = (sessions.c.id == one.id, sessions.c.epoch == one.epoch)
+            if not tx.execute(update(sessions).where(*mine).values(values)).rowcount:
+                lost.add(one.id)
+    return lost
+
+
+def remove(db: Database, tenant: str, session_id: str) -> None:
+    """Delete a session. Raises NotFound."""
+    with db.begin() as tx:
+        mine = (sessions.c.id == session_id, sessions.c.tenant == tenant)
+        if not tx.execute(delete(sessions).where(*mine)).rowcount:
+            raise NotFound(f"There is no session {session_id}.")
+
+
+def forget_expired(db: Database) -> int:
+    """Delete sessions that expired long ago, and return how many."""
+    with db.begin() as tx:
+        return tx.execute(delete(sessions).where(sessions.c.expires_at < db_now() - KEPT_SECONDS)).rowcount
+
+
+def show(row: Row[Any]) -> Session:
+    """Return a session as users see it."""
+    return Session(
+        id=row.id,
+        model=row.model_name,
+        checkpoint=row.checkpoint_id,
+        replica="all" if row.replica is None else row.replica,
+        sequences=row.sequences,
+        step=row.step,
+        durable_step=row.step,
+        ttl=row.ttl,
+        created_at=instant(row.created_at),
+        expires_at=instant(row.expires_at),
+    )
+
+
+def _of(tenant: str, session_id: str) -> Any:
+    return select(sessions, db_now().label("now")).where(sessions.c.id == session_id, sessions.c.tenant == tenant)
+
+
+def _there(row: Row[Any] | None, session_id: str) -> None:
+    if row is None:
+        raise NotFound(f"There is no session {session_id}.")
+    if row.expires_at <= row.now:
+        raise SessionExpired(f"The session expired at {instant(row.expires_at).isoformat()}.")
+
+
+def _owned(row: Row[Any]) -> Owned:
+    saved = Saved(row.id, row.epoch, row.step, row.state, row.asked_at, row.asked_hash, row.answer)
+    return Owned(saved, show(row), row.key_id, row.expires_at - row.now)
