@@ -7,13 +7,14 @@ import signal
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from types import FrameType
 
 import anyio.to_thread
 from fastapi import Depends, FastAPI
 
-from api import document, errors, logs
+from api import document, errors, logs, targets
 from api.inference import Predictors
 from api.limits import BodyLimit
 from api.observe import Observe
@@ -32,10 +33,13 @@ from api.routes import (
     metrics,
     models,
     schemas,
+    session_socket,
+    sessions,
     tasks,
 )
 from api.routes.parameters import only_known
 from api.service import Service
+from api.sessions import Sessions
 from api.short_way.desk import Desk
 from api.short_way.known import Known
 from api.short_way.plain import Counter
@@ -65,15 +69,22 @@ def create_app(settings: Settings) -> FastAPI:
         anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
         db = Database(settings)
         doorbell, notifier, wakeups = Doorbell(settings), Notifier(settings), Wakeups(settings)
+        live: Sessions | None = None
         try:
             await anyio.to_thread.run_sync(schema.check, db)
             await wakeups.start()
-            service = Service(settings, db, doorbell, notifier, wakeups, Predictors(), telemetry, known)
+            predictors = Predictors()
+            live = Sessions(db, partial(targets.of_checkpoint, db, predictors), app.state.counter.desk.flush)
+            service = Service(settings, db, doorbell, notifier, wakeups, predictors, telemetry, known, live)
+            live.start()
+            app.state.counter.sessions = live
             telemetry.watch(db, service.alive_seconds, lambda: doorbell.failures)
             app.state.service = service
             _end_waits_at_a_stop(service.stopping)
             yield
         finally:
+            if live is not None:
+                await live.close()
             await wakeups.close()
             await anyio.to_thread.run_sync(doorbell.close)
             await anyio.to_thread.run_sync(notifier.close)
@@ -98,6 +109,7 @@ def create_app(settings: Settings) -> FastAPI:
         artifacts,
         models,
         checkpoints,
+        sessions,
         tasks,
         checks,
         schemas,
@@ -109,6 +121,7 @@ def create_app(settings: Settings) -> FastAPI:
         docs,
     ):
         app.include_router(noun.router)
+    app.router.routes.append(session_socket.route)
     app.mount(docs.ASSETS, docs.Assets())
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(Observe, telemetry=telemetry, known=known)

@@ -42,6 +42,7 @@ def json_body(
     async def read(request: Request) -> Any:
         _require_json(request.headers.get("content-type"))
         content = await _content(request, max_bytes)
+        request.state.content = content
         if look is not None:
             look(content)
         if len(content) <= INLINE_BYTES:

@@ -19,10 +19,14 @@ from unroll.contract import (
     EvaluationResult,
     NewKey,
     NewModel,
+    NewSession,
     PredictRequest,
     PredictResponse,
     Problem,
     Serving,
+    SessionState,
+    StepRequest,
+    StepResponse,
 )
 
 REFERRED: tuple[type[BaseModel], ...] = (
@@ -33,10 +37,14 @@ REFERRED: tuple[type[BaseModel], ...] = (
     EvaluationResult,
     NewKey,
     NewModel,
+    NewSession,
     PredictRequest,
     PredictResponse,
     Problem,
     Serving,
+    SessionState,
+    StepRequest,
+    StepResponse,
     *JOB_TYPES,
 )
 """Types that routes name by reference, because the framework does not read these bodies and does not write all
@@ -54,6 +62,7 @@ TAGS = [
     {"name": "jobs", "description": "Train, evaluate and export networks; follow, pause, resume, cancel and retry."},
     {"name": "models", "description": "Named configurations, and predictions with the best trained one."},
     {"name": "checkpoints", "description": "Trained weights, and predictions with them."},
+    {"name": "sessions", "description": "Live streams: the server keeps the hidden state between requests."},
     {"name": "artifacts", "description": "Files that jobs made: results, exported networks."},
     {"name": "tasks", "description": "Tasks that networks can be trained on."},
     {"name": "checks", "description": "Hand-written gradients compared with autograd and finite differences."},

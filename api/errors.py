@@ -118,6 +118,21 @@ def problem(
     return Response(document.model_dump_json(), status, sent, MEDIA_TYPE)
 
 
+def of_store(error: Exception) -> Refused:
+    """Return the refusal that an error of the store is, and a refusal as it is."""
+    if isinstance(error, Refused):
+        return error
+    assert isinstance(error, StoreError)  # noqa: S101
+    detail = error.detail
+    if isinstance(error, DatabaseUnavailable):
+        # what the driver says names hosts and users; it is for the log
+        logger.error("database unavailable: %s", error.detail)
+        detail = "The database does not answer; try again."
+    word = "invalid" if error.code == "validation_failed" else error.code
+    errors = [] if error.pointer is None else [FieldError(pointer=error.pointer, code=word, detail=detail)]
+    return Refused(error.code, detail, errors=errors)
+
+
 def install(app: FastAPI) -> None:
     """Register the handlers that turn this application's errors into problems."""
     app.add_exception_handler(Refused, _refused)

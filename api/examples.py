@@ -34,6 +34,7 @@ from unroll.contract import (
     Network,
     NewKey,
     NewModel,
+    NewSession,
     Page,
     PredictRequest,
     PredictResponse,
@@ -44,7 +45,11 @@ from unroll.contract import (
     Series,
     Served,
     Serving,
+    Session,
+    SessionState,
     State,
+    StepRequest,
+    StepResponse,
     Task,
     TaskData,
     Tolerances,
@@ -160,6 +165,23 @@ PREDICTED = PredictResponse(
     checkpoint=_CHECKPOINT,
     replica=1,
 )
+NEW_SESSION = NewSession(model="integrator")
+SESSION = Session(
+    id="session_01kjqv4d6f8g0h2j4k6m8n0p2q",
+    model="integrator",
+    checkpoint=_CHECKPOINT,
+    replica=1,
+    sequences=1,
+    step=12,
+    durable_step=10,
+    ttl=3600.0,
+    created_at=_NOON,
+    expires_at=_NOON,
+)
+SESSIONS = Page[Session](data=[SESSION], next=None)
+STEP = StepRequest(inputs=[[[0.5]]])
+STEPPED = StepResponse(outputs=[[[0.49]]], step=13, durable_step=10)
+SESSION_STATE = SessionState(state=[State(layers=[LayerState(h=[0.1] * 10)])])
 TASK = Task(
     name="integrate_noise",
     description="Integrate white noise.",

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from pydantic_core import to_json
 
 from api.errors import invalid
-from rnn import kernels
-from rnn.errors import InputError
+from rnn import errors, kernels
 from rnn.serving import plain as posted
-from rnn.serving import predictor
+from rnn.serving import predictor, states
 from unroll.contract import PredictRequest
 from unroll.contract.limits import MAX_PREDICT_SEQUENCES, MAX_PREDICT_VALUES
 
@@ -35,6 +34,8 @@ class Target:
 Plain = posted.Plain
 Array = NDArray[Any]
 LayerStates = predictor.LayerStates
+InputError = errors.InputError
+dump_states, load_states = states.dump_states, states.load_states
 Predictor = predictor.Predictor
 CACHE_BYTES = 256 * 1024 * 1024
 MAX_COMMAS = 2 * MAX_PREDICT_VALUES
@@ -98,22 +99,18 @@ def predict(target: Target, request: PredictRequest) -> bytes:
     replica = target.best if request.replica == "best" else request.replica
     if replica is None:
         raise invalid("/replica", "not_evaluated", "This checkpoint was not evaluated; name a replica, or ask for all.")
-    states = None
+    given = None
     if request.state is not None:
-        states = [[layer.model_dump(exclude_none=True) for layer in state.layers] for state in request.state]
+        given = [[layer.model_dump(exclude_none=True) for layer in state.layers] for state in request.state]
     try:
-        found = target.predictor.predict(request.inputs, states, replica, frozenset(request.returns), request.steps)
+        found = target.predictor.predict(request.inputs, given, replica, frozenset(request.returns), request.steps)
     except InputError as error:
         raise invalid(error.pointer, error.code, error.detail) from None
     pieces = [head(target.model, target.checkpoint, replica)]
     if found.outputs is not None:
         pieces += [b',"outputs":', *_listed(map(_json, found.outputs))]
     if found.state is not None:
-        states_of = (
-            [{"layers": [{name: state.tolist() for name, state in layer.items()} for layer in layers]}]
-            for layers in found.state
-        )
-        pieces += [b',"state":', *_listed([_plain(one)[1:-1]] for one in states_of)]
+        pieces += [b',"state":', *_states(found.state)]
     if found.hidden is not None:
         pieces += [b',"hidden":', *_listed(map(_json, found.hidden))]
     return b"".join([*pieces, b"}"])
@@ -149,6 +146,18 @@ def head(model: str | None, checkpoint: str, replica: int | Literal["all"]) -> b
 def outputs_alone(begin: bytes, outputs: list[NDArray[Any]]) -> bytes:
     """Return the PredictResponse that begins with `head` and has outputs alone."""
     return b"".join([begin, b',"outputs":', *_listed(map(_json, outputs)), b"}"])
+
+
+def states_json(given: list[LayerStates]) -> bytes:
+    """Return a SessionState as JSON."""
+    return b'{"state":' + b"".join(_states(given)) + b"}"
+
+
+def _states(given: list[LayerStates]) -> Iterator[bytes]:
+    of_sequences = (
+        [{"layers": [{name: state.tolist() for name, state in layer.items()} for layer in layers]}] for layers in given
+    )
+    return _listed([_plain(one)[1:-1]] for one in of_sequences)
 
 
 def _json(array: NDArray[Any]) -> Iterator[bytes]:

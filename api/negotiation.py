@@ -11,6 +11,7 @@ from fastapi.params import Depends as Dependency
 from api.errors import Refused
 
 JSON = "application/json"
+SAFETENSORS = "application/x-safetensors"
 
 
 def preferred(accept: str | None, offered: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from api.checks import Checks
 from api.front import Glance
 from api.inference import Predictors
+from api.sessions import Sessions
 from api.short_way.known import Known
 from api.telemetry import Telemetry
 from store.db import Database
@@ -31,6 +32,7 @@ class Service:
     predictors: Predictors
     telemetry: Telemetry
     known: Known
+    sessions: Sessions
     checks: Checks = field(default_factory=Checks)
     glance: Glance = field(default_factory=Glance)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from api.errors import invalid
-from api.inference import Target
-from api.service import Service
+from api.inference import Predictors, Target
 from store import checkpoints, models
+from store.db import Database
 from unroll.contract import Checkpoint
 
 
-def of_model(service: Service, tenant: str, name: str) -> Target:
+def of_model(db: Database, predictors: Predictors, tenant: str, name: str) -> Target:
     """Return what a model serves. Raises NotFound and NoCheckpoint."""
-    served = models.served(service.db, tenant, name)
-    return _target(service, tenant, checkpoints.get(service.db, tenant, served.checkpoint), served.replica, name)
+    served = models.served(db, tenant, name)
+    return _target(db, predictors, tenant, checkpoints.get(db, tenant, served.checkpoint), served.replica, name)
 
 
-def of_checkpoint(service: Service, tenant: str, checkpoint_id: str, model: str | None = None) -> Target:
+def of_checkpoint(
+    db: Database, predictors: Predictors, tenant: str, checkpoint_id: str, model: str | None = None
+) -> Target:
     """Return a checkpoint and its own best replica. A checkpoint that was not evaluated has none. Raises NotFound."""
-    checkpoint = checkpoints.get(service.db, tenant, checkpoint_id)
+    checkpoint = checkpoints.get(db, tenant, checkpoint_id)
     best = 0 if checkpoint.best_replica is None and checkpoint.replicas == 1 else checkpoint.best_replica
-    return _target(service, tenant, checkpoint, best, model)
+    return _target(db, predictors, tenant, checkpoint, best, model)
 
 
 def replica_of(target: Target, wanted: int | str) -> int | None:
@@ -38,8 +40,8 @@ def replica_of(target: Target, wanted: int | str) -> int | None:
     return replica
 
 
-def _target(service: Service, tenant: str, checkpoint: Checkpoint, best: int | None, model: str | None) -> Target:
-    predictor = service.predictors.get(
-        checkpoint.sha256, lambda: checkpoints.content(service.db, tenant, checkpoint.id)[1]
-    )
+def _target(
+    db: Database, predictors: Predictors, tenant: str, checkpoint: Checkpoint, best: int | None, model: str | None
+) -> Target:
+    predictor = predictors.get(checkpoint.sha256, lambda: checkpoints.content(db, tenant, checkpoint.id)[1])
     return Target(predictor, best, checkpoint.id, model)

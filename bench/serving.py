@@ -1,6 +1,7 @@
 """Measures predictions against what people use today, side by side: `python bench/serving.py`.
 
-One sequence a request, T = 100, one input, 100 hidden units, as JSON. The peers (bench/serving_peers.py) are a handler
+One sequence a request, T = 100, one input, 100 hidden units, as JSON; a session's step has T = 1, and its peer gets the
+same inputs without a state. The peers (bench/serving_peers.py) are a handler
 of FastAPI around torch.nn, onnxruntime behind FastAPI, and LitServe. All servers run during the whole measurement, and
 the load goes to one after the other, round after round, so that the machine's drift affects all alike. The figures are
 medians of the rounds' ratios with the smallest and the largest, and each server's requests a second, p50, p99 and CPU
@@ -23,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -41,6 +43,8 @@ GOALS = {
     ("vanilla", "litserve"): {16: 12, 64: 12},
     ("vanilla", "onnx"): {16: 6, 64: 6},
     ("vanilla without a compiler", "litserve"): {16: 4, 64: 4},
+    ("session step", "fastapi"): {16: 4, 64: 4},
+    ("session step over a WebSocket", "fastapi"): {16: 8, 64: 8},
     **{(cell, "fastapi"): {16: 8, 64: 8} for cell in ("lstm", "gru", "leaky")},
 }
 WITHOUT_KERNEL = (
@@ -57,6 +61,11 @@ class Server:
     port: int
     process: subprocess.Popen[Any]
     requests: list[bytes]
+    key: str = ""
+    each: bool = False
+    """Whether client i sends only request i."""
+    message: str = ""
+    """What is sent over WebSockets; then requests are handshakes."""
 
     def cpu(self) -> float:
         """Return the CPU seconds of the process and its children so far."""
@@ -79,6 +88,9 @@ class Server:
             "port": self.port,
             "clients": clients,
             "seconds": seconds,
+            "each": self.each,
+            "socket": bool(self.message),
+            "message": self.message,
             "requests": [base64.b64encode(request).decode() for request in self.requests],
         }
         command = [sys.executable, str(ROOT / "bench" / "serving_load.py")]
@@ -136,21 +148,45 @@ def ours(name: str, cells: list[str], *, kernel: bool = True) -> Iterator[dict[s
         )
         try:
             wait_for(port, process)
-            yield {cell: Server(name, port, process, requests(path, key)) for cell, path in models.items()}
+            yield {cell: Server(name, port, process, requests(path, key), key=key) for cell, path in models.items()}
         finally:
             process.terminate()
             process.wait(60)
 
 
+def sessions(server: Server, key: str, model: str, *, socket: bool) -> Server:
+    """Return the same server, to which each client sends the steps of a session of its own."""
+    paths = []
+    for _ in range(64):
+        asked = urllib.request.Request(
+            f"http://127.0.0.1:{server.port}/v1/sessions",
+            json.dumps({"model": model}).encode(),
+            {"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(asked) as answer:  # noqa: S310
+            paths.append(f"/v1/sessions/{json.load(answer)['id']}")
+    if not socket:
+        steps = [requests(f"{path}/step", key, length=1)[0] for path in paths]
+        return Server(server.name, server.port, server.process, steps, each=True)
+    handshakes = [
+        f"GET {path}/ws HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {key}\r\nupgrade: websocket\r\n"
+        "connection: Upgrade\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13\r\n\r\n"
+        for path in paths
+    ]
+    message = json.dumps({"inputs": [[[0.123456]]]})
+    encoded = [handshake.encode() for handshake in handshakes]
+    return Server(server.name, server.port, server.process, encoded, each=True, message=message)
+
+
 @contextmanager
-def peer(which: str, cell: str) -> Iterator[Server]:
+def peer(which: str, cell: str, length: int = 100) -> Iterator[Server]:
     """Run a peer."""
     port = free_port()
     command = [sys.executable, str(ROOT / "bench" / "serving_peers.py"), which, cell, str(port)]
     process = subprocess.Popen(command, env=environment({}), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_for(port, process)
-        yield Server(which, port, process, requests("/predict", None))
+        yield Server(which, port, process, requests("/predict", None, length))
     finally:
         process.terminate()
         try:
@@ -241,12 +277,17 @@ def main() -> None:
         ("lstm", "lstm", ["fastapi"], (16, 64)),
         ("gru", "gru", ["fastapi"], (16, 64)),
         ("leaky", "leaky", ["fastapi"], (16, 64)),
+        ("session step", "vanilla", ["fastapi"], (1, 16, 64)),
+        ("session step over a WebSocket", "vanilla", ["fastapi"], (1, 16, 64)),
     ):
         if options.only not in title:
             continue
         with ExitStack() as stack:
             mine = stack.enter_context(ours("unroll", [cell], kernel="compiler" not in title))
-            servers = {"unroll": mine[cell]} | {name: stack.enter_context(peer(name, cell)) for name in peers}
+            own, length = mine[cell], 100
+            if "session" in title:
+                own, length = sessions(own, own.key, cell, socket="WebSocket" in title), 1
+            servers = {"unroll": own} | {name: stack.enter_context(peer(name, cell, length)) for name in peers}
             for clients in counts:
                 rows.append(row(title, clients, measure(servers, clients, options.rounds, options.seconds)))
                 show(rows[-1])

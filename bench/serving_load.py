@@ -2,8 +2,9 @@
 
     python bench/serving_load.py < requests.json
 
-Reads {"host", "port", "clients", "seconds", "requests": [base64 of whole HTTP requests]} from standard input. The same
-bytes go to every peer, and the generator costs each the same.
+Reads {"host", "port", "clients", "seconds", "each", "socket", "requests": [base64]} from standard input. Requests are
+whole HTTP requests; with `each`, client i sends only request i. With `socket`, request i is the handshake of client i,
+and `message` is what it then sends again and again. The same bytes go to every peer, and the generator costs each alike.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ class Client(asyncio.Protocol):
     def send(self) -> None:
         """Send the next request."""
         self.received, self.wanted = bytearray(), 0
-        self.next = (self.next + 1) % len(self.run.requests)
+        if not self.run.each:
+            self.next = (self.next + 1) % len(self.run.requests)
         self.sent = time.perf_counter()
         self.transport.write(self.run.requests[self.next])
 
@@ -63,11 +65,55 @@ class Client(asyncio.Protocol):
             self.run.failed.append(b"connection lost")
 
 
+class Socket(Client):
+    """One WebSocket, with one message on its way."""
+
+    upgraded = False
+
+    def send(self) -> None:
+        """Send the handshake, then the next message."""
+        self.received, self.sent = bytearray(), time.perf_counter()
+        self.transport.write(self.run.frame if self.upgraded else self.run.requests[self.next])
+
+    def data_received(self, data: bytes) -> None:
+        """Send the next message as soon as the answer is whole."""
+        self.received += data
+        if not self.upgraded:
+            end = self.received.find(b"\r\n\r\n")
+            if end < 0:
+                return
+            if not self.received.startswith(b"HTTP/1.1 101"):
+                self.run.failed.append(bytes(self.received[:300]))
+                return
+            self.upgraded = True
+            del self.received[: end + 4]
+        if len(self.received) < 2:
+            return
+        head, length = 2, self.received[1]
+        if length == 126:
+            if len(self.received) < 4:
+                return
+            head, length = 4, int.from_bytes(self.received[2:4], "big")
+        if len(self.received) < head + length:
+            return
+        if b'"problem"' in self.received:
+            self.run.failed.append(bytes(self.received[:300]))
+        else:
+            self.run.seconds.append(time.perf_counter() - self.sent)
+        if not self.run.over:
+            self.send()
+
+
 class Run:
     """One load."""
 
-    def __init__(self, requests: list[bytes]) -> None:
-        self.requests = requests
+    def __init__(self, requests: list[bytes], message: bytes, *, each: bool) -> None:
+        self.requests, self.each = requests, each
+        # a client's frames are masked; with a mask of zeros the bytes stay as they are
+        self.frame = bytes([0x81]) + (
+            bytes([0x80 | len(message)]) if len(message) < 126 else bytes([0xFE]) + len(message).to_bytes(2, "big")
+        )
+        self.frame += bytes(4) + message
         self.seconds: list[float] = []
         self.failed: list[bytes] = []
         self.over = False
@@ -76,11 +122,13 @@ class Run:
 async def main() -> None:
     """Run one load."""
     asked = json.load(sys.stdin)
-    run = Run([base64.b64decode(request) for request in asked["requests"]])
+    decoded = [base64.b64decode(request) for request in asked["requests"]]
+    run = Run(decoded, asked.get("message", "").encode(), each=asked.get("each", False))
+    kind = Socket if asked.get("socket") else Client
     loop = asyncio.get_running_loop()
     for i in range(asked["clients"]):
-        first = i * 7 % len(run.requests)
-        await loop.create_connection(lambda first=first: Client(run, first), asked["host"], asked["port"])  # type: ignore[misc]
+        first = i if run.each else i * 7 % len(run.requests)
+        await loop.create_connection(lambda first=first: kind(run, first), asked["host"], asked["port"])  # type: ignore[misc]
     await asyncio.sleep(WARM_SECONDS)
     run.seconds.clear()
     print("warm", flush=True)

@@ -103,7 +103,7 @@ def predict_with_checkpoint(
 
     `best` is the checkpoint's own best replica. A checkpoint that was not evaluated has none.
     """
-    target = targets.of_checkpoint(service, asker.tenant, checkpoint_id)
+    target = targets.of_checkpoint(service.db, service.predictors, asker.tenant, checkpoint_id)
     content = inference.predict(target, request)
     raw.state.answered_by = asker, (raw.url.path, target)
     return Response(content, media_type=JSON)

@@ -128,7 +128,7 @@ def predict_with_model(
 
     If a returned state is sent with the following steps, the network continues exactly where it stopped.
     """
-    target = targets.of_model(service, asker.tenant, name)
+    target = targets.of_model(service.db, service.predictors, asker.tenant, name)
     content = inference.predict(target, request)
     raw.state.answered_by = asker, (raw.url.path, target)
     return Response(content, media_type=JSON)

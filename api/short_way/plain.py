@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
 
 from api import bodies, inference, logs
 from api.errors import Refused
+from api.sessions import Live, Sessions, digest_of
+from api.sessions import etag as tag
 from api.short_way.desk import Desk, Errand, is_small
 from api.short_way.known import Known
 from api.telemetry import Telemetry
@@ -26,10 +29,18 @@ _ROUTES = {
 """The template of a plain request's path, by its noun."""
 
 
+class Asked(NamedTuple):
+    """What differs from request to request in a plain head."""
+
+    path: bytes
+    expected: int | None
+    """The number in If-Match."""
+
+
 class Asker(Protocol):
     """The connection on which a plain request came."""
 
-    def answer(self, content: bytes, request_id: str) -> bool:
+    def answer(self, content: bytes, request_id: str, etag: str | None = None) -> bool:
         """Send the answer, and return whether anybody is still there."""
 
     def go_ordinary_way(self, raw: bytes) -> None:
@@ -43,12 +54,15 @@ class Counter:
         self.known = known
         self.desk = desk
         self._telemetry = telemetry
+        self.sessions: Sessions | None = None  # set when the process has started
         self._reader = inference.plain_reader(MOST_BYTES)
         self._heads: dict[tuple[str, str | None, int], bytes] = {}
 
-    def take(self, asker: Asker, identity: Identity, path: bytes, raw: bytes, end: int, begin: float) -> bool:
+    def take(self, asker: Asker, identity: Identity, asked: Asked, raw: bytes, end: int, begin: float) -> bool:
         """Take a request, whose head ends at `end`, to be answered at the end of this turn; False if not plain."""
-        target = self.known.target(identity.tenant, path)
+        if asked.path.startswith(b"/v1/sessions/"):
+            return self._step(asker, identity, asked, raw, end, begin)
+        target = self.known.target(identity.tenant, asked.path)
         if target is None:
             return False
         predictor = target.predictor
@@ -61,11 +75,50 @@ class Counter:
 
         def done(outputs: list[Any], _: object) -> None:
             content = inference.outputs_alone(self._head(target, replica), outputs)
-            self._answer(asker, content, identity, path.decode(), begin)
+            self._answer(asker, content, identity, asked.path.decode(), begin)
 
         self.desk.put(
             Errand(predictor, replica, plain.sequences, None, begin, done, lambda: asker.go_ordinary_way(raw))
         )
+        return True
+
+    def _step(self, asker: Asker, identity: Identity, asked: Asked, raw: bytes, end: int, begin: float) -> bool:
+        sessions = self.sessions
+        path = asked.path.decode()
+        live = None if sessions is None else sessions.ready(identity.tenant, path.split("/")[3], asked.expected)
+        if live is None:
+            return False
+        body = raw[end:]
+
+        def done(content: bytes) -> None:
+            self._answer(asker, content, identity, path, begin, tag(live.step))
+
+        return self.step(live, body, begin, done, lambda: asker.go_ordinary_way(raw))
+
+    def step(
+        self, live: Live, body: bytes, begin: float, done: Callable[[bytes], None], failed: Callable[[], None]
+    ) -> bool:
+        """Do a session's next steps at the end of this turn; False if the body is not plain."""
+        predictor, replica = live.target.predictor, live.session.replica
+        if replica == "all" or not predictor.plain:
+            return False
+        plain = self.read(body, predictor.network.input_size, predictor.dtype)
+        if plain is None or not plain.inputs_alone or not live.fits(plain.sequences):
+            return False
+        if not is_small(predictor, plain.sequences):
+            return False
+        asked, steps = (live.step, digest_of(body)), len(plain.sequences[0])
+
+        def advance(outputs: list[Any], states: list[Any]) -> None:
+            live.on_desk = False
+            done(live.advance(asked, steps, outputs, states))
+
+        def give_up() -> None:
+            live.on_desk = False
+            failed()
+
+        live.on_desk = True
+        self.desk.put(Errand(predictor, replica, plain.sequences, live.states, begin, advance, give_up))
         return True
 
     def read(self, body: bytes, width: int, dtype: Any) -> inference.Plain | None:
@@ -78,10 +131,12 @@ class Counter:
             return None
         return inference.plain(request, width, dtype)
 
-    def _answer(self, asker: Asker, content: bytes, identity: Identity, path: str, begin: float) -> None:
+    def _answer(
+        self, asker: Asker, content: bytes, identity: Identity, path: str, begin: float, etag: str | None = None
+    ) -> None:
         route = _ROUTES[path.split("/")[2]]
         request_id = new_id("req")
-        status = 200 if asker.answer(content, request_id) else 0
+        status = 200 if asker.answer(content, request_id, etag) else 0
         seconds = time.perf_counter() - begin
         self._telemetry.answered("POST", route, status, seconds)
         logs.access("POST", path, status, request_id, route, seconds, identity.key_id)

@@ -18,17 +18,19 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from api.headers import HEADERS
 from api.short_way.known import Head
-from api.short_way.plain import MOST_BYTES, Counter
+from api.short_way.plain import MOST_BYTES, Asked, Counter
 from store.keys import Identity
 
 BODY_SECONDS = 0.25
 """Longest wait for the rest of a body; then the request goes the ordinary way, where bodies have their own limit."""
 
-_LINE = re.compile(rb"POST (/v1/(?:models|checkpoints)/[A-Za-z0-9._-]{1,200}/predict) HTTP/1\.1(?=\r\n)")
+_PREDICT, _STEP = rb"(?:models|checkpoints)/[A-Za-z0-9._-]{1,200}/predict", rb"sessions/[a-z0-9_]{1,40}/step"
+_LINE = re.compile(rb"POST (/v1/(?:%s|%s)) HTTP/1\.1(?=\r\n)" % (_PREDICT, _STEP))
+_MATCH = re.compile(rb"\r\n[Ii]f-[Mm]atch: ?\"([0-9]{1,18})\"(?=\r\n)")
 _LENGTH = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ?([1-9][0-9]{0,6})(?=\r\n)")
 _SECRET = secrets.token_bytes(32)
 _PLAIN_HEADERS = frozenset(
-    b"host user-agent accept accept-encoding accept-language connection authorization content-type".split()
+    b"host user-agent accept accept-encoding accept-language connection authorization content-type if-match".split()
 )
 """Other headers may mean something, so requests with them go the ordinary way."""
 _FIXED = b"".join(b"%s: %s\r\n" % (name.lower().encode(), value.encode()) for name, value in HEADERS.items())
@@ -38,7 +40,7 @@ class _Part(NamedTuple):
     """A request with a known head, whose body has not come whole."""
 
     digest: bytes
-    path: bytes
+    asked: Asked
     end: int
     """Where the head ends."""
     whole: int
@@ -83,8 +85,15 @@ class ShortWay(HttpToolsProtocol):
         length = None if line is None or end < 4 else _LENGTH.search(data, 0, end - 2)
         if line is None or length is None:
             return False
-        begin, stop = length.span(1)
-        digest = blake2b(data[line.end() : begin] + data[stop:end], digest_size=16, key=_SECRET).digest()
+        expected = _MATCH.search(data, 0, end - 2)
+        cuts = sorted(found.span(1) for found in (length, expected) if found is not None)
+        pieces, at = [], line.end()
+        for begin, stop in cuts:
+            pieces.append(data[at:begin])
+            at = stop
+        pieces.append(data[at:end])
+        digest = blake2b(b"\0".join(pieces), digest_size=16, key=_SECRET).digest()
+        asked = Asked(line[1], None if expected is None else int(expected[1]))
         whole = end + int(length[1])
         known = self.counter.known
         identity = None if int(length[1]) > MOST_BYTES or len(data) > whole else known.identity(digest)
@@ -93,14 +102,14 @@ class ShortWay(HttpToolsProtocol):
             return False
         came = time.perf_counter()
         if len(data) == whole:
-            if self._ask(identity, line[1], data, end, came):
+            if self._ask(identity, asked, data, end, came):
                 self._unset_keepalive_if_required()
                 return True
             self._head = Head(digest, known.generation, time.monotonic())
             return False
         self._unset_keepalive_if_required()
         self._part += data
-        self._of_part = _Part(digest, line[1], end, whole, came)
+        self._of_part = _Part(digest, asked, end, whole, came)
         self._timer = self.loop.call_later(BODY_SECONDS, self._give_up)
         return True
 
@@ -113,7 +122,7 @@ class ShortWay(HttpToolsProtocol):
         raw = self._whole_part()
         known = self.counter.known
         identity = known.identity(part.digest) if len(raw) == part.whole else None
-        if identity is None or not self._ask(identity, part.path, raw, part.end, part.came):
+        if identity is None or not self._ask(identity, part.asked, raw, part.end, part.came):
             self._head = Head(part.digest, known.generation, time.monotonic())
             super().data_received(raw)
 
@@ -130,20 +139,20 @@ class ShortWay(HttpToolsProtocol):
         if self._of_part is not None:
             super().data_received(self._whole_part())
 
-    def _ask(self, identity: Identity, path: bytes, raw: bytes, end: int, came: float) -> bool:
-        self._asked = self.counter.take(self, identity, path, raw, end, came)
+    def _ask(self, identity: Identity, asked: Asked, raw: bytes, end: int, came: float) -> bool:
+        self._asked = self.counter.take(self, identity, asked, raw, end, came)
         return self._asked
 
-    def answer(self, content: bytes, request_id: str) -> bool:
+    def answer(self, content: bytes, request_id: str, etag: str | None = None) -> bool:
         """See `Asker`."""
         self._asked = False
         if self.transport.is_closing():
             return False
-        default = b"".join([b"%s: %s\r\n" % header for header in self.server_state.default_headers])
-        self.transport.write(
-            b"HTTP/1.1 200 OK\r\n%scontent-length: %d\r\ncontent-type: application/json\r\nx-request-id: %s\r\n%s\r\n%s"
-            % (default, len(content), request_id.encode(), _FIXED, content)
-        )
+        own = b"" if etag is None else b"etag: %s\r\n" % etag.encode()
+        lines = [b"HTTP/1.1 200 OK\r\n", *(b"%s: %s\r\n" % header for header in self.server_state.default_headers)]
+        lines += [own, b"content-length: %d\r\ncontent-type: application/json\r\n" % len(content)]
+        lines += [b"x-request-id: %s\r\n" % request_id.encode(), _FIXED, b"\r\n", content]
+        self.transport.write(b"".join(lines))
         self.on_response_complete()
         return True
 

@@ -72,6 +72,11 @@ class Predictor:
             assert stack is not None  # noqa: S101 - every network has layers
             self._stacks.append(stack)
             self._decoders.append(_stack(self.network, tensors, "decoder.", readout, engine))
+        zeros = {name: np.zeros((self.replicas, *shape), self.dtype) for name, shape in self._states.items()}
+        self._start_LR = [
+            {name: loaded.tensors.get(f"layers.{n}.{name}0", zero) for name, zero in zeros.items()}
+            for n in range(self.network.num_layers)
+        ]
         self._posted = Posted(self.network, loaded.tensors, self.dtype)
 
     def predict(
@@ -174,6 +179,35 @@ class Predictor:
     @property
     def _answers_once(self) -> bool:
         return self.network.architecture in {"many_to_one", "one_to_one"}
+
+    def initial_states(self, sequences: int, replica: int | Literal["all"]) -> list[LayerStates]:
+        """Return the network's own start for so many sequences, as `predict` returns states."""
+        which = self._which(replica)
+        rows = slice(None) if replica == "all" else which[0]
+        return [
+            [{name: start[rows].copy() for name, start in layer.items()} for layer in self._start_LR]
+            for _ in range(sequences)
+        ]
+
+    def checked_states(
+        self, states: Sequence[LayerStates], sequences: int, replica: int | Literal["all"]
+    ) -> list[LayerStates]:
+        """Return posted states of so many sequences as arrays of the checkpoint's dtype. Raises InputError."""
+        which = self._which(replica)
+        start = self._start(states, sequences, which, stacked=replica == "all")
+        of_replicas = [start(k, list(range(sequences))) or [] for k in range(len(which))]
+        return [
+            [
+                {
+                    name: np.stack([layers[n][name][i] for layers in of_replicas])
+                    if replica == "all"
+                    else of_replicas[0][n][name][i]
+                    for name in self._states
+                }
+                for n in range(self.network.num_layers)
+            ]
+            for i in range(sequences)
+        ]
 
     def _groups(self, order: list[int], sequences: list[Array]) -> list[list[int]]:
         """Return groups of sequences that run together, longest first, as large as the memory allows."""

@@ -74,3 +74,4 @@ class SessionState(Request):
     """The hidden state of a session, for each of its sequences."""
 
     state: Annotated[list[State], Field(min_length=1, max_length=MAX_SESSION_SEQUENCES, fail_fast=True)]
+    """State of each sequence, as predict returns it."""
