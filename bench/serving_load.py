@@ -4,7 +4,7 @@
 
 Reads {"host", "port", "clients", "seconds", "each", "socket", "requests": [base64]} from standard input. Requests are
 whole HTTP requests; with `each`, client i sends only request i. With `socket`, request i is the handshake of client i,
-and `message` is what it then sends again and again. The same bytes go to every peer, and the generator costs each alike.
+and `message` is what it then sends again and again. Every peer gets the same bytes from the same generator.
 """
 
 from __future__ import annotations

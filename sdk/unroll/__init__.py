@@ -45,6 +45,7 @@ from unroll.errors import (
     WaitTimeout,
 )
 from unroll.job import BestNetwork, Evaluation, JobHandle
+from unroll.live import LiveStream
 from unroll.predictions import Prediction
 from unroll.weights import TorchNetwork, Weights
 
@@ -70,6 +71,7 @@ __all__ = [
     "JobEndedError",
     "JobFailed",
     "JobHandle",
+    "LiveStream",
     "Network",
     "NotFoundError",
     "PermissionDeniedError",

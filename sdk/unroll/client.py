@@ -27,6 +27,7 @@ from unroll.contract import (
     Worker,
 )
 from unroll.job import JobHandle
+from unroll.live import LiveStream, open_stream, resume_stream
 from unroll.progress import at_a_prompt, say_estimate
 from unroll.resources import Checkpoints, Jobs, Keys, Models, Schemas
 from unroll.resources.checks import check
@@ -42,6 +43,7 @@ class Client:
         client.tasks, client.models, client.jobs, client.checkpoints, client.keys     # one method for each operation
         job = client.train(...)                 # a handle: job.wait(), job.metrics(), job.best()
         client.evaluate(...), client.export(...), client.submit(...)     # jobs of other kinds, as handles too
+        client.stream("name")                   # a live stream: stream.push(x), the server keeps the hidden state
 
     Requests that fail on the way are sent again if that cannot do anything twice.
     """
@@ -257,6 +259,31 @@ class Client:
     def job(self, job_id: str) -> JobHandle:
         """Return the handle of a job that was submitted before, by any process."""
         return self.handle(self.jobs.get(job_id))
+
+    def stream(
+        self,
+        model: str | None = None,
+        *,
+        checkpoint: str | None = None,
+        replica: Replica = "best",
+        sequences: int = 1,
+        ttl: float = 3600.0,
+    ) -> LiveStream:
+        """Begin a live stream through a model or a checkpoint: push steps as they come, the server keeps the state.
+
+        with client.stream("integrator") as stream:
+            y = stream.push([0.5])
+
+        `ttl`: seconds after the last step at which the server forgets the stream. Raises ValueError unless either a
+        model or a checkpoint is named.
+        """
+        if (model is None) == (checkpoint is None):
+            raise ValueError("name either a model or a checkpoint")
+        return open_stream(self._transport, model, checkpoint, replica, sequences, ttl)
+
+    def resume_stream(self, session_id: str) -> LiveStream:
+        """Go on with a live stream that was begun before, also in another process. Raises NotFoundError."""
+        return resume_stream(self._transport, session_id)
 
     def me(self) -> Me:
         """Return the key that you use, its owner, and what it may do."""

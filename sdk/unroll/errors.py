@@ -6,7 +6,7 @@ UnrollError
 │   ├── AuthenticationError     the key is missing, wrong or expired (401)
 │   ├── PermissionDeniedError   the key lacks a scope (403)
 │   ├── NotFoundError           it does not exist, or it belongs to another tenant (404)
-│   ├── ConflictError           the present state does not allow it (409)
+│   ├── ConflictError           the present state does not allow it (409, 412)
 │   ├── InvalidRequestError     fields are wrong; `errors` points at them (422)
 │   ├── RateLimitError          there were too many requests at once (429)
 │   │   └── QuotaError          the key has reached its quota of active jobs
@@ -128,6 +128,8 @@ BY_CODE: dict[str, type[APIError]] = {
     "job_not_ended": ConflictError,
     "invalid_transition": ConflictError,
     "no_checkpoint": ConflictError,
+    "session_expired": NotFoundError,
+    "step_out_of_order": ConflictError,
     "body_too_large": BadRequestError,
     "range_not_satisfiable": BadRequestError,
     "unsupported_media_type": BadRequestError,

@@ -13,6 +13,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
+import unroll
 from api import sessions
 from store import keys
 from tests.integration.api.serving import JOB, Api, pointers, problem, serving, trained
@@ -303,3 +304,42 @@ def test_a_socket_ends_when_its_key_is_revoked(api: Api, client: httpx2.Client):
         with pytest.raises(ConnectionClosed):
             ws.recv()
     assert client.get(f"/v1/sessions/{session}").json()["step"] == 0
+
+
+def test_the_sdk_streams_and_resumes_in_the_same_bits(api: Api, client: httpx2.Client):
+    expected = np.asarray(whole(client)[0])
+    with unroll.Client(api.url, api.key()) as ours, ours.stream("net") as stream:
+        assert np.array_equal(np.stack([stream.push(x) for x in X[:4]]), expected[:4])
+        assert np.array_equal(stream.push(X[4:7]), expected[4:7])
+        other = ours.resume_stream(stream.id)
+        assert other.step == 7
+        assert np.array_equal(other.push(X[7:]), expected[7:])
+        with pytest.raises(unroll.ConflictError):
+            stream.push(X[7])  # it did not do the steps that are done now
+        with pytest.raises(ValueError, match="finite"):
+            stream.push([np.nan])
+        with pytest.raises(ValueError, match=r"\[I\] or \[T, I\]"):
+            stream.push(np.zeros((1, 2, 1)))
+    problem(client.get(f"/v1/sessions/{stream.id}"), 404, "not_found")
+
+
+def test_the_sdk_sends_again_what_a_crash_undid(
+    api: Api, second: Api, client: httpx2.Client, monkeypatch: pytest.MonkeyPatch
+):
+    expected = np.asarray(whole(client)[0])
+    with unroll.Client(api.url, api.key()) as ours, unroll.Client(second.url, api.key()) as other:
+        stream = ours.stream("net")
+        found = [stream.push(x) for x in X[:3]]
+        deadline = time.monotonic() + 20
+        while client.get(f"/v1/sessions/{stream.id}").json()["durable_step"] < 3:
+            assert time.monotonic() < deadline
+        with monkeypatch.context() as patch:
+            patch.setattr(sessions.Sessions, "_save", _never)
+            found += [stream.push(x) for x in X[3:7]]
+            with httpx2.Client(
+                base_url=second.url, headers=dict(client.headers), verify=False, trust_env=False, timeout=30
+            ) as there:  # takes the session over at step 3, as a process would that comes up after a crash
+                assert step(there, stream.id, [[X[0]]], 99).status_code == 412
+            stream._transport = other._transport
+            found += [stream.push(x) for x in X[7:]]
+    assert np.array_equal(np.stack(found), expected)
