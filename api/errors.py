@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import compile_path
@@ -111,11 +112,14 @@ def problem(
         errors=list(errors),
     )
     sent = dict(headers or {})
+    content = document.model_dump_json()
+    if (instance or "").startswith("/v2"):  # the Open Inference Protocol's error, with ours beside it
+        content = content[:-1] + ',"error":' + to_json(detail).decode() + "}"
     if code in RETRY_AFTER:
         sent["Retry-After"] = str(RETRY_AFTER[code])
     if status == 401:
         sent.setdefault("WWW-Authenticate", 'Bearer realm="unroll"')
-    return Response(document.model_dump_json(), status, sent, MEDIA_TYPE)
+    return Response(content, status, sent, MEDIA_TYPE)
 
 
 def of_store(error: Exception) -> Refused:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from api.errors import invalid
 from rnn import errors, kernels
 from rnn.serving import plain as posted
 from rnn.serving import predictor, states
-from unroll.contract import PredictRequest
+from unroll.contract import PredictRequest, Returnable
 from unroll.contract.limits import MAX_PREDICT_SEQUENCES, MAX_PREDICT_VALUES
 
 
@@ -114,6 +114,17 @@ def predict(target: Target, request: PredictRequest) -> bytes:
     if found.hidden is not None:
         pieces += [b',"hidden":', *_listed(map(_json, found.hidden))]
     return b"".join([*pieces, b"}"])
+
+
+def run(
+    target: Target, inputs: Sequence[Array], replica: int | Literal["all"], returns: Collection[Returnable]
+) -> dict[str, list[Array]]:
+    """Return outputs and hidden states as arrays. Refuses validation_failed with a pointer."""
+    try:
+        found = target.predictor.predict(inputs, None, replica, returns)
+    except InputError as error:
+        raise invalid(error.pointer, error.code, error.detail) from None
+    return {name: arrays for name in ("outputs", "hidden") if (arrays := getattr(found, name)) is not None}
 
 
 def plain_reader(most_bytes: int) -> posted.PlainReader | None:

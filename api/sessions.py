@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from starlette.concurrency import run_in_threadpool
@@ -20,12 +20,12 @@ from starlette.concurrency import run_in_threadpool
 from api import inference
 from api.errors import Refused, invalid
 from api.inference import Array, LayerStates, Target
-from store import sessions
+from store import sessions as store
 from store.db import Database
 from store.errors import DatabaseUnavailable, NotFound
 from store.ids import new_id
 from store.sessions import Owned, Saved
-from unroll.contract import Returnable, Session, StepRequest
+from unroll.contract import Returnable, Session
 
 SAVE_SECONDS = 0.5
 """Interval at which sessions are saved: what a crash of this process loses at most."""
@@ -33,6 +33,8 @@ HANDOVER_SECONDS = 3 * SAVE_SECONDS
 """Longest wait for another process to save the steps that a client knows to be done."""
 IDLE_SECONDS = 60.0
 """A session that is saved and was silent for this time leaves the memory; the next step reads it again."""
+CORRELATED_SECONDS = 3600.0
+"""Seconds after which a session expires that a client of the Open Inference Protocol has started."""
 MOST_OF_A_KEY = 1000
 """Largest number of sessions of one key."""
 
@@ -127,6 +129,17 @@ class Live:
         return Saved(self.session.id, self.epoch, self.step, state, at, digest, self.content)
 
 
+class Stepped(NamedTuple):
+    """What a session's steps gave."""
+
+    content: bytes
+    """The answer as JSON."""
+    step: int
+    """Number of steps done."""
+    outputs: list[Array]
+    """Of each sequence; empty if an earlier answer was repeated."""
+
+
 class Sessions:
     """The sessions of one API process."""
 
@@ -193,9 +206,10 @@ class Sessions:
         ttl: float,
         step: int,
         state: bytes | None,
+        correlation: tuple[str, str] | None = None,
     ) -> Live:
         owned = await run_in_threadpool(
-            sessions.create,
+            store.create,
             self._db,
             tenant,
             key_id,
@@ -208,6 +222,7 @@ class Sessions:
             most=MOST_OF_A_KEY,
             step=step,
             state=state,
+            correlation=correlation,
         )
         return self._keep(tenant, target, owned)
 
@@ -230,7 +245,7 @@ class Sessions:
         while True:
             if live is not None and (expected is None or expected <= live.step) and time.monotonic() < live.until:
                 return live
-            seen = await run_in_threadpool(sessions.look, self._db, tenant, session_id)
+            seen = await run_in_threadpool(store.look, self._db, tenant, session_id)
             if live is not None and seen.epoch == live.epoch:
                 return live
             # another process may have done steps that it saves in a moment
@@ -238,7 +253,7 @@ class Sessions:
             if done or seen.owner == self.owner or time.monotonic() > end:
                 break
             await asyncio.sleep(SAVE_SECONDS / 10)
-        owned = await run_in_threadpool(sessions.take, self._db, tenant, session_id, self.owner)
+        owned = await run_in_threadpool(store.take, self._db, tenant, session_id, self.owner)
         session = owned.session
         target = await run_in_threadpool(self._load, tenant, session.checkpoint, session.model)
         return self._keep(tenant, target, owned)
@@ -268,10 +283,35 @@ class Sessions:
         self._live[owned.session.id] = live
         return live
 
+    async def correlated(
+        self,
+        tenant: str,
+        key_id: str,
+        target: Target,
+        replica: int | None,
+        sequences: int,
+        correlation: tuple[str, str],
+        *,
+        start: bool,
+    ) -> Live:
+        """Return the session that a client has named itself, for one model; with `start` a new one.
+
+        Refuses validation_failed if it was not started.
+        """
+        if start:
+            return await self._created(
+                tenant, key_id, target, replica, sequences, CORRELATED_SECONDS, 0, None, correlation
+            )
+        named = await run_in_threadpool(store.named, self._db, tenant, *correlation)
+        if named is None:
+            detail = "this sequence has not been started, or has ended: send sequence_start first"
+            raise invalid("/parameters/sequence_id", "not_started", detail)
+        return await self.find(tenant, named, None)
+
     async def step(
-        self, tenant: str, session_id: str, expected: int | None, request: StepRequest, digest: bytes
-    ) -> tuple[bytes, int]:
-        """Do the next steps, and return the answer and the number of steps done.
+        self, tenant: str, session_id: str, expected: int | None, inputs: Sequence[Any], digest: bytes
+    ) -> Stepped:
+        """Do the next steps of each sequence, [T, I] as an array or as lists.
 
         The same request with the same If-Match gives the same answer. Raises NotFound, SessionExpired, OutOfOrder;
         refuses validation_failed with a pointer.
@@ -282,28 +322,26 @@ class Sessions:
                 self._settle()
             before = live.repeated(expected, digest)
             if before is not None:
-                return before, live.step
+                return Stepped(before, live.step, [])
             if expected is not None and expected != live.step:
                 raise OutOfOrder(live, expected)
-            self._check(live, request)
+            self._check(live, inputs)
             replica: int | Literal["all"] = live.session.replica
             wanted: frozenset[Returnable] = frozenset({"outputs", "state"})
             try:
-                found = await run_in_threadpool(
-                    live.target.predictor.predict, request.inputs, live.states, replica, wanted
-                )
+                found = await run_in_threadpool(live.target.predictor.predict, inputs, live.states, replica, wanted)
             except inference.InputError as error:
                 raise invalid(error.pointer, error.code, error.detail) from None
-            steps = len(request.inputs[0])
-            content = live.advance((live.step, digest), steps, found.outputs or [], found.state or [])
-            return content, live.step
+            outputs = found.outputs or []
+            content = live.advance((live.step, digest), len(inputs[0]), outputs, found.state or [])
+            return Stepped(content, live.step, outputs)
 
-    def _check(self, live: Live, request: StepRequest) -> None:
+    def _check(self, live: Live, inputs: Sequence[Any]) -> None:
         count = live.session.sequences
-        if len(request.inputs) != count:
+        if len(inputs) != count:
             detail = f"the session has {count} sequences, and each takes its next steps"
-            raise invalid("/inputs", "wrong_length", f"{len(request.inputs)} sequences: {detail}")
-        lengths = [len(sequence) for sequence in request.inputs]
+            raise invalid("/inputs", "wrong_length", f"{len(inputs)} sequences: {detail}")
+        lengths = [len(sequence) for sequence in inputs]
         for i, length in enumerate(lengths):
             if length != lengths[0]:
                 raise invalid(f"/inputs/{i}", "wrong_length", f"{length} steps, but sequence 0 takes {lengths[0]}")
@@ -325,7 +363,7 @@ class Sessions:
 
     async def remove(self, tenant: str, session_id: str) -> None:
         """Delete a session. Raises NotFound."""
-        await run_in_threadpool(sessions.remove, self._db, tenant, session_id)
+        await run_in_threadpool(store.remove, self._db, tenant, session_id)
         self._live.pop(session_id, None)
 
     async def _save_for_ever(self) -> None:
@@ -336,7 +374,7 @@ class Sessions:
                 await self._save()
                 if time.monotonic() - cleaned > IDLE_SECONDS:
                     cleaned = time.monotonic()
-                    await run_in_threadpool(sessions.forget_expired, self._db)
+                    await run_in_threadpool(store.forget_expired, self._db)
             except DatabaseUnavailable as error:
                 logger.warning("sessions are not saved: %s", error.detail)
             except Exception:
@@ -347,7 +385,7 @@ class Sessions:
         if changed:
             versions = [live.version for live in changed]
             several = [live.saved() for live in changed]
-            lost = await run_in_threadpool(sessions.save, self._db, several)
+            lost = await run_in_threadpool(store.save, self._db, several)
             for live, version, saved in zip(changed, versions, several, strict=True):
                 if saved.id in lost:
                     if self._live.get(saved.id) is live:

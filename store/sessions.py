@@ -63,8 +63,11 @@ def create(
     most: int,
     step: int = 0,
     state: bytes | None = None,
+    correlation: tuple[str, str] | None = None,
 ) -> Owned:
     """Create a session that `owner` owns. `replica` None means all of them.
+
+    `correlation` is a name of the client's own for a model's session; an earlier session of this name ends.
 
     Raises QuotaExceeded if the key has `most` sessions already, and InvalidRequest if the checkpoint was deleted.
     """
@@ -82,6 +85,7 @@ def create(
         "epoch": 1,
         "step": step,
         "state": state,
+        "correlation": None if correlation is None else correlation_of(*correlation),
         "created_at": now,
         "expires_at": now + ttl,
     }
@@ -90,10 +94,27 @@ def create(
             mine = select(sessions.c.id).where(sessions.c.key_id == key_id, sessions.c.expires_at > db_now())
             if tx.execute(select(func.count()).select_from(mine.limit(most).subquery())).scalar_one() >= most:
                 raise QuotaExceeded(f"This key may have {most:,} sessions at once.")
+            if correlation is not None:
+                tx.execute(delete(sessions).where(*_correlated(tenant, *correlation)))
             row = tx.execute(insert(sessions).values(values).returning(sessions, db_now().label("now"))).one()
     except IntegrityError:
         raise InvalidRequest(f"There is no checkpoint {checkpoint}.", pointer="/checkpoint") from None
     return _owned(row)
+
+
+def correlation_of(model: str, name: str) -> str:
+    """Return the one text under which a client's own name for a model's session is stored."""
+    return f"{model} {name}"
+
+
+def named(db: Database, tenant: str, model: str, name: str) -> str | None:
+    """Return the id of the session that a client has given this name; None if there is none."""
+    with db.read() as tx:
+        return tx.execute(select(sessions.c.id).where(*_correlated(tenant, model, name))).scalar_one_or_none()
+
+
+def _correlated(tenant: str, model: str, name: str) -> tuple[Any, Any]:
+    return sessions.c.tenant == tenant, sessions.c.correlation == correlation_of(model, name)
 
 
 def get(db: Database, tenant: str, session_id: str) -> Session:

@@ -228,8 +228,11 @@ sessions = Table(
     Column("asked_at", BigInteger),
     Column("asked_hash", LargeBinary),
     Column("answer", LargeBinary),
+    # the client's own name for it, with the model's (the Open Inference Protocol's sequence_id)
+    Column("correlation", String(255)),
     Column("created_at", Double, nullable=False),
     Column("expires_at", Double, nullable=False),
+    UniqueConstraint("tenant", "correlation"),
     Index(None, "tenant", "id"),
     Index(None, "key_id"),
     Index(None, "checkpoint_id"),

@@ -80,7 +80,7 @@ async def _step(service: Service, counter: Counter, tenant: str, session_id: str
             return content
     require_few(body)
     request: StepRequest = validate(StepRequest, body)
-    return (await service.sessions.step(tenant, session_id, None, request, digest_of(body)))[0]
+    return (await service.sessions.step(tenant, session_id, None, request.inputs, digest_of(body))).content
 
 
 class _Asker:

@@ -135,9 +135,9 @@ async def step_session(
     if the server crashes: send them again from the number that the 412 names.
     """
     digest = digest_of(raw.state.content)
-    content, step = await service.sessions.step(asker.tenant, session_id, _number(if_match), request, digest)
+    stepped = await service.sessions.step(asker.tenant, session_id, _number(if_match), request.inputs, digest)
     raw.state.answered_by = asker, None
-    return Response(content, media_type=JSON, headers={"ETag": etag(step)})
+    return Response(stepped.content, media_type=JSON, headers={"ETag": etag(stepped.step)})
 
 
 @router.post(

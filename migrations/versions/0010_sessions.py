@@ -25,12 +25,14 @@ def upgrade() -> None:
         sa.Column("asked_at", sa.BigInteger()),
         sa.Column("asked_hash", sa.LargeBinary()),
         sa.Column("answer", sa.LargeBinary()),
+        sa.Column("correlation", sa.String(length=255)),
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.Column("expires_at", sa.Double(), nullable=False),
         sa.ForeignKeyConstraint(
             ["checkpoint_id"], ["checkpoints.id"], name=op.f("fk_sessions_checkpoint_id"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_sessions")),
+        sa.UniqueConstraint("tenant", "correlation", name=op.f("uq_sessions_tenant_correlation")),
     )
     for columns in (["tenant", "id"], ["key_id"], ["checkpoint_id"], ["expires_at"]):
         op.create_index(op.f(f"ix_sessions_{'_'.join(columns)}"), "sessions", columns)
