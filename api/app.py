@@ -41,6 +41,7 @@ from api.routes import (
 from api.routes.parameters import only_known
 from api.service import Service
 from api.sessions import Sessions
+from api.shadows import Shadows
 from api.short_way.desk import Desk
 from api.short_way.known import Known
 from api.short_way.plain import Counter
@@ -64,6 +65,7 @@ def create_app(settings: Settings) -> FastAPI:
     logs.configure(settings.log_level)
     telemetry = Telemetry()
     known = Known()
+    shadows = Shadows(telemetry.shadowed)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -76,7 +78,7 @@ def create_app(settings: Settings) -> FastAPI:
             await wakeups.start()
             predictors = Predictors()
             live = Sessions(db, partial(targets.of_checkpoint, db, predictors), app.state.counter.desk.flush)
-            service = Service(settings, db, doorbell, notifier, wakeups, predictors, telemetry, known, live)
+            service = Service(settings, db, doorbell, notifier, wakeups, predictors, telemetry, known, live, shadows)
             live.start()
             app.state.counter.sessions = live
             telemetry.watch(db, service.alive_seconds, lambda: doorbell.failures)
@@ -86,6 +88,7 @@ def create_app(settings: Settings) -> FastAPI:
         finally:
             if live is not None:
                 await live.close()
+            shadows.close()
             await wakeups.close()
             await anyio.to_thread.run_sync(doorbell.close)
             await anyio.to_thread.run_sync(notifier.close)
@@ -127,7 +130,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.mount(docs.ASSETS, docs.Assets())
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(Observe, telemetry=telemetry, known=known)
-    app.state.counter = Counter(known, Desk(telemetry), telemetry)
+    app.state.counter = Counter(known, Desk(telemetry), telemetry, shadows)
     return app
 
 

@@ -36,6 +36,7 @@ from unroll.contract import (
     NewModel,
     NewSession,
     Page,
+    Pin,
     PredictRequest,
     PredictResponse,
     Progress,
@@ -156,6 +157,7 @@ MODEL = Model(
     created_at=_NOON,
 )
 MODELS = Page[Model](data=[MODEL], next=None)
+PIN = Pin(checkpoint=_CHECKPOINT, replica="best")
 SERVING = Serving(checkpoint=_CHECKPOINT, replica="best")
 PREDICT = PredictRequest.model_validate({"inputs": [[[0.5], [-1.0], [0.25]], [[1.0]]], "return": ["outputs", "state"]})
 PREDICTED = PredictResponse(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic_core import to_json
 
 from api.errors import invalid
+from api.shadows import Shadows
 from rnn import errors, kernels
 from rnn.serving import plain as posted
 from rnn.serving import predictor, states
@@ -29,6 +31,17 @@ class Target:
     """The replica that answers by default; None: the request must name one."""
     checkpoint: str
     model: str | None
+    candidate: Target | None = None
+    """What answers a share of the requests instead."""
+    share: float = 0.0
+    shadow: Target | None = None
+    """What runs the same sequences, to be compared."""
+
+    def drawn(self) -> Target:
+        """Return what answers one request: this, or the candidate for its share of requests."""
+        if self.candidate is not None and random.random() < self.share:  # noqa: S311 - no secret
+            return self.candidate
+        return self
 
 
 Plain = posted.Plain
@@ -90,8 +103,10 @@ class Predictors:
         return predictor
 
 
-def predict(target: Target, request: PredictRequest) -> bytes:
+def predict(target: Target, request: PredictRequest, shadows: Shadows | None = None) -> bytes:
     """Return a PredictResponse as JSON; a number that overflowed is null. Refuses validation_failed with a pointer.
+
+    `shadows` compares what it gives with the target's shadow, if it has one.
 
     The JSON is written directly from the arrays: building and validating a PredictResponse would take longer than the
     network.
@@ -106,6 +121,10 @@ def predict(target: Target, request: PredictRequest) -> bytes:
         found = target.predictor.predict(request.inputs, given, replica, frozenset(request.returns), request.steps)
     except InputError as error:
         raise invalid(error.pointer, error.code, error.detail) from None
+    if shadows is not None and target.shadow is not None and found.outputs is not None and replica != "all":
+        alone = plain(request, target.predictor.network.input_size, target.predictor.dtype)
+        if alone is not None:
+            shadows.offer(target, alone.sequences, found.outputs)
     pieces = [head(target.model, target.checkpoint, replica)]
     if found.outputs is not None:
         pieces += [b',"outputs":', *_listed(map(_json, found.outputs))]

@@ -12,6 +12,7 @@ from api.checks import Checks
 from api.front import Glance
 from api.inference import Predictors
 from api.sessions import Sessions
+from api.shadows import Shadows
 from api.short_way.known import Known
 from api.telemetry import Telemetry
 from store.db import Database
@@ -33,6 +34,7 @@ class Service:
     telemetry: Telemetry
     known: Known
     sessions: Sessions
+    shadows: Shadows
     checks: Checks = field(default_factory=Checks)
     glance: Glance = field(default_factory=Glance)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from api.errors import invalid
 from api.inference import Predictors, Target
 from store import checkpoints, models
 from store.db import Database
-from unroll.contract import Checkpoint
+from unroll.contract import Checkpoint, Pinned
 
 
 def of_model(db: Database, predictors: Predictors, tenant: str, name: str) -> Target:
-    """Return what a model serves. Raises NotFound and NoCheckpoint."""
+    """Return what a model, or NAME@ALIAS, serves. Raises NotFound and NoCheckpoint."""
     served = models.served(db, tenant, name)
-    return _target(db, predictors, tenant, checkpoints.get(db, tenant, served.checkpoint), served.replica, name)
+
+    def one(pinned: Pinned) -> Target:
+        checkpoint = checkpoints.get(db, tenant, pinned.checkpoint)
+        return _target(db, predictors, tenant, checkpoint, pinned.replica, name)
+
+    candidate, shadow = served.candidate, served.shadow
+    return replace(
+        one(served),
+        candidate=None if candidate is None else one(candidate),
+        share=0.0 if candidate is None else candidate.share,
+        shadow=None if shadow is None else one(shadow),
+    )
 
 
 def of_checkpoint(

@@ -14,6 +14,8 @@ from store.errors import DatabaseUnavailable
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 KERNEL_SECONDS = (0.00003, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
+MOST_LABELS = 1000
+DIFFERENCES = (0.0, 1e-6, 1e-4, 1e-3, 0.01, 0.03, 0.1, 0.3, 1.0)
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
@@ -54,6 +56,26 @@ class Telemetry:
             buckets=KERNEL_SECONDS,
             registry=self.registry,
         )
+        self.predictions = Counter(
+            "unroll_predictions_total",
+            "Predictions of models, by the checkpoint that answered",
+            ["model", "checkpoint"],
+            registry=self.registry,
+        )
+        self.shadows = Counter(
+            "unroll_shadow_predictions_total",
+            "Predictions that a model's shadow was to repeat: compared, dropped because too many wait, or failed",
+            ["model", "outcome"],
+            registry=self.registry,
+        )
+        self.differences = Histogram(
+            "unroll_shadow_difference",
+            "Largest distance between a model's outputs and its shadow's, over the largest output",
+            ["model"],
+            buckets=DIFFERENCES,
+            registry=self.registry,
+        )
+        self._predicted: dict[tuple[str, str], Counter] = {}
         self._answered: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def watch(self, db: Database, alive_seconds: float, failed_rings: Callable[[], int]) -> None:
@@ -69,6 +91,22 @@ class Telemetry:
             self._answered[key] = found
         found[0].inc()
         found[1].observe(seconds)
+
+    def predicted(self, model: str, checkpoint: str) -> None:
+        """Count one prediction of a model."""
+        key = model, checkpoint
+        found = self._predicted.get(key)
+        if found is None:
+            if len(self._predicted) >= MOST_LABELS:
+                self._predicted.clear()
+            found = self._predicted[key] = self.predictions.labels(model, checkpoint)
+        found.inc()
+
+    def shadowed(self, model: str, outcome: str, difference: float) -> None:
+        """Count one prediction of a shadow."""
+        self.shadows.labels(model, outcome).inc()
+        if outcome == "compared":
+            self.differences.labels(model).observe(difference)
 
     def batch(self, size: int, kernel_seconds: float, queue_seconds: float) -> None:
         """Count one batch of plain predictions."""

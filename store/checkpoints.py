@@ -20,7 +20,7 @@ from store.db import Database, db_now
 from store.errors import NotFound
 from store.ids import new_id
 from store.paging import page
-from store.tables import checkpoints, inputs, jobs, models
+from store.tables import checkpoints, inputs, jobs, models, pins, sessions
 from unroll.contract import CONTRACT_VERSION, ENDED, Certificate, Checkpoint, DType, Loss, Network, Page, TaskData
 
 KEPT_STATES = 2
@@ -108,7 +108,8 @@ def withdraw(tx: Connection, job_id: str, after_step: int) -> int:
 def prune(tx: Connection, job_id: str, newest: int) -> int:
     """Delete surplus checkpoints, and return how many.
 
-    Checkpoints stay if they are among the `newest`, the best, pinned by a model, or read by a job that has not ended.
+    Checkpoints stay if they are among the `newest`, the best, pinned by a model, used by a session, or
+    read by a job that has not ended.
 
     Training may go back to any checkpoint that it can resume from, and the checkpoint that is the best at that point
     must still exist. So the best up to each of them is kept as well. A checkpoint that is being pinned right now is
@@ -127,12 +128,14 @@ def prune(tx: Connection, job_id: str, newest: int) -> int:
     locked = select(checkpoints.c.id).where(checkpoints.c.id.in_(surplus)).with_for_update(skip_locked=True)
     free = tx.execute(locked).scalars().all()
     pinned = select(models.c.id).where(models.c.pinned_checkpoint == checkpoints.c.id)
+    named = select(pins.c.role).where(pins.c.checkpoint_id == checkpoints.c.id)
+    streamed = select(sessions.c.id).where(sessions.c.checkpoint_id == checkpoints.c.id)
     read = (
         select(inputs.c.job_id)
         .join(jobs, jobs.c.id == inputs.c.job_id)
         .where(inputs.c.checkpoint_id == checkpoints.c.id, jobs.c.status.not_in(ENDED))
     )
-    unused = (checkpoints.c.id.in_(free), ~pinned.exists(), ~read.exists())
+    unused = (checkpoints.c.id.in_(free), ~pinned.exists(), ~named.exists(), ~streamed.exists(), ~read.exists())
     return tx.execute(delete(checkpoints).where(*unused)).rowcount
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
@@ -12,8 +13,21 @@ from store.db import Database, db_now
 from store.errors import InvalidRequest, ModelInUse, NameConflict, NoCheckpoint, NotFound
 from store.ids import new_id
 from store.paging import page
-from store.tables import checkpoints, jobs, models
-from unroll.contract import CONTRACT_VERSION, ENDED, Model, Network, NewModel, Page, Served, Serving
+from store.tables import checkpoints, jobs, models, pins
+from unroll.contract import (
+    CONTRACT_VERSION,
+    ENDED,
+    Candidate,
+    Model,
+    Network,
+    NewModel,
+    Page,
+    Pin,
+    Pinned,
+    Served,
+    ServedCandidate,
+    Serving,
+)
 from unroll.contract.suggestions import did_you_mean
 from unroll.contract.wording import shown
 
@@ -94,44 +108,147 @@ def remove(db: Database, tenant: str, name: str) -> None:
 
 
 def pin(db: Database, tenant: str, name: str, serving: Serving) -> Model:
-    """Set the checkpoint that predict uses. Raises NotFound, and InvalidRequest for a checkpoint that does not fit."""
+    """Set what predict uses. Raises NotFound, and InvalidRequest for a checkpoint that does not fit."""
+    return _change(db, tenant, name, lambda tx, row: _pin(tx, tenant, row, serving))
+
+
+def unpin(db: Database, tenant: str, name: str) -> Model:
+    """Let predict use the best checkpoint of the train job that finished last. Raises NotFound."""
+    return _change(db, tenant, name, lambda tx, row: _pin(tx, tenant, row, None))
+
+
+def undo(db: Database, tenant: str, name: str) -> Model:
+    """Go back to what was served before the last change; a second time, forth again.
+
+    Raises NotFound, and InvalidRequest if a checkpoint of it was deleted.
+    """
+
+    def back(tx: Connection, row: Row[Any]) -> None:
+        before = row.serving_before
+        _pin(tx, tenant, row, None if before is None else Serving.model_validate(before))
+
+    return _change(db, tenant, name, back)
+
+
+def alias(db: Database, tenant: str, name: str, role: str, wanted: Pin) -> Model:
+    """Give a checkpoint a name of its own. Raises NotFound, and InvalidRequest for one that does not fit."""
+
+    def change(tx: Connection, row: Row[Any]) -> None:
+        checkpoint, replica = _fitting(tx, tenant, row, wanted, "")
+        _set(tx, row.id, f"alias:{role}", checkpoint, replica)
+
+    return _change(db, tenant, name, change)
+
+
+def unalias(db: Database, tenant: str, name: str, role: str) -> None:
+    """Take a checkpoint's name away. Raises NotFound."""
     with db.begin() as tx:
         row = _get(tx, tenant, name)
-        found = tx.execute(
-            select(checkpoints, jobs.c.config)
-            .join(jobs, jobs.c.id == checkpoints.c.job_id)
-            .where(checkpoints.c.id == serving.checkpoint, checkpoints.c.tenant == tenant)
-        ).one_or_none()
-        if found is None:
-            raise InvalidRequest(f"There is no checkpoint {serving.checkpoint}.", pointer="/checkpoint")
-        if Network.model_validate(found.config["model"], extra="ignore") != network(row):
-            raise InvalidRequest("The checkpoint is of a network with another configuration.", pointer="/checkpoint")
-        replica = found.best_replica if serving.replica == "best" else serving.replica
-        if replica is None:
-            raise InvalidRequest("This checkpoint was not evaluated; name a replica.", pointer="/replica")
-        if replica >= found.replicas:
-            raise InvalidRequest(f"The checkpoint has replicas 0 to {found.replicas - 1}.", pointer="/replica")
-        values = {"pinned_checkpoint": found.id, "pinned_replica": replica}
+        mine = (pins.c.model_id == row.id, pins.c.role == f"alias:{role}")
+        if not tx.execute(delete(pins).where(*mine)).rowcount:
+            raise NotFound(f"The model {name} has no alias {shown(role)}.")
+
+
+def _change(db: Database, tenant: str, name: str, change: Callable[[Connection, Row[Any]], None]) -> Model:
+    with db.begin() as tx:
+        row = _get(tx, tenant, name, lock=True)
         try:
             with tx.begin_nested():
-                tx.execute(update(models).where(models.c.id == row.id).values(values))
-        except IntegrityError:  # deleted at this moment
-            raise InvalidRequest(f"There is no checkpoint {serving.checkpoint}.", pointer="/checkpoint") from None
+                change(tx, row)
+        except IntegrityError:  # a checkpoint was deleted at this moment
+            raise InvalidRequest("A checkpoint of it was deleted at this moment.", pointer="/checkpoint") from None
         return _show(tx, _get(tx, tenant, name))
 
 
+def _pin(tx: Connection, tenant: str, row: Row[Any], serving: Serving | None) -> None:
+    now = _pinned(tx, row)
+    values: dict[str, Any] = {"pinned_checkpoint": None, "pinned_replica": None}
+    tx.execute(delete(pins).where(pins.c.model_id == row.id, pins.c.role.in_(("candidate", "shadow"))))
+    if serving is not None:
+        values["pinned_checkpoint"], values["pinned_replica"] = _fitting(tx, tenant, row, serving, "")
+        for role, wanted in (("candidate", serving.candidate), ("shadow", serving.shadow)):
+            if wanted is not None:
+                share = wanted.share if isinstance(wanted, Candidate) else None
+                _set(tx, row.id, role, *_fitting(tx, tenant, row, wanted, f"/{role}"), share)
+    values["serving_before"] = None if now is None else now.model_dump(mode="json")
+    tx.execute(update(models).where(models.c.id == row.id).values(values))
+
+
+def _pinned(tx: Connection, row: Row[Any]) -> Serving | None:
+    """Return what is pinned now, as it would be set again."""
+    if row.pinned_checkpoint is None:
+        return None
+    roles = _roles(tx, row.id)
+    candidate, shadow = roles.get("candidate"), roles.get("shadow")
+    return Serving(
+        checkpoint=row.pinned_checkpoint,
+        replica=row.pinned_replica,
+        candidate=candidate
+        and Candidate(checkpoint=candidate.checkpoint_id, replica=candidate.replica, share=candidate.share),
+        shadow=shadow and Pin(checkpoint=shadow.checkpoint_id, replica=shadow.replica),
+    )
+
+
+def _roles(tx: Connection, model_id: str) -> dict[str, Row[Any]]:
+    rows = tx.execute(select(pins).where(pins.c.model_id == model_id).order_by(pins.c.role)).all()
+    return {row.role: row for row in rows}
+
+
+def _set(tx: Connection, model_id: str, role: str, checkpoint: str, replica: int, share: float | None = None) -> None:
+    tx.execute(delete(pins).where(pins.c.model_id == model_id, pins.c.role == role))
+    values = {"model_id": model_id, "role": role, "checkpoint_id": checkpoint, "replica": replica, "share": share}
+    tx.execute(insert(pins).values(values))
+
+
+def _fitting(tx: Connection, tenant: str, row: Row[Any], wanted: Pin, pointer: str) -> tuple[str, int]:
+    """Return a checkpoint's id and the replica. Raises InvalidRequest if it is not one of this model's network."""
+    found = tx.execute(
+        select(checkpoints).where(checkpoints.c.id == wanted.checkpoint, checkpoints.c.tenant == tenant)
+    ).one_or_none()
+    if found is None:
+        raise InvalidRequest(f"There is no checkpoint {wanted.checkpoint}.", pointer=f"{pointer}/checkpoint")
+    if Network.model_validate(found.network, extra="ignore") != network(row):
+        detail = "The checkpoint is of a network with another configuration."
+        raise InvalidRequest(detail, pointer=f"{pointer}/checkpoint")
+    replica = found.best_replica if wanted.replica == "best" else wanted.replica
+    if replica is None:
+        raise InvalidRequest("This checkpoint was not evaluated; name a replica.", pointer=f"{pointer}/replica")
+    if replica >= found.replicas:
+        detail = f"The checkpoint has replicas 0 to {found.replicas - 1}."
+        raise InvalidRequest(detail, pointer=f"{pointer}/replica")
+    return found.id, replica
+
+
 def served(db: Database, tenant: str, name: str) -> Served:
-    """Return the checkpoint that predict uses. Raises NotFound, and NoCheckpoint if nothing was trained yet."""
+    """Return what predict uses. The name may be NAME@ALIAS.
+
+    Raises NotFound, and NoCheckpoint if nothing was trained yet.
+    """
+    model, _, role = name.partition("@")
     with db.read() as tx:
-        found = _served(tx, _get(tx, tenant, name))
+        row = _get(tx, tenant, model)
+        if role:
+            one = _roles(tx, row.id).get(f"alias:{role}")
+            if one is None:
+                raise NotFound(f"The model {model} has no alias {shown(role)}.")
+            return Served(checkpoint=one.checkpoint_id, replica=one.replica, pinned=True)
+        found = _served(tx, row, _roles(tx, row.id))
     if found is None:
         raise NoCheckpoint(f"No train job of the model {name} has succeeded yet, and no checkpoint is pinned.")
     return found
 
 
-def _served(tx: Connection, row: Row[Any]) -> Served | None:
+def _served(tx: Connection, row: Row[Any], roles: dict[str, Row[Any]]) -> Served | None:
     if row.pinned_checkpoint is not None:
-        return Served(checkpoint=row.pinned_checkpoint, replica=row.pinned_replica, pinned=True)
+        candidate, shadow = roles.get("candidate"), roles.get("shadow")
+        return Served(
+            checkpoint=row.pinned_checkpoint,
+            replica=row.pinned_replica,
+            pinned=True,
+            candidate=candidate
+            and ServedCandidate(checkpoint=candidate.checkpoint_id, replica=candidate.replica, share=candidate.share),
+            shadow=shadow and Pinned(checkpoint=shadow.checkpoint_id, replica=shadow.replica),
+        )
     best = tx.execute(
         select(jobs.c.best_checkpoint, jobs.c.best_replica)
         .where(jobs.c.model_id == row.id, jobs.c.status == "succeeded", jobs.c.best_checkpoint.is_not(None))
@@ -163,10 +280,16 @@ def _no_model(tx: Connection, tenant: str, name: str) -> str:
 
 
 def _show(tx: Connection, row: Row[Any]) -> Model:
+    roles = _roles(tx, row.id)
     return Model(
         name=row.name,
         config=network(row),
         parameters=row.parameters,
-        serving=_served(tx, row),
+        serving=_served(tx, row, roles),
+        aliases={
+            role.removeprefix("alias:"): Pinned(checkpoint=one.checkpoint_id, replica=one.replica)
+            for role, one in roles.items()
+            if role.startswith("alias:")
+        },
         created_at=instant(row.created_at),
     )

@@ -57,8 +57,22 @@ models = Table(
     Column("parameters", BigInteger, nullable=False),
     Column("pinned_checkpoint", String(40), ForeignKey("checkpoints.id", ondelete="SET NULL", use_alter=True)),
     Column("pinned_replica", Integer),
+    # what was served before the last change, as a Serving; null: nothing was pinned, or nothing was changed yet
+    Column("serving_before", JSON),
     Column("created_at", Double, nullable=False),
     UniqueConstraint("tenant", "name"),
+)
+
+# checkpoints of a model besides the one that it serves; role: candidate, shadow, or alias:NAME
+pins = Table(
+    "pins",
+    metadata,
+    Column("model_id", String(40), ForeignKey("models.id", ondelete="CASCADE"), primary_key=True),
+    Column("role", String(120), primary_key=True),
+    Column("checkpoint_id", String(40), ForeignKey("checkpoints.id", ondelete="CASCADE"), nullable=False),
+    Column("replica", Integer, nullable=False),
+    Column("share", Double),
+    Index(None, "checkpoint_id"),
 )
 
 jobs = Table(

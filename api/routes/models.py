@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Path, Request, Response
 
 from api import catalogue, examples, inference, targets
 from api.auth import Predictor, Reader, Writer
@@ -14,8 +14,9 @@ from api.operations import answer, operation
 from api.routes.parameters import Cursor, Limit
 from api.service import CurrentService
 from store import models
-from unroll.contract import Model, NewModel, Page, PredictRequest, PredictResponse, Serving
+from unroll.contract import Model, NewModel, Page, Pin, PredictRequest, PredictResponse, Serving
 
+ALIAS = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=[offers(JSON)])
 
 
@@ -106,6 +107,69 @@ def serve_model(
     return models.pin(service.db, asker.tenant, name, serving)
 
 
+@router.delete(
+    "/{name}/serving",
+    **operation(
+        "unpin_model",
+        "Serve the newest job's best again",
+        gives=(200, "The model, with the checkpoint that it serves now.", examples.MODEL),
+        problems=["missing_scope", "not_found"],
+    ),
+)
+def unpin_model(name: str, asker: Writer, service: CurrentService) -> Model:
+    """Let predict use the best checkpoint of the train job that finished last, without candidate and shadow."""
+    return models.unpin(service.db, asker.tenant, name)
+
+
+@router.post(
+    "/{name}/serving/undo",
+    **operation(
+        "undo_serving",
+        "Take the last change back",
+        gives=(200, "The model, with the checkpoint that it serves now.", examples.MODEL),
+        problems=["missing_scope", "not_found"],
+    ),
+)
+def undo_serving(name: str, asker: Writer, service: CurrentService) -> Model:
+    """Serve what was served before the last change of serving, with its candidate and shadow."""
+    return models.undo(service.db, asker.tenant, name)
+
+
+@router.put(
+    "/{name}/aliases/{alias}",
+    **operation(
+        "set_alias",
+        "Name a checkpoint of a model",
+        takes=(Pin, examples.PIN),
+        gives=(200, "The model, with its aliases.", examples.MODEL),
+        problems=["missing_scope", "not_found"],
+    ),
+)
+def set_alias(
+    name: str,
+    alias: Annotated[str, Path(pattern=ALIAS)],
+    asker: Writer,
+    service: CurrentService,
+    wanted: Annotated[Pin, Depends(json_body(Pin))],
+) -> Model:
+    """Give a checkpoint a name, for example `champion`: predictions at `NAME@champion` use it."""
+    return models.alias(service.db, asker.tenant, name, alias, wanted)
+
+
+@router.delete(
+    "/{name}/aliases/{alias}",
+    **operation(
+        "delete_alias",
+        "Take a checkpoint's name away",
+        gives=(204, "Taken away.", None),
+        problems=["missing_scope", "not_found"],
+    ),
+)
+def delete_alias(name: str, alias: str, asker: Writer, service: CurrentService) -> None:
+    """Take the name of a checkpoint away; the checkpoint stays."""
+    models.unalias(service.db, asker.tenant, name, alias)
+
+
 @router.post(
     "/{name}/predict",
     response_model=PredictResponse,
@@ -124,11 +188,13 @@ def predict_with_model(
     request: Annotated[PredictRequest, Depends(json_body(PredictRequest, None, inference.require_few))],
     raw: Request,
 ) -> Response:
-    """Run sequences through a model. They may have different lengths.
+    """Run sequences through a model, or NAME@ALIAS. They may have different lengths.
 
     If a returned state is sent with the following steps, the network continues exactly where it stopped.
     """
     target = targets.of_model(service.db, service.predictors, asker.tenant, name)
-    content = inference.predict(target, request)
+    drawn = target.drawn()
+    content = inference.predict(drawn, request, service.shadows)
+    service.telemetry.predicted(name, drawn.checkpoint)
     raw.state.answered_by = asker, (raw.url.path, target)
     return Response(content, media_type=JSON)

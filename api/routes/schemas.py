@@ -30,6 +30,7 @@ KINDS: dict[str, tuple[Any, str]] = {
     "check": (contract.CheckRequest, ""),
     "model": (contract.NewModel, ""),
     "serving": (contract.Serving, ""),
+    "pin": (contract.Pin, ""),
     "key": (contract.NewKey, ""),
     "connectivity": (contract.Connectivity, ""),
     "initialisation": (contract.Initialisation, "How W_hh is initialised."),

@@ -50,6 +50,7 @@ async def create_session(
     target = await run_in_threadpool(
         find, service.db, service.predictors, asker.tenant, new.model or new.checkpoint or ""
     )
+    target = target.drawn()
     if target.predictor.network.architecture != "many_to_many":
         where = "/checkpoint" if new.model is None else "/model"
         architecture = target.predictor.network.architecture

@@ -10,6 +10,7 @@ from api import bodies, inference, logs
 from api.errors import Refused
 from api.sessions import Live, Sessions, digest_of
 from api.sessions import etag as tag
+from api.shadows import Shadows
 from api.short_way.desk import Desk, Errand, is_small
 from api.short_way.known import Known
 from api.telemetry import Telemetry
@@ -50,10 +51,10 @@ class Asker(Protocol):
 class Counter:
     """Takes plain requests of all connections of a process."""
 
-    def __init__(self, known: Known, desk: Desk, telemetry: Telemetry) -> None:
+    def __init__(self, known: Known, desk: Desk, telemetry: Telemetry, shadows: Shadows) -> None:
         self.known = known
         self.desk = desk
-        self._telemetry = telemetry
+        self._telemetry, self._shadows = telemetry, shadows
         self.sessions: Sessions | None = None  # set when the process has started
         self._reader = inference.plain_reader(MOST_BYTES)
         self._heads: dict[tuple[str, str | None, int], bytes] = {}
@@ -65,17 +66,22 @@ class Counter:
         target = self.known.target(identity.tenant, asked.path)
         if target is None:
             return False
-        predictor = target.predictor
+        drawn = target.drawn()
+        predictor = drawn.predictor
         plain = self.read(raw[end:], predictor.network.input_size, predictor.dtype)
         if plain is None or not is_small(predictor, plain.sequences):
             return False
-        replica = target.best if plain.replica is None else plain.replica
+        replica = drawn.best if plain.replica is None else plain.replica
         if replica is None or replica >= predictor.replicas:
             return False
 
         def done(outputs: list[Any], _: object) -> None:
-            content = inference.outputs_alone(self._head(target, replica), outputs)
+            content = inference.outputs_alone(self._head(drawn, replica), outputs)
             self._answer(asker, content, identity, asked.path.decode(), begin)
+            if drawn.model is not None:
+                self._telemetry.predicted(drawn.model, drawn.checkpoint)
+            if drawn.shadow is not None:
+                self._shadows.offer(drawn, plain.sequences, [output.copy() for output in outputs])
 
         self.desk.put(
             Errand(predictor, replica, plain.sequences, None, begin, done, lambda: asker.go_ordinary_way(raw))

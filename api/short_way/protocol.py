@@ -24,7 +24,7 @@ from store.keys import Identity
 BODY_SECONDS = 0.25
 """Longest wait for the rest of a body; then the request goes the ordinary way, where bodies have their own limit."""
 
-_PREDICT, _STEP = rb"(?:models|checkpoints)/[A-Za-z0-9._-]{1,200}/predict", rb"sessions/[a-z0-9_]{1,40}/step"
+_PREDICT, _STEP = rb"(?:models|checkpoints)/[A-Za-z0-9._@-]{1,250}/predict", rb"sessions/[a-z0-9_]{1,40}/step"
 _LINE = re.compile(rb"POST (/v1/(?:%s|%s)) HTTP/1\.1(?=\r\n)" % (_PREDICT, _STEP))
 _MATCH = re.compile(rb"\r\n[Ii]f-[Mm]atch: ?\"([0-9]{1,18})\"(?=\r\n)")
 _LENGTH = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ?([1-9][0-9]{0,6})(?=\r\n)")

@@ -1,4 +1,4 @@
-"""Adds sessions: the hidden state of live streams."""
+"""Adds sessions, the hidden state of live streams, and pins, the checkpoints that a model serves besides the first."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,6 +8,21 @@ down_revision = "0004"
 
 
 def upgrade() -> None:
+    op.add_column("models", sa.Column("serving_before", sa.JSON()))
+    op.create_table(
+        "pins",
+        sa.Column("model_id", sa.String(length=40), nullable=False),
+        sa.Column("role", sa.String(length=120), nullable=False),
+        sa.Column("checkpoint_id", sa.String(length=40), nullable=False),
+        sa.Column("replica", sa.Integer(), nullable=False),
+        sa.Column("share", sa.Double()),
+        sa.ForeignKeyConstraint(["model_id"], ["models.id"], name=op.f("fk_pins_model_id"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(
+            ["checkpoint_id"], ["checkpoints.id"], name=op.f("fk_pins_checkpoint_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("model_id", "role", name=op.f("pk_pins")),
+    )
+    op.create_index(op.f("ix_pins_checkpoint_id"), "pins", ["checkpoint_id"])
     op.create_table(
         "sessions",
         sa.Column("id", sa.String(length=40), nullable=False),

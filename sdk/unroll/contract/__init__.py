@@ -17,7 +17,17 @@ from unroll.contract.cells import (
     Noise,
     VanillaCell,
 )
-from unroll.contract.checkpoints import Checkpoint, Model, NewModel, Served, Serving
+from unroll.contract.checkpoints import (
+    Candidate,
+    Checkpoint,
+    Model,
+    NewModel,
+    Pin,
+    Pinned,
+    Served,
+    ServedCandidate,
+    Serving,
+)
 from unroll.contract.checks import (
     BiasCheck,
     Check,
@@ -112,6 +122,7 @@ __all__ = [
     "Baseline",
     "Best",
     "BiasCheck",
+    "Candidate",
     "Cell",
     "Certificate",
     "ChangeKey",
@@ -183,6 +194,8 @@ __all__ = [
     "Orthogonal",
     "Page",
     "Parity",
+    "Pin",
+    "Pinned",
     "PoissonNLL",
     "PredictRequest",
     "PredictResponse",
@@ -204,6 +217,7 @@ __all__ = [
     "Scope",
     "Series",
     "Served",
+    "ServedCandidate",
     "Serving",
     "Session",
     "SessionState",

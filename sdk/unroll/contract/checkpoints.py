@@ -80,13 +80,29 @@ class Checkpoint(Shown, Response):
         return self.losses[self.best_replica] if self.losses and self.best_replica is not None else None
 
 
-class Serving(Request):
-    """The checkpoint and replica that a model's predict shall use."""
+class Pin(Request):
+    """A checkpoint and a replica."""
 
     checkpoint: Annotated[str, Field(examples=["ckpt_01kjqv1a2b3c4d5e6f7g8h9j0k"])]
     """The checkpoint's id."""
     replica: Annotated[int, Field(ge=0)] | Literal["best"] = "best"
     """The replica: an index, or the best by held-out loss."""
+
+
+class Candidate(Pin):
+    """A checkpoint that answers a share of the requests, before it answers all."""
+
+    share: Annotated[float, Field(gt=0, lt=1)]
+    """The share of requests that the candidate answers, drawn for each request."""
+
+
+class Serving(Pin):
+    """The checkpoint and replica that a model's predict shall use."""
+
+    candidate: Candidate | None = None
+    """Another checkpoint that answers a share of the requests. Each answer names the checkpoint that gave it."""
+    shadow: Pin | None = None
+    """A checkpoint that runs the same requests, but whose answers nobody gets: they are compared, see /metrics."""
 
 
 class NewModel(Request):
@@ -98,13 +114,28 @@ class NewModel(Request):
     """The network."""
 
 
-class Served(Response):
-    """The checkpoint and replica that a model's predict uses."""
+class Pinned(Response):
+    """A checkpoint and a replica of a model."""
 
     checkpoint: str
     replica: int
+
+
+class ServedCandidate(Pinned):
+    """A checkpoint that answers a share of the requests."""
+
+    share: float
+
+
+class Served(Pinned):
+    """The checkpoint and replica that a model's predict uses."""
+
     pinned: bool
     """True: chosen by PUT serving; false: the best of the train job that finished last."""
+    candidate: ServedCandidate | None = None
+    """What answers a share of the requests instead."""
+    shadow: Pinned | None = None
+    """What runs the same requests to be compared."""
 
 
 class Model(Shown, Response):
@@ -115,6 +146,8 @@ class Model(Shown, Response):
     parameters: int
     """Number of parameters of one replica."""
     serving: Served | None
+    aliases: dict[str, Pinned] = {}
+    """Names of checkpoints: predict at NAME@ALIAS uses that one."""
     created_at: datetime
 
     def line(self) -> str:

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from unroll._transport import Transport
 from unroll._wire import decode
-from unroll.contract import Model, Network, PredictResponse, Replica, Returnable, Task
+from unroll.contract import Candidate, Model, Network, Pin, PredictResponse, Replica, Returnable, Task
 from unroll.predictions import Prediction, StateLike, is_stacked, predict_body, prediction
 from unroll.resources.paging import Listing, path
 
@@ -41,10 +41,40 @@ class Models:
         """Delete a model. Raises ConflictError while jobs that have not ended use it."""
         self._transport.request("DELETE", path("models", name))
 
-    def serve(self, name: str, checkpoint: str, replica: int | Literal["best"] = "best") -> Model:
-        """Set the checkpoint and replica that `predict` uses."""
-        body = {"checkpoint": checkpoint, "replica": replica}
+    def serve(
+        self,
+        name: str,
+        checkpoint: str,
+        replica: int | Literal["best"] = "best",
+        *,
+        candidate: Candidate | Mapping[str, Any] | None = None,
+        shadow: Pin | Mapping[str, Any] | None = None,
+    ) -> Model:
+        """Set the checkpoint and replica that `predict` uses.
+
+        `candidate`, {"checkpoint", "replica", "share"}, answers a share of the requests instead. `shadow`,
+        {"checkpoint", "replica"}, runs the same requests and is compared in the server's metrics.
+        """
+        body: dict[str, object] = {"checkpoint": checkpoint, "replica": replica}
+        body |= {key: value for key, value in (("candidate", candidate), ("shadow", shadow)) if value is not None}
         return decode(Model, self._transport.request("PUT", path("models", name, "serving"), body=body).content)
+
+    def undo_serving(self, name: str) -> Model:
+        """Serve what was served before the last change; a second time, that change again."""
+        return decode(Model, self._transport.request("POST", path("models", name, "serving", "undo")).content)
+
+    def unpin(self, name: str) -> Model:
+        """Serve the best checkpoint of the train job that finished last."""
+        return decode(Model, self._transport.request("DELETE", path("models", name, "serving")).content)
+
+    def set_alias(self, name: str, alias: str, checkpoint: str, replica: int | Literal["best"] = "best") -> Model:
+        """Give a checkpoint a name: `predict("NAME@ALIAS", ...)` uses it."""
+        body = {"checkpoint": checkpoint, "replica": replica}
+        return decode(Model, self._transport.request("PUT", path("models", name, "aliases", alias), body=body).content)
+
+    def delete_alias(self, name: str, alias: str) -> None:
+        """Take a checkpoint's name away."""
+        self._transport.request("DELETE", path("models", name, "aliases", alias))
 
     def predict(
         self,

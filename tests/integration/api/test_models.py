@@ -80,6 +80,8 @@ def test_a_model_predicts_with_the_best_of_the_job_that_finished_last(api: Api, 
         "checkpoint": job["summary"]["best"]["checkpoint"],
         "replica": 1,
         "pinned": False,
+        "candidate": None,
+        "shadow": None,
     }
     assert set(response.json()) == {"outputs", "model", "checkpoint", "replica"}
     tensors = load(client.get(f"/v1/checkpoints/{found.checkpoint}/content").content)
@@ -93,7 +95,7 @@ def test_a_pin_decides_what_a_model_predicts_with(api: Api, client: httpx2.Clien
     pinned = trained(api, client, OF_NET)["summary"]["last_checkpoint"]
     trained(api, client, OF_NET)
     served = client.put("/v1/models/net/serving", json={"checkpoint": pinned, "replica": 0}).json()["serving"]
-    assert served == {"checkpoint": pinned, "replica": 0, "pinned": True}
+    assert served == {"checkpoint": pinned, "replica": 0, "pinned": True, "candidate": None, "shadow": None}
     found = client.post("/v1/models/net/predict", json={"inputs": [[[1.0]]]}).json()
     assert (found["checkpoint"], found["replica"]) == (pinned, 0)
     best = client.put("/v1/models/net/serving", json={"checkpoint": pinned, "replica": "best"}).json()["serving"]
