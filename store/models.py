@@ -151,12 +151,13 @@ def unalias(db: Database, tenant: str, name: str, role: str) -> None:
 
 def _change(db: Database, tenant: str, name: str, change: Callable[[Connection, Row[Any]], None]) -> Model:
     with db.begin() as tx:
-        row = _get(tx, tenant, name, lock=True)
+        row = _get(tx, tenant, name)  # not locked: a checkpoint that is removed locks itself first, and its model then
         try:
             with tx.begin_nested():
                 change(tx, row)
-        except IntegrityError:  # a checkpoint was deleted at this moment
-            raise InvalidRequest("A checkpoint of it was deleted at this moment.", pointer="/checkpoint") from None
+        except IntegrityError:  # a checkpoint was deleted, or somebody else changed the same, at this moment
+            detail = "A checkpoint of it was deleted, or the model was changed, at this moment."
+            raise InvalidRequest(detail, pointer="/checkpoint") from None
         return _show(tx, _get(tx, tenant, name))
 
 
