@@ -29,7 +29,7 @@ class Listing(Generic[Item]):
     def __init__(self, transport: Transport, path: str, item: type[Item], params: Params | None = None) -> None:
         self._transport = transport
         self._path = path
-        self._page = Page[item]  # type: ignore[valid-type] # pydantic makes the class at run time
+        self._item = item
         self._params = dict(params or {})
 
     def __iter__(self) -> Iterator[Item]:
@@ -81,7 +81,7 @@ class Listing(Generic[Item]):
 
     def _ask(self, params: Params) -> Page[Item]:
         answer = self._transport.request("GET", self._path, params=params)
-        page: Page[Item] = decode(self._page, answer.content)
+        page: Page[Item] = decode(Page[self._item], answer.content)  # type: ignore[name-defined] # made at run time
         return page
 
 
