@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.sdk import examples
 from tests.unit.sdk.command import unroll
-from tests.unit.sdk.scripted_server import Answer, ScriptedServer, problem
+from tests.unit.sdk.scripted_server import Answer, ScriptedServer, Seen, problem
 from tests.unit.sdk.service import DONE, TASK, Service
 
 FLAGS = ["--task", "integrate_noise", "--hidden", "10", "--steps", "100"]
@@ -330,3 +330,23 @@ def test_a_number_that_is_none_is_told_by_its_field(server: ScriptedServer, argu
     assert ended.stderr.startswith(f"unroll: {said}")
     text = json.dumps({**examples.CONFIG, "max_seconds": float("nan")})
     assert "/max_seconds is nan" in unroll(server, "train", "-f", "-", stdin=text).stderr
+
+
+@pytest.mark.parametrize("verb", ["watch", "jobs", "artifacts", "cancel", "pause", "resume", "retry"])
+def test_a_name_stands_for_the_newest_job_of_that_name(server: ScriptedServer, verb: str) -> None:
+    def answer(seen: Seen) -> Answer:
+        if seen.path == "/v1/jobs":
+            found = [examples.job(id="job_9", name="sum")] if seen.query == {"name": ["sum"], "limit": ["1"]} else []
+            return Answer(body={"data": found, "next": None})
+        if seen.path.startswith("/v1/jobs/job_9"):
+            listed = {"data": [], "next": None}
+            return Answer(body=listed if "artifacts" in seen.path else examples.job(id="job_9", status="succeeded"))
+        return problem(404, "not_found")
+
+    server.script = answer
+    ended = unroll(server, verb, "sum")
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr.startswith("sum is job_9, the newest job of that name\n")
+    ended = unroll(server, verb, "nobody")
+    assert ended.returncode == 1
+    assert "there is no job of the name 'nobody', and it is no id: ids begin with job_" in ended.stderr
