@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 import unroll
 from api import next_steps
+from unroll.cli.streams import legible
 
 Floats = NDArray[np.float64]
 
@@ -58,6 +59,7 @@ def main() -> int:
     parser.add_argument("--picture", type=Path, help="where to put a copy of the picture")
     options = parser.parse_args()
 
+    legible()  # the plot has characters that not every terminal has
     signal.signal(signal.SIGTERM, _interrupt)  # as Ctrl-C: the service is stopped before we go
     folder = options.data_dir.resolve()
     try:
@@ -158,7 +160,7 @@ def plot_in_terminal(target: Floats, prediction: Floats, replica: int) -> None:
     print(
         f"\nA typical one (median error): the running sum of its input (line), and what replica {replica} predicts (o)"
     )
-    figure.show(colorless=not sys.stdout.isatty())
+    print(figure.build().string(colorless=not sys.stdout.isatty()))  # its own printing knows no encoding but UTF-8
 
 
 def plot_picture(
@@ -276,7 +278,7 @@ def service(folder: Path) -> Iterator[unroll.Client]:
         print(f"{url} (for a browser, until this demo ends; documentation: {url}/docs)\n", flush=True)
         if note := kernel():
             print(f"{note}\n", file=sys.stderr, flush=True)
-        with unroll.Client(url, (folder / "key").read_text().strip()) as client:
+        with unroll.Client(url, (folder / "key").read_text(encoding="utf-8").strip()) as client:
             yield client
     finally:
         kernel.close()
@@ -296,7 +298,7 @@ def _wait_for_address(server: subprocess.Popen[bytes], path: Path) -> str:
     while time.monotonic() < deadline:
         if server.poll() is not None:
             raise DemoFailed(f"the service did not start (exit code {server.returncode})")
-        if path.is_file() and (url := path.read_text().strip()):
+        if path.is_file() and (url := path.read_text(encoding="utf-8").strip()):
             return url
         time.sleep(0.05)
     raise DemoFailed(f"the service was not ready within {START_SECONDS:g} s")
@@ -305,7 +307,7 @@ def _wait_for_address(server: subprocess.Popen[bytes], path: Path) -> str:
 def _show_end_of(log: Path, lines: int = 25) -> None:
     with contextlib.suppress(OSError):
         print(f"\nThe end of {log}:", file=sys.stderr)
-        print("\n".join(log.read_text(errors="replace").splitlines()[-lines:]), file=sys.stderr)
+        print("\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]), file=sys.stderr)
 
 
 def _interrupt(_number: int, _frame: object) -> None:

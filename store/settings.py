@@ -139,4 +139,4 @@ def read_or_create_private(path: Path, content: str) -> str:
         pass
     finally:
         temporary.unlink()
-    return path.read_text().strip()
+    return path.read_text(encoding="utf-8").strip()

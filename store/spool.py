@@ -32,7 +32,7 @@ class Channel(filesystem.Channel):  # type: ignore[misc]
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         name = f"{time.time_ns():020d}_{uuid.uuid4().hex}.{queue}.msg"
         partial = self._folder / f"{name}.partial"
-        partial.write_text(json.dumps(payload))
+        partial.write_text(json.dumps(payload), encoding="utf-8")
         partial.rename(self._folder / name)
 
     def _get(self, queue: str) -> Any:
@@ -42,7 +42,7 @@ class Channel(filesystem.Channel):  # type: ignore[misc]
                 path.rename(taken)
             except FileNotFoundError:
                 continue  # another worker was faster
-            content = taken.read_text()
+            content = taken.read_text(encoding="utf-8")
             taken.unlink()
             return json.loads(content)
         raise Empty

@@ -6,6 +6,7 @@ one command. Commands import what they need when they run, so that `--help` answ
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from pathlib import Path
@@ -35,6 +36,8 @@ Tenant = Annotated[str, typer.Option(help="Tenant of the keys. Tenants never see
 
 def main() -> None:
     """The console script. An expected failure is printed as one line on stderr, without a traceback."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a path is shown in any encoding, if not in its own letters
     try:
         _refuse_windows()
         app()

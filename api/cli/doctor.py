@@ -181,7 +181,7 @@ def _key(settings: Settings) -> tuple[Verdict, str]:
 
     db = open_database(settings)
     try:
-        identity = keys.authenticate(db, secret, path.read_text().strip())
+        identity = keys.authenticate(db, secret, path.read_text(encoding="utf-8").strip())
     except (Unauthorized, KeyExpired) as error:
         return "broken", f"{path}: {error.detail} The next `unroll-server up` makes a new one"
     finally:
@@ -191,7 +191,7 @@ def _key(settings: Settings) -> tuple[Verdict, str]:
 
 def _api(settings: Settings) -> tuple[Verdict, str]:
     path = settings.data_dir / "url"
-    url = path.read_text().strip() if path.is_file() else f"http://{settings.host}:{settings.port}"
+    url = path.read_text(encoding="utf-8").strip() if path.is_file() else f"http://{settings.host}:{settings.port}"
     address = urlsplit(url)
     connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=5)
     try:

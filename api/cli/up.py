@@ -66,7 +66,7 @@ def held(folder: Path) -> Iterator[None]:
     The kernel holds the lock, so a supervisor that was killed leaves nothing to clean up. Raises Failure if the folder
     is in use.
     """
-    with (folder / "lock").open("a+") as file:
+    with (folder / "lock").open("a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -94,7 +94,7 @@ def provide_key(settings: Settings, secret: bytes) -> Path:
         if path.is_file():
             path.chmod(0o600)
             with contextlib.suppress(Unauthorized, KeyExpired):
-                keys.authenticate(db, secret, path.read_text().strip())
+                keys.authenticate(db, secret, path.read_text(encoding="utf-8").strip())
                 return path
         made = keys.create(db, secret, TENANT, NewKey(name="local", scopes=["read", "write", "predict", "admin"]))
     finally:
@@ -107,7 +107,7 @@ def write_private(path: Path, text: str) -> None:
     """Replace the file in one step, readable only by its owner: a reader sees the old text or the new one."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(f"{text}\n")
     temporary.replace(path)
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
+
+import httpx2
+
+from unroll._characters import KEY, character, require, stripped
+from unroll._way import is_loopback
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 START = "start it with `unroll-server up` (in a clone: `make up`)"
@@ -16,6 +20,12 @@ _OF_THE_API = re.compile(
     r"/(v1(/(checkpoints|checks|jobs|keys|me|models|queues|schema|tasks|workers)(/.*)?)?|docs|openapi\.json)/*$"
 )
 """Ends of addresses that people copy from a browser or a command, and that are no part of the server's own address."""
+
+_A_KEY = re.compile(r"unroll_[0-9a-f]{6,}")
+"""How every key of the server begins, by which one is told from an address."""
+
+_NO_ADDRESS = re.compile(r"[\s\x00-\x1f\x7f\"'`<>{}|\\^\u00ab\u00bb\u2018-\u201f\u2039\u203a\u200b-\u200f\u2060\ufeff]")
+"""Characters that no address has, and that copying and quoting leave in one."""
 
 _WITHOUT_SCHEME = re.compile(r"([\w-]+(?:\.[\w-]+)+|[\w-]+(?=:\d)|localhost|\[[0-9a-fA-F:]+\])(:\d+)?(/.*)?")
 
@@ -44,7 +54,8 @@ def discover(url: str | None = None, api_key: str | None = None) -> Settings:
 
     The key in the data folder belongs to the server that wrote its address beside it, and is never sent to another
     one: not to another port of this machine, and not to whatever listens where a server that was killed did.
-    Raises ValueError for an address that is not an http(s) URL, and for a data folder that cannot be read.
+    Raises ValueError for an address that is not an http(s) URL, for a key with characters that no key has, and for a
+    data folder that cannot be read. No message shows a key, or a password in an address.
     """
     folder = data_dir()
     source = "the argument url" if url else "UNROLL_URL"
@@ -58,44 +69,60 @@ def discover(url: str | None = None, api_key: str | None = None) -> Settings:
             address = local  # localhost may be several addresses, and only this one is surely the server's
     else:
         address = local or DEFAULT_URL
-    api_key = api_key or os.environ.get("UNROLL_API_KEY")
-    found = api_key is not None and api_key != ""
+    api_key = _key(api_key, "the argument api_key") or _key(os.environ.get("UNROLL_API_KEY"), "UNROLL_API_KEY")
+    found = api_key is not None
     if not found and running and address == local:
-        api_key = _read(folder / "key")
+        api_key = _key(_read(folder / "key"), f"the key in {folder / 'key'}")
     unreachable = _about_address(folder, source if given else None, local, address, running=running)
     unauthorised = _about_key(folder, local, address, given=found, sent=bool(api_key))
-    return Settings(address, api_key or None, unreachable, unauthorised)
+    return Settings(address, api_key, unreachable, unauthorised)
 
 
-def is_loopback(url: str) -> bool:
-    """Return whether the address is this machine."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+def _key(given: str | None, source: str) -> str | None:
+    """Return a key without what copying leaves around it; None if there is none. Raises ValueError."""
+    key = stripped(given or "")
+    require(key, KEY, source, "a key has letters, digits and -._~+/= only; copy it again")
+    return key or None
 
 
 def _address(given: str, source: str) -> str:
     """Return a server's address without what belongs to the API. Raises ValueError for what is no address."""
-    given = given.strip()
-    parts = urlsplit(given)
+    given = stripped(given)
+    if _A_KEY.search(given):
+        raise ValueError(f"{source} has a key in it, and is no address: a key belongs in UNROLL_API_KEY or api_key")
+    if (wrong := _NO_ADDRESS.search(given)) is not None:
+        where = f"as character {wrong.start() + 1} of {len(given)}"
+        raise ValueError(f"{source} is no address: it has {character(wrong[0])} {where}{_shown(given)}")
     try:
-        _port(given)
-    except ValueError as error:
-        raise ValueError(f"{source} is no address: {error}, in {given!r}") from None
+        parts = urlsplit(given)
+        parts.port  # noqa: B018 - it is read when it is asked for
+        httpx2.URL(given)
+    except (ValueError, httpx2.InvalidURL):
+        raise ValueError(f"{source} is no address: its host or port cannot be read{_shown(given)}") from None
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         meant = _WITHOUT_SCHEME.fullmatch(given)
-        scheme = "http" if meant and is_loopback(f"http://{meant[1]}") else "https"
-        hint = f"; did you mean {scheme}://{given}?" if meant else ""
-        raise ValueError(f"{source} must be an http:// or https:// URL, not {given!r}{hint}")
+        scheme = "http" if meant and is_loopback(urlsplit(f"http://{meant[1]}").hostname or "") else "https"
+        hint = f"; did you mean {scheme}://{re.split('[?#]', given)[0]}?" if meant else ""
+        raise ValueError(f"{source} must be an http:// or https:// URL{_shown(given)}{hint}")
+    if "@" in parts.netloc:
+        cure = "leave it out, because Unroll knows keys alone (UNROLL_API_KEY)"
+        raise ValueError(f"{source} has a user name or a password in it{_shown(given)}: {cure}")
     return f"{parts.scheme}://{parts.netloc}{_OF_THE_API.sub('', parts.path)}".rstrip("/")
+
+
+def _shown(given: str) -> str:
+    """Return the part of a message that shows an address: without a user's name and password, and without its query.
+
+    What does not look like an address is not shown at all: it may be a key.
+    """
+    told = re.split(r"[?#]", re.sub(r"^(.*?//)?.*@", r"\1...@", given))[0]
+    return f", in {told!r}" if "://" in told or _WITHOUT_SCHEME.fullmatch(told) else ""
 
 
 def _same(address: str, local: str) -> bool:
     """Return whether an address is the local server's: the same, or localhost at its port for a loopback address."""
     one, other = urlsplit(address), urlsplit(local)
-    named = one.hostname == "localhost" and is_loopback(local)
+    named = one.hostname == "localhost" and is_loopback(other.hostname or "")
     hosts = one.hostname == other.hostname or named
     return hosts and (one.scheme, _port(address), one.path) == (other.scheme, _port(local), other.path)
 
@@ -153,7 +180,7 @@ def _about_address(folder: Path, source: str | None, local: str | None, address:
         return f"its address is from {folder / 'url'}; if it has ended, {START}"
     if local is not None and running:
         return f"that address is from {source}, but the server of this machine is at {local}"
-    if is_loopback(address):
+    if is_loopback(urlsplit(address).hostname or ""):
         return f"{START}, or mend {source}"
     return f"is the server up, and is {source} right?"
 

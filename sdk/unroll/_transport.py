@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import random
+import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import Any
+from weakref import WeakSet, finalize
 
 import httpx2
 
-from unroll._settings import Settings, is_loopback
+from unroll._settings import Settings
 from unroll._version import __version__
+from unroll._way import proxy_for, trusted
 from unroll._wire import decode, encode
 from unroll.contract import Problem
 from unroll.errors import (
@@ -64,22 +69,70 @@ class Retries:
 
 
 class Transport:
-    """The connection pool. It may be shared between threads, but not across a fork."""
+    """The connections to one server. They may be shared between threads.
+
+    A forked child gets connections of its own: of an answer on a shared one, parent and child would each read a part.
+    A copy that was pickled has the same settings, the key included, and connects by itself.
+    """
 
     def __init__(self, settings: Settings, *, timeout: float, retries: Retries) -> None:
-        """`timeout` is the longest silence, in seconds, before a request counts as unanswered."""
+        """`timeout` is the longest silence, in seconds, before a request counts as unanswered.
+
+        Raises ValueError for a proxy or for certificates of the environment that cannot be used.
+        """
         self.settings = settings
         self.timeout = timeout
         self.retries = retries
-        headers = {"User-Agent": f"unroll-sdk/{__version__} python/{platform.python_version()}"}
-        if settings.api_key:
-            headers["Authorization"] = f"Bearer {settings.api_key}"
-        # A proxy of the environment knows nothing of this machine's loopback.
-        self._http = httpx2.Client(base_url=settings.url, headers=headers, trust_env=not is_loopback(settings.url))
+        self._proxy = proxy_for(settings.url)
+        self._trusted = trusted(settings.url, self._proxy)
+        self._sockets: WeakSet[socket.socket] = WeakSet()
+        self._connect()
+        _transports.add(self)
+
+    def __getstate__(self) -> tuple[Settings, float, Retries]:
+        return self.settings, self.timeout, self.retries
+
+    def __setstate__(self, state: tuple[Settings, float, Retries]) -> None:
+        settings, timeout, retries = state
+        self.__init__(settings, timeout=timeout, retries=retries)  # type: ignore[misc]
+
+    def _connect(self) -> None:
+        self._http = self._open()
+        # Nobody can close the copies that are within unpickled handles.
+        self._forgotten = finalize(self, self._http.close)
 
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
+
+    def forked(self) -> None:
+        """Leave the parent's connections to the parent. This is called in the child, which has only this thread.
+
+        Closing this process's copy of a socket says nothing to the server. Nothing else of the parent's pool is
+        touched: one of the parent's threads may have held its lock.
+        """
+        for inherited in self._sockets:
+            inherited.close()
+        self._sockets = WeakSet()
+        self._forgotten.detach()
+        if not self._http.is_closed:
+            self._connect()
+
+    def _open(self) -> httpx2.Client:
+        headers = {"User-Agent": f"unroll-sdk/{__version__} python/{platform.python_version()}"}
+        if self.settings.api_key:
+            headers["Authorization"] = f"Bearer {self.settings.api_key}"
+        proxy = None if self._proxy is None else self._proxy.through(self._trusted)
+        return httpx2.Client(
+            base_url=self.settings.url, headers=headers, proxy=proxy, verify=self._trusted, trust_env=False
+        )
+
+    def _remember_socket(self, what: str, info: Mapping[str, Any]) -> None:
+        """Note a socket when it is opened. httpx2 calls this for every step of a request."""
+        if what.endswith((".connect_tcp.complete", ".start_tls.complete")):
+            opened = info["return_value"].get_extra_info("socket")
+            if opened is not None:
+                self._sockets.add(opened)
 
     def request(
         self,
@@ -140,14 +193,17 @@ class Transport:
         """
         request = self._build("GET", path, params, None, headers, self._timeout(silence))
         try:
-            response = self._http.send(request, stream=True)
-            try:
-                if not response.is_success:
-                    response.read()
-                    raise self._error(response)
-                yield response
-            finally:
-                response.close()
+            # A connection of its own: it may live for hours, in which others need theirs, and a child that is forked
+            # meanwhile closes its copy without waiting for anybody.
+            with self._open() as http:
+                response = http.send(request, stream=True)
+                try:
+                    if not response.is_success:
+                        response.read()
+                        raise self._error(response)
+                    yield response
+                finally:
+                    response.close()
         except httpx2.TransportError as error:
             raise self._unreachable(error) from None
 
@@ -164,13 +220,25 @@ class Transport:
         sent = dict(headers or {})
         if content is not None:
             sent["Content-Type"] = "application/json"
-        return self._http.build_request(method, path, params=given, content=content, headers=sent, timeout=timeout)
+        return self._http.build_request(
+            method,
+            path,
+            params=given,
+            content=content,
+            headers=sent,
+            timeout=timeout,
+            extensions={"trace": self._remember_socket},
+        )
 
     def _timeout(self, read: float) -> httpx2.Timeout:
         return httpx2.Timeout(self.timeout, connect=min(self.timeout, 5.0), read=read)
 
     def _unreachable(self, error: httpx2.TransportError) -> APIConnectionError:
         reason = (str(error) or type(error).__name__).rstrip(".")
+        if self._proxy is not None:
+            reason += f"; through the proxy {self._proxy}"
+        if "CERTIFICATE_VERIFY_FAILED" in reason:
+            reason += "; SSL_CERT_FILE names a file of certificates to trust"
         if isinstance(error, httpx2.TimeoutException) and not isinstance(error, httpx2.ConnectTimeout):
             return APITimeoutError(f"{self.settings.url} did not answer in time: {reason}")
         kind = APITimeoutError if isinstance(error, httpx2.TimeoutException) else APIConnectionError
@@ -180,7 +248,21 @@ class Transport:
         error = _error(response)
         if isinstance(error, AuthenticationError):
             error.hint = self.settings.unauthorised
+        elif self._proxy is not None and error.problem is None:
+            error.hint = f"This may be the answer of the proxy {self._proxy}: NO_PROXY names the hosts that need none."
         return error
+
+
+_transports: WeakSet[Transport] = WeakSet()
+
+
+def _forked() -> None:
+    for transport in list(_transports):
+        transport.forked()
+
+
+if hasattr(os, "register_at_fork"):  # where processes fork
+    os.register_at_fork(after_in_child=_forked)
 
 
 def _retry_after(response: httpx2.Response) -> float | None:

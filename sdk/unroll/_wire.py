@@ -6,6 +6,8 @@ Only fields that were set are sent. Unknown fields and values in an answer are n
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
 from datetime import datetime
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
@@ -13,6 +15,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 import numpy as np
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
+from unroll._numbers import masked
 from unroll.contract import Job, Request
 from unroll.contract.summary import Summary
 from unroll.errors import UnexpectedAnswerError
@@ -23,9 +26,13 @@ DISCRIMINATORS = frozenset({"type", "kind"})
 """Fields that are sent even if they have the default value, because they say which kind the other fields describe."""
 
 
-def encode(value: object) -> bytes:
-    """Return the set fields as JSON. Raises ValueError for NaN and infinity, TypeError for what JSON cannot express."""
-    return json.dumps(_plain(value), allow_nan=False, separators=(",", ":")).encode()
+def encode(value: object, where: str = "") -> bytes:
+    """Return the set fields as JSON. `where` is the JSON Pointer of the value.
+
+    Raises ValueError for numbers that are not finite or are masked, and TypeError for what JSON cannot express. Both
+    name the field by its JSON Pointer, as the server does.
+    """
+    return json.dumps(_plain(value, where), allow_nan=False, separators=(",", ":")).encode()
 
 
 def given(**fields: Any) -> dict[str, Any]:
@@ -33,28 +40,42 @@ def given(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _plain(value: object) -> object:
+def _plain(value: object, where: str) -> object:
     match value:
+        case None | bool() | int() | str():
+            return value
+        case float():
+            if not math.isfinite(value):
+                raise ValueError(f"{where} is {float(value)}, not a finite number")
+            return value
         case BaseModel():
             fields = type(value).model_fields
-            return {
-                fields[name].serialization_alias or name: _plain(getattr(value, name))
-                for name in fields
-                if name in value.model_fields_set or name in DISCRIMINATORS
-            }
-        case dict():
-            return {key: _plain(item) for key, item in value.items()}
+            sent = (name for name in fields if name in value.model_fields_set or name in DISCRIMINATORS)
+            named = {name: fields[name].serialization_alias or name for name in sent}
+            return {alias: _plain(getattr(value, name), _below(where, alias)) for name, alias in named.items()}
+        case Mapping():
+            return {key: _plain(item, _below(where, key)) for key, item in value.items()}
         case list() | tuple():
-            return [_plain(item) for item in value]
+            if {*map(type, value)} == {float} and all(map(math.isfinite, value)):
+                return value  # the rows of long sequences
+            return [_plain(item, _below(where, index)) for index, item in enumerate(value)]
         case np.ndarray():
-            return value.tolist()
+            if (place := masked(value)) is not None:
+                raise ValueError(f"{where}{''.join(f'/{index}' for index in place)} is masked")
+            return _plain(value.tolist(), where)
+        case np.floating():
+            return _plain(float(value), where)
         case np.generic():
-            return value.item()
+            return _plain(value.item(), where)
         case datetime():
             if value.tzinfo is None:
-                raise ValueError(f"{value} has no time zone")
+                raise ValueError(f"{where} is {value}, which has no time zone")
             return value.isoformat()
-    return value
+    raise TypeError(f"{where or 'the request'} is {type(value).__name__}, which JSON does not have")
+
+
+def _below(where: str, part: object) -> str:
+    return f"{where}/{str(part).replace('~', '~0').replace('/', '~1')}"
 
 
 def decode(model: type[T], content: bytes | str) -> T:

@@ -46,6 +46,9 @@ class Client:
         client.stream("name")                   # a live stream: stream.push(x), the server keeps the hidden state
 
     Requests that fail on the way are sent again if that cannot do anything twice.
+
+    A client, its handles and all that it returns can be pickled, and used in a process that was forked: there they have
+    connections of their own. What was pickled has the key in it, so that a worker can use it: do not give it away.
     """
 
     def __init__(
@@ -65,7 +68,9 @@ class Client:
         timeout: seconds of silence after which a request counts as unanswered.
         attempts: largest number of times that one request is sent.
         outage: seconds without an answer that waiting for a job, or reading its events, survives.
-        Raises ValueError for an address that is not an http(s) URL.
+        Raises ValueError for an address that is not an http(s) URL, for a key with a character that no key has, and
+        for a proxy (HTTPS_PROXY, ALL_PROXY, ...) or certificates (SSL_CERT_FILE) that the environment names and that
+        cannot be used.
         """
         retries = Retries(attempts=attempts, outage=outage)
         self._transport = Transport(discover(url, api_key), timeout=timeout, retries=retries)

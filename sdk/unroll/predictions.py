@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from pydantic import BaseModel
 
+from unroll._numbers import Floats, finite
 from unroll.contract import PredictResponse, Replica, Returnable, State
 
-Floats = NDArray[np.float64]
 LayerArrays = Mapping[str, ArrayLike]
 StateLike = Sequence[State | Sequence[LayerArrays] | Mapping[str, Sequence[LayerArrays]]]
 """A state from which a prediction starts: `Prediction.state`, the contract's own State objects, or their JSON."""
@@ -108,10 +108,11 @@ def is_stacked(inputs: object) -> bool:
 
 
 def _batch(inputs: ArrayLike | Sequence[ArrayLike]) -> Sequence[ArrayLike]:
-    """Return an array [B, T, I] as a list of sequences [T, I]; a list stays as it is."""
-    if isinstance(inputs, np.ndarray) and inputs.dtype != object and inputs.ndim != 3:
+    """Return an array [B, T, I] as a list of sequences [T, I]; a list stays as it is. Raises ValueError."""
+    axes = getattr(inputs, "ndim", 3)  # a data frame's too, whose items are its columns
+    if axes != 3 and getattr(inputs, "dtype", None) != np.dtype(object):
         raise ValueError(
-            f"one array of inputs must be [B, T, I], this one has {inputs.ndim} axes; "
+            f"one array of inputs must be [B, T, I], this one has {axes} axes; "
             "for a single sequence [T, I] pass a list of one array"
         )
     batch = _items(inputs)
@@ -123,7 +124,7 @@ def _batch(inputs: ArrayLike | Sequence[ArrayLike]) -> Sequence[ArrayLike]:
 
 
 def _sequence(values: ArrayLike, place: int) -> object:
-    return _numbers(values, f"inputs[{place}]", "[T, I]", (2,)).tolist()
+    return finite(values, f"inputs[{place}]", "[T, I]", (2,)).tolist()
 
 
 def _states(state: object) -> list[object]:
@@ -152,7 +153,7 @@ def _layer(layer: object, where: str) -> dict[str, Floats]:
     if not isinstance(layer, Mapping):
         raise ValueError(f'{where} must be an object of arrays, {{"h": [H]}}, not {type(layer).__name__}')  # noqa: TRY004 - as for all inputs
     given = {name: values for name, values in layer.items() if values is not None}  # null: a cell that has no c
-    return {name: _numbers(values, f"{where}.{name}", "[H] or [R, H]", (1, 2)) for name, values in given.items()}
+    return {name: finite(values, f"{where}.{name}", "[H] or [R, H]", (1, 2)) for name, values in given.items()}
 
 
 def _items(value: object) -> list[Any] | None:
@@ -163,25 +164,6 @@ def _items(value: object) -> list[Any] | None:
         return list(value)  # type: ignore[call-overload,no-any-return] # what cannot be iterated is a TypeError
     except TypeError:
         return None
-
-
-def _numbers(values: ArrayLike, where: str, axes: str, ndims: tuple[int, ...]) -> Floats:
-    """Return finite numbers as an array with one of the allowed numbers of axes.
-
-    Raises ValueError, which says where there is something else.
-    """
-    try:
-        array = np.asarray(values)
-    except ValueError:
-        raise ValueError(f"{where} must be numbers {axes}, its lists differ in length") from None
-    if array.ndim not in ndims or array.dtype.kind not in "fiub":
-        raise ValueError(f"{where} must be numbers {axes}, not {array.dtype} with shape {array.shape}")
-    array = array.astype(np.float64)
-    bad = np.argwhere(~np.isfinite(array))
-    if len(bad):
-        place = "".join(f"[{index}]" for index in bad[0])
-        raise ValueError(f"{where}{place} is {array[tuple(bad[0])]}, not a finite number")
-    return array
 
 
 def _arrays(values: list[object] | None, *, stacked: bool) -> Floats | list[Floats] | None:

@@ -235,6 +235,16 @@ def test_a_key_of_another_tenant_sees_nothing_of_this_one(running: Up) -> None:
     assert run(env, "key", "revoke", key["id"], "--tenant", "other-lab").returncode == 0
 
 
+def test_names_and_paths_are_told_in_encodings_that_lack_their_letters(tmp_path: Path) -> None:
+    env = embedded(tmp_path / "λ日本") | {"PYTHONIOENCODING": "ascii"}
+    assert run(env, "migrate").returncode == 0
+    assert run(env, "key", "create", "--name", "日本").returncode == 0
+    for command in (["key", "list"], ["doctor"]):
+        told = run(env, *command)
+        assert (told.returncode, told.stderr) == (0, "")
+        assert "\\u65e5\\u672c" in told.stdout
+
+
 def test_wrong_scopes_and_names_are_refused_in_one_line(running: Up) -> None:
     answer = run(embedded(running.folder), "key", "create", "--name", "x", "--scopes", "everything")
     assert answer.returncode == 2

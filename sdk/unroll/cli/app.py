@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from unroll import __version__
 from unroll.cli import artifacts, catalogue, check, evaluate, export, jobs, predict, train
 from unroll.cli.exits import REFUSED, TABLE, exit_code
 from unroll.cli.output import say
+from unroll.cli.streams import legible
 from unroll.client import Client
 from unroll.errors import JobFailed, UnrollError
 
@@ -72,8 +72,7 @@ def main(
 
 def run() -> NoReturn:
     """Run the command line and exit."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a name is shown in any locale, if not in its own letters
+    legible()
     try:
         try:
             app(prog_name="unroll")

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from unroll.cli.output import Format, Output, say, show_fields, show_json, show_table
+from unroll.cli.targets import JobTarget, job_of
 from unroll.client import Client
 from unroll.files import save
 
@@ -24,13 +25,16 @@ To = Annotated[
 
 def artifacts(
     context: typer.Context,
-    job_id: Annotated[str, typer.Argument(help="The job's id.", metavar="JOB")],
+    job: JobTarget,
     name: Annotated[str | None, typer.Argument(help="Download this file.", metavar="[NAME]")] = None,
     to: To = None,
     output: Output = Format.TABLE,
 ) -> None:
     """List the files that a job made, or download one."""
     client: Client = context.obj
+    if name is None and to is not None:
+        raise typer.BadParameter("name the file to download: unroll artifacts JOB NAME", param_hint="--to")
+    job_id = job_of(client, job)
     if name is not None:
         content = client.jobs.artifact(job_id, name)
         place = deliver(content, name, to)
@@ -38,8 +42,6 @@ def artifacts(
             about = {"artifact": name, "file": str(place), "bytes": len(content)}
             show_json(about) if output is Format.JSON else show_fields(about)
         return
-    if to is not None:
-        raise typer.BadParameter("name the file to download: unroll artifacts JOB NAME", param_hint="--to")
     found = list(client.jobs.artifacts(job_id))
     if output is Format.JSON:
         show_json(found)

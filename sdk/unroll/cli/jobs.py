@@ -13,6 +13,7 @@ from unroll._wire import summary_of
 from unroll.cli.differences import differences
 from unroll.cli.exits import INTERRUPTED
 from unroll.cli.output import Format, Output, say, show_fields, show_json, show_table
+from unroll.cli.targets import JobTarget, job_of
 from unroll.cli.values import pairs
 from unroll.client import Client
 from unroll.contract import ENDED, Job, JobStatus
@@ -20,12 +21,10 @@ from unroll.errors import JobEndedError, without_hint
 from unroll.job import JobHandle
 from unroll.progress import clock, describe, say_estimate
 
-JobId = Annotated[str, typer.Argument(help="The job's id.", metavar="JOB")]
-
 
 def jobs(
     context: typer.Context,
-    job_id: Annotated[str | None, typer.Argument(help="Show this one.", metavar="[JOB]")] = None,
+    job: Annotated[str | None, typer.Argument(help="Show this one: an id, or a name.", metavar="[JOB]")] = None,
     status: Annotated[list[str] | None, typer.Option(help="Only jobs in this status; repeatable.")] = None,
     kind: Annotated[str | None, typer.Option(help="Only jobs of this kind: train, evaluate or export.")] = None,
     parent: Annotated[str | None, typer.Option(help="Only jobs that read what this job made.", metavar="JOB")] = None,
@@ -39,8 +38,8 @@ def jobs(
 ) -> None:
     """List jobs, or show one. With --label the list also shows in what the jobs differ: labels, seed, lr, ..."""
     client: Client = context.obj
-    if job_id is not None:
-        show_job(client.jobs.get(job_id), output)
+    if job is not None:
+        show_job(client.jobs.get(job_of(client, job)), output)
         return
     listing = client.jobs.list(
         status=cast("list[JobStatus]", status or []),  # the server checks them
@@ -61,49 +60,49 @@ def jobs(
         (*header, *different),
         [
             (
-                job.id,
-                job.kind,
-                job.name,
-                job.status,
-                job.progress.step,
-                job.progress.total,
-                summary_of(job).headline(),
-                clock((datetime.now(UTC) - job.created_at).total_seconds()),
+                one.id,
+                one.kind,
+                one.name,
+                one.status,
+                one.progress.step,
+                one.progress.total,
+                summary_of(one).headline(),
+                clock((datetime.now(UTC) - one.created_at).total_seconds()),
                 *(values[place] for values in different.values()),
             )
-            for place, job in enumerate(found)
+            for place, one in enumerate(found)
         ],
     )
 
 
-def watch(context: typer.Context, job_id: JobId, output: Output = Format.TABLE) -> None:
+def watch(context: typer.Context, job: JobTarget, output: Output = Format.TABLE) -> None:
     """Follow a job until it has ended. Ctrl-C stops the following, never the job."""
     client: Client = context.obj
-    follow(client.job(job_id), output)
+    follow(client.job(job_of(client, job)), output)
 
 
-def cancel(context: typer.Context, job_id: JobId, output: Output = Format.TABLE) -> None:
+def cancel(context: typer.Context, job: JobTarget, output: Output = Format.TABLE) -> None:
     """Cancel a job."""
     client: Client = context.obj
-    show_job(client.jobs.cancel(job_id), output)
+    show_job(client.jobs.cancel(job_of(client, job)), output)
 
 
-def pause(context: typer.Context, job_id: JobId, output: Output = Format.TABLE) -> None:
+def pause(context: typer.Context, job: JobTarget, output: Output = Format.TABLE) -> None:
     """Pause a job. It makes a checkpoint first, if its kind makes any."""
     client: Client = context.obj
-    show_job(client.jobs.pause(job_id), output)
+    show_job(client.jobs.pause(job_of(client, job)), output)
 
 
-def resume(context: typer.Context, job_id: JobId, output: Output = Format.TABLE) -> None:
+def resume(context: typer.Context, job: JobTarget, output: Output = Format.TABLE) -> None:
     """Queue a paused job again."""
     client: Client = context.obj
-    show_job(client.jobs.resume(job_id), output)
+    show_job(client.jobs.resume(job_of(client, job)), output)
 
 
-def retry(context: typer.Context, job_id: JobId, output: Output = Format.TABLE) -> None:
+def retry(context: typer.Context, job: JobTarget, output: Output = Format.TABLE) -> None:
     """Queue a failed or cancelled job again. It goes on from its last checkpoint."""
     client: Client = context.obj
-    show_job(client.jobs.retry(job_id), output)
+    show_job(client.jobs.retry(job_of(client, job)), output)
 
 
 def submitted(

@@ -76,8 +76,11 @@ def _table(file: Path) -> list[NDArray[np.float64]]:
             start = text.readline()
             text.seek(0)
             delimiter = next((one for one in "\t;," if one in start), ",")
+            comma = delimiter == ";"  # tables with semicolons may have decimal commas
             lines = csv.reader(text, delimiter=delimiter)
-            rows = [(lines.line_num, [one.strip() for one in row]) for row in lines if any(map(str.strip, row))]
+            rows = [
+                (lines.line_num, [_text(one, comma=comma) for one in row]) for row in lines if any(map(str.strip, row))
+            ]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise typer.BadParameter(f"{file}: {error}", param_hint=HINT) from None
     header: list[str] = []
@@ -95,6 +98,11 @@ def _table(file: Path) -> list[NDArray[np.float64]]:
         step = [_number(file, line, column, text) for column, text in enumerate(row) if column != place]
         found.setdefault(of, []).append(step)
     return [np.array(steps, np.float64) for steps in found.values()]
+
+
+def _text(cell: str, *, comma: bool) -> str:
+    cell = cell.strip()
+    return cell.replace(",", ".") if comma and _is_number(cell.replace(",", ".")) else cell
 
 
 def _is_number(text: str) -> bool:

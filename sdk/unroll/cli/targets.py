@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from unroll.cli.output import say
 from unroll.client import Client
 
 Target = Annotated[
@@ -18,6 +19,25 @@ Labels = Annotated[
     list[str] | None, typer.Option("--label", help="A label to filter by; repeatable.", metavar="KEY=VALUE")
 ]
 Detach = Annotated[bool, typer.Option("--detach", "-d", help="Submit the job and do not wait for it.")]
+
+
+JobTarget = Annotated[
+    str, typer.Argument(help="The job's id, or its name: then the newest job of that name.", metavar="JOB")
+]
+
+
+def job_of(client: Client, target: str) -> str:
+    """Return a job's id: the target itself, or that of the newest job of this name, which is then said.
+
+    Raises ValueError where there is none.
+    """
+    if target.startswith("job_"):
+        return target
+    newest = next(iter(client.jobs.list(name=target, limit=1)), None)
+    if newest is None:
+        raise ValueError(f"there is no job of the name {target!r}, and it is no id: ids begin with job_")
+    say(f"{target} is {newest.id}, the newest job of that name")
+    return newest.id
 
 
 def checkpoint_of(client: Client, target: str) -> str:

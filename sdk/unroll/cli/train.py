@@ -32,7 +32,7 @@ def train(  # one argument a flag
         typer.Option("--parameter", "-p", help="A parameter of the task; repeatable.", metavar="KEY=VALUE"),
     ] = None,
     model: Annotated[str | None, typer.Option(help="A registered model, instead of --hidden and --cell.")] = None,
-    hidden: Annotated[int | None, typer.Option(help="Hidden units.")] = None,
+    hidden: Annotated[int | None, typer.Option("--hidden", "--hidden-size", help="Hidden units.")] = None,
     embedding: Annotated[
         int | None, typer.Option(help="Width of a learned embedding of the task's tokens; without it they are one-hot.")
     ] = None,

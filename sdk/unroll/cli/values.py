@@ -48,15 +48,15 @@ def read_json(path: Path, option: str, *, instead: str = "") -> Any:
     """Read a JSON file; `-` is stdin. Raises typer.BadParameter if it cannot be read; `instead` says what else can."""
     name = "stdin" if str(path) == "-" else str(path)
     try:
-        text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
+        content = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
     except OSError as error:
         raise typer.BadParameter(f"{name}: {error.strerror or error}", param_hint=option) from None
+    try:
+        return json.loads(content)  # JSON is UTF-8, or UTF-16 as PowerShell writes it, whatever the locale is
     except UnicodeDecodeError:
         raise typer.BadParameter(f"{name} is no text, so it is no JSON{_also(instead)}", param_hint=option) from None
-    try:
-        return json.loads(text)
     except ValueError as error:
-        why = "it is empty" if not text.strip() else str(error)
+        why = "it is empty" if not content.strip() else str(error)
         raise typer.BadParameter(f"{name} is no JSON ({why}){_also(instead)}", param_hint=option) from None
 
 

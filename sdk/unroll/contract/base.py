@@ -114,6 +114,15 @@ class Page(Response, Generic[Item]):
     next: str | None = None
     """Opaque cursor of the next page; null on the last page."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the kind of item and the fields, because a class that was made at run time cannot be found by name."""
+        return _unfilled_page, self.__pydantic_generic_metadata__["args"], self.__getstate__()
+
+
+def _unfilled_page(*item: Any) -> Page[Any]:
+    kind = Page[item] if item else Page  # type: ignore[valid-type]
+    return kind.__new__(kind)
+
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 """A name that stands in addresses: letters A to Z, digits, dot, underscore and hyphen, starting with a letter or digit;

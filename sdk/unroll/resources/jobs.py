@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from unroll._characters import VISIBLE, require
 from unroll._sse import follow
 from unroll._transport import Params, Transport
 from unroll._wire import decode
@@ -35,9 +36,12 @@ class Jobs:
         """Submit a job. However often the request has to be sent, it is one job.
 
         `idempotency_key` makes that hold across calls and processes too: the same key with the same configuration
-        is the same job, with another one it is an InvalidRequestError.
+        is the same job, with another one it is an InvalidRequestError. It has 1 to 255 printable ASCII characters
+        without spaces. Raises ValueError for other characters, and for values that JSON does not have.
         """
-        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+        if idempotency_key is not None:
+            require(idempotency_key, VISIBLE, "the idempotency key", "it has printable ASCII characters without spaces")
+        headers = {"Idempotency-Key": str(uuid.uuid4()) if idempotency_key is None else idempotency_key}
         response = self._transport.request("POST", path("jobs"), body=config, headers=headers, repeatable=True)
         return decode(Job, response.content)
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from numpy.typing import ArrayLike
 
 from unroll._transport import Transport
-from unroll._wire import decode
+from unroll._wire import decode, encode
 from unroll.contract import Candidate, Model, Network, Pin, PredictResponse, Replica, Returnable, Task
 from unroll.predictions import Prediction, StateLike, is_stacked, predict_body, prediction
 from unroll.resources.paging import Listing, path
@@ -112,5 +111,5 @@ class Tasks:
 
         Widths and baseline loss are those of `parameters`.
         """
-        params = {"parameters": json.dumps(dict(parameters))} if parameters else None
+        params = {"parameters": encode(parameters, "/parameters").decode()} if parameters else None
         return decode(Task, self._transport.request("GET", path("tasks", name), params=params).content)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 from urllib.parse import quote
 
 from unroll._transport import Params, Transport
@@ -22,14 +22,14 @@ SHOWN = 10
 class Listing(Generic[Item]):
     """All items of a list, newest first.
 
-    Iterate over it, or take `first_page()`. Each iteration asks the server again, and so does looking at it at a
-    prompt, which shows the first items as a table.
+    Iterate over it, take `[0]` or `[:10]`, or `first_page()`. Each of them asks the server again, and so does looking
+    at it at a prompt, which shows the first items as a table.
     """
 
     def __init__(self, transport: Transport, path: str, item: type[Item], params: Params | None = None) -> None:
         self._transport = transport
         self._path = path
-        self._page = Page[item]  # type: ignore[valid-type] # pydantic makes the class at run time
+        self._item = item
         self._params = dict(params or {})
 
     def __iter__(self) -> Iterator[Item]:
@@ -40,6 +40,20 @@ class Listing(Generic[Item]):
             if page.next is None:
                 return
             cursor = page.next
+
+    @overload
+    def __getitem__(self, place: int) -> Item: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[Item]: ...
+
+    def __getitem__(self, place: int | slice) -> Item | list[Item]:
+        """Return one item, 0 for the newest, or a list of them: as many pages are read as that takes."""
+        last = place.stop if isinstance(place, slice) else place
+        start = place.start if isinstance(place, slice) else place
+        from_the_end = any(number is not None and number < 0 for number in (start, last))
+        enough = None if from_the_end or last is None else last if isinstance(place, slice) else last + 1
+        return list(islice(self, enough))[place]
 
     def first_page(self) -> Page[Item]:
         """Return the first page, with the cursor of the next one."""
@@ -81,7 +95,7 @@ class Listing(Generic[Item]):
 
     def _ask(self, params: Params) -> Page[Item]:
         answer = self._transport.request("GET", self._path, params=params)
-        page: Page[Item] = decode(self._page, answer.content)
+        page: Page[Item] = decode(Page[self._item], answer.content)  # type: ignore[name-defined] # made at run time
         return page
 
 

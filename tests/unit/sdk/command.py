@@ -19,11 +19,22 @@ def environment(server: ScriptedServer) -> dict[str, str]:
     return {**os.environ, **told, "PYTHONUNBUFFERED": ""}  # a user's stdout is buffered
 
 
-def unroll(server: ScriptedServer, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    """Run the command from its entry point on, in this process. Its streams are no terminals."""
-    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
+def unroll(
+    server: ScriptedServer, *arguments: str, stdin: str = "", encoding: str = "utf-8"
+) -> subprocess.CompletedProcess[str]:
+    """Run the command from its entry point on, in this process. Its streams are no terminals.
+
+    What it reads is UTF-8, as files are, whatever the `encoding` of its streams.
+    """
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding=encoding) for _ in range(2))
     with (
-        mock.patch.multiple(sys, argv=["unroll", *arguments], stdin=io.StringIO(stdin), stdout=out, stderr=err),
+        mock.patch.multiple(
+            sys,
+            argv=["unroll", *arguments],
+            stdin=io.TextIOWrapper(io.BytesIO(stdin.encode()), encoding=encoding),
+            stdout=out,
+            stderr=err,
+        ),
         mock.patch.dict(os.environ, environment(server)),
     ):
         try:
@@ -32,7 +43,7 @@ def unroll(server: ScriptedServer, *arguments: str, stdin: str = "") -> subproce
             code = ended.code
         else:
             raise AssertionError("the command returned without an exit code")
-    said = [stream.detach().getvalue().decode() for stream in (out, err)]
+    said = [stream.detach().getvalue().decode(encoding) for stream in (out, err)]
     return subprocess.CompletedProcess(list(arguments), int(code or 0), *said)
 
 

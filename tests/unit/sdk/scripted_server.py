@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import socket
+import ssl
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -30,12 +32,16 @@ class Seen:
 
 @dataclass(frozen=True)
 class Answer:
-    """What to answer. `cut`: break the connection after so many bytes of the body; -1: before any answer."""
+    """What to answer. `cut`: break the connection after so many bytes of the body; -1: before any answer.
+
+    `parts` is a body whose parts are sent as they come; the connection ends with it.
+    """
 
     status: int = 200
     body: object = None
     headers: dict[str, str] = field(default_factory=dict)
     cut: int | None = None
+    parts: Iterable[bytes] | None = None
 
     @property
     def content(self) -> bytes:
@@ -80,8 +86,12 @@ class ScriptedServer:
         self.script = lambda _: rest.pop(0) if rest else Answer(418, b"more requests than the test expects")
 
 
+CERTIFICATE = Path(__file__).with_name("localhost.pem")
+"""A certificate of localhost that nobody trusts, with its key."""
+
+
 @contextmanager
-def serve() -> Iterator[ScriptedServer]:
+def serve(*, tls: bool = False) -> Iterator[ScriptedServer]:
     scripted = ScriptedServer()
 
     class Handler(BaseHTTPRequestHandler):
@@ -109,6 +119,13 @@ def serve() -> Iterator[ScriptedServer]:
             self.send_response(answer.status)
             for name, value in answer.headers.items():
                 self.send_header(name, value)
+            if answer.parts is not None:
+                self.close_connection = True
+                self.send_header("Connection", "close")
+                self.end_headers()
+                for part in answer.parts:
+                    self.wfile.write(part)
+                return
             if answer.status not in {204, 304}:
                 self.send_header("Content-Length", str(len(answer.content)))
             self.end_headers()
@@ -127,7 +144,11 @@ def serve() -> Iterator[ScriptedServer]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    scripted.url = f"http://127.0.0.1:{server.server_address[1]}"
+    if tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(CERTIFICATE)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    scripted.url = f"http{'s' if tls else ''}://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:

@@ -7,7 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
+import scipy.sparse
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save
@@ -112,6 +116,72 @@ def test_inputs_that_are_no_sequences_are_refused_before_they_leave(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         client.models.predict("m", inputs)
+    assert server.seen == []
+
+
+def table(dtype: str, *values: object) -> pd.DataFrame:
+    return pd.DataFrame({"rate": [1.0, 2.0], "current": pd.Series(values, dtype=dtype)})
+
+
+MASKED = np.ma.MaskedArray([[1.0, 2.0], [3.0, 4.0]], [[False, False], [True, False]])
+NULLABLE = ["Int64", "Float64", "UInt8", "float64[pyarrow]", "int64[pyarrow]"]
+MISSING: list[tuple[Any, str]] = [
+    ([MASKED], "inputs[0][1][0] is masked"),
+    (np.ma.MaskedArray([MASKED.data] * 2, [MASKED.mask] * 2), "inputs[0][1][0] is masked"),
+    ([[[0.0, 1.0], MASKED[1]]], "inputs[0][1][0] is masked"),
+    ([[[0.0, np.ma.masked]]], "inputs[0][0][1] is masked"),
+    ([np.ma.MaskedArray([[1, 2]], [[False, True]])], "inputs[0][0][1] is masked"),
+    *(([table(dtype, 0, None)], "inputs[0][1][1] (column 'current') is <NA>, not a number") for dtype in NULLABLE),
+    ([table("boolean", True, None)], "inputs[0][1][1] (column 'current') is <NA>, not a number"),
+    ([table("string", "1", "2")], "inputs[0][0][1] (column 'current') is '1', not a number"),
+    ([table("object", 1, None)], "inputs[0][1][1] (column 'current') is None, not a number"),
+    ([table("Sparse[float]", 0.0, None)], "inputs[0][1][1] (column 'current') is nan, not a finite number"),
+    ([table("float", 0.0, None)], "inputs[0][1][1] (column 'current') is nan, not a finite number"),
+    ([[table("Int64", 0, None)["current"]]], "inputs[0][0][1] is nan, not a finite number"),
+    ([pa.table({"rate": [1, 2], "current": [0, None]})], "inputs[0][1][1] (column 'current') is nan, not a finite"),
+    ([table("datetime64[s]", None, None)], "inputs[0][0][1] (column 'current') is NaT, not a number"),
+    ([np.array([[1.0, None]], dtype=object)], "inputs[0][0][1] is None, not a number"),
+    ([[[1.0, pd.NA]]], "inputs[0][0][1] is <NA>, not a number"),
+    ([[[1, 10**400]]], "inputs[0] has a number that is too large"),
+    (table("float", 0.0, 1.0), "for a single sequence [T, I] pass a list of one array"),
+    ([torch.ones(2, 2, requires_grad=True)], "inputs[0] must be numbers [T, I], Can't call numpy() on Tensor that req"),
+    (torch.ones(1, 2, 2, requires_grad=True), "inputs[0] must be numbers [T, I], Can't call numpy() on Tensor that"),
+    ([torch.ones(2, 2).to_sparse()], "inputs[0] must be numbers [T, I], can't convert Sparse"),
+    ([scipy.sparse.csr_array(np.eye(2))], "inputs[0] must be numbers [T, I], not object with shape ()"),
+]
+
+
+@pytest.mark.parametrize(("inputs", "said"), MISSING, ids=[said for _, said in MISSING])
+def test_what_is_missing_is_told_by_field_row_and_column_and_nothing_is_sent_for_it(
+    server: ScriptedServer, client: Client, inputs: Any, said: str
+) -> None:
+    with pytest.raises(ValueError, match=r"inputs|single sequence") as caught:
+        client.models.predict("m", inputs)
+    assert said in str(caught.value)
+    assert server.seen == []
+
+
+WHOLE: list[Any] = [
+    np.ma.MaskedArray([[1.0, 0.0], [2.0, 1.0]]),
+    *(table(dtype, 0, 1) for dtype in [*NULLABLE, "boolean", "Sparse[int]", "Sparse[float]", "object"]),
+    pa.table({"rate": [1, 2], "current": [0, 1]}),
+    torch.tensor([[1.0, 0.0], [2.0, 1.0]]),
+    [pd.Series([1, 0], dtype="Int64"), [2.0, np.float32(1)]],
+]
+
+
+@pytest.mark.parametrize("sequence", WHOLE, ids=lambda one: f"{type(one).__name__}")
+def test_tables_and_arrays_with_nothing_missing_are_sent_as_the_numbers_that_they_show(
+    server: ScriptedServer, client: Client, sequence: Any
+) -> None:
+    server.script = leaky_sum
+    client.models.predict("m", [sequence])
+    assert server.seen[0].json["inputs"] == [[[1.0, 0.0], [2.0, 1.0]]]
+
+
+def test_a_masked_state_is_refused_too(server: ScriptedServer, client: Client) -> None:
+    with pytest.raises(ValueError, match=r"state\[0\]\[0\]\.h\[1\] is masked"):
+        client.models.predict("m", [np.zeros((1, 1))], state=[[{"h": np.ma.MaskedArray([0.0, 1.0], [False, True])}]])
     assert server.seen == []
 
 
@@ -249,8 +319,6 @@ def test_a_damaged_safetensors_file_is_refused_or_read_never_worse(data: st.Data
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
 def test_a_replica_becomes_torch_modules_that_compute_the_courses_equations(activation: str, kind: Any) -> None:
-    import torch
-
     arrays = tensors(kind=kind)
     content = save(arrays)
     network = {**examples.NETWORK, "cell": {"type": "vanilla", "hidden_size": 3, "activation": activation}}

@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.sdk import examples
 from tests.unit.sdk.command import unroll
-from tests.unit.sdk.scripted_server import Answer, ScriptedServer, problem
+from tests.unit.sdk.scripted_server import Answer, ScriptedServer, Seen, problem
 from tests.unit.sdk.service import DONE, TASK, Service
 
 FLAGS = ["--task", "integrate_noise", "--hidden", "10", "--steps", "100"]
@@ -62,7 +62,7 @@ def test_flags_fit_network_and_loss_to_the_task(server: ScriptedServer, tmp_path
         ended = unroll(server, "train", *flags, *more)
         assert ended.returncode == 0, ended.stderr
     asked = [seen.query for seen in server.seen if "/tasks/" in seen.path]
-    assert asked == [{}, {}, {"parameters": ['{"length": 7}']}]
+    assert asked == [{}, {}, {"parameters": ['{"length":7}']}]
     one_hot, embedded, told = (seen.json for seen in server.seen if seen.method == "POST")
     assert one_hot["model"] == {
         "cell": {"type": "vanilla", "hidden_size": 10},
@@ -312,3 +312,41 @@ def test_tasks_and_models_are_shown_as_table_and_as_json(server: ScriptedServer)
     server.script = lambda _: Answer(body={"data": [model], "next": None})
     assert "m\t19\t-\t-\t-\t2026-01-01T00:00:00+00:00\n" in unroll(server, "models").stdout
     assert json.loads(unroll(server, "models", "-o", "json").stdout)[0]["name"] == "m"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["-f", "-", "--lr", "nan"], "/training/optimizer/lr is nan, not a finite number"),
+        (["-f", "-", "--max-seconds", "inf"], "/max_seconds is inf, not a finite number"),
+        (["-f", "-", "-p", "length=NaN"], "/data/parameters/length is nan, not a finite number"),
+        (["-f", "-", "--set", "model.cell.tau=-Infinity"], "/model/cell/tau is -inf, not a finite number"),
+        (["--task", "integrate_noise", "--hidden", "3", "-p", "length=NaN"], "/parameters/length is nan, not a finite"),
+    ],
+)
+def test_a_number_that_is_none_is_told_by_its_field(server: ScriptedServer, arguments: list[str], said: str) -> None:
+    ended = unroll(server, "train", *arguments, stdin=json.dumps(examples.CONFIG))
+    assert (ended.returncode, server.seen) == (1, [])
+    assert ended.stderr.startswith(f"unroll: {said}")
+    text = json.dumps({**examples.CONFIG, "max_seconds": float("nan")})
+    assert "/max_seconds is nan" in unroll(server, "train", "-f", "-", stdin=text).stderr
+
+
+@pytest.mark.parametrize("verb", ["watch", "jobs", "artifacts", "cancel", "pause", "resume", "retry"])
+def test_a_name_stands_for_the_newest_job_of_that_name(server: ScriptedServer, verb: str) -> None:
+    def answer(seen: Seen) -> Answer:
+        if seen.path == "/v1/jobs":
+            found = [examples.job(id="job_9", name="sum")] if seen.query == {"name": ["sum"], "limit": ["1"]} else []
+            return Answer(body={"data": found, "next": None})
+        if seen.path.startswith("/v1/jobs/job_9"):
+            listed = {"data": [], "next": None}
+            return Answer(body=listed if "artifacts" in seen.path else examples.job(id="job_9", status="succeeded"))
+        return problem(404, "not_found")
+
+    server.script = answer
+    ended = unroll(server, verb, "sum")
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr.startswith("sum is job_9, the newest job of that name\n")
+    ended = unroll(server, verb, "nobody")
+    assert ended.returncode == 1
+    assert "there is no job of the name 'nobody', and it is no id: ids begin with job_" in ended.stderr

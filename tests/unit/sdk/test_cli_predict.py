@@ -62,6 +62,7 @@ def test_one_array_of_a_file_is_a_batch_or_one_sequence(server: ScriptedServer, 
         ("s.csv", "0.5\n-1\n2e0\n", [[[0.5], [-1.0], [2.0]]]),
         ("s.CSV", "\ufeffx1,x2\r\n1, 2\r\n\r\n3,4\r\n", [[[1.0, 2.0], [3.0, 4.0]]]),
         ("s.csv", "x;sequence\n1;a\n2;b\n3;a\n", [[[1.0], [3.0]], [[2.0]]]),
+        ("s.csv", "0,5;1\n-1,25;2e0\n", [[[0.5, 1.0], [-1.25, 2.0]]]),
         ("s.tsv", "sequence\tx\n0\t1\n1\t2\n", [[[1.0]], [[2.0]]]),
     ],
 )

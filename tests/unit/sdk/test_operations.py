@@ -102,7 +102,7 @@ def test_every_operation_of_the_api_has_a_method(server: ScriptedServer, client:
     first = server.seen[0]
     assert f"{first.method} {first.path}" == operation.partition("?")[0]
     assert (first.query.get("dry_run") == ["true"]) == operation.endswith("?dry_run")
-    assert (first.query.get("parameters") == ['{"symbols": 5}']) == operation.endswith("?parameters")
+    assert (first.query.get("parameters") == ['{"symbols":5}']) == operation.endswith("?parameters")
 
 
 def test_a_list_follows_its_pages_with_the_same_filters(server: ScriptedServer, client: Client) -> None:
@@ -133,6 +133,28 @@ def test_a_list_fetches_no_page_before_it_is_needed(server: ScriptedServer, clie
     assert len(server.seen) == 1
     assert [job.id for job in client.jobs.list().first_page().data] == ["job_1"]
     assert len(server.seen) == 2
+
+
+def test_items_of_a_list_are_taken_by_their_place_with_no_page_more_than_that_takes(
+    server: ScriptedServer, client: Client
+) -> None:
+    def page(seen: Any) -> Answer:
+        first = int(seen.query.get("cursor", ["0"])[0])
+        following = str(first + 2) if first < 4 else None
+        return Answer(body={"data": [examples.job(id=f"job_{n}") for n in (first, first + 1)], "next": following})
+
+    server.script = page
+    listing = client.jobs.list()
+    for place, pages in ((0, 1), (1, 1), (2, 2), (-1, 3), (5, 3)):
+        server.seen.clear()
+        assert listing[place].id == f"job_{range(6)[place]}"
+        assert len(server.seen) == pages
+    for part, pages in ((slice(2), 1), (slice(1, 4), 2), (slice(None), 3), (slice(-2, None), 3), (slice(4, None), 3)):
+        server.seen.clear()
+        assert [job.id for job in listing[part]] == [f"job_{n}" for n in range(6)[part]]
+        assert len(server.seen) == pages
+    with pytest.raises(IndexError):
+        listing[6]
 
 
 def test_a_job_that_did_not_change_is_not_sent_again(server: ScriptedServer, client: Client) -> None:

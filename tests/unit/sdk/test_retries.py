@@ -46,6 +46,23 @@ def test_two_submits_carry_different_keys_unless_the_caller_names_one(server: Sc
     assert keys[2:] == ["mine", "mine"]
 
 
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("run 1", "U+0020 SPACE as character 4 of 5"),
+        ("run-1\r\nX-Other: 1", "U+000D CARRIAGE RETURN as character 6 of 17"),
+        ("z\u00fcrich", "U+00FC LATIN SMALL LETTER U WITH DIAERESIS as character 2 of 6"),
+    ],
+)
+def test_an_idempotency_key_that_no_header_holds_is_told_by_its_character(
+    server: ScriptedServer, client: Client, key: str, said: str
+) -> None:
+    with pytest.raises(ValueError, match=r"^the idempotency key has ") as caught:
+        client.jobs.submit(examples.CONFIG, idempotency_key=key)
+    assert said in str(caught.value)
+    assert server.seen == []
+
+
 @pytest.mark.parametrize("failure", [LOST, BROKEN, GATEWAY, Answer(504)])
 def test_what_may_not_be_done_twice_is_not_sent_twice(server: ScriptedServer, client: Client, failure: Answer) -> None:
     server.answers(failure)

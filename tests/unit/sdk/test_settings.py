@@ -3,12 +3,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
+import h11
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from store.settings import default_data_dir
 from unroll._settings import data_dir, discover
+
+SECRET = "unroll_0123456789ab_" + "Secret-Words_" * 3
+"""A key as the server makes them."""
 
 
 @pytest.fixture
@@ -119,7 +126,7 @@ def test_an_address_without_its_scheme_is_told_with_it(given: str, meant: str, m
 
 
 def test_a_port_that_is_none_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match="the argument url is no address: Port"):
+    with pytest.raises(ValueError, match="the argument url is no address: its host or port cannot be read, in 'http"):
         discover("http://127.0.0.1:99999")
 
 
@@ -157,8 +164,8 @@ def test_a_folder_of_somebody_else_is_said_to_be_that(folder: Path, monkeypatch:
 
 
 def test_a_file_that_is_no_address_is_named(folder: Path) -> None:
-    (folder / "url").write_text("not an address")
-    with pytest.raises(ValueError, match="url must be an http:// or https:// URL, not 'not an address'"):
+    (folder / "url").write_text("nonsense")
+    with pytest.raises(ValueError, match=r"url must be an http:// or https:// URL$"):
         discover()
     (folder / "url").write_bytes(b"\xff\xfe")
     with pytest.raises(ValueError, match="it is no text"):
@@ -190,3 +197,98 @@ def test_server_and_sdk_look_into_the_same_folder(monkeypatch: pytest.MonkeyPatc
     else:
         monkeypatch.setenv("XDG_DATA_HOME", xdg)
     assert data_dir() == default_data_dir()
+
+
+@pytest.mark.parametrize(
+    "around", ["{}\n", " {}\r\n", "\ufeff{}", "\u200b{}\u2060\n", "\t{}\u00a0", "\ufeff {}\n"], ids=ascii
+)
+def test_what_copying_leaves_around_a_key_is_taken_off(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, around: str
+) -> None:
+    copied = around.format(SECRET)
+    assert discover("http://127.0.0.1:1", copied).api_key == SECRET
+    monkeypatch.setenv("UNROLL_API_KEY", copied)
+    assert discover().api_key == SECRET
+    monkeypatch.setenv("UNROLL_API_KEY", around.format(""))
+    (folder / "key").write_text(copied, encoding="utf-8")
+    assert discover().api_key == SECRET
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (f"\u201c{SECRET}\u201d", f"U+201C LEFT DOUBLE QUOTATION MARK as character 1 of {len(SECRET) + 2}"),
+        (f'"{SECRET}"', f"U+0022 QUOTATION MARK as character 1 of {len(SECRET) + 2}"),
+        (f"{SECRET[:9]} {SECRET[9:]}", "U+0020 SPACE as character 10 of"),
+        (f"{SECRET[:9]}\n{SECRET[9:]}", "U+000A LINE FEED as character 10 of"),
+        (f"Bearer {SECRET}", "U+0020 SPACE as character 7 of"),
+        (f"{SECRET}\u00fc", "U+00FC LATIN SMALL LETTER U WITH DIAERESIS as character"),
+        (f"{SECRET}\udcff", "U+DCFF an unnamed character"),
+    ],
+    ids=ascii,
+)
+def test_a_character_that_no_key_has_is_told_by_name_and_place_and_the_key_never(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, given: str, said: str
+) -> None:
+    (folder / "key").write_text(given, encoding="utf-8", errors="surrogateescape", newline="")
+    found = []
+    if "\udcff" not in given:
+        with pytest.raises(ValueError, match="the key in") as caught:
+            discover()
+        found.append(caught.value)
+    with pytest.raises(ValueError, match="the argument api_key has") as caught:
+        discover("http://127.0.0.1:1", given)
+    found.append(caught.value)
+    monkeypatch.setenv("UNROLL_API_KEY", given)
+    with pytest.raises(ValueError, match="UNROLL_API_KEY has") as caught:
+        discover()
+    found.append(caught.value)
+    for error in found:
+        assert said in str(error)
+        assert SECRET[:9] not in "".join(traceback.format_exception_only(error))
+
+
+@given(st.text(max_size=30))
+def test_a_key_is_sent_as_it_is_or_refused_whatever_it_contains(text: str) -> None:
+    try:
+        key = discover("http://127.0.0.1:1", text).api_key
+    except ValueError as error:
+        told = str(error)
+    else:
+        told = ""
+        header = f"Bearer {key or 'none'}".encode("ascii")
+        h11.Request(method="GET", target="/", headers=[("host", "x"), ("authorization", header)])
+    assert len(text) < 8 or text not in told
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        (SECRET, "the argument url has a key in it"),
+        (f"https://lab.example.org/?key={SECRET}", "the argument url has a key in it"),
+        ("https://me:pass@lab.example.org", "a user name or a password in it, in 'https://...@lab.example.org'"),
+        ("https://me:pa/ss@lab.example.org", "the argument url"),
+        ("https://me:pa?ss#ass@lab.example.org:x", "the argument url"),
+        ("me:pass@lab.example.org", "the argument url"),
+        ("pass-word-of-another-kind", "must be an http:// or https:// URL$"),
+        ("https://lab.example.org:x/?token=pass", "cannot be read, in 'https://lab.example.org:x/'"),
+        ("lab.example.org/?token=pass", r"did you mean https://lab.example.org/\?"),
+        ("http://lab.exa\nmple.org", "U+000A LINE FEED as character 15 of 23, in"),
+        ("\u201chttp://lab.example.org\u201d", "U+201C LEFT DOUBLE QUOTATION MARK as character 1 of"),
+        ("http://lab example.org", "U+0020 SPACE as character 11"),
+        ("http://[::1", "its host or port cannot be read"),
+    ],
+    ids=ascii,
+)
+def test_an_address_is_refused_without_what_may_be_a_secret_in_it(url: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said.replace("+", r"\+")) as caught:
+        discover(url)
+    told = "".join(traceback.format_exception_only(caught.value))
+    assert "pass" not in told.replace("password", "")
+    assert SECRET not in told
+    assert "ass@" not in told
+
+
+@pytest.mark.parametrize("around", ["{}\n", "\ufeff{}", " {} "], ids=ascii)
+def test_what_copying_leaves_around_an_address_is_taken_off(around: str) -> None:
+    assert discover(around.format("http://lab.example.org")).url == "http://lab.example.org"

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from tests.unit.sdk import examples
@@ -45,11 +47,56 @@ def test_plain_dicts_are_sent_as_they_are_with_numpy_numbers_as_numbers(server: 
     assert server.seen[0].json == {**examples.CONFIG, "seed": 3, "new_field": [0.5, [0, 1]]}
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), np.float64("nan")])
-def test_numbers_that_are_not_finite_never_leave(server: ScriptedServer, client: Client, value: float) -> None:
-    with pytest.raises(ValueError, match=r"not JSON compliant|Out of range"):
-        client.jobs.submit({**examples.CONFIG, "max_seconds": value})
+MASKED = np.ma.MaskedArray([1.0, 2.0], [False, True])
+
+
+@pytest.mark.parametrize(
+    ("value", "pointer", "said"),
+    [
+        (float("nan"), "", "nan, not a finite number"),
+        (float("inf"), "", "inf, not a finite number"),
+        (float("-inf"), "", "-inf, not a finite number"),
+        (np.float64("nan"), "", "nan, not a finite number"),
+        (np.float32("inf"), "", "inf, not a finite number"),
+        (np.longdouble("nan"), "", "nan, not a finite number"),
+        ([1.0, [2.0, float("nan")]], "/1/1", "nan, not a finite number"),
+        (np.array([[0.0, np.nan]]), "/0/1", "nan, not a finite number"),
+        ({"a/b": {"~": float("nan")}}, "/a~1b/~0", "nan, not a finite number"),
+        (MASKED, "/1", "masked"),
+        (np.ma.masked, "", "masked"),
+        (datetime(2030, 1, 1), "", "2030-01-01 00:00:00, which has no time zone"),  # noqa: DTZ001
+        (pd.NaT, "", "NaT, which has no time zone"),
+    ],
+    ids=repr,
+)
+def test_what_is_no_number_is_told_by_its_field_and_never_leaves(
+    server: ScriptedServer, client: Client, value: object, pointer: str, said: str
+) -> None:
+    for config, where in (
+        ({**examples.CONFIG, "max_seconds": value}, "/max_seconds"),
+        ({**examples.CONFIG, "training": {"optimizer": {"type": "adam", "lr": value}}}, "/training/optimizer/lr"),
+        ({**examples.CONFIG, "data": TaskData(name="sine", parameters={"x": value})}, "/data/parameters/x"),
+    ):
+        with pytest.raises(ValueError, match="is") as caught:
+            client.jobs.submit(config)
+        assert str(caught.value) == f"{where}{pointer} is {said}"
+    with pytest.raises(ValueError, match="is") as caught:
+        client.tasks.get("sine", {"x": value})
+    assert str(caught.value) == f"/parameters/x{pointer} is {said}"
     assert server.seen == []
+
+
+@pytest.mark.parametrize("value", [pd.NA, Decimal(1), {1, 2}, object()], ids=repr)
+def test_what_json_does_not_have_is_told_by_its_field(server: ScriptedServer, client: Client, value: object) -> None:
+    with pytest.raises(TypeError, match=f"^/training/steps is {type(value).__name__}, which JSON does not have$"):
+        client.jobs.submit({**examples.CONFIG, "training": {"steps": value}})
+    assert server.seen == []
+
+
+def test_a_masked_array_without_masked_values_is_an_array(server: ScriptedServer, client: Client) -> None:
+    server.answers(Answer(202, examples.job()))
+    client.jobs.submit({**examples.CONFIG, "x": np.ma.MaskedArray([1.0, 2.0], [False, False])})
+    assert server.seen[0].json["x"] == [1.0, 2.0]
 
 
 def test_an_expiry_needs_a_time_zone(server: ScriptedServer, client: Client) -> None:
