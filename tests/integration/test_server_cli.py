@@ -168,15 +168,25 @@ def test_a_port_in_use_gives_way_to_a_free_one_and_ctrl_c_stops_it_as_sigterm_do
             assert wait_until_gone(folder) == {}
 
 
-def test_children_that_are_killed_are_started_again_at_the_same_address(tmp_path: Path) -> None:
+def test_children_that_are_killed_are_started_again_at_the_same_address_and_no_job_waits_for_a_lease(
+    tmp_path: Path,
+) -> None:
     folder = tmp_path / "data"
-    with up(folder, embedded(folder)) as service, service.client() as client:
+    with up(folder, embedded(folder, lease_seconds="3600")) as service, service.client() as client:
+        job = train(client, steps=1_000_000)
+        assert until(lambda: job.refresh().progress.step > 100)
         victims = {who: service.child(who) for who in ("api.cli api", "-m worker")}
         for victim in victims.values():
             os.kill(victim, signal.SIGKILL)
         assert until(lambda: service.log.read_text().count("killed by SIGKILL") == 2)
         assert until(lambda: all(_other(service, who, victim) for who, victim in victims.items()))
         assert until(client.ready)
+        assert until(lambda: job.refresh().attempt == 2 and job.refresh().status == "running")
+        cause = next(event for event in job.events() if event.type == "interrupted").data
+        assert (cause["cause"], cause["crashes"]) == ("crashed", 1)
+        assert "killed by SIGKILL" in cause["message"]
+        assert until(lambda: len(list(client.workers())) == 1)  # the dead one is off the list
+        job.cancel()
         assert train(client, steps=20).wait(timeout=60).status == "succeeded"
 
 
