@@ -418,7 +418,7 @@ def test_up_gives_up_a_worker_that_dies_again_and_again_within_seconds(tmp_path:
 
 def test_without_a_compiler_up_and_doctor_say_what_it_costs_and_how_to_get_the_kernel(tmp_path: Path) -> None:
     folder = tmp_path / "data"
-    env = embedded(folder, lease_seconds="3600")  # a dead worker's job is given back: it does not wait for the lease
+    env = embedded(folder)
     env |= {"PYTHONPATH": os.pathsep.join([str(ROOT / "tests" / "servers" / "no_kernel"), env["PYTHONPATH"]])}
     with up(folder, env) as service:
         assert f"note: {NO_KERNEL}\n" in service.log.read_text()
@@ -457,7 +457,7 @@ def test_the_whole_service_works_where_nothing_is_that_only_linux_has_and_ends_w
     tmp_path: Path,
 ) -> None:
     folder = tmp_path / "data"
-    env = embedded(folder)
+    env = embedded(folder, lease_seconds="3600")  # a dead worker's job is given back: it does not wait for the lease
     env |= {"PYTHONPATH": os.pathsep.join([str(ROOT / "tests" / "servers" / "elsewhere"), env["PYTHONPATH"]])}
     with up(folder, env) as service:
         with service.client() as client:
