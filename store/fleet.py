@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from typing import Literal, get_args
 
 from sqlalchemy import Connection, case, delete, func, select, update
@@ -12,6 +13,11 @@ from store.tables import jobs, workers
 from unroll.contract import JobStatus, Queue, Worker
 
 FORGOTTEN_SECONDS = 86_400.0
+
+
+def worker_id(pid: int, token: str) -> str:
+    """Return the id of a worker process on this machine; `token` is unique to the process or to what started it."""
+    return f"{platform.node()[:60]}-{pid}-{token}"
 
 
 def enlist(db: Database, worker_id: str, host: str, pid: int, device: Literal["cpu", "cuda"], version: str) -> None:
@@ -29,10 +35,14 @@ def enlist(db: Database, worker_id: str, host: str, pid: int, device: Literal["c
         tx.execute(db.insert_ignore(workers).values(id=worker_id, **values))
 
 
-def seen(db: Database, worker_id: str, job_id: str | None) -> None:
-    """Record a worker's heartbeat and its present job."""
+def seen(db: Database, worker_id: str, job_id: str | None) -> float | None:
+    """Record a worker's heartbeat and its present job.
+
+    Return the time by the database's clock, or None if the worker is not in the list.
+    """
+    heartbeat = update(workers).where(workers.c.id == worker_id).values(seen_at=db_now(), job_id=job_id)
     with db.begin() as tx:
-        tx.execute(update(workers).where(workers.c.id == worker_id).values(seen_at=db_now(), job_id=job_id))
+        return tx.execute(heartbeat.returning(workers.c.seen_at)).scalar_one_or_none()
 
 
 def dismiss(db: Database, worker_id: str) -> None:

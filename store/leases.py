@@ -6,7 +6,7 @@ is running and its attempt is this one. A worker whose lease was taken away upda
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -41,6 +41,8 @@ class Lease:
     """Number of steps that the job's progress counts."""
     resumed: bool
     """Whether an earlier attempt ran."""
+    facts: Mapping[str, Any]
+    """What was known about the job when it was submitted."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,15 @@ def claim(db: Database, worker_id: str, device: Literal["cpu", "cuda"], lease_se
         _rewind(tx, row, to_step)
         journal.append(tx, job_id, [("started", {"attempt": row.attempt, "worker": worker_id, "step": to_step})])
         return Lease(
-            db, job_id, row.tenant, row.attempt, lease_seconds, config(row), row.total, resumed=row.attempt > 1
+            db,
+            job_id,
+            row.tenant,
+            row.attempt,
+            lease_seconds,
+            config(row),
+            row.total,
+            resumed=row.attempt > 1,
+            facts=row.facts,
         )
 
 

@@ -49,11 +49,11 @@ class Settings(BaseSettings):
     lease_seconds: Annotated[float, Field(gt=0, le=3600)] = 15.0
     """A worker that has been silent for this time loses its job."""
     stall_seconds: Annotated[float, Field(gt=0)] = 600.0
-    """A trainer that has made no step for this time is ended; the attempt counts as a crash."""
+    """A trainer that shows no work for this time has crashed; longer where one part of a job may take longer."""
     max_crashes: Annotated[int, Field(ge=1)] = 3
     """Number of attempts without progress after which a job fails."""
     reconcile_seconds: Annotated[float, Field(gt=0)] = 2.0
-    """Interval at which every worker looks for expired leases and for queued jobs whose ring was lost."""
+    """Interval at which every worker looks for expired leases and lost rings; at most a quarter of a lease."""
     flush_seconds: Annotated[float, Field(gt=0)] = 0.25
     """Interval at which a worker writes metrics and renews its lease."""
     drain_seconds: Annotated[float, Field(gt=0)] = 20.0

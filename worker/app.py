@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import platform
 import secrets
 import signal
 import subprocess
@@ -20,7 +19,7 @@ from typing import Any
 from celery import Celery, signals
 from pydantic import ValidationError
 
-from store import schema
+from store import fleet, schema
 from store.db import Database
 from store.errors import DatabaseUnavailable, SchemaMismatch
 from store.folder import FolderUnusable, make_folder
@@ -43,11 +42,12 @@ NO_CUDA = (
 SEES_CUDA = "import sys, torch; sys.exit(not torch.cuda.is_available())"
 
 
-def main(parent: int | None = None) -> int:
+def main(parent: int | None = None, token: str | None = None) -> int:
     """Run one worker until it is told to stop, and return the exit code.
 
     The code is 2 if the worker will never work like this: settings, data folder, device or schema are wrong. It stops
-    when the process `parent` ends, if one is given.
+    when the process `parent` ends, if one is given. With `token`, whoever started it knows its id
+    (`store.fleet.worker_id`).
     """
     warn_of_unknown()
     if parent is not None:
@@ -68,7 +68,7 @@ def main(parent: int | None = None) -> int:
         return 1
     children = processes.context()
     processes.warm(children)  # torch is loaded while Celery connects
-    worker_id = f"{platform.node()[:60]}-{os.getpid()}-{secrets.token_hex(2)}"
+    worker_id = fleet.worker_id(os.getpid(), token or secrets.token_hex(4))
     doorbell, notifier = Doorbell(settings), Notifier(settings)
     runner = Runner(settings, db, worker_id, doorbell, notifier, children)
     reconciler = Reconciler(settings, db, worker_id, doorbell, lambda: runner.job_id)

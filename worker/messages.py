@@ -52,10 +52,13 @@ Item = Steps | Entry | Checkpoint | Artifact | Result | End
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """What happened since the last bundle, in order. Metrics never come after a checkpoint that they belong before."""
+    """What happened since the last bundle, in order. Metrics never come after a checkpoint that they belong before.
+
+    An empty bundle shows that the child is alive: it has done a part of a long step.
+    """
 
     step: int
-    """The last step that was done, logged or not. It shows that the child is alive."""
+    """The last step that was done, logged or not."""
     items: tuple[Item, ...]
 
     @property

@@ -39,7 +39,9 @@ class Reconciler:
         """`job_at_hand` returns the job that the worker runs."""
         self._settings, self._db, self._worker_id, self._doorbell = settings, db, worker_id, doorbell
         self._job_at_hand = job_at_hand
-        self._enlisted = False
+        self._watch = recovery.Watch(settings.lease_seconds)
+        # often enough that a round that is a little late is no gap in the watch
+        self._wait_seconds = min(settings.reconcile_seconds, settings.lease_seconds / 4)
         self._garbage_at = time.monotonic() + random.uniform(0.5, 1.5) * GARBAGE_SECONDS  # noqa: S311
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
@@ -66,18 +68,18 @@ class Reconciler:
             except Exception:
                 log.exception("reconciling failed")  # the next round tries again: nothing else would do its work
             # so that not all workers do it at the same moment
-            self._stop.wait(self._settings.reconcile_seconds * random.uniform(0.9, 1.1))  # noqa: S311
+            self._stop.wait(self._wait_seconds * random.uniform(0.9, 1.1))  # noqa: S311
 
     def reconcile(self) -> None:
         """Do one round. Raises DatabaseUnavailable."""
-        if not self._enlisted:
+        while (now := fleet.seen(self._db, self._worker_id, self._job_at_hand())) is None:
+            # it has just started, or it slept for so long that others have forgotten it
             host, device = platform.node()[:255], self._settings.device
             fleet.enlist(self._db, self._worker_id, host, os.getpid(), device, version("unroll-server"))
-            self._enlisted = True
-        fleet.seen(self._db, self._worker_id, self._job_at_hand())
-        for waiting in recovery.expire(self._db, self._settings.max_crashes):
-            log.warning("%s: its worker was not heard of any more; it is queued again", waiting.job_id)
-            self._doorbell.ring(waiting.job_id, waiting.device)
+        if self._watch.look(now):
+            for waiting in recovery.expire(self._db, self._settings.max_crashes, now):
+                log.warning("%s: its worker was not heard of any more; it is queued again", waiting.job_id)
+                self._doorbell.ring(waiting.job_id, waiting.device)
         for waiting in recovery.unheard(self._db, self._settings.reconcile_seconds):
             self._doorbell.ring(waiting.job_id, waiting.device)
         if time.monotonic() >= self._garbage_at:

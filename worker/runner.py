@@ -18,6 +18,7 @@ from multiprocessing.context import ForkServerContext, SpawnContext
 from typing import TypeVar
 
 from rnn.events import End
+from rnn.kinds import kind
 from rnn.kinds.kind import Inputs
 from store import inputs, leases
 from store.db import Database
@@ -33,6 +34,8 @@ from worker.recorder import Recorder
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.0)
+SLACK_SECONDS = 1.0
+"""How much later than it meant to a supervisor looks at its child without having been stopped."""
 OLD_LOG_SECONDS = 7 * 86_400.0
 ABORTED_ALLOCATION = re.compile(r"memory allocation of \d+ bytes failed")
 """What Rust libraries, such as safetensors, write before they abort their process where memory runs out."""
@@ -201,22 +204,25 @@ class Attempt:
 
     def _supervise(self) -> None:
         settings, child, recorder = self._settings, self._child, self._recorder
-        lived = time.monotonic()
-        due = lived + settings.flush_seconds
-        retries, first = 0, True
+        patience = kind.patience(self._lease.facts.get("part_seconds", 0.0), settings.stall_seconds)
+        looked = time.monotonic()
+        due = looked + settings.flush_seconds
+        retries, first, silent = 0, True, 0.0
         while True:
             message = child.next(due - time.monotonic())
             now = time.monotonic()
+            # Every message is made by work. If this process itself was stopped, or waited long for the database, that
+            # says nothing of the child: only about as much counts as it meant to wait.
+            pause = min(now - looked, settings.flush_seconds + SLACK_SECONDS)
+            silent = 0.0 if message is not None or child.held else silent + pause
+            looked = now
             match message:
                 case Declared():
-                    lived = now
                     self._insist(lambda: self._declare(message))  # noqa: B023 - called before the next message
                 case Bundle():
-                    if message.step > recorder.step:
-                        lived = now
-                    recorder.add(message)
-                    if first:
+                    if first and (message.items or message.step > recorder.step):
                         due, first = now, False  # whoever waits for the first step learns of it at once
+                    recorder.add(message)
                     child.hold(hold=recorder.full)
                 case Failed():
                     return self._failed(message)
@@ -239,11 +245,9 @@ class Attempt:
                         return self._cancelled()
                     if requested == "pause":
                         self._stop()
-            if child.held:
-                lived = now  # it waits for the database
-            if message is None and now - lived > settings.stall_seconds:
+            if silent > patience:
                 child.show_stacks()
-                return self._crashed(JobError(code="stalled", message=self._silence(now - lived)))
+                return self._crashed(JobError(code="stalled", message=self._silence(silent)))
             if (until := self._runner.drain_until) is not None:
                 self._stop()
                 if now > until:
@@ -330,7 +334,7 @@ class Attempt:
         self._runner.doorbell.ring(self._lease.job_id, self._lease.config.device)
 
     def _silence(self, seconds: float) -> str:
-        return f"The trainer made no step for {seconds:.0f} s after step {self._recorder.step}."
+        return f"The trainer gave no sign of life for {seconds:.0f} s after step {self._recorder.step}."
 
     def _insist(self, write: Callable[[], Answer]) -> Answer:
         """Write, and try again while the database is away. Raises DatabaseUnavailable only after the grace time."""

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import http.client
 import os
+import secrets
 import select
 import stat
 import sys
@@ -113,6 +114,8 @@ def write_private(path: Path, text: str) -> None:
 
 
 def _serve(settings: Settings, parent: int | None) -> None:
+    from store import fleet
+
     listener = listen(settings.host, settings.port, else_free=True)
     host, port = listener.getsockname()[:2]
     # an address that listens everywhere is no address to connect to
@@ -127,12 +130,14 @@ def _serve(settings: Settings, parent: int | None) -> None:
         grace_seconds=GRACE_SECONDS + MARGIN_SECONDS,
         pass_fds=(descriptor,),
     )
+    token = secrets.token_hex(4)
     workers = [
         Process(
             f"worker {number}",
-            python("worker", *followed()),
+            python("worker", "--token", token, *followed()),
             grace_seconds=settings.drain_seconds + MARGIN_SECONDS,
             short_lives=MANY_DEATHS,
+            after_death=lambda pid, how: _hand_back(settings, fleet.worker_id(pid, token), how),
         )
         for number in range(1, settings.workers + 1)
     ]
@@ -174,6 +179,25 @@ Data               {folder}
 Ctrl-C stops it: running jobs are checkpointed, and go on at the next start.
 
 {next_steps.text()}"""
+
+
+def _hand_back(settings: Settings, worker_id: str, how: str) -> None:
+    """Give back what a dead worker was running, so that nobody waits for its lease to expire.
+
+    If the database does not answer now, the lease expires by itself.
+    """
+    from store import fleet, recovery
+    from store.errors import DatabaseUnavailable
+
+    db = open_database(settings, checked=False)
+    try:
+        # no ring: workers look for jobs that wait at their start and every UNROLL_RECONCILE_SECONDS
+        recovery.take_back(db, worker_id, how, settings.max_crashes)
+        fleet.dismiss(db, worker_id)
+    except DatabaseUnavailable as error:
+        _tell(f"what {worker_id} was running waits until its lease expires: {error}")
+    finally:
+        db.close()
 
 
 def _has_worker(settings: Settings) -> bool:

@@ -66,7 +66,9 @@ def submit_job(
     facts = catalogue.check(config, read, named=name is not None)
     catalogue.require_fits(config, read, facts, service.settings.job_bytes, named=name is not None)
     if dry_run:
-        return Response(catalogue.estimate(config, facts).model_dump_json(), media_type=JSON)
+        return Response(
+            catalogue.estimate(config, facts, service.settings.stall_seconds).model_dump_json(), media_type=JSON
+        )
     parent = next((checkpoint.job for checkpoint in read.values()), None)
     new = jobs.NewJob(config, catalogue.driver(config), facts.total, asdict(facts), model_id, name, parent)
     job, created = jobs.submit(service.db, asker.tenant, asker.key_id, new, idempotency=idempotency)

@@ -25,6 +25,7 @@ from rnn.events import Checkpoint, Metrics, Reason
 from rnn.kernels.updates import Norms
 from rnn.networks import connectivity, parameters
 from rnn.networks.weights import dump_weights
+from rnn.pulse import beat
 from rnn.training import divergence, environment, stopping
 from rnn.training import resume as state
 from rnn.training.events import Diverged, Done, Evaluation, LagProfile, Outcome, Stopped, TrainingEvent
@@ -190,6 +191,7 @@ class TrainingRun:
         self._batches.fill(step)
         self._noise.draw(step)
         self._forcing.draw(step)
+        beat()
         if engine.x_RTBI.is_cuda:
             for memory, host in zip(engine.memory.all(), self._host.all(), strict=True):
                 memory.copy_(host, non_blocking=True)
@@ -275,7 +277,9 @@ class TrainingRun:
 
     def _checkpoint(self, reason: Reason, evaluation: Evaluation | None) -> Checkpoint:
         optimizer, used_RP = self._optimizer, self._constraints.used.cpu().numpy()
+        beat()
         weights = dump_weights(self._network, self._problem.dtype, used_RP)
+        beat()
         saved = state.State(
             step=self._step,
             moments={name: moment.cpu().numpy() for name, moment in optimizer.moments.items()},
@@ -288,12 +292,14 @@ class TrainingRun:
             problem=self._problem,
             weights_sha256=hashlib.sha256(weights).hexdigest(),
         )
+        beat()
         losses, best_replica = None, None
         if evaluation:
             losses = tuple(float(loss) if np.isfinite(loss) else None for loss in evaluation.loss)
             best_replica = evaluation.best_replica
         start = None if self._start_RP is None else parameters.views(self._start_RP, self._network)
         certificate = connectivity.certificate(self._network, parameters.views(used_RP, self._network), start)
+        beat()
         return Checkpoint(self._step, reason, weights, state.dump_state(saved), losses, best_replica, certificate)
 
 

@@ -467,7 +467,7 @@ def test_the_whole_service_works_where_nothing_is_that_only_linux_has_and_ends_w
     tmp_path: Path,
 ) -> None:
     folder = tmp_path / "data"
-    env = embedded(folder)
+    env = embedded(folder, lease_seconds="3600")  # a dead worker's job is given back: it does not wait for the lease
     env |= {"PYTHONPATH": os.pathsep.join([str(ROOT / "tests" / "servers" / "elsewhere"), env["PYTHONPATH"]])}
     with up(folder, env) as service:
         with service.client() as client:
@@ -476,6 +476,10 @@ def test_the_whole_service_works_where_nothing_is_that_only_linux_has_and_ends_w
             assert until(lambda: running.refresh().progress.step > 0, 60)
             os.kill(service.child("-m worker"), signal.SIGKILL)  # its trainer ends with it, and the job goes on
             assert until(lambda: running.refresh().attempt == 2 and running.refresh().status == "running", 60)
+            cause = next(event.data for event in running.events() if event.type == "interrupted")
+            assert (cause["cause"], cause["crashes"]) == ("crashed", 1)
+            assert "killed by SIGKILL" in cause["message"]
+            assert len(list(client.workers())) == 1
             assert sum("spawn_main" in line for line in family(folder).values()) == 1
             running.cancel()
             assert until(lambda: running.refresh().status == "cancelled", 60)

@@ -184,5 +184,7 @@ def _show_dry_run(client: Client, config: dict[str, Any], output: Format) -> Non
             "baseline loss": estimate.baseline_loss,
         }
     )
+    for note in estimate.notes:
+        say(f"note: {note}")
     if sys.stdout.isatty():
         say("nothing was stored; -o json shows the configuration in full")

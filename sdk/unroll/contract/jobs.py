@@ -167,6 +167,8 @@ class DryRun(Shown, Response):
     """Estimated time on one CPU worker, right to a factor of about three."""
     baseline_loss: float | None
     """Expected loss of the task's trivial predictor; null for a job that measures no loss."""
+    notes: list[str] = []
+    """What to know before the job is submitted."""
 
     def line(self) -> str:
         """Return what the job would cost in one line."""
@@ -182,6 +184,7 @@ class DryRun(Shown, Response):
             "memory": f"{self.memory_bytes / 2**20:.1f} MiB",
             "time": f"about {duration(self.seconds)} on one CPU worker",
             "baseline loss": self.baseline_loss,
+            "notes": self.notes or None,
         }
 
 

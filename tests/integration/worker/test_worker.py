@@ -10,6 +10,7 @@ import pytest
 
 from store import checkpoints, fleet, jobs
 from tests.servers.worker import TENANT, Fleet, alive, diverging_job, job
+from unroll.contract import TaskData
 
 LIMIT = 20.0
 """Ten times the two seconds in which a cancelled job stops."""
@@ -140,12 +141,23 @@ def test_a_poison_job_fails_after_max_crashes_attempts_with_the_cause_and_others
     assert worked.until_ended(other).status == "succeeded"
 
 
-def test_a_trainer_that_makes_no_step_is_ended_and_counts_as_a_crash(worked: Fleet) -> None:
+def test_a_trainer_that_is_stuck_in_native_code_is_ended_and_counts_as_a_crash(worked: Fleet) -> None:
     job_id = worked.submit(job(name="hanging"))
     ended = worked.until_ended(job_id)
     assert (ended.status, ended.crashes) == ("failed", 3)
     assert ended.error is not None
     assert ended.error.code == "stalled"
+
+
+def test_a_step_that_takes_longer_than_a_stall_is_no_stall_while_its_parts_go_on(worked: Fleet) -> None:
+    """An evaluation of 21 parts, each of which a fault makes slow."""
+    long = TaskData(name="integrate_noise", parameters={"length": 2000})
+    slow = job(1, name="slow", data=long, held_out={"size": 2100, "seed": 0})
+    ended = worked.until_ended(worked.submit(slow))
+    assert (ended.status, ended.attempt, ended.crashes) == ("succeeded", 1, 0), ended.error
+    assert ended.started_at is not None
+    assert ended.ended_at is not None
+    assert (ended.ended_at - ended.started_at).total_seconds() > 1.5 * worked.settings.stall_seconds
 
 
 def test_memory_that_runs_out_fails_the_job_and_leaves_the_worker_alive(worked: Fleet) -> None:
