@@ -94,6 +94,28 @@ class DatabaseUnavailable(StoreError):
     code = "database_unavailable"
 
 
+class StorageFull(DatabaseUnavailable):
+    """The database's disk is full; reads go on."""
+
+    code = "storage_full"
+
+
+class StorageFailed(DatabaseUnavailable):
+    """The database's files cannot be read or written."""
+
+    code = "storage_failed"
+
+
+class ReadOnly(DatabaseUnavailable):
+    """The database takes no writes at present; reads go on."""
+
+    code = "read_only"
+
+
+class DatabaseUnfit(DatabaseUnavailable):
+    """This program cannot work with the database as it is set up."""
+
+
 class LeaseLost(Exception):
     """This attempt no longer owns the job and may not write: the lease was taken back or another worker holds it."""
 

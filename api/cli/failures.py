@@ -1,11 +1,12 @@
 """What a command reports if it cannot do what was asked: one line on stderr, and an exit code.
 
 Exit codes: 0 done; 1 it did not work now (the database does not answer, a folder is in use); 2 it will never work like
-this (the settings, the arguments or the database's schema are wrong).
+this (the settings, the arguments or the database's schema are wrong, or a disk is full or broken).
 """
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -33,10 +34,10 @@ def known(error: Exception) -> Failure | None:
         return error
     from pydantic import ValidationError
 
-    from store.errors import SchemaMismatch, StoreError
+    from store.errors import DatabaseUnfit, SchemaMismatch, StoreError, StorageFailed, StorageFull
 
     match error:
-        case SchemaMismatch():
+        case SchemaMismatch() | DatabaseUnfit() | StorageFull() | StorageFailed():
             return Failure(_one_line(error), WRONG_SETTINGS)
         case StoreError(code="validation_failed"):
             return Failure(_one_line(error), WRONG_SETTINGS)
@@ -44,9 +45,15 @@ def known(error: Exception) -> Failure | None:
             return Failure(_one_line(error))
         case ValidationError():
             return Failure(_wrong_fields(error), WRONG_SETTINGS)
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EROFS | errno.EIO):
+            return Failure(f"Nothing can be written to {error.filename or 'a disk'}: {_reason(error)}", WRONG_SETTINGS)
         case OSError():
             return Failure(_one_line(error))
     return None
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
 
 
 def load_settings() -> Settings:

@@ -30,7 +30,7 @@ class Databases:
         if self._free:
             return self._free.pop()
         url = self._server.create_database(self._template)
-        self._sessions[url] = psycopg.connect(url, autocommit=True)
+        self._sessions[url] = psycopg.connect(self._server.direct(url), autocommit=True)
         return url
 
     def give_back(self, url: str) -> None:
