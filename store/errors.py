@@ -91,7 +91,7 @@ class KeyExpired(StoreError):
 class DatabaseUnavailable(StoreError):
     """The database does not answer; try again."""
 
-    code = "database_unavailable"
+    code: ClassVar[ProblemCode] = "database_unavailable"
 
 
 class StorageFull(DatabaseUnavailable):

@@ -63,7 +63,7 @@ def main(parent: int | None = None) -> int:
     except (ValidationError, ValueError, SchemaMismatch, DatabaseUnfit, FolderUnusable) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
-    except DatabaseUnavailable as error:
+    except (DatabaseUnavailable, OSError) as error:  # a full disk, for example, which somebody may make room on
         sys.stderr.write(f"error: {error}\n")
         return 1
     children = processes.context()

@@ -7,6 +7,7 @@ this (the settings, the arguments or the database's schema are wrong, or a disk 
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def known(error: Exception) -> Failure | None:
         return error
     from pydantic import ValidationError
 
-    from store.errors import DatabaseUnfit, SchemaMismatch, StoreError, StorageFailed, StorageFull
+    from store.errors import DatabaseUnfit, SchemaMismatch, StorageFailed, StorageFull, StoreError
 
     match error:
         case SchemaMismatch() | DatabaseUnfit() | StorageFull() | StorageFailed():
@@ -46,7 +47,8 @@ def known(error: Exception) -> Failure | None:
         case ValidationError():
             return Failure(_wrong_fields(error), WRONG_SETTINGS)
         case OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EROFS | errno.EIO):
-            return Failure(f"Nothing can be written to {error.filename or 'a disk'}: {_reason(error)}", WRONG_SETTINGS)
+            where = error.filename or _data_dir()  # an error of a file that is open does not name it
+            return Failure(f"Nothing can be written to {where}: {_reason(error)}", WRONG_SETTINGS)
         case OSError():
             return Failure(_one_line(error))
     return None
@@ -54,6 +56,12 @@ def known(error: Exception) -> Failure | None:
 
 def _reason(error: OSError) -> str:
     return (error.strerror or str(error)).lower()
+
+
+def _data_dir() -> Path:
+    from store.settings import Settings
+
+    return Settings().data_dir
 
 
 def load_settings() -> Settings:
@@ -114,7 +122,11 @@ def open_database(settings: Settings, *, checked: bool = True) -> Database:
     except ValueError as error:
         raise Failure(str(error), WRONG_SETTINGS) from error
     if checked:
-        check(db)
+        try:
+            check(db)
+        except BaseException:
+            db.close()
+            raise
     return db
 
 

@@ -45,7 +45,8 @@ async def livez() -> str:
 def readyz(service: CurrentService) -> Readiness:
     """Check that the database answers, has this version's schema, and takes writes (asked once in some seconds).
 
-    A server that is not ready because nothing can be written still answers what only reads. Without the broker, jobs are accepted and found later.
+    A server that is not ready because nothing can be written still answers what only reads. Without the broker, jobs
+    are accepted and found later.
     """
     try:
         schema.check(service.db)

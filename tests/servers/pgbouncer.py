@@ -20,7 +20,7 @@ PLACES = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/bin")
 
 
 def find() -> str:
-    """PgBouncer's program. Where there is none the test is skipped, which tests/conftest.py says loudly; in CI it fails."""
+    """PgBouncer's program. Without one the test is skipped, which tests/conftest.py says loudly; in CI it fails."""
     program = shutil.which("pgbouncer", path=os.pathsep.join([os.environ.get("PATH", os.defpath), *PLACES]))
     if program is not None:
         return program

@@ -39,12 +39,14 @@ class PostgreSQL:
         self.pooler: PgBouncer | None = None
         """What stands between the tests and their databases, with --pooler."""
 
-    def create_database(self, template: str | None = None) -> str:
+    def create_database(self, template: str | None = None, *, encoding: str | None = None) -> str:
         """A new database, a copy of `template` if one is named (milliseconds); its URL, through the pooler if any."""
         name = f"unroll_test_{os.getpid()}_{secrets.token_hex(4)}"
         query = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
         if template is not None:
             query += sql.SQL(" TEMPLATE {}").format(sql.Identifier(_name(template)))
+        if encoding is not None:
+            query += sql.SQL(" TEMPLATE template0 ENCODING {}").format(encoding)
         self._execute(query)
         url = self.direct(name)
         return url if self.pooler is None else self.pooler.through(url)

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
 
 import httpx2
 import pytest
 from sqlalchemy import text
 
 from store import db as store_db
+from store import schema
 from store.db import Database
 from store.settings import Settings
 from tests.integration.api.serving import JOB, Api, fetch, problem, serving
 from tests.servers.disk import SmallDisk
-from tests.servers.postgresql import PostgreSQL
 
 
 @pytest.fixture(autouse=True)
@@ -57,9 +55,9 @@ def accepted(api: Api, client: httpx2.Client) -> None:
     assert fetch("GET", f"{api.url}/readyz").status_code == 200
 
 
-def test_a_full_disk_stops_no_reads_and_when_there_is_room_again_writes_go_on(disk: SmallDisk, _migrated_file: Path):
-    shutil.copy(_migrated_file, disk.folder / "unroll.db")
+def test_a_full_disk_stops_no_reads_and_when_there_is_room_again_writes_go_on(disk: SmallDisk):
     settings = Settings(data_dir=disk.folder, secret="s")  # type: ignore[arg-type]
+    schema.migrate(settings)
     with served(settings) as (api, client, job):
         disk.fill()
         said = refused(api, client, job, "storage_full")
@@ -68,10 +66,10 @@ def test_a_full_disk_stops_no_reads_and_when_there_is_room_again_writes_go_on(di
         accepted(api, client)
 
 
-def test_a_full_disk_of_postgresql_stops_no_reads(postgresql: PostgreSQL, _migrated_database: str, tmp_path: Path):
-    url = postgresql.create_database(_migrated_database)
-    settings = Settings(data_dir=tmp_path, database_url=url, secret="s")  # type: ignore[arg-type]
-    with served(settings) as (api, client, job), api.db.begin() as tx:
+@pytest.mark.parametrize("empty_settings", ["postgresql"], indirect=True)
+def test_a_full_disk_of_postgresql_stops_no_reads(empty_settings: Settings):
+    schema.migrate(empty_settings)
+    with served(empty_settings) as (api, client, job), api.db.begin() as tx:
         # the server answers as it does when a file cannot grow
         full = "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE disk_full; END$$;"
         for table in ("jobs", "keys", "alembic_version"):
@@ -79,14 +77,13 @@ def test_a_full_disk_of_postgresql_stops_no_reads(postgresql: PostgreSQL, _migra
         tx.exec_driver_sql(full)
         tx.commit()
         refused(api, client, job, "storage_full")
-    postgresql.drop_database(url)
 
 
-def test_a_replica_that_only_reads_stops_no_reads(postgresql: PostgreSQL, _migrated_database: str, tmp_path: Path):
-    url = postgresql.create_database(_migrated_database)
-    settings = Settings(data_dir=tmp_path, database_url=url, secret="s")  # type: ignore[arg-type]
-    name = url.rsplit("/", 1)[1]
-    with served(settings) as (api, client, job), api.db.begin() as tx:
+@pytest.mark.parametrize("empty_settings", ["postgresql"], indirect=True)
+def test_a_replica_that_only_reads_stops_no_reads(empty_settings: Settings):
+    schema.migrate(empty_settings)
+    name = empty_settings.database_url.rsplit("/", 1)[1]
+    with served(empty_settings) as (api, client, job), api.db.begin() as tx:
         for only in ("on", "off"):
             tx.exec_driver_sql(
                 f"COMMIT; BEGIN READ WRITE; ALTER DATABASE {name} SET default_transaction_read_only = {only}; COMMIT;"
@@ -97,17 +94,15 @@ def test_a_replica_that_only_reads_stops_no_reads(postgresql: PostgreSQL, _migra
                 refused(api, client, job, "read_only")
             else:
                 accepted(api, client)
-    postgresql.drop_database(url)
 
 
+@pytest.mark.parametrize("settings", ["sqlite"], indirect=True)
 def test_a_write_lock_that_is_held_for_long_stops_no_reads_however_many_want_to_write(
-    tmp_path: Path, _migrated_file: Path, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
 ):
     """Eight writers wait with patience, the others give up soon, so that threads are left for those who read."""
     monkeypatch.setattr(store_db, "CROWD_SECONDS", 0.2)
     monkeypatch.setattr(store_db, "BUSY_SECONDS", 5.0)
-    shutil.copy(_migrated_file, tmp_path / "unroll.db")
-    settings = Settings(data_dir=tmp_path, secret="s")  # type: ignore[arg-type]
     with served(settings) as (api, client, job):
         answers: list[httpx2.Response] = []
 
@@ -139,21 +134,21 @@ def test_a_write_lock_that_is_held_for_long_stops_no_reads_however_many_want_to_
         accepted(api, client)
 
 
-def test_a_damaged_file_is_named(tmp_path: Path, _migrated_file: Path):
-    shutil.copy(_migrated_file, tmp_path / "unroll.db")
-    settings = Settings(data_dir=tmp_path, secret="s")  # type: ignore[arg-type]
+@pytest.mark.parametrize("settings", ["sqlite"], indirect=True)
+def test_a_damaged_file_is_named(settings: Settings):
+    path = settings.data_dir / "unroll.db"
     with served(settings) as (api, client, _):
-        with closing(sqlite3.connect(tmp_path / "unroll.db", isolation_level=None)) as other:
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             other.execute("BEGIN IMMEDIATE")
             other.execute("UPDATE keys SET last_used_at = 2")
-            with (tmp_path / "unroll.db").open("r+b") as file:
+            with path.open("r+b") as file:
                 size = file.seek(0, 2)
                 file.seek(4096)
                 file.write(b"\xff" * (size - 4096))
             other.execute("COMMIT")  # whoever remembers pages of the file reads them again
         for answer in (client.get("/v1/me"), fetch("GET", f"{api.url}/readyz")):
             document = problem(answer, 503, "storage_failed")
-            assert str(tmp_path / "unroll.db") in document["detail"]
+            assert str(path) in document["detail"]
             assert not document["retryable"]
         assert fetch("GET", f"{api.url}/livez").status_code == 200

@@ -56,11 +56,16 @@ def test_what_a_transaction_sets_holds_in_it_and_nowhere_else(behind: Settings):
 def test_a_transaction_that_is_left_idle_is_ended_behind_a_pooler_too(behind: Settings):
     with closing(Database(configure(behind, lease_seconds=1.0))) as db, closing(Database(behind)) as other:
         submit(db)
-        with pytest.raises(DatabaseUnavailable), db.begin() as tx:
-            tx.execute(text("UPDATE jobs SET step = 1"))
-            with other.begin() as waiting:  # returns when the server has ended the first one
-                waiting.execute(text("UPDATE jobs SET step = 2"))
-            tx.execute(text("SELECT 1"))
+
+        def leave_idle() -> None:
+            with db.begin() as tx:
+                tx.execute(text("UPDATE jobs SET step = 1"))
+                with other.begin() as waiting:  # returns when the server has ended the first one
+                    waiting.execute(text("UPDATE jobs SET step = 2"))
+                tx.execute(text("SELECT 1"))
+
+        with pytest.raises(DatabaseUnavailable):
+            leave_idle()
 
 
 def test_a_pooler_without_transactions_is_refused_at_the_start_with_the_cause(postgresql: PostgreSQL, tmp_path: Path):
@@ -77,6 +82,6 @@ def test_a_pooler_without_transactions_is_refused_at_the_start_with_the_cause(po
 
 def test_a_parameter_that_the_pooler_refuses_is_named(behind: Settings):
     url = f"{behind.database_url}?options=-c%20geqo%3Doff"
-    with closing(Database(configure(behind, database_url=url))) as db:
-        with pytest.raises(DatabaseUnfit, match=r"UNROLL_DATABASE_URL .*options"):
-            schema.check(db)
+    refused = pytest.raises(DatabaseUnfit, match=r"UNROLL_DATABASE_URL .*options")
+    with closing(Database(configure(behind, database_url=url))) as db, refused:
+        schema.check(db)
