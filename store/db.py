@@ -14,7 +14,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +141,30 @@ class Database:
             connection.begin(),
         ):
             yield connection
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """Open a transaction that reads, in which nothing changes, however long it takes."""
+        with self.read() as tx:
+            if self.dialect == "postgresql":
+                tx.exec_driver_sql(
+                    "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY;"
+                    " SET LOCAL idle_in_transaction_session_timeout = 0"
+                )
+            yield tx
+
+    def shrink(self) -> int | None:
+        """Return unused room to the disk, and how many bytes; nobody can write meanwhile. None on PostgreSQL.
+
+        Raises DatabaseUnavailable.
+        """
+        if self.file is None:
+            return None
+        with translated(self.file), closing(self.engine.raw_connection()) as connection:
+            before = self.file.stat().st_size
+            connection.driver_connection.execute("VACUUM")  # type: ignore[union-attr]
+            connection.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # type: ignore[union-attr]
+            return before - self.file.stat().st_size
 
     def writable(self) -> DatabaseUnavailable | None:
         """Return why the database takes no writes at present, or None where it does.

@@ -130,3 +130,11 @@ class TornBlob(Exception):
 
 class SchemaMismatch(Exception):
     """The database's schema is not the one that this version of the program needs."""
+
+
+class BadBackup(Exception):
+    """A file is no backup, or is damaged."""
+
+
+class NotEmpty(Exception):
+    """The database has rows that a backup would replace."""

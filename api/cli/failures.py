@@ -35,10 +35,10 @@ def known(error: Exception) -> Failure | None:
         return error
     from pydantic import ValidationError
 
-    from store.errors import DatabaseUnfit, SchemaMismatch, StorageFailed, StorageFull, StoreError
+    from store.errors import BadBackup, DatabaseUnfit, NotEmpty, SchemaMismatch, StorageFailed, StorageFull, StoreError
 
     match error:
-        case SchemaMismatch() | DatabaseUnfit() | StorageFull() | StorageFailed():
+        case SchemaMismatch() | DatabaseUnfit() | StorageFull() | StorageFailed() | BadBackup() | NotEmpty():
             return Failure(_one_line(error), WRONG_SETTINGS)
         case StoreError(code="validation_failed"):
             return Failure(_one_line(error), WRONG_SETTINGS)
