@@ -30,18 +30,23 @@ def diagnosed(settings: Settings) -> str:
     return found.detail
 
 
-@pytest.mark.parametrize("kilobytes", [0, 40])
-def test_up_on_a_full_disk_says_so_and_what_it_leaves_is_of_use_later(disk: SmallDisk, kilobytes: int):
-    folder = disk.folder / "data"
-    folder.mkdir(mode=0o700)
+def leave(disk: SmallDisk, kilobytes: int) -> None:
+    """Fill a disk but for so much."""
     reserve = disk.folder / "reserve"
     reserve.write_bytes(bytes(kilobytes << 10))
     disk.fill()
     reserve.unlink()
+
+
+@pytest.mark.parametrize("kilobytes", [0, 80])
+def test_up_on_a_full_disk_says_so_and_what_it_leaves_is_of_use_later(disk: SmallDisk, kilobytes: int):
+    folder = disk.folder / "data"
+    folder.mkdir(mode=0o700)
+    leave(disk, kilobytes)
     assert str(folder) in refused(embedded(folder), "up")
     disk.make_room()
     assert run(embedded(folder), "migrate").returncode == 0
-    disk.fill()
+    leave(disk, kilobytes)
     assert str(folder) in refused(embedded(folder), "up")
     assert f"There is no room left for {folder / 'unroll.db'}" in diagnosed(Settings(data_dir=folder))
 

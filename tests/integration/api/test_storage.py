@@ -102,25 +102,26 @@ def test_a_write_lock_that_is_held_for_long_stops_no_reads_however_many_want_to_
 ):
     """Eight writers wait with patience, the others give up soon, so that threads are left for those who read."""
     monkeypatch.setattr(store_db, "CROWD_SECONDS", 0.2)
-    monkeypatch.setattr(store_db, "BUSY_SECONDS", 5.0)
+    monkeypatch.setattr(store_db, "BUSY_SECONDS", 30.0)
     with served(settings) as (api, client, job):
         answers: list[httpx2.Response] = []
 
         def write() -> None:
-            with httpx2.Client(base_url=api.url, headers=client.headers, timeout=30, trust_env=False) as own:
+            with httpx2.Client(
+                base_url=api.url, headers=client.headers, timeout=60, trust_env=False, verify=False
+            ) as own:
                 answers.append(own.post("/v1/jobs", json=JOB))
 
         writers = [threading.Thread(target=write) for _ in range(40)]  # more than the server has threads
+        begun = time.monotonic()
         with closing(Database(settings)) as other, other.begin():
             for writer in writers:
                 writer.start()
             while not answers:
                 time.sleep(0.01)
-            slowest = 0.0
             for _ in range(5):
-                begun = time.monotonic()
                 assert client.get(f"/v1/jobs/{job}").status_code == 200
-                slowest = max(slowest, time.monotonic() - begun)
+            assert time.monotonic() - begun < store_db.BUSY_SECONDS / 2
             waiting = sum(writer.is_alive() for writer in writers)
             problem(fetch("GET", f"{api.url}/readyz"), 503, "database_unavailable")
         for writer in writers:
