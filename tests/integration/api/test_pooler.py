@@ -16,7 +16,7 @@ from tests.servers.pgbouncer import PgBouncer
 from tests.servers.postgresql import PostgreSQL
 
 CLIENTS = 16
-ROUNDS = 4
+ROUNDS = 2
 
 
 @pytest.fixture

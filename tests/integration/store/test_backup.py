@@ -119,6 +119,7 @@ def change(path: Path, statement: str, *values: Any) -> None:
         connection.execute(statement, values)
 
 
+@pytest.mark.parametrize("target", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("settings", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
     "statement",
@@ -141,6 +142,7 @@ def test_a_damaged_backup_is_refused_and_nothing_is_changed(
     assert jobs.list_(target, TENANT).data == []
 
 
+@pytest.mark.parametrize("target", ["sqlite"], indirect=True)
 def test_what_is_written_while_it_is_made_is_in_it_wholly_or_not_at_all(
     db: Database, settings: Settings, target: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -159,6 +161,7 @@ def test_what_is_written_while_it_is_made_is_in_it_wholly_or_not_at_all(
     assert len(jobs.list_(db, TENANT).data) == 1
 
 
+@pytest.mark.parametrize("target", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("settings", ["sqlite"], indirect=True)
 def test_content_that_is_damaged_in_the_database_is_named_and_stops_no_backup(
     db: Database, settings: Settings, target: Database, tmp_path: Path
@@ -185,6 +188,7 @@ def test_a_file_that_is_there_is_not_written_over_and_one_that_is_none_is_not_re
     assert (tmp_path / "file").read_text() == "something else"
 
 
+@pytest.mark.parametrize("target", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("settings", ["sqlite"], indirect=True)
 def test_a_backup_of_a_newer_version_is_refused(db: Database, settings: Settings, target: Database, tmp_path: Path):
     backup.write(db, settings, tmp_path / "file")
