@@ -24,9 +24,15 @@ from unroll.contract.wording import shown
 logger = logging.getLogger("unroll.api")
 
 MEDIA_TYPE = "application/problem+json"
-RETRY_AFTER: dict[ProblemCode, int] = {"quota_exceeded": 10, "database_unavailable": 2, "busy": 5}
-"""Seconds to wait before a retry: a quota is freed when a job ends, a database comes back when it is restarted, and
-a check finishes within seconds."""
+RETRY_AFTER: dict[ProblemCode, int] = {
+    "quota_exceeded": 10,
+    "database_unavailable": 2,
+    "storage_full": 10,
+    "read_only": 10,
+    "busy": 5,
+}
+"""Seconds to wait before a retry: a quota is freed when a job ends, a database comes back when it is restarted, a disk
+gets room when somebody makes it, and a check finishes within seconds."""
 
 TITLES: dict[ProblemCode, str] = {
     "malformed_request": "The request cannot be read",
@@ -49,6 +55,9 @@ TITLES: dict[ProblemCode, str] = {
     "quota_exceeded": "The quota is used up",
     "internal_error": "The server failed",
     "database_unavailable": "The database is not available",
+    "storage_full": "The database's disk is full",
+    "storage_failed": "The database's files cannot be read or written",
+    "read_only": "The database takes no writes",
     "busy": "The server is busy",
     "time_limit_exceeded": "The request took too long",
 }
@@ -151,9 +160,9 @@ async def _store(request: Request, error: Exception) -> Response:
     assert isinstance(error, StoreError)  # noqa: S101
     detail = error.detail
     if isinstance(error, DatabaseUnavailable):
-        # what the driver says names hosts and users; it is for the log
         logger.error("database unavailable: %s", error.detail, extra={"request_id": request.state.request_id})
-        detail = "The database does not answer; try again."
+        if error.code == "database_unavailable":  # what the driver says names hosts and users; it is for the log
+            detail = "The database does not answer; try again."
     word = "invalid" if error.code == "validation_failed" else error.code
     errors = [] if error.pointer is None else [FieldError(pointer=error.pointer, code=word, detail=detail)]
     return _answer(request, error.code, detail, errors)

@@ -22,6 +22,9 @@ WITH_KEY: tuple[ProblemCode, ...] = (
     "key_expired",
     "not_acceptable",
     "database_unavailable",
+    "storage_full",
+    "storage_failed",
+    "read_only",
 )
 WITH_BODY: tuple[ProblemCode, ...] = (
     "malformed_request",

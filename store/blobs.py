@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 
 from sqlalchemy import Connection, delete, insert, or_, select
@@ -13,6 +14,8 @@ from store.errors import TornBlob
 from store.tables import artifacts, blob_chunks, blobs, checkpoints
 
 CHUNK_BYTES = 1 << 20
+DELETED_AT_ONCE = 200
+"""Number of blobs that one transaction deletes, so that other writers do not wait for long."""
 
 
 def digest(content: bytes) -> str:
@@ -46,7 +49,7 @@ def get(tx: Connection, sha256: str) -> bytes:
 
 
 def collect_garbage(db: Database) -> int:
-    """Delete blobs that no checkpoint and no artifact names, and return how many.
+    """Delete blobs that no checkpoint and no artifact names, some in each transaction, and return how many.
 
     A blob that a writer takes up again at this moment is left for the next time.
     """
@@ -54,14 +57,17 @@ def collect_garbage(db: Database) -> int:
         or_(checkpoints.c.weights_sha256 == blobs.c.sha256, checkpoints.c.state_sha256 == blobs.c.sha256)
     )
     of_artifact = select(artifacts.c.job_id).where(artifacts.c.sha256 == blobs.c.sha256)
-    unneeded = select(blobs.c.sha256).where(~of_checkpoint.exists(), ~of_artifact.exists())
-    try:
-        with db.read() as tx:
-            if tx.execute(unneeded.limit(1)).first() is None:
-                return 0
-        with db.begin() as tx:
-            # skip what a writer holds: waiting for it while holding others could be a deadlock
-            free = tx.execute(unneeded.with_for_update(skip_locked=True)).scalars().all()
-            return tx.execute(delete(blobs).where(blobs.c.sha256.in_(free))).rowcount
-    except IntegrityError:
-        return 0
+    unneeded = select(blobs.c.sha256).where(~of_checkpoint.exists(), ~of_artifact.exists()).limit(DELETED_AT_ONCE)
+    deleted = 0
+    with contextlib.suppress(IntegrityError):
+        while True:
+            with db.read() as tx:
+                if tx.execute(unneeded.limit(1)).first() is None:
+                    break
+            with db.begin() as tx:
+                # skip what a writer holds: waiting for it while holding others could be a deadlock
+                free = tx.execute(unneeded.with_for_update(skip_locked=True)).scalars().all()
+                deleted += (now := tx.execute(delete(blobs).where(blobs.c.sha256.in_(free))).rowcount)
+            if now == 0:
+                break
+    return deleted

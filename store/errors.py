@@ -91,7 +91,29 @@ class KeyExpired(StoreError):
 class DatabaseUnavailable(StoreError):
     """The database does not answer; try again."""
 
-    code = "database_unavailable"
+    code: ClassVar[ProblemCode] = "database_unavailable"
+
+
+class StorageFull(DatabaseUnavailable):
+    """The database's disk is full; reads go on."""
+
+    code = "storage_full"
+
+
+class StorageFailed(DatabaseUnavailable):
+    """The database's files cannot be read or written."""
+
+    code = "storage_failed"
+
+
+class ReadOnly(DatabaseUnavailable):
+    """The database takes no writes at present; reads go on."""
+
+    code = "read_only"
+
+
+class DatabaseUnfit(DatabaseUnavailable):
+    """This program cannot work with the database as it is set up."""
 
 
 class LeaseLost(Exception):
@@ -108,3 +130,11 @@ class TornBlob(Exception):
 
 class SchemaMismatch(Exception):
     """The database's schema is not the one that this version of the program needs."""
+
+
+class BadBackup(Exception):
+    """A file is no backup, or is damaged."""
+
+
+class NotEmpty(Exception):
+    """The database has rows that a backup would replace."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import secrets
@@ -14,7 +15,7 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 from store import jobs
 from store.clock import instant
 from store.db import Database, db_now
-from store.errors import InvalidRequest, KeyExpired, NotFound, Unauthorized
+from store.errors import DatabaseUnavailable, InvalidRequest, KeyExpired, NotFound, Unauthorized
 from store.ids import new_id
 from store.paging import page
 from store.tables import keys
@@ -69,9 +70,14 @@ def authenticate(db: Database, hash_secret: bytes, presented: str) -> Identity:
     if row.expires_at is not None and row.expires_at <= row.now:
         raise KeyExpired(f"The key {row.name} expired at {instant(row.expires_at).isoformat()}.")
     if row.last_used_at is None or row.last_used_at < row.now - USED_EVERY_SECONDS:
-        with db.begin() as tx:
-            tx.execute(update(keys).where(keys.c.id == row.id).values(last_used_at=db_now()))
+        _note_use(db, row.id)
     return Identity(row.id, row.tenant, frozenset(row.scopes))
+
+
+def _note_use(db: Database, key_id: str) -> None:
+    """Record the time of a key's use, if that is possible without a wait: a key is valid whatever can be written."""
+    with contextlib.suppress(DatabaseUnavailable), db.begin(patience=0.0) as tx:
+        tx.execute(update(keys).where(keys.c.id == key_id).values(last_used_at=db_now()))
 
 
 def get(db: Database, tenant: str, key_id: str) -> Key:

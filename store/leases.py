@@ -20,7 +20,7 @@ from store.db import Database, db_now
 from store.errors import LeaseLost, TornBlob
 from store.job_view import config
 from store.journal import Entry
-from store.recovery import crashed
+from store.recovery import crashed, hand_back
 from store.states import move
 from store.tables import checkpoints as checkpoint_rows
 from store.tables import jobs
@@ -306,18 +306,8 @@ def give_back(lease: Lease, *, drained: bool) -> None:
     LeaseLost.
     """
     with fenced(lease) as (tx, row):
-        if row.requested == "cancel":
-            move(tx, lease.job_id, "running", "cancelled")
-            journal.append(tx, lease.job_id, [("end", {"status": "cancelled", "error": None})])
-        elif row.requested == "pause":
-            move(tx, lease.job_id, "running", "paused")
-            journal.append(tx, lease.job_id, [("paused", {"step": row.step})])
-        else:
-            # the job keeps its place: it was first in the queue when it started
-            move(tx, lease.job_id, "running", "queued", queued_at=row.queued_at)
-            # without a drain it stopped for a pause, which was withdrawn meanwhile
-            reason = "drained" if drained else "resumed"
-            journal.append(tx, lease.job_id, [("queued", {"reason": reason})])
+        # without a drain it stopped for a pause, which was withdrawn meanwhile
+        hand_back(tx, row, "drained" if drained else "resumed")
 
 
 def crash(lease: Lease, error: JobError, max_crashes: int) -> None:

@@ -40,6 +40,23 @@ def crashed(tx: Connection, row: Row[Any], error: JobError, max_crashes: int) ->
     return False
 
 
+def hand_back(tx: Connection, row: Row[Any], reason: str) -> None:
+    """Take a job out of the hands of its attempt without counting a crash: what the user requested decides where to.
+
+    `reason` is that of its event if it is queued again.
+    """
+    if row.requested == "cancel":
+        move(tx, row.id, "running", "cancelled")
+        journal.append(tx, row.id, [("end", {"status": "cancelled", "error": None})])
+    elif row.requested == "pause":
+        move(tx, row.id, "running", "paused")
+        journal.append(tx, row.id, [("paused", {"step": row.step})])
+    else:
+        # the job keeps its place: it was first in the queue when it started
+        move(tx, row.id, "running", "queued", queued_at=row.queued_at)
+        journal.append(tx, row.id, [("queued", {"reason": reason})])
+
+
 @dataclass(frozen=True)
 class Waiting:
     """A queued job that a worker should be told about."""

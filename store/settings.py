@@ -131,9 +131,9 @@ def read_or_create_private(path: Path, content: str) -> str:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(content)
     try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(content)
         os.link(temporary, path)  # atomic, and fails where another process was first
     except FileExistsError:
         pass

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from store import fleet, schema
 from store.db import Database
-from store.errors import DatabaseUnavailable, SchemaMismatch
+from store.errors import DatabaseUnavailable, DatabaseUnfit, SchemaMismatch
 from store.folder import FolderUnusable, make_folder
 from store.parent import follow
 from store.queue import RING, Doorbell, Notifier, celery_app, heard_by
@@ -60,10 +60,10 @@ def main(parent: int | None = None, token: str | None = None) -> int:
         app = celery_app(settings)
         _check(db)
         _check_device(settings)
-    except (ValidationError, ValueError, SchemaMismatch, FolderUnusable) as error:
+    except (ValidationError, ValueError, SchemaMismatch, DatabaseUnfit, FolderUnusable) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
-    except DatabaseUnavailable as error:
+    except (DatabaseUnavailable, OSError) as error:  # a full disk, for example, which somebody may make room on
         sys.stderr.write(f"error: {error}\n")
         return 1
     children = processes.context()
@@ -83,11 +83,13 @@ def main(parent: int | None = None, token: str | None = None) -> int:
 
 
 def _check(db: Database) -> None:
-    """Wait a while for a database that is still starting. Raises SchemaMismatch, DatabaseUnavailable."""
+    """Wait a while for a database that is still starting. Raises SchemaMismatch, DatabaseUnfit, DatabaseUnavailable."""
     patience = time.monotonic() + DATABASE_SECONDS
     while True:
         try:
             return schema.check(db)
+        except DatabaseUnfit:
+            raise
         except DatabaseUnavailable:
             if time.monotonic() > patience:
                 raise

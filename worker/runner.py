@@ -192,8 +192,8 @@ class Attempt:
 
         def load() -> dict[str, inputs.CheckpointRead]:
             # the job's row is locked meanwhile: nobody takes a job whose lease runs out over a large checkpoint
-            with leases.fenced(lease):
-                return inputs.load(lease.db, lease.tenant, lease.job_id)
+            with leases.fenced(lease) as (tx, _):
+                return inputs.load(tx, lease.tenant, lease.job_id)
 
         found = self._insist(load)
         self._insist(self._recorder.write)  # renews the lease

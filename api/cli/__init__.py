@@ -123,6 +123,45 @@ def migrate() -> None:
     print("The database's schema is up to date.")
 
 
+@app.command()
+def backup(file: Annotated[Path, typer.Argument(help="The file to write; it must not exist.")]) -> None:
+    """Write everything but logs to one file: models, jobs, metrics, checkpoints, artifacts, keys. Jobs may run."""
+    from api.cli.backups import write
+
+    write(file)
+
+
+@app.command()
+def restore(
+    file: Annotated[
+        Path, typer.Argument(help="A backup, made on SQLite or on PostgreSQL, by this version or an older one.")
+    ],
+    *,
+    replace: Annotated[bool, typer.Option("--replace", help="Delete what the database has now.")] = False,
+) -> None:
+    """Verify a backup and restore it, all or nothing, where no API and no worker runs. The database must be empty."""
+    from api.cli.backups import restore as run
+
+    run(file, replace=replace)
+
+
+@app.command()
+def prune(
+    older_than: Annotated[str, typer.Option(help="Age since the end of a job: 12h, 30d, 8w.", show_default=False)],
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant's jobs; otherwise all.")] = None,
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    shrink: Annotated[
+        bool, typer.Option("--shrink", help="Make SQLite's file smaller too. Nobody can write meanwhile.")
+    ] = False,
+    output: Annotated[Output, typer.Option("-o", "--output")] = "table",
+) -> None:
+    """Delete old ended jobs that no model serves and no other job needs, and checkpoints beside the needed ones."""
+    from api.cli.backups import prune as run
+
+    run(older_than, tenant, dry_run=dry_run, shrink=shrink, as_json=output == "json")
+
+
 @key_commands.command("create")
 def key_create(
     name: Annotated[str, typer.Option(help="A name by which people recognise the key.")],

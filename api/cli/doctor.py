@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import platform
@@ -52,7 +53,7 @@ class Finding:
 def run(*, as_json: bool) -> None:
     """Print the findings. Raises SystemExit(1) if something is broken."""
     settings = load_settings()
-    findings = [_look(name, check, settings) for name, check in CHECKS.items()]
+    findings = [look(name, settings) for name in CHECKS]
     healthy = all(finding.verdict != "broken" for finding in findings)
     if as_json:
         print(json.dumps({"healthy": healthy, "checks": [asdict(finding) for finding in findings]}, indent=2))
@@ -64,9 +65,10 @@ def run(*, as_json: bool) -> None:
         sys.exit(1)
 
 
-def _look(name: str, check: Callable[[Settings], tuple[Verdict, str]], settings: Settings) -> Finding:
+def look(name: str, settings: Settings) -> Finding:
+    """Make one check. It never raises."""
     try:
-        return Finding(name, *check(settings))
+        return Finding(name, *CHECKS[name](settings))
     except Exception as error:  # noqa: BLE001 - whatever a check stumbles over is its finding
         failure = known(error)
         return Finding(name, "broken", str(failure) if failure else f"{type(error).__name__}: {error}")
@@ -150,8 +152,12 @@ def _database(settings: Settings) -> tuple[Verdict, str]:
     if _no_database_yet(settings):
         return "note", "SQLite, not made yet; `unroll-server up` or `migrate` makes it"
     db = open_database(settings)
-    db.close()
-    return "ok", f"{db.dialect} answers, and its schema is this version's"
+    try:
+        if (unwritable := db.writable()) is not None:
+            return "broken", unwritable.detail
+    finally:
+        db.close()
+    return "ok", f"{db.dialect} answers, takes writes, and its schema is this version's"
 
 
 def _broker(settings: Settings) -> tuple[Verdict, str]:
@@ -196,13 +202,18 @@ def _api(settings: Settings) -> tuple[Verdict, str]:
     connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=5)
     try:
         connection.request("GET", "/readyz")
-        status = connection.getresponse().status
+        response = connection.getresponse()
+        status, said = response.status, response.read()
     except (OSError, http.client.HTTPException) as error:
         verdict: Verdict = "broken" if path.is_file() else "note"
         return verdict, f"nothing answers at {url} ({error}); `unroll-server up` or `api` starts it"
     finally:
         connection.close()
-    return ("ok" if status == http.HTTPStatus.OK else "broken"), f"{url}/readyz answers {status}"
+    if status == http.HTTPStatus.OK:
+        return "ok", f"{url}/readyz answers {status}"
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        return "broken", f"{url}/readyz answers {status}: {json.loads(said)['detail']}"
+    return "broken", f"{url}/readyz answers {status}"
 
 
 def _workers(settings: Settings) -> tuple[Verdict, str]:

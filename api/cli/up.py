@@ -83,7 +83,8 @@ def held(folder: Path) -> Iterator[None]:
 def provide_key(settings: Settings, secret: bytes) -> Path:
     """Return the file with a key for this machine's user.
 
-    The key is made if there is none, or if the present one no longer works.
+    The key is made if there is none, or if the present one no longer works. Raises DatabaseUnavailable if nothing can
+    be written.
     """
     from store import keys
     from store.errors import KeyExpired, Unauthorized
@@ -92,6 +93,8 @@ def provide_key(settings: Settings, secret: bytes) -> Path:
     path = settings.data_dir / "key"
     db = open_database(settings)
     try:
+        if (unwritable := db.writable()) is not None:
+            raise unwritable
         if path.is_file():
             path.chmod(0o600)
             with contextlib.suppress(Unauthorized, KeyExpired):
@@ -108,9 +111,12 @@ def write_private(path: Path, text: str) -> None:
     """Replace the file in one step, readable only by its owner: a reader sees the old text or the new one."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(f"{text}\n")
-    temporary.replace(path)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(f"{text}\n")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _serve(settings: Settings, parent: int | None) -> None:

@@ -136,6 +136,9 @@ BY_CODE: dict[str, type[APIError]] = {
     "quota_exceeded": QuotaError,
     "internal_error": ServerError,
     "database_unavailable": ServerError,
+    "storage_full": ServerError,
+    "storage_failed": ServerError,
+    "read_only": ServerError,
     "busy": ServerError,
     "time_limit_exceeded": ServerError,
 }

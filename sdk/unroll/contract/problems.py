@@ -27,6 +27,9 @@ ProblemCode = Literal[
     "quota_exceeded",
     "internal_error",
     "database_unavailable",
+    "storage_full",
+    "storage_failed",
+    "read_only",
     "busy",
     "time_limit_exceeded",
 ]
@@ -52,11 +55,16 @@ STATUS: dict[ProblemCode, int] = {
     "quota_exceeded": 429,
     "internal_error": 500,
     "database_unavailable": 503,
+    "storage_full": 503,
+    "storage_failed": 503,
+    "read_only": 503,
     "busy": 503,
     "time_limit_exceeded": 503,
 }
 
-RETRYABLE: frozenset[ProblemCode] = frozenset({"quota_exceeded", "database_unavailable", "internal_error", "busy"})
+RETRYABLE: frozenset[ProblemCode] = frozenset(
+    {"quota_exceeded", "database_unavailable", "storage_full", "read_only", "internal_error", "busy"}
+)
 """Codes after which the same request may succeed later."""
 
 

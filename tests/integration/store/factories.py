@@ -10,9 +10,10 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from sqlalchemy import text
 
-from store import jobs, leases, recovery
+from store import inputs, jobs, leases, recovery
 from store.checkpoints import NewCheckpoint
 from store.db import Database
+from store.inputs import CheckpointRead
 from store.jobs import NewJob
 from store.leases import Lease, Report
 from store.metrics import Block
@@ -57,6 +58,12 @@ def submit_reader(db: Database, checkpoint_id: str, tenant: str = TENANT, **fiel
     """A queued job that reads a checkpoint."""
     config = EvaluateJob(checkpoint=checkpoint_id, **fields)
     return jobs.submit(db, tenant, KEY, new(config, total=config.sequences))[0]
+
+
+def load_inputs(db: Database, tenant: str, job_id: str) -> dict[str, CheckpointRead]:
+    """What a job reads."""
+    with db.read() as tx:
+        return inputs.load(tx, tenant, job_id)
 
 
 def claim(db: Database, worker: str = "w1", *, device: Literal["cpu", "cuda"] = "cpu", seconds: float = 60.0) -> Lease:

@@ -8,11 +8,21 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import event, insert, text
 
-from store import artifacts, checkpoints, inputs, jobs, journal, keys, leases, metrics, models, recovery
+from store import artifacts, checkpoints, jobs, journal, keys, leases, metrics, models, recovery
 from store.artifacts import NewArtifact
 from store.db import Database
 from store.tables import jobs as job_rows
-from tests.integration.store.factories import NETWORK, TENANT, checkpoint, claim, new, new_job, submit, train
+from tests.integration.store.factories import (
+    NETWORK,
+    TENANT,
+    checkpoint,
+    claim,
+    load_inputs,
+    new,
+    new_job,
+    submit,
+    train,
+)
 from unroll.contract import EvaluateJob, NewKey, NewModel
 
 MANY = 3000
@@ -89,7 +99,7 @@ def test_no_query_of_the_daily_round_reads_a_whole_table(busy: Database, stateme
     config = EvaluateJob(checkpoint=found.id, priority=10)
     reader, _ = jobs.submit(db, TENANT, key.id, new(config, total=1, parent=job.id))
     assert claim(db).job_id == reader.id
-    inputs.load(db, TENANT, reader.id)
+    load_inputs(db, TENANT, reader.id)
     jobs.list_(db, TENANT, parent=job.id)
     made = artifacts.list_of_job(db, TENANT, job.id)[0]
     artifacts.content(db, TENANT, job.id, made.name, made.sha256)
