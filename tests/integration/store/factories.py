@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from sqlalchemy import text
 
-from store import jobs, leases, recovery
+from store import jobs, leases, recovery, turns
 from store.checkpoints import NewCheckpoint
 from store.db import Database
 from store.jobs import NewJob
@@ -59,8 +59,15 @@ def submit_reader(db: Database, checkpoint_id: str, tenant: str = TENANT, **fiel
     return jobs.submit(db, tenant, KEY, new(config, total=config.sequences))[0]
 
 
-def claim(db: Database, worker: str = "w1", *, device: Literal["cpu", "cuda"] = "cpu", seconds: float = 60.0) -> Lease:
-    lease = leases.claim(db, worker, device, seconds)
+def claim(
+    db: Database,
+    worker: str = "w1",
+    *,
+    device: Literal["cpu", "cuda"] = "cpu",
+    seconds: float = 60.0,
+    order: turns.Order = "turns",
+) -> Lease:
+    lease = leases.claim(db, worker, device, seconds, order)
     assert lease is not None
     return lease
 
