@@ -24,6 +24,10 @@ COUNTED = 10_000
 """Jobs are counted up to this number where no limit ends the count earlier."""
 
 
+LONG = 3600
+"""Seconds after which it may be worth trying again where only people can make room."""
+
+
 @dataclass(frozen=True)
 class Standing:
     """A tenant's weight and limits."""
@@ -106,6 +110,7 @@ def full(most: int, who: str) -> QuotaExceeded:
     return QuotaExceeded(
         f"{who} may store {most:,} bytes of checkpoints and artifacts; delete jobs that are not needed any more.",
         limit="stored_bytes",
+        seconds=LONG,
     )
 
 
@@ -147,6 +152,7 @@ def _require(
             "set max_seconds within the limit.",
             limit="job_seconds",
             pointer="/max_seconds",
+            seconds=LONG,
         )
 
 
