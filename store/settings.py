@@ -63,8 +63,7 @@ class Settings(BaseSettings):
     max_job_bytes: Annotated[int, Field(ge=0)] = 0
     """Largest estimated memory of a job. 0: this machine's memory in the embedded mode, otherwise no limit."""
     claim_order: Literal["turns", "plain"] = "turns"
-    """Order in which workers take jobs. turns: tenants take turns by their weights, with priority and age within a
-    tenant. plain: priority and age among the jobs of all tenants, for one lab that trusts its members."""
+    """Order in which jobs start. turns: tenants take turns. plain: priority and age among the jobs of all tenants."""
     queued_jobs: Annotated[int, Field(ge=0)] = 1000
     """Largest number of queued jobs of a key that has no such limit of its own. 0: no limit."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -20,7 +20,11 @@ Given = Annotated[
     ),
 ]
 
-keys = typer.Typer(help="The tenant's keys, for a key with the scope admin.", no_args_is_help=True)
+keys = typer.Typer(
+    help="The tenant's keys, for a key with the scope admin.",
+    epilog="Example: unroll keys limit KEY queued_jobs=50",
+    no_args_is_help=True,
+)
 
 
 def me(context: typer.Context, output: Output = Format.TABLE) -> None:
