@@ -100,7 +100,7 @@ def test_a_job_with_a_time_limit_ends_with_an_evaluation_and_a_checkpoint(worked
 
 
 def test_a_job_that_runs_longer_than_its_key_allows_fails_and_keeps_its_checkpoint(worked: Fleet) -> None:
-    key = keys.create(worked.db, b"s", TENANT, NewKey(name="k", limits=Limits(job_seconds=100))).id
+    key = keys.create(worked.db, b"s", TENANT, NewKey(name="k", limits=Limits(job_seconds=10_000))).id
     # it is estimated to end in time, but nothing says that it does
     job_id = worked.submit(job(500_000, checkpoint_every=1_000_000, evaluate_every=1_000_000), key=key)
     keys.change(worked.db, TENANT, key, ChangeKey(limits=Limits(job_seconds=1)))
