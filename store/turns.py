@@ -24,7 +24,6 @@ from sqlalchemy import ColumnElement, CompoundSelect, Connection, Row, ScalarSel
 from sqlalchemy.dialects import postgresql, sqlite
 
 from store.tables import QUEUED, RUNNING, clocks, jobs, keys, tenants
-from unroll.contract import Limits
 
 Order = Literal["turns", "plain"]
 ROUNDING = 1e-9
@@ -68,7 +67,7 @@ def following(
     running, full_keys = _running(tx)
     best: dict[str, Row[Any]] = {}
     for row in tx.execute(_best_of_each(device, full_keys, passed)):
-        limit = Limits.model_validate(row.limits or {}, extra="ignore").running_jobs
+        limit = (row.limits or {}).get("running_jobs")
         if limit is not None and running[row.tenant] >= limit:
             continue
         if row.tenant not in best or _place(row) < _place(best[row.tenant]):
@@ -133,7 +132,7 @@ def _running(tx: Connection) -> tuple[Counter[str], list[str]]:
     query = select(counted, keys.c.limits).outerjoin(keys, keys.c.id == counted.c.key_id)
     for row in tx.execute(query):
         by_tenant[row.tenant] += row.jobs
-        limit = Limits.model_validate(row.limits or {}, extra="ignore").running_jobs
+        limit = (row.limits or {}).get("running_jobs")
         if limit is not None and row.jobs >= limit:
             full.append(row.key_id)
     return by_tenant, full
