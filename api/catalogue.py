@@ -16,7 +16,7 @@ from rnn.errors import ConfigurationError
 from rnn.kinds import KINDS, kind
 from rnn.kinds.kind import Facts, Inputs
 from unroll.contract import Checkpoint, CheckRequest, DryRun, JobRequest, Network, Task, TaskData
-from unroll.contract.limits import MAX_PARAMETERS
+from unroll.contract.limits import LONG_JOB_SECONDS, MAX_PARAMETERS
 from unroll.contract.shown import duration
 
 
@@ -82,6 +82,16 @@ def require_fits(
     needed, there = facts.memory_bytes / 1e9, most / 1e9
     detail = f"the job needs about {needed:,.1f} GB of memory, more than the {there:,.1f} GB there are"
     raise invalid(_outside(pointer, named=named), "too_much_memory", detail)
+
+
+def require_bounded(job: JobRequest, facts: Facts) -> None:
+    """Refuse validation_failed for a job of more than a day whose time nothing limits."""
+    if job.max_seconds is None and facts.seconds > LONG_JOB_SECONDS:
+        detail = (
+            f"the job is estimated to take {duration(facts.seconds)}, more than a day: set max_seconds, after which it "
+            "stops, or confirm its length with ?confirm_long=true"
+        )
+        raise invalid("/max_seconds", "too_long", detail)
 
 
 def estimate(job: JobRequest, facts: Facts, stall_seconds: float) -> DryRun:

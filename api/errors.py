@@ -16,8 +16,8 @@ from starlette.responses import Response
 from starlette.routing import compile_path
 
 from api.pointers import of_parameters
-from store.errors import DatabaseUnavailable, StoreError, TornBlob
-from unroll.contract import RETRYABLE, STATUS, FieldError, Problem, ProblemCode
+from store.errors import DatabaseUnavailable, QuotaExceeded, StoreError, TornBlob
+from unroll.contract import RETRYABLE, STATUS, FieldError, LimitName, Problem, ProblemCode
 from unroll.contract.suggestions import did_you_mean
 from unroll.contract.wording import shown
 
@@ -103,6 +103,7 @@ def problem(
     instance: str | None = None,
     errors: Sequence[FieldError] = (),
     headers: Mapping[str, str] | None = None,
+    limit: LimitName | None = None,
 ) -> Response:
     """Return the response for a problem."""
     status = STATUS[code]
@@ -115,11 +116,12 @@ def problem(
         instance=instance,
         request_id=request_id,
         retryable=code in RETRYABLE,
+        limit=limit,
         errors=list(errors),
     )
     sent = dict(headers or {})
     if code in RETRY_AFTER:
-        sent["Retry-After"] = str(RETRY_AFTER[code])
+        sent.setdefault("Retry-After", str(RETRY_AFTER[code]))
     if status == 401:
         sent.setdefault("WWW-Authenticate", 'Bearer realm="unroll"')
     return Response(document.model_dump_json(), status, sent, MEDIA_TYPE)
@@ -140,6 +142,7 @@ def _answer(
     detail: str,
     errors: Sequence[FieldError] = (),
     headers: Mapping[str, str] | None = None,
+    limit: LimitName | None = None,
 ) -> Response:
     return problem(
         code,
@@ -148,6 +151,7 @@ def _answer(
         instance=request.url.path,
         errors=errors,
         headers=headers,
+        limit=limit,
     )
 
 
@@ -165,6 +169,8 @@ async def _store(request: Request, error: Exception) -> Response:
             detail = "The database does not answer; try again."
     word = "invalid" if error.code == "validation_failed" else error.code
     errors = [] if error.pointer is None else [FieldError(pointer=error.pointer, code=word, detail=detail)]
+    if isinstance(error, QuotaExceeded):
+        return _answer(request, error.code, detail, errors, {"Retry-After": str(error.seconds)}, limit=error.limit)
     return _answer(request, error.code, detail, errors)
 
 

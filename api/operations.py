@@ -21,6 +21,7 @@ WITH_KEY: tuple[ProblemCode, ...] = (
     "unauthorized",
     "key_expired",
     "not_acceptable",
+    "quota_exceeded",
     "database_unavailable",
     "storage_full",
     "storage_failed",

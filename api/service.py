@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from api.checks import Checks
 from api.front import Glance
 from api.inference import Predictors
+from api.tallies import Tallies
 from api.telemetry import Telemetry
 from store.db import Database
 from store.queue import Doorbell, Notifier
@@ -31,8 +32,14 @@ class Service:
     telemetry: Telemetry
     checks: Checks = field(default_factory=Checks)
     glance: Glance = field(default_factory=Glance)
+    tallies: Tallies = field(default_factory=Tallies)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the process is told to stop: waiting requests then answer what they have."""
+
+    @property
+    def queued_by_default(self) -> int | None:
+        """The number of queued jobs that a key without such a limit may have; None: no limit."""
+        return self.settings.queued_jobs or None
 
     @property
     def alive_seconds(self) -> float:

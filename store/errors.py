@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from unroll.contract import ProblemCode
+from unroll.contract import LimitName, ProblemCode
 
 
 class StoreError(Exception):
@@ -65,9 +65,15 @@ class IdempotencyKeyReused(StoreError):
 
 
 class QuotaExceeded(StoreError):
-    """The key has reached its quota of active jobs."""
+    """A limit of the key or of its tenant is reached."""
 
     code = "quota_exceeded"
+
+    def __init__(self, detail: str, *, limit: LimitName, pointer: str | None = None, seconds: int = 10) -> None:
+        """`limit` is the one that is reached. After `seconds` it is worth trying again."""
+        self.limit = limit
+        self.seconds = seconds
+        super().__init__(detail, pointer=pointer)
 
 
 class InvalidRequest(StoreError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,14 +12,14 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from store import inputs, journal
+from store import inputs, journal, quotas, stored
 from store.db import Database, db_now
-from store.errors import IdempotencyKeyReused, InvalidRequest, InvalidTransition, JobNotEnded, NotFound, QuotaExceeded
+from store.errors import IdempotencyKeyReused, InvalidRequest, InvalidTransition, JobNotEnded, NotFound
 from store.ids import new_id
 from store.job_view import places_in_line, show
 from store.paging import page
 from store.states import move
-from store.tables import jobs, keys, models
+from store.tables import jobs, models
 from unroll.contract import CONTRACT_VERSION, ENDED, Job, JobRequest, JobStatus, Page, Requested
 
 
@@ -63,19 +64,22 @@ def submit(
     new: NewJob,
     *,
     idempotency: tuple[str, str] | None = None,
+    queued_by_default: int | None = None,
 ) -> tuple[Job, bool]:
     """Store a queued job and return (job, True).
 
     If the same Idempotency-Key has stored a job before, return (that job, False). `idempotency` is the key and the
-    body's hash. Raises IdempotencyKeyReused, QuotaExceeded, and InvalidRequest if the model or a checkpoint that the
-    job reads was deleted at this moment.
+    body's hash. `queued_by_default` is the number of queued jobs that a key without such a limit may have. Raises
+    IdempotencyKeyReused, QuotaExceeded, and InvalidRequest if the model or a checkpoint that the job reads was deleted
+    at this moment.
     """
     key, digest = idempotency or (None, None)
     try:
         with db.begin() as tx:
             if key is not None and (earlier := _by_idempotency_key(tx, tenant, key)) is not None:
                 return _same(tx, earlier, digest), False
-            _within_quota(tx, key_id)
+            seconds = min(new.facts.get("seconds", 0.0), new.config.max_seconds or math.inf)
+            quotas.require_room(tx, tenant, key_id, queued_by_default, seconds=seconds)
             job_id = new_id("job")
             tx.execute(insert(jobs).values(_row(job_id, tenant, key_id, new, key, digest)))
             inputs.add(tx, tenant, job_id, new.config.checkpoints_read())
@@ -133,28 +137,10 @@ def _by_idempotency_key(tx: Connection, tenant: str, key: str) -> Row[Any] | Non
     return tx.execute(select(jobs).where(jobs.c.tenant == tenant, jobs.c.idempotency_key == key)).one_or_none()
 
 
-def _within_quota(tx: Connection, key_id: str) -> None:
-    """Raise QuotaExceeded if the key may have no further active job. A revoked key has no quota any more."""
-    quota = select(keys.c.max_active_jobs).where(keys.c.id == key_id)
-    if tx.execute(quota).scalar_one_or_none() is None:
-        return
-    # the key's row is locked, so that the second of two simultaneous requests counts the first
-    allowed = tx.execute(quota.with_for_update()).scalar_one_or_none()
-    if allowed is not None and active(tx, key_id) >= allowed:
-        raise QuotaExceeded(f"This key may have {allowed} jobs that have not ended.")
-
-
 def _same(tx: Connection, earlier: Row[Any], digest: str | None) -> Job:
     if earlier.idempotency_hash != digest:
         raise IdempotencyKeyReused(pointer="#Idempotency-Key")
     return show(tx, earlier)
-
-
-def active(tx: Connection, key_id: str) -> int:
-    """Return how many jobs of a key have not ended."""
-    return tx.execute(
-        select(func.count()).select_from(jobs).where(jobs.c.key_id == key_id, jobs.c.status.not_in(ENDED))
-    ).scalar_one()
 
 
 def get(db: Database, tenant: str, job_id: str) -> Job:
@@ -244,15 +230,16 @@ def pause(db: Database, tenant: str, job_id: str) -> Job:
         return show(tx, _get(tx, tenant, job_id))
 
 
-def resume(db: Database, tenant: str, job_id: str) -> Job:
+def resume(db: Database, tenant: str, job_id: str, *, queued_by_default: int | None = None) -> Job:
     """Queue a paused job again, or withdraw a pause that the worker has not yet acted on.
 
-    Raises NotFound, InvalidTransition.
+    Raises NotFound, InvalidTransition, and QuotaExceeded of the key that submitted the job.
     """
     with db.begin() as tx:
         job = _locked(tx, tenant, job_id)
         match job.status:
             case "paused":
+                quotas.require_room(tx, tenant, job.key_id, queued_by_default, again=True)
                 move(tx, job_id, "paused", "queued")
                 journal.append(tx, job_id, [("queued", {"reason": "resumed"})])
             case "running" if job.requested == "pause":
@@ -266,8 +253,8 @@ def resume(db: Database, tenant: str, job_id: str) -> Job:
         return show(tx, _get(tx, tenant, job_id))
 
 
-def retry(db: Database, tenant: str, job_id: str) -> Job:
-    """Queue a failed or cancelled job again. It continues from its last good checkpoint.
+def retry(db: Database, tenant: str, job_id: str, *, queued_by_default: int | None = None) -> Job:
+    """Queue a failed or cancelled job again. It continues from its last good checkpoint, with its time limits anew.
 
     Raises NotFound, InvalidTransition, and QuotaExceeded of the key that submitted the job.
     """
@@ -275,8 +262,8 @@ def retry(db: Database, tenant: str, job_id: str) -> Job:
         job = _locked(tx, tenant, job_id)
         if job.status not in {"failed", "cancelled"}:
             raise InvalidTransition(f"Only a failed or cancelled job can be retried; this one is {job.status}.")
-        _within_quota(tx, job.key_id)
-        move(tx, job_id, job.status, "queued", crashes=0)
+        quotas.require_room(tx, tenant, job.key_id, queued_by_default)
+        move(tx, job_id, job.status, "queued", crashes=0, ran_seconds=0.0)
         journal.append(tx, job_id, [("queued", {"reason": "retried"})])
         return show(tx, _get(tx, tenant, job_id))
 
@@ -287,6 +274,7 @@ def remove(db: Database, tenant: str, job_id: str) -> None:
         job = _locked(tx, tenant, job_id)
         if job.status not in ENDED:
             raise JobNotEnded(f"The job is {job.status}; cancel it first.")
+        stored.forget(tx, job)
         tx.execute(delete(jobs).where(jobs.c.id == job_id))
 
 

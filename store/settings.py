@@ -62,6 +62,10 @@ class Settings(BaseSettings):
     """Largest size of a request body."""
     max_job_bytes: Annotated[int, Field(ge=0)] = 0
     """Largest estimated memory of a job. 0: this machine's memory in the embedded mode, otherwise no limit."""
+    claim_order: Literal["turns", "plain"] = "turns"
+    """Order in which jobs start. turns: tenants take turns. plain: priority and age among the jobs of all tenants."""
+    queued_jobs: Annotated[int, Field(ge=0)] = 1000
+    """Largest number of queued jobs of a key that has no such limit of its own. 0: no limit."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Lowest level of lines that are logged. At `info` every request has a line."""
 

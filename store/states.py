@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, update
+from sqlalchemy import ColumnElement, Connection, Row, func, update
 
 from store.db import db_now
 from store.tables import jobs
@@ -50,7 +50,9 @@ def move(
         message = f"{source} -> {target} is no edge of the job's state machine"
         raise ValueError(message)
     if source == "running":
-        values = {"lease_owner": None, "lease_expires": None, "requested": None, "steps_per_second": None} | values
+        ran = jobs.c.ran_seconds + (db_now() - func.coalesce(jobs.c.claimed_at, db_now()))
+        ended = {"lease_owner": None, "lease_expires": None, "requested": None, "steps_per_second": None}
+        values = ended | {"ran_seconds": ran} | values
     if target == "queued":
         values = {"queued_at": db_now(), "ended_at": None, "error": None} | values
     if target in ENDED:

@@ -22,7 +22,7 @@ from rnn.kinds import kind
 from rnn.kinds.kind import Inputs
 from store import inputs, leases
 from store.db import Database
-from store.errors import DatabaseUnavailable, InputGone, LeaseLost, TornBlob
+from store.errors import DatabaseUnavailable, InputGone, LeaseLost, QuotaExceeded, TornBlob
 from store.leases import Lease, ResumePoint
 from store.queue import Doorbell, Notifier
 from store.settings import Settings
@@ -80,7 +80,10 @@ class Runner:
             # the child comes first, so that no lease runs while a forkserver that died loads torch again
             child = self._spare()
             try:
-                lease = leases.claim(self.db, self.worker_id, self.settings.device, self.settings.lease_seconds)
+                settings = self.settings
+                lease = leases.claim(
+                    self.db, self.worker_id, settings.device, settings.lease_seconds, settings.claim_order
+                )
             except DatabaseUnavailable as error:
                 log.warning("cannot claim: %s", error)
                 return
@@ -148,6 +151,8 @@ class Attempt:
         self._settings = runner.settings
         self._point: ResumePoint | None = None
         self._stopping = False
+        self._began = time.monotonic()
+        self._out_of_time = False
 
     def run(self) -> None:
         """Run the attempt from the claim to the end.
@@ -182,7 +187,11 @@ class Attempt:
                 settings.tf32,
             )
         )
-        self._supervise()
+        try:
+            self._supervise()
+        except QuotaExceeded as full:  # it has not stored what was too much
+            self._child.kill()
+            self._fail(JobError(code="quota_exceeded", message=str(full), step=self._recorder.step))
 
     def _read(self) -> Inputs:
         """Return what the job reads. Raises InputGone and TornBlob."""
@@ -248,11 +257,30 @@ class Attempt:
             if silent > patience:
                 child.show_stacks()
                 return self._crashed(JobError(code="stalled", message=self._silence(silent)))
+            if self._late(now) > 0:
+                self._out_of_time = True
+                self._stop()
+                if self._late(now) > settings.drain_seconds:
+                    return self._too_late()
             if (until := self._runner.drain_until) is not None:
                 self._stop()
                 if now > until:
                     child.kill()
                     return self._give_back()
+
+    def _late(self, now: float) -> float:
+        """Return for how long the attempt has run beyond the time that it may run."""
+        may_run = self._lease.may_run
+        return 0.0 if may_run is None else now - self._began - may_run.seconds
+
+    def _too_late(self) -> None:
+        """Fail the job because its time is over. Its last checkpoint is kept, and a retry continues from there."""
+        may_run = self._lease.may_run
+        assert may_run is not None  # noqa: S101 - what `_late` has found
+        self._child.kill()
+        self._insist(self._recorder.write)
+        message = f"The job ran longer than it may: {may_run.by} s. Its last checkpoint is kept."
+        self._fail(JobError(code="time_limit", message=message, step=self._recorder.step))
 
     def _stop(self) -> None:
         if not self._stopping:
@@ -275,6 +303,8 @@ class Attempt:
                 self._fail(JobError(code=code, message=message, step=end.step))
             case "preempted" if requested == "cancel":
                 self._insist(lambda: leases.end(lease, "cancelled"))
+            case "preempted" if self._out_of_time:
+                self._too_late()
             case "preempted":
                 self._give_back()
 
@@ -286,8 +316,8 @@ class Attempt:
         self._insist(self._recorder.write)
         error = JobError(code=failed.code, message=failed.message, step=self._recorder.step)
         if failed.code == "bad_checkpoint" and (point := self._point) is not None:
-            with leases.fenced(self._lease) as (tx, _):
-                leases.discard(tx, point.checkpoint_id)
+            with leases.fenced(self._lease) as (tx, row):
+                leases.discard(tx, row, point.checkpoint_id)
             self._crashed(error)
         else:
             self._fail(error)

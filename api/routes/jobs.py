@@ -37,7 +37,7 @@ _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
         takes=(JOB_TYPES, examples.TRAIN_JOB),
         gives=(202, "The job, queued.", examples.JOB),
         also={200: answer(DryRun, "With `dry_run`: what it would be and cost.", examples.DRY_RUN)},
-        problems=["missing_scope", "idempotency_key_reused", "quota_exceeded"],
+        problems=["missing_scope", "idempotency_key_reused"],
     ),
 )
 def submit_job(
@@ -49,6 +49,9 @@ def submit_job(
     idempotency_key: Annotated[
         str | None, Header(description="With the same key and body, the same job is answered. Up to 255 characters.")
     ] = None,
+    confirm_long: Annotated[
+        bool, Query(description="Accept a job that is estimated to take more than a day, without `max_seconds`.")
+    ] = False,
     traceparent: Annotated[str | None, Header(description="W3C trace context; handed on to the worker.")] = None,
 ) -> Response:
     """Submit a job. It is stored when this answers, and runs when a worker is free."""
@@ -65,13 +68,22 @@ def submit_job(
     read = inputs.find(service.db, asker.tenant, body.checkpoints_read())
     facts = catalogue.check(config, read, named=name is not None)
     catalogue.require_fits(config, read, facts, service.settings.job_bytes, named=name is not None)
+    if not (dry_run or confirm_long):
+        catalogue.require_bounded(config, facts)
     if dry_run:
         return Response(
             catalogue.estimate(config, facts, service.settings.stall_seconds).model_dump_json(), media_type=JSON
         )
     parent = next((checkpoint.job for checkpoint in read.values()), None)
     new = jobs.NewJob(config, catalogue.driver(config), facts.total, asdict(facts), model_id, name, parent)
-    job, created = jobs.submit(service.db, asker.tenant, asker.key_id, new, idempotency=idempotency)
+    job, created = jobs.submit(
+        service.db,
+        asker.tenant,
+        asker.key_id,
+        new,
+        idempotency=idempotency,
+        queued_by_default=service.queued_by_default,
+    )
     return _accepted(service, job, traceparent, replayed=not created)
 
 
@@ -222,7 +234,7 @@ def pause_job(job_id: str, asker: Writer, service: CurrentService) -> Job:
 @router.post("/{job_id}/resume", **_moves("resume"))  # type: ignore[arg-type]
 def resume_job(job_id: str, asker: Writer, service: CurrentService) -> Job:
     """Continue from the job's last checkpoint, with the same result as without the pause."""
-    job = jobs.resume(service.db, asker.tenant, job_id)
+    job = jobs.resume(service.db, asker.tenant, job_id, queued_by_default=service.queued_by_default)
     service.doorbell.ring(job_id, job.config.device)
     service.notifier.publish(job_id)
     return job
@@ -230,8 +242,8 @@ def resume_job(job_id: str, asker: Writer, service: CurrentService) -> Job:
 
 @router.post("/{job_id}/retry", **_moves("retry"))  # type: ignore[arg-type]
 def retry_job(job_id: str, asker: Writer, service: CurrentService) -> Job:
-    """Queue the job again. It continues from its last good checkpoint."""
-    job = jobs.retry(service.db, asker.tenant, job_id)
+    """Queue the job again. It continues from its last good checkpoint, with its time limits anew."""
+    job = jobs.retry(service.db, asker.tenant, job_id, queued_by_default=service.queued_by_default)
     service.doorbell.ring(job_id, job.config.device)
     service.notifier.publish(job_id)
     return job

@@ -245,6 +245,31 @@ def test_names_and_paths_are_told_in_encodings_that_lack_their_letters(tmp_path:
         assert "\\u65e5\\u672c" in told.stdout
 
 
+def test_limits_are_set_on_the_server_and_told_to_the_key(running: Up) -> None:
+    env = embedded(running.folder)
+    made = run(env, "key", "create", "--name", "k", "--tenant", "small", "--limit", "queued_jobs=5", "-o", "json")
+    key = json.loads(made.stdout)
+    assert run(env, "tenant", "limit", "small", "--weight", "3", "running_jobs=2", "streams=9").returncode == 0
+    assert "running_jobs  2" in run(env, "tenant", "limit", "small", "streams=null").stdout
+    changed = run(env, "key", "limit", key["id"], "--tenant", "small", "job_seconds=60", "--max-active-jobs", "4")
+    assert changed.returncode == 0, changed.stderr
+    assert json.loads(run(env, "tenant", "list", "-o", "json").stdout) == [
+        {"tenant": "small", "weight": 3, "limits": {"running_jobs": 2} | dict.fromkeys(UNSET)}
+    ]
+    with unroll.Client(running.url, key["secret"]) as client:
+        me = client.me()
+        assert (me.weight, me.key.max_active_jobs) == (3, 4)
+        assert me.key_limits.told() == {"queued_jobs": "0 of 5", "job_seconds": "60"}
+        assert me.tenant_limits.told() == {"running_jobs": "0 of 2"}
+    for wrong in ("queued_jobs", "jobs=1", "queued_jobs=many", "queued_jobs=0"):
+        refused = run(env, "tenant", "limit", "small", wrong)
+        assert refused.returncode == 2
+        assert one_line(refused.stderr)
+
+
+UNSET = ("queued_jobs", "job_seconds", "stored_bytes", "streams", "requests_per_minute", "held_bodies")
+
+
 def test_wrong_scopes_and_names_are_refused_in_one_line(running: Up) -> None:
     answer = run(embedded(running.folder), "key", "create", "--name", "x", "--scopes", "everything")
     assert answer.returncode == 2

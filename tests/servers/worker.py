@@ -154,9 +154,9 @@ class Fleet:
         worker.wait_ready()
         return worker
 
-    def submit(self, config: JobRequest, *, rings: int = 1) -> str:
+    def submit(self, config: JobRequest, *, rings: int = 1, key: str = "key") -> str:
         """As the API does it: commit, then ring."""
-        stored, _ = jobs.submit(self.db, TENANT, "key", self.checked(config))
+        stored, _ = jobs.submit(self.db, TENANT, key, self.checked(config))
         for _ in range(rings):
             self.bell.ring(stored.id, config.device)
             time.sleep(0.02 if rings > 1 else 0.0)  # rings of one job that wait together become one

@@ -66,6 +66,7 @@ from unroll.contract.jobs import (
 from unroll.contract.kinds import JOB_TYPES, JobConfig, JobSummary, Kind
 from unroll.contract.network import Architecture, Feedback, Network
 from unroll.contract.problems import RETRYABLE, STATUS, FieldError, Problem, ProblemCode
+from unroll.contract.quotas import Allowance, Allowances, LimitName, Limits
 from unroll.contract.submission import Device, DType, JobRequest
 from unroll.contract.train import Best, Divergence, Stop, StopReason, TrainJob, TrainSummary
 from unroll.contract.training import (
@@ -106,6 +107,8 @@ __all__ = [
     "Activation",
     "Adam",
     "AdamW",
+    "Allowance",
+    "Allowances",
     "Architecture",
     "Artifact",
     "Baseline",
@@ -167,6 +170,8 @@ __all__ = [
     "LayerState",
     "LeakyCell",
     "LengthResult",
+    "LimitName",
+    "Limits",
     "LinearCell",
     "Loss",
     "Me",

@@ -22,6 +22,8 @@ JobErrorCode = Literal[
     "bad_checkpoint",
     "input_gone",
     "parity_failed",
+    "time_limit",
+    "quota_exceeded",
 ]
 
 

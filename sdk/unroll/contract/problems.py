@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from unroll.contract.base import Response
+from unroll.contract.quotas import LimitName
 
 ProblemCode = Literal[
     "malformed_request",
@@ -91,4 +92,6 @@ class Problem(Response):
     """The path of the request."""
     request_id: str
     retryable: bool
+    limit: LimitName | None = None
+    """With the code `quota_exceeded`: the limit that is reached, one of those that /v1/me tells."""
     errors: list[FieldError] = []

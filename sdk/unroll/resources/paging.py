@@ -7,6 +7,8 @@ from itertools import islice
 from typing import Any, Generic, TypeVar, overload
 from urllib.parse import quote
 
+from pydantic import BaseModel
+
 from unroll._transport import Params, Transport
 from unroll._wire import decode
 from unroll.contract import Page, Response
@@ -101,7 +103,7 @@ class Listing(Generic[Item]):
 
 def _plain_row(item: Any) -> dict[str, object]:
     """Return the fields of an item that fit into a cell."""
-    simple = ((name, value) for name, value in item if value is None or not hasattr(value, "model_fields"))
+    simple = ((name, value) for name, value in item if not isinstance(value, BaseModel))
     return {name: value for name, value in simple if not isinstance(value, dict)}
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from sqlalchemy import text
 
-from store import inputs, jobs, leases, recovery
+from store import inputs, jobs, leases, recovery, turns
 from store.checkpoints import NewCheckpoint
 from store.db import Database
 from store.inputs import CheckpointRead
@@ -66,8 +66,15 @@ def load_inputs(db: Database, tenant: str, job_id: str) -> dict[str, CheckpointR
         return inputs.load(tx, tenant, job_id)
 
 
-def claim(db: Database, worker: str = "w1", *, device: Literal["cpu", "cuda"] = "cpu", seconds: float = 60.0) -> Lease:
-    lease = leases.claim(db, worker, device, seconds)
+def claim(
+    db: Database,
+    worker: str = "w1",
+    *,
+    device: Literal["cpu", "cuda"] = "cpu",
+    seconds: float = 60.0,
+    order: turns.Order = "turns",
+) -> Lease:
+    lease = leases.claim(db, worker, device, seconds, order)
     assert lease is not None
     return lease
 

@@ -7,10 +7,11 @@ import time
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
-from store import checkpoints, fleet, jobs
+from store import checkpoints, fleet, jobs, keys, leases
 from tests.servers.worker import TENANT, Fleet, alive, diverging_job, job
-from unroll.contract import TaskData
+from unroll.contract import ChangeKey, Limits, NewKey, TaskData
 
 LIMIT = 20.0
 """Ten times the two seconds in which a cancelled job stops."""
@@ -96,6 +97,60 @@ def test_a_job_with_a_time_limit_ends_with_an_evaluation_and_a_checkpoint(worked
     newest = checkpoints.list_of_job(worked.db, TENANT, job_id).data[0]
     assert newest.step == ended.progress.step < 1_000_000
     assert newest.losses is not None
+
+
+def test_a_job_that_runs_longer_than_its_key_allows_fails_and_keeps_its_checkpoint(worked: Fleet) -> None:
+    key = keys.create(worked.db, b"s", TENANT, NewKey(name="k", limits=Limits(job_seconds=10_000))).id
+    # it is estimated to end in time, but nothing says that it does
+    job_id = worked.submit(job(500_000, checkpoint_every=1_000_000, evaluate_every=1_000_000), key=key)
+    keys.change(worked.db, TENANT, key, ChangeKey(limits=Limits(job_seconds=1)))
+    worked.bell.ring(job_id, "auto")
+    ended = worked.until_ended(job_id)
+    assert ended.error is not None
+    assert (ended.status, ended.error.code) == ("failed", "time_limit")
+    assert "job_seconds of its key, 1 s" in ended.error.message
+    newest = checkpoints.list_of_job(worked.db, TENANT, job_id).data[0]
+    assert newest.id == ended.error.checkpoint
+    assert 0 < newest.step == ended.progress.step < 500_000
+    keys.change(worked.db, TENANT, key, ChangeKey(limits=Limits(job_seconds=None)))
+    jobs.retry(worked.db, TENANT, job_id)  # with its time anew, and from where it stopped
+    worked.bell.ring(job_id, "auto")
+    running = worked.until(job_id, lambda now: now.progress.step > newest.step)
+    assert running.attempt == 2
+    jobs.cancel(worked.db, TENANT, job_id)
+    worked.until_ended(job_id)
+
+
+def test_the_time_of_a_job_counts_over_all_its_attempts(worked: Fleet) -> None:
+    job_id = worked.submit(job(10_000_000, max_seconds=2.0, evaluate_every=10_000_000))
+    worked.until_step(job_id, 100)
+    jobs.pause(worked.db, TENANT, job_id)
+    worked.until(job_id, lambda now: now.status == "paused")
+    with worked.db.begin() as tx:  # as if it had run for nearly all its time
+        tx.execute(text("UPDATE jobs SET ran_seconds = 1.9 WHERE id = :id"), {"id": job_id})
+    jobs.resume(worked.db, TENANT, job_id)
+    lease = None
+    while lease is None and worked.get(job_id).status == "queued":
+        lease = leases.claim(worked.db, "nobody", "cpu", 60.0)
+    if lease is not None:  # otherwise the worker has heard of it first, and has done the same
+        assert lease.config.max_seconds == pytest.approx(0.1)
+        assert lease.may_run is not None
+        assert lease.may_run.seconds < 10
+        leases.give_back(lease, drained=True)
+        worked.bell.ring(job_id, "auto")
+    ended = worked.until_ended(job_id)
+    assert (ended.status, ended.summary.stopped) == ("succeeded", "max_seconds")
+
+
+def test_a_job_that_would_store_more_than_its_key_may_fails_and_keeps_what_it_has(worked: Fleet) -> None:
+    key = keys.create(worked.db, b"s", TENANT, NewKey(name="k", limits=Limits(stored_bytes=20_000))).id
+    job_id = worked.submit(job(100_000, checkpoint_every=10), key=key)
+    ended = worked.until_ended(job_id)
+    assert ended.error is not None
+    assert (ended.status, ended.error.code) == ("failed", "quota_exceeded")
+    assert "20,000 bytes" in ended.error.message
+    kept = checkpoints.list_of_job(worked.db, TENANT, job_id).data
+    assert ended.error.checkpoint == kept[0].id
 
 
 def test_a_job_whose_replicas_all_diverge_fails_and_names_the_last_good_checkpoint(worked: Fleet) -> None:
