@@ -8,17 +8,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from store import inputs, journal
+from store import finding, inputs, journal
 from store.db import Database, db_now
 from store.errors import IdempotencyKeyReused, InvalidRequest, InvalidTransition, JobNotEnded, NotFound, QuotaExceeded
 from store.ids import new_id
-from store.job_view import places_in_line, show
-from store.paging import page
-from store.states import move
-from store.tables import jobs, keys, models
+from store.job_view import show
+from store.line import Line
+from store.paging import cursor_at, opened
+from store.states import ACTIVE, move
+from store.tables import job_labels, jobs, keys, models
 from unroll.contract import CONTRACT_VERSION, ENDED, Job, JobRequest, JobStatus, Page, Requested
 
 
@@ -78,9 +79,12 @@ def submit(
             _within_quota(tx, key_id)
             job_id = new_id("job")
             tx.execute(insert(jobs).values(_row(job_id, tenant, key_id, new, key, digest)))
+            if labels := new.config.labels:
+                found_by = [{"label": label, "value": value} for label, value in labels.items()]
+                tx.execute(insert(job_labels).values(tenant=tenant, job_id=job_id), found_by)
             inputs.add(tx, tenant, job_id, new.config.checkpoints_read())
             journal.append(tx, job_id, [("queued", {"reason": "submitted"})])
-            return show(tx, _get(tx, tenant, job_id)), True
+            return _show(tx, tenant, job_id), True
     except IntegrityError:
         with db.read() as tx:
             # two requests came with one key at the same moment, and the unique index let the first one through
@@ -147,20 +151,20 @@ def _within_quota(tx: Connection, key_id: str) -> None:
 def _same(tx: Connection, earlier: Row[Any], digest: str | None) -> Job:
     if earlier.idempotency_hash != digest:
         raise IdempotencyKeyReused(pointer="#Idempotency-Key")
-    return show(tx, earlier)
+    return show(earlier, Line(tx, earlier.tenant))
 
 
 def active(tx: Connection, key_id: str) -> int:
     """Return how many jobs of a key have not ended."""
-    return tx.execute(
-        select(func.count()).select_from(jobs).where(jobs.c.key_id == key_id, jobs.c.status.not_in(ENDED))
-    ).scalar_one()
+    # in, not not-in, which no index helps to find
+    of_key = (jobs.c.key_id == key_id, jobs.c.status.in_(ACTIVE))
+    return tx.execute(select(func.count()).select_from(jobs).where(*of_key)).scalar_one()
 
 
 def get(db: Database, tenant: str, job_id: str) -> Job:
     """Return one job. Raises NotFound."""
     with db.read() as tx:
-        return show(tx, _get(tx, tenant, job_id))
+        return _show(tx, tenant, job_id)
 
 
 def list_(
@@ -176,32 +180,17 @@ def list_(
     parent: str | None = None,
     name: str | None = None,
 ) -> Page[Job]:
-    """Return the tenant's jobs, newest first, that match every given filter."""
-    query = select(jobs).where(jobs.c.tenant == tenant)
-    if status:
-        query = query.where(jobs.c.status.in_(status))
-    for label, value in (labels or {}).items():
-        query = query.where(_labelled(db, label, value))
-    if kind is not None:
-        query = query.where(jobs.c.kind == kind)
-    if model is not None:
-        query = query.where(jobs.c.model_name == model)
-    if parent is not None:
-        query = query.where(jobs.c.parent_id == parent)
-    if name is not None:
-        query = query.where(jobs.c.name == name)
+    """Return the tenant's jobs, newest first, that match every given filter.
+
+    With several filters, a page looks at a bounded number of jobs (store/finding.py), so it may have fewer than `limit`
+    jobs, or none, although more follow: `next` tells.
+    """
+    before = None if cursor is None else opened(cursor, str)
+    wanted = finding.Wanted(tenant, status, labels or {}, kind=kind, model=model, parent=parent, name=name)
     with db.read() as tx:
-        places = places_in_line(tx)
-        return page(tx, query, jobs.c.id, limit=limit, cursor=cursor, show=lambda row: show(tx, row, places))
-
-
-def _labelled(db: Database, label: str, value: str) -> ColumnElement[bool]:
-    if db.dialect == "postgresql":
-        found: ColumnElement[bool] = jobs.c.labels[label].as_string() == value
-        return found
-    # SQLite reads a label as a path, in which quotes and backslashes cannot be written
-    entries = func.json_each(jobs.c.labels).table_valued("key", "value")
-    return select(entries.c.key).where(entries.c.key == label, entries.c.value == value).exists()
+        rows, end = finding.newest(tx, wanted, before, limit)
+        line = Line(tx, tenant)
+        return Page(data=[show(row, line) for row in rows], next=None if end is None else cursor_at(end))
 
 
 def cancel(db: Database, tenant: str, job_id: str) -> Job:
@@ -220,7 +209,7 @@ def cancel(db: Database, tenant: str, job_id: str) -> Job:
                 journal.append(tx, job_id, [("cancel_requested", {})])
             case "succeeded" | "failed":
                 raise InvalidTransition(f"The job has {job.status}; there is nothing to cancel.")
-        return show(tx, _get(tx, tenant, job_id))
+        return _show(tx, tenant, job_id)
 
 
 def pause(db: Database, tenant: str, job_id: str) -> Job:
@@ -241,7 +230,7 @@ def pause(db: Database, tenant: str, job_id: str) -> Job:
                 raise InvalidTransition("The job is being cancelled.")
             case "succeeded" | "failed" | "cancelled":
                 raise InvalidTransition(f"The job has ended ({job.status}); there is nothing to pause.")
-        return show(tx, _get(tx, tenant, job_id))
+        return _show(tx, tenant, job_id)
 
 
 def resume(db: Database, tenant: str, job_id: str) -> Job:
@@ -263,7 +252,7 @@ def resume(db: Database, tenant: str, job_id: str) -> Job:
                 raise InvalidTransition(
                     f"The job has ended ({job.status}); retry goes on with a failed or cancelled one."
                 )
-        return show(tx, _get(tx, tenant, job_id))
+        return _show(tx, tenant, job_id)
 
 
 def retry(db: Database, tenant: str, job_id: str) -> Job:
@@ -278,7 +267,7 @@ def retry(db: Database, tenant: str, job_id: str) -> Job:
         _within_quota(tx, job.key_id)
         move(tx, job_id, job.status, "queued", crashes=0)
         journal.append(tx, job_id, [("queued", {"reason": "retried"})])
-        return show(tx, _get(tx, tenant, job_id))
+        return _show(tx, tenant, job_id)
 
 
 def remove(db: Database, tenant: str, job_id: str) -> None:
@@ -300,6 +289,10 @@ def _get(tx: Connection, tenant: str, job_id: str, *, lock: bool = False) -> Row
     if row is None:
         raise NotFound(f"There is no job {job_id}.")
     return row
+
+
+def _show(tx: Connection, tenant: str, job_id: str) -> Job:
+    return show(_get(tx, tenant, job_id), Line(tx, tenant))
 
 
 def _locked(tx: Connection, tenant: str, job_id: str) -> Row[Any]:

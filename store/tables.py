@@ -19,6 +19,8 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    and_,
+    literal,
 )
 
 metadata = MetaData(
@@ -43,7 +45,7 @@ keys = Table(
     Column("max_active_jobs", Integer),
     Column("created_at", Double, nullable=False),
     Column("last_used_at", Double),
-    Index(None, "tenant"),
+    Index(None, "tenant", "id"),
 )
 
 models = Table(
@@ -59,6 +61,8 @@ models = Table(
     Column("pinned_replica", Integer),
     Column("created_at", Double, nullable=False),
     UniqueConstraint("tenant", "name"),
+    Index(None, "tenant", "id"),
+    Index(None, "pinned_checkpoint"),
 )
 
 jobs = Table(
@@ -110,12 +114,39 @@ jobs = Table(
     Column("ended_at", Double),
     UniqueConstraint("tenant", "idempotency_key"),
     Index(None, "tenant", "id"),
-    Index(None, "model_id"),
-    Index(None, "parent_id"),
+    # one for each filter of a list of jobs, in the list's order; parent_id leads, as deleting a parent looks for it
+    Index(None, "tenant", "name", "id"),
+    Index(None, "tenant", "model_name", "id"),
+    Index(None, "tenant", "kind", "id"),
+    Index(None, "tenant", "status", "id"),
+    Index(None, "parent_id", "tenant", "id"),
+    Index(None, "model_id", "status"),
     Index(None, "key_id", "status"),
+    Index(None, "ended_at", "status"),
 )
 # the order of claims; device comes last, so that claims and counts of positions skip rows that do not match
 Index("ix_jobs_queue", jobs.c.status, jobs.c.priority.desc(), jobs.c.queued_at, jobs.c.id, jobs.c.device)
+# the same for the jobs that wait for a worker: of one tenant, and for one device
+waiting = and_(
+    jobs.c.status == literal("queued", literal_execute=True), jobs.c.driver == literal("trainer", literal_execute=True)
+)
+in_line = jobs.c.priority.desc(), jobs.c.queued_at, jobs.c.id
+Index("ix_jobs_line", jobs.c.tenant, *in_line, jobs.c.device, sqlite_where=waiting, postgresql_where=waiting)
+Index("ix_jobs_waiting", jobs.c.device, *in_line, sqlite_where=waiting, postgresql_where=waiting)
+# what a model serves: the checkpoint of the job of it that ended last
+trained = and_(jobs.c.status == literal("succeeded", literal_execute=True), jobs.c.best_checkpoint.is_not(None))
+Index("ix_jobs_trained", jobs.c.model_id, jobs.c.ended_at, sqlite_where=trained, postgresql_where=trained)
+
+# the labels of jobs once more, to find jobs by them; the order of the key is that of a list of jobs
+job_labels = Table(
+    "job_labels",
+    metadata,
+    Column("tenant", String(100), primary_key=True),
+    Column("label", String(100), primary_key=True),
+    Column("value", String(100), primary_key=True),
+    Column("job_id", String(40), ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Index(None, "job_id"),
+)
 
 events = Table(
     "events",

@@ -113,6 +113,7 @@ def test_every_row_is_still_there_and_can_be_read(upgraded: Database, frozen: Pa
     assert all(job.config.model == NETWORK and job.summary.model == "integrator" for job in found.values())
     assert found["failed"].error.code == "out_of_memory"
     assert found["paused"].labels == {"of": "one's own"}
+    assert [job.name for job in jobs.list_(db, TENANT, labels={"of": "one's own"}).data] == ["paused"]
     assert found["running"].requested == "pause"
     assert found["interrupted"].crashes == 1
 
@@ -170,7 +171,7 @@ def test_every_value_of_0003_is_preserved(old: Settings):
         schema.migrate(old)
         with db.read() as tx:
             after = everything(tx)
-    assert set(after) - set(before) == {"artifacts", "inputs"}
+    assert set(after) - set(before) == {"artifacts", "inputs", "job_labels"}
     assert before.pop("alembic_version") != after.pop("alembic_version")
     for name, rows in before.items():
         lost = MOVED if name == "jobs" else set()
