@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
-from sqlalchemy import ColumnElement, Connection, case, delete, func, select, update
+from sqlalchemy import Connection, case, delete, func, select, update
 
 from store.clock import instant
 from store.db import Database, db_now
 from store.states import ACTIVE
-from store.tables import jobs, waiting, workers
+from store.tables import QUEUED, jobs, workers
 from unroll.contract import ENDED, JobStatus, Queue, Worker
 
 FORGOTTEN_SECONDS = 86_400.0
@@ -78,7 +77,7 @@ def list_queues(db: Database, alive_seconds: float) -> list[Queue]:
     with db.read() as tx:
         by_device = select(jobs.c.device, func.count().label("jobs")).group_by(jobs.c.device)
         running = by_device.where(jobs.c.status == "running", jobs.c.driver == "trainer")
-        queued_of = {row.device: row.jobs for row in tx.execute(by_device.where(waiting))}
+        queued_of = {row.device: row.jobs for row in tx.execute(by_device.where(QUEUED))}
         running_of = {row.device: row.jobs for row in tx.execute(running)}
         live = _alive(tx, alive_seconds)
     fitting = {"auto": sum(live.values()), "cpu": live.get("cpu", 0), "cuda": live.get("cuda", 0)}
@@ -110,17 +109,15 @@ def _alive(tx: Connection, alive_seconds: float) -> dict[str, int]:
 
 def count_jobs(db: Database) -> dict[JobStatus, int]:
     """Count the jobs of all tenants that have not ended, in each status."""
-    return _by_status(db, ACTIVE, jobs.c.status.in_(ACTIVE))
+    query = select(jobs.c.status, func.count().label("jobs")).where(jobs.c.status.in_(ACTIVE)).group_by(jobs.c.status)
+    with db.read() as tx:
+        return dict.fromkeys(ACTIVE, 0) | {row.status: row.jobs for row in tx.execute(query)}
 
 
 def count_ended(db: Database, seconds: float) -> dict[JobStatus, int]:
     """Count the jobs of all tenants that ended in the last `seconds`, in each status."""
-    # as a subquery, because PostgreSQL looks up in an index only what it computes once
-    now = select(db_now()).scalar_subquery()
-    return _by_status(db, sorted(ENDED), jobs.c.ended_at > now - seconds)
-
-
-def _by_status(db: Database, among: Sequence[JobStatus], condition: ColumnElement[bool]) -> dict[JobStatus, int]:
-    query = select(jobs.c.status, func.count().label("jobs")).where(condition).group_by(jobs.c.status)
     with db.read() as tx:
-        return dict.fromkeys(among, 0) | {row.status: row.jobs for row in tx.execute(query)}
+        # read first, as PostgreSQL looks for what a clock says in no index, and status by status, as SQLite sorts none
+        after = tx.execute(select(db_now())).scalar_one() - seconds
+        lately = select(func.count()).select_from(jobs).where(jobs.c.ended_at > after)
+        return {status: tx.execute(lately.where(jobs.c.status == status)).scalar_one() for status in sorted(ENDED)}

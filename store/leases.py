@@ -22,8 +22,8 @@ from store.job_view import config
 from store.journal import Entry
 from store.recovery import crashed
 from store.states import move
+from store.tables import IN_LINE, QUEUED, jobs
 from store.tables import checkpoints as checkpoint_rows
-from store.tables import jobs
 from unroll.contract import Environment, JobError, JobRequest, Requested
 
 
@@ -58,18 +58,12 @@ def claim(db: Database, worker_id: str, device: Literal["cpu", "cuda"], lease_se
 
     A job whose input was deleted while it waited fails here, and the next one is taken.
     """
-    best = (
-        select(jobs.c.id)
-        .where(jobs.c.status == "queued", jobs.c.driver == "trainer", jobs.c.device.in_(("auto", device)))
-        .order_by(jobs.c.priority.desc(), jobs.c.queued_at, jobs.c.id)
-        .limit(1)
-    )
     with db.read() as tx:  # a worker that finds nothing must not have taken SQLite's one write lock
-        if tx.execute(best).first() is None:
+        if _best(tx, device, lock=False) is None:
             return None
     with db.begin() as tx:
         while True:
-            job_id = tx.execute(best.with_for_update(skip_locked=True)).scalar_one_or_none()
+            job_id = _best(tx, device, lock=True)
             if job_id is None:
                 return None
             missing = inputs.gone(tx, job_id)
@@ -95,6 +89,17 @@ def claim(db: Database, worker_id: str, device: Literal["cpu", "cuda"], lease_se
         return Lease(
             db, job_id, row.tenant, row.attempt, lease_seconds, config(row), row.total, resumed=row.attempt > 1
         )
+
+
+def _best(tx: Connection, device: Literal["cpu", "cuda"], *, lock: bool) -> str | None:
+    """Return the best queued job among those for any device and those for this one."""
+    found: list[Row[Any]] = []
+    for wanted in ("auto", device):
+        first = select(jobs.c.id, jobs.c.priority, jobs.c.queued_at).where(QUEUED, jobs.c.device == wanted)
+        first = first.order_by(*IN_LINE).limit(1)
+        found += tx.execute(first.with_for_update(skip_locked=True) if lock else first)
+    best = min(found, key=lambda row: (-row.priority, row.queued_at, row.id), default=None)
+    return best and best.id
 
 
 def _cannot_run(tx: Connection, job_id: str, error: JobError) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
-from store.tables import in_line, jobs, waiting
+from store.tables import IN_LINE, QUEUED, jobs
 from unroll.contract import QueuePosition
 
 COUNTED = 1000
@@ -36,10 +36,10 @@ class Line:
     @cached_property
     def _front(self) -> tuple[dict[str, int], dict[str, int]]:
         """The places of the jobs at the front, and how many of them ask for each device."""
-        front = select(jobs.c.id, jobs.c.device).where(jobs.c.tenant == self._tenant, waiting)
+        front = select(jobs.c.id, jobs.c.device).where(QUEUED, jobs.c.tenant == self._tenant)
         places: dict[str, int] = {}
         ahead = {"auto": 0, "cpu": 0, "cuda": 0}
-        for job_id, device in self._tx.execute(front.order_by(*in_line).limit(COUNTED)):
+        for job_id, device in self._tx.execute(front.order_by(*IN_LINE).limit(COUNTED)):
             places[job_id] = _competing(ahead, device) + 1
             ahead[device] += 1
         return places, ahead

@@ -13,7 +13,7 @@ from store.errors import InvalidRequest, ModelInUse, NameConflict, NoCheckpoint,
 from store.ids import new_id
 from store.paging import page
 from store.states import ACTIVE
-from store.tables import checkpoints, jobs, models, trained
+from store.tables import TRAINED, checkpoints, jobs, models
 from unroll.contract import CONTRACT_VERSION, Model, Network, NewModel, Page, Served, Serving
 from unroll.contract.suggestions import did_you_mean
 from unroll.contract.wording import shown
@@ -135,7 +135,7 @@ def _served(tx: Connection, row: Row[Any]) -> Served | None:
         return Served(checkpoint=row.pinned_checkpoint, replica=row.pinned_replica, pinned=True)
     best = tx.execute(
         select(jobs.c.best_checkpoint, jobs.c.best_replica)
-        .where(jobs.c.model_id == row.id, trained)
+        .where(jobs.c.model_id == row.id, TRAINED)
         .order_by(jobs.c.ended_at.desc())
         .limit(1)
     ).one_or_none()

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Row, select
 from store import journal
 from store.db import Database, db_now
 from store.states import move
-from store.tables import in_line, jobs, waiting
+from store.tables import IN_LINE, QUEUED, jobs
 from unroll.contract import JobError
 
 
@@ -80,9 +80,9 @@ def unheard(db: Database, older_than: float) -> list[Waiting]:
         for device in devices:
             query = (
                 select(jobs.c.id)
-                .where(waiting, jobs.c.device == device)
+                .where(QUEUED, jobs.c.device == device)
                 .where(jobs.c.queued_at < db_now() - older_than)
-                .order_by(*in_line)
+                .order_by(*IN_LINE)
                 .limit(1)
             )
             if (job_id := tx.execute(query).scalar_one_or_none()) is not None:

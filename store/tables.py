@@ -19,8 +19,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
-    and_,
-    literal,
+    literal_column,
 )
 
 metadata = MetaData(
@@ -122,20 +121,19 @@ jobs = Table(
     Index(None, "parent_id", "tenant", "id"),
     Index(None, "model_id", "status"),
     Index(None, "key_id", "status"),
-    Index(None, "ended_at", "status"),
+    Index(None, "status", "ended_at"),
 )
-# the order of claims; device comes last, so that claims and counts of positions skip rows that do not match
-Index("ix_jobs_queue", jobs.c.status, jobs.c.priority.desc(), jobs.c.queued_at, jobs.c.id, jobs.c.device)
-# the same for the jobs that wait for a worker: of one tenant, and for one device
-waiting = and_(
-    jobs.c.status == literal("queued", literal_execute=True), jobs.c.driver == literal("trainer", literal_execute=True)
-)
-in_line = jobs.c.priority.desc(), jobs.c.queued_at, jobs.c.id
-Index("ix_jobs_line", jobs.c.tenant, *in_line, jobs.c.device, sqlite_where=waiting, postgresql_where=waiting)
-Index("ix_jobs_waiting", jobs.c.device, *in_line, sqlite_where=waiting, postgresql_where=waiting)
+# Partial indexes hold only some of the jobs. Their conditions are written out as literals, because a database uses such
+# an index only for a query that has the same condition, and does not look into bound values for it.
+QUEUED = (jobs.c.status == literal_column("'queued'")) & (jobs.c.driver == literal_column("'trainer'"))
+TRAINED = (jobs.c.status == literal_column("'succeeded'")) & jobs.c.best_checkpoint.is_not(None)
+# The order of claims, of one tenant's jobs and of those for one device. No index has it for all jobs: PostgreSQL would
+# take that one for a tenant with many jobs, and go through everybody's.
+IN_LINE = jobs.c.priority.desc(), jobs.c.queued_at, jobs.c.id
+Index("ix_jobs_line", jobs.c.tenant, *IN_LINE, jobs.c.device, sqlite_where=QUEUED, postgresql_where=QUEUED)
+Index("ix_jobs_waiting", jobs.c.device, *IN_LINE, sqlite_where=QUEUED, postgresql_where=QUEUED)
 # what a model serves: the checkpoint of the job of it that ended last
-trained = and_(jobs.c.status == literal("succeeded", literal_execute=True), jobs.c.best_checkpoint.is_not(None))
-Index("ix_jobs_trained", jobs.c.model_id, jobs.c.ended_at, sqlite_where=trained, postgresql_where=trained)
+Index("ix_jobs_trained", jobs.c.model_id, jobs.c.ended_at, sqlite_where=TRAINED, postgresql_where=TRAINED)
 
 # the labels of jobs once more, to find jobs by them; the order of the key is that of a list of jobs
 job_labels = Table(

@@ -8,7 +8,7 @@ from alembic import op
 revision = "0006"
 down_revision = "0004"
 
-WAITING = sa.text("status = 'queued' AND driver = 'trainer'")
+QUEUED = sa.text("status = 'queued' AND driver = 'trainer'")
 TRAINED = sa.text("status = 'succeeded' AND best_checkpoint IS NOT NULL")
 
 LABELS = {
@@ -20,6 +20,7 @@ LABELS = {
 
 
 def upgrade() -> None:
+    op.drop_index("ix_jobs_queue", "jobs")
     op.drop_index(op.f("ix_jobs_model_id"), "jobs")
     op.drop_index(op.f("ix_jobs_parent_id"), "jobs")
     op.create_index(op.f("ix_jobs_tenant_name_id"), "jobs", ["tenant", "name", "id"])
@@ -28,10 +29,10 @@ def upgrade() -> None:
     op.create_index(op.f("ix_jobs_tenant_status_id"), "jobs", ["tenant", "status", "id"])
     op.create_index(op.f("ix_jobs_parent_id_tenant_id"), "jobs", ["parent_id", "tenant", "id"])
     op.create_index(op.f("ix_jobs_model_id_status"), "jobs", ["model_id", "status"])
-    op.create_index(op.f("ix_jobs_ended_at_status"), "jobs", ["ended_at", "status"])
+    op.create_index(op.f("ix_jobs_status_ended_at"), "jobs", ["status", "ended_at"])
     first = sa.text("priority DESC")
-    _partial_index("ix_jobs_line", ["tenant", first, "queued_at", "id", "device"], WAITING)
-    _partial_index("ix_jobs_waiting", ["device", first, "queued_at", "id"], WAITING)
+    _partial_index("ix_jobs_line", ["tenant", first, "queued_at", "id", "device"], QUEUED)
+    _partial_index("ix_jobs_waiting", ["device", first, "queued_at", "id"], QUEUED)
     _partial_index("ix_jobs_trained", ["model_id", "ended_at"], TRAINED)
     op.drop_index(op.f("ix_keys_tenant"), "keys")
     op.create_index(op.f("ix_keys_tenant_id"), "keys", ["tenant", "id"])
