@@ -8,15 +8,14 @@ from pydantic import TypeAdapter
 from sqlalchemy import Row
 
 from store.clock import instant
-from store.line import Line
-from unroll.contract import Environment, Job, JobConfig, JobError, JobRequest, JobSummary, Progress
+from unroll.contract import Environment, Job, JobConfig, JobError, JobRequest, JobSummary, Progress, QueuePosition
 
 _CONFIG: TypeAdapter[Any] = TypeAdapter(JobConfig)
 _SUMMARY: TypeAdapter[Any] = TypeAdapter(JobSummary)
 
 
-def show(row: Row[Any], line: Line) -> Job:
-    """Return the job. `line` is the line of the job's tenant."""
+def show(row: Row[Any], place: QueuePosition | None) -> Job:
+    """Return the job. `place` is its place in the line."""
     rate = row.steps_per_second
     return Job(
         id=row.id,
@@ -32,7 +31,7 @@ def show(row: Row[Any], line: Line) -> Job:
             steps_per_second=rate,
             eta_seconds=(row.total - row.step) / rate if rate else None,
         ),
-        queue=line.place(row) if row.status == "queued" else None,
+        queue=place,
         error=row.error and JobError(**row.error),
         config=config(row),  # type: ignore[arg-type] # the union is one of kinds, its base is their type
         summary=_SUMMARY.validate_python(_summary(row)),

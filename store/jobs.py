@@ -16,7 +16,7 @@ from store.db import Database, db_now
 from store.errors import IdempotencyKeyReused, InvalidRequest, InvalidTransition, JobNotEnded, NotFound, QuotaExceeded
 from store.ids import new_id
 from store.job_view import show
-from store.line import Line
+from store.line import places
 from store.paging import cursor_at, opened
 from store.states import ACTIVE, move
 from store.tables import job_labels, jobs, keys, models
@@ -151,7 +151,7 @@ def _within_quota(tx: Connection, key_id: str) -> None:
 def _same(tx: Connection, earlier: Row[Any], digest: str | None) -> Job:
     if earlier.idempotency_hash != digest:
         raise IdempotencyKeyReused(pointer="#Idempotency-Key")
-    return show(earlier, Line(tx, earlier.tenant))
+    return _shown(tx, earlier)
 
 
 def active(tx: Connection, key_id: str) -> int:
@@ -189,8 +189,10 @@ def list_(
     wanted = finding.Wanted(tenant, status, labels or {}, kind=kind, model=model, parent=parent, name=name)
     with db.read() as tx:
         rows, end = finding.newest(tx, wanted, before, limit)
-        line = Line(tx, tenant)
-        return Page(data=[show(row, line) for row in rows], next=None if end is None else cursor_at(end))
+        place_of = places(tx, rows)
+        return Page(
+            data=[show(row, place_of.get(row.id)) for row in rows], next=None if end is None else cursor_at(end)
+        )
 
 
 def cancel(db: Database, tenant: str, job_id: str) -> Job:
@@ -292,7 +294,11 @@ def _get(tx: Connection, tenant: str, job_id: str, *, lock: bool = False) -> Row
 
 
 def _show(tx: Connection, tenant: str, job_id: str) -> Job:
-    return show(_get(tx, tenant, job_id), Line(tx, tenant))
+    return _shown(tx, _get(tx, tenant, job_id))
+
+
+def _shown(tx: Connection, row: Row[Any]) -> Job:
+    return show(row, places(tx, [row]).get(row.id))
 
 
 def _locked(tx: Connection, tenant: str, job_id: str) -> Row[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, select
@@ -11,38 +11,29 @@ from store.tables import IN_LINE, QUEUED, jobs
 from unroll.contract import QueuePosition
 
 COUNTED = 1000
-"""Number of jobs at the front of a tenant's line whose places are counted: what a place costs does not grow."""
+"""Number of jobs at the front of a tenant's line among which places are counted: what a place costs does not grow."""
 
 
-class Line:
-    """The front of one tenant's line, read once and only when somebody asks for a place."""
+def places(tx: Connection, rows: Sequence[Row[Any]]) -> dict[str, QueuePosition]:
+    """Return the places of those of a tenant's jobs that wait for workers, by id.
 
-    def __init__(self, tx: Connection, tenant: str) -> None:
-        self._tx, self._tenant = tx, tenant
-
-    def place(self, row: Row[Any]) -> QueuePosition | None:
-        """Return the place of a queued job among the jobs of its tenant that it competes with for workers.
-
-        Returns None for a job that needs no worker. On PostgreSQL two statements see the database at two moments, so
-        None also stands for a job that has left or entered the line since its row was read.
-        """
-        places, ahead = self._front
-        if row.id in places:
-            return QueuePosition(position=places[row.id])
-        if row.driver == "trainer" and sum(ahead.values()) == COUNTED:
-            return QueuePosition(position=_competing(ahead, row.device) + 1, exact=False)
-        return None
-
-    @cached_property
-    def _front(self) -> tuple[dict[str, int], dict[str, int]]:
-        """The places of the jobs at the front, and how many of them ask for each device."""
-        front = select(jobs.c.id, jobs.c.device).where(QUEUED, jobs.c.tenant == self._tenant)
-        places: dict[str, int] = {}
-        ahead = {"auto": 0, "cpu": 0, "cuda": 0}
-        for job_id, device in self._tx.execute(front.order_by(*IN_LINE).limit(COUNTED)):
-            places[job_id] = _competing(ahead, device) + 1
-            ahead[device] += 1
-        return places, ahead
+    A place is among the jobs of the tenant that compete for the same workers. On PostgreSQL two statements see the
+    database at two moments, so a job that has entered or left the line since its row was read may have no place.
+    """
+    behind = {row.id: row for row in rows if row.status == "queued" and row.driver == "trainer"}
+    if not behind:
+        return {}
+    front = select(jobs.c.id, jobs.c.device).where(jobs.c.tenant == rows[0].tenant, QUEUED)
+    found = {}
+    ahead = {"auto": 0, "cpu": 0, "cuda": 0}
+    for job_id, device in tx.execute(front.order_by(*IN_LINE).limit(COUNTED)):
+        if behind.pop(job_id, None) is not None:
+            found[job_id] = QueuePosition(position=_competing(ahead, device) + 1)
+        ahead[device] += 1
+    if sum(ahead.values()) == COUNTED:
+        for job_id, row in behind.items():
+            found[job_id] = QueuePosition(position=_competing(ahead, row.device) + 1, exact=False)
+    return found
 
 
 def _competing(ahead: dict[str, int], device: str) -> int:

@@ -13,16 +13,17 @@ from sqlalchemy import Row, select
 from store import checkpoints, finding, jobs, keys, leases, line, models
 from store.db import Database
 from store.errors import InvalidRequest
-from store.line import Line
 from store.tables import jobs as job_rows
 from tests.integration.store.factories import NETWORK, TENANT, checkpoint, claim, submit, submit_reader, train
 from unroll.contract import Job, NewKey, NewModel
 
 
-def test_a_job_that_joins_the_line_after_it_was_counted_has_no_place_yet(db: Database):
+def test_a_job_that_left_the_line_after_its_row_was_read_has_no_place(db: Database):
+    job = submit(db)
+    late = row(db, job)
+    jobs.pause(db, TENANT, job.id)
     with db.read() as tx:
-        line = Line(tx, TENANT)
-        assert [line.place(row(db, submit(db))).position, line.place(row(db, submit(db)))] == [1, None]
+        assert line.places(tx, [late]) == {}
 
 
 def row(db: Database, job: Job) -> Row[Any]:
