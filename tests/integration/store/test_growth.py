@@ -39,7 +39,7 @@ from store.artifacts import NewArtifact
 from store.db import Database
 from store.leases import Report
 from tests.integration.store.factories import NETWORK, TENANT, block, checkpoint, claim, new, new_job
-from tests.servers.crowd import multiply
+from tests.servers.crowd import analyze, multiply
 from unroll.contract import ChangeKey, Environment, EvaluateJob, JobError, NewKey, NewModel, Serving
 
 FEW, MANY = 300, 3000
@@ -132,6 +132,7 @@ def crowded(db: Database, monkeypatch: pytest.MonkeyPatch) -> Crowded:
         multiply(db, waiting, MANY + there[1], more[1], queued_at="queued_at - i")
         elsewhere = {"tenant": "'elsewhere'", "device": "'cuda'", "priority": "9"}
         multiply(db, waiting, 2 * MANY + there[1], more[1], **elsewhere)
+        analyze(db)
         there[:] = ended_size, waiting_size
         with closing(Work(db)) as counted:
             do_everything(db, counted.of, model_id, parent, waiting)
