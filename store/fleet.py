@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import platform
-from typing import Literal, get_args
+from typing import Literal
 
 from sqlalchemy import Connection, case, delete, func, select, update
 
 from store.clock import instant
 from store.db import Database, db_now
-from store.tables import jobs, workers
-from unroll.contract import JobStatus, Queue, Worker
+from store.states import ACTIVE
+from store.tables import QUEUED, jobs, workers
+from unroll.contract import ENDED, JobStatus, Queue, Worker
 
 FORGOTTEN_SECONDS = 86_400.0
 
@@ -79,21 +80,22 @@ def list_workers(db: Database, tenant: str, alive_seconds: float) -> list[Worker
 
 
 def list_queues(db: Database, alive_seconds: float) -> list[Queue]:
-    """Return, for each device, the waiting and running jobs of all tenants and the living workers that can run them."""
+    """Return, for each device, how many jobs of all tenants wait for workers or run on one, and who can run them.
+
+    Jobs that need no worker are not counted. The workers are those that are alive.
+    """
     with db.read() as tx:
-        counts = tx.execute(
-            select(jobs.c.device, jobs.c.status, func.count())
-            .where(jobs.c.status.in_(("queued", "running")))
-            .group_by(jobs.c.device, jobs.c.status)
-        ).all()
+        by_device = select(jobs.c.device, func.count().label("jobs")).group_by(jobs.c.device)
+        running = by_device.where(jobs.c.status == "running", jobs.c.driver == "trainer")
+        queued_of = {row.device: row.jobs for row in tx.execute(by_device.where(QUEUED))}
+        running_of = {row.device: row.jobs for row in tx.execute(running)}
         live = _alive(tx, alive_seconds)
-    by_device = {(device, status): count for device, status, count in counts}
     fitting = {"auto": sum(live.values()), "cpu": live.get("cpu", 0), "cuda": live.get("cuda", 0)}
     return [
         Queue(
             device=device,
-            queued=by_device.get((device, "queued"), 0),
-            running=by_device.get((device, "running"), 0),
+            queued=queued_of.get(device, 0),
+            running=running_of.get(device, 0),
             workers=fitting[device],
         )
         for device in ("auto", "cpu", "cuda")
@@ -116,8 +118,16 @@ def _alive(tx: Connection, alive_seconds: float) -> dict[str, int]:
 
 
 def count_jobs(db: Database) -> dict[JobStatus, int]:
-    """Count the jobs of all tenants in each status."""
+    """Count the jobs of all tenants that have not ended, in each status."""
+    query = select(jobs.c.status, func.count().label("jobs")).where(jobs.c.status.in_(ACTIVE)).group_by(jobs.c.status)
     with db.read() as tx:
-        found = tx.execute(select(jobs.c.status, func.count().label("jobs")).group_by(jobs.c.status)).all()
-    counts: dict[JobStatus, int] = dict.fromkeys(get_args(JobStatus), 0)
-    return counts | {row.status: row.jobs for row in found}
+        return dict.fromkeys(ACTIVE, 0) | {row.status: row.jobs for row in tx.execute(query)}
+
+
+def count_ended(db: Database, seconds: float) -> dict[JobStatus, int]:
+    """Count the jobs of all tenants that ended in the last `seconds`, in each status."""
+    with db.read() as tx:
+        # read first, as PostgreSQL looks for what a clock says in no index, and status by status, as SQLite sorts none
+        after = tx.execute(select(db_now())).scalar_one() - seconds
+        lately = select(func.count()).select_from(jobs).where(jobs.c.ended_at > after)
+        return {status: tx.execute(lately.where(jobs.c.status == status)).scalar_one() for status in sorted(ENDED)}

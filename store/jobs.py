@@ -9,17 +9,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from store import inputs, journal, quotas, stored
+from store import finding, inputs, journal, quotas, stored
 from store.db import Database, db_now
 from store.errors import IdempotencyKeyReused, InvalidRequest, InvalidTransition, JobNotEnded, NotFound
 from store.ids import new_id
-from store.job_view import places_in_line, show
-from store.paging import page
+from store.job_view import show
+from store.line import places
+from store.paging import cursor_at, opened
 from store.states import move
-from store.tables import jobs, models
+from store.tables import job_labels, jobs, models
 from unroll.contract import CONTRACT_VERSION, ENDED, Job, JobRequest, JobStatus, Page, Requested
 
 
@@ -82,9 +83,12 @@ def submit(
             quotas.require_room(tx, tenant, key_id, queued_by_default, seconds=seconds)
             job_id = new_id("job")
             tx.execute(insert(jobs).values(_row(job_id, tenant, key_id, new, key, digest)))
+            if labels := new.config.labels:
+                found_by = [{"label": label, "value": value} for label, value in labels.items()]
+                tx.execute(insert(job_labels).values(tenant=tenant, job_id=job_id), found_by)
             inputs.add(tx, tenant, job_id, new.config.checkpoints_read())
             journal.append(tx, job_id, [("queued", {"reason": "submitted"})])
-            return show(tx, _get(tx, tenant, job_id)), True
+            return _show(tx, tenant, job_id), True
     except IntegrityError:
         with db.read() as tx:
             # two requests came with one key at the same moment, and the unique index let the first one through
@@ -140,13 +144,13 @@ def _by_idempotency_key(tx: Connection, tenant: str, key: str) -> Row[Any] | Non
 def _same(tx: Connection, earlier: Row[Any], digest: str | None) -> Job:
     if earlier.idempotency_hash != digest:
         raise IdempotencyKeyReused(pointer="#Idempotency-Key")
-    return show(tx, earlier)
+    return _shown(tx, earlier)
 
 
 def get(db: Database, tenant: str, job_id: str) -> Job:
     """Return one job. Raises NotFound."""
     with db.read() as tx:
-        return show(tx, _get(tx, tenant, job_id))
+        return _show(tx, tenant, job_id)
 
 
 def list_(
@@ -162,32 +166,19 @@ def list_(
     parent: str | None = None,
     name: str | None = None,
 ) -> Page[Job]:
-    """Return the tenant's jobs, newest first, that match every given filter."""
-    query = select(jobs).where(jobs.c.tenant == tenant)
-    if status:
-        query = query.where(jobs.c.status.in_(status))
-    for label, value in (labels or {}).items():
-        query = query.where(_labelled(db, label, value))
-    if kind is not None:
-        query = query.where(jobs.c.kind == kind)
-    if model is not None:
-        query = query.where(jobs.c.model_name == model)
-    if parent is not None:
-        query = query.where(jobs.c.parent_id == parent)
-    if name is not None:
-        query = query.where(jobs.c.name == name)
+    """Return the tenant's jobs, newest first, that match every given filter.
+
+    With several filters, a page looks at a bounded number of jobs (store/finding.py), so it may have fewer than `limit`
+    jobs, or none, although more follow: `next` tells.
+    """
+    before = None if cursor is None else opened(cursor, str)
+    wanted = finding.Wanted(tenant, status, labels or {}, kind=kind, model=model, parent=parent, name=name)
     with db.read() as tx:
-        places = places_in_line(tx)
-        return page(tx, query, jobs.c.id, limit=limit, cursor=cursor, show=lambda row: show(tx, row, places))
-
-
-def _labelled(db: Database, label: str, value: str) -> ColumnElement[bool]:
-    if db.dialect == "postgresql":
-        found: ColumnElement[bool] = jobs.c.labels[label].as_string() == value
-        return found
-    # SQLite reads a label as a path, in which quotes and backslashes cannot be written
-    entries = func.json_each(jobs.c.labels).table_valued("key", "value")
-    return select(entries.c.key).where(entries.c.key == label, entries.c.value == value).exists()
+        rows, end = finding.newest(tx, wanted, before, limit)
+        place_of = places(tx, rows)
+        return Page(
+            data=[show(row, place_of.get(row.id)) for row in rows], next=None if end is None else cursor_at(end)
+        )
 
 
 def cancel(db: Database, tenant: str, job_id: str) -> Job:
@@ -206,7 +197,7 @@ def cancel(db: Database, tenant: str, job_id: str) -> Job:
                 journal.append(tx, job_id, [("cancel_requested", {})])
             case "succeeded" | "failed":
                 raise InvalidTransition(f"The job has {job.status}; there is nothing to cancel.")
-        return show(tx, _get(tx, tenant, job_id))
+        return _show(tx, tenant, job_id)
 
 
 def pause(db: Database, tenant: str, job_id: str) -> Job:
@@ -227,7 +218,7 @@ def pause(db: Database, tenant: str, job_id: str) -> Job:
                 raise InvalidTransition("The job is being cancelled.")
             case "succeeded" | "failed" | "cancelled":
                 raise InvalidTransition(f"The job has ended ({job.status}); there is nothing to pause.")
-        return show(tx, _get(tx, tenant, job_id))
+        return _show(tx, tenant, job_id)
 
 
 def resume(db: Database, tenant: str, job_id: str, *, queued_by_default: int | None = None) -> Job:
@@ -250,7 +241,7 @@ def resume(db: Database, tenant: str, job_id: str, *, queued_by_default: int | N
                 raise InvalidTransition(
                     f"The job has ended ({job.status}); retry goes on with a failed or cancelled one."
                 )
-        return show(tx, _get(tx, tenant, job_id))
+        return _show(tx, tenant, job_id)
 
 
 def retry(db: Database, tenant: str, job_id: str, *, queued_by_default: int | None = None) -> Job:
@@ -265,7 +256,7 @@ def retry(db: Database, tenant: str, job_id: str, *, queued_by_default: int | No
         quotas.require_room(tx, tenant, job.key_id, queued_by_default)
         move(tx, job_id, job.status, "queued", crashes=0, ran_seconds=0.0)
         journal.append(tx, job_id, [("queued", {"reason": "retried"})])
-        return show(tx, _get(tx, tenant, job_id))
+        return _show(tx, tenant, job_id)
 
 
 def remove(db: Database, tenant: str, job_id: str) -> None:
@@ -288,6 +279,14 @@ def _get(tx: Connection, tenant: str, job_id: str, *, lock: bool = False) -> Row
     if row is None:
         raise NotFound(f"There is no job {job_id}.")
     return row
+
+
+def _show(tx: Connection, tenant: str, job_id: str) -> Job:
+    return _shown(tx, _get(tx, tenant, job_id))
+
+
+def _shown(tx: Connection, row: Row[Any]) -> Job:
+    return show(row, places(tx, [row]).get(row.id))
 
 
 def _locked(tx: Connection, tenant: str, job_id: str) -> Row[Any]:

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Connection, Row, select
 from store import journal
 from store.db import Database, db_now
 from store.states import move
-from store.tables import jobs
+from store.tables import IN_LINE, QUEUED, jobs
 from unroll.contract import JobError
 
 
@@ -133,9 +133,9 @@ def unheard(db: Database, older_than: float) -> list[Waiting]:
         for device in devices:
             query = (
                 select(jobs.c.id)
-                .where(jobs.c.status == "queued", jobs.c.driver == "trainer", jobs.c.device == device)
+                .where(QUEUED, jobs.c.device == device)
                 .where(jobs.c.queued_at < db_now() - older_than)
-                .order_by(jobs.c.priority.desc(), jobs.c.queued_at, jobs.c.id)
+                .order_by(*IN_LINE)
                 .limit(1)
             )
             if (job_id := tx.execute(query).scalar_one_or_none()) is not None:

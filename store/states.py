@@ -37,6 +37,9 @@ EDGES: frozenset[tuple[JobStatus, JobStatus]] = frozenset(
     }
 )
 
+ACTIVE: tuple[JobStatus, ...] = ("queued", "running", "paused")
+"""The statuses of jobs that have not ended. Lists of them are found by index, which those of `not in ENDED` are not."""
+
 
 def move(
     tx: Connection, job_id: str, source: JobStatus, target: JobStatus, *where: ColumnElement[bool], **values: Any

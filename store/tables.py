@@ -46,7 +46,7 @@ keys = Table(
     Column("limits", JSON, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("last_used_at", Double),
-    Index(None, "tenant"),
+    Index(None, "tenant", "id"),
 )
 
 # only tenants that the operator has given a weight or limits; every other tenant has weight 1 and no limits
@@ -89,6 +89,8 @@ models = Table(
     Column("pinned_replica", Integer),
     Column("created_at", Double, nullable=False),
     UniqueConstraint("tenant", "name"),
+    Index(None, "tenant", "id"),
+    Index(None, "pinned_checkpoint"),
 )
 
 jobs = Table(
@@ -145,21 +147,33 @@ jobs = Table(
     Column("ended_at", Double),
     UniqueConstraint("tenant", "idempotency_key"),
     Index(None, "tenant", "id"),
-    Index(None, "model_id"),
-    Index(None, "parent_id"),
+    # one for each filter of a list of jobs, in the list's order; parent_id leads, as deleting a parent looks for it
+    Index(None, "tenant", "name", "id"),
+    Index(None, "tenant", "model_name", "id"),
+    Index(None, "tenant", "kind", "id"),
+    Index(None, "tenant", "status", "id"),
+    Index(None, "parent_id", "tenant", "id"),
+    Index(None, "model_id", "status"),
+    Index(None, "status", "ended_at"),
 )
-# the order of claims; device comes last, so that claims and counts of positions skip rows that do not match
-Index("ix_jobs_queue", jobs.c.status, jobs.c.priority.desc(), jobs.c.queued_at, jobs.c.id, jobs.c.device)
 
-# Partial indexes hold only jobs that have not ended. Their conditions are written out as literals, because a database
-# uses such an index only for a query that has the same condition, and does not look into bound values for it.
+# Partial indexes hold only some of the jobs. Their conditions are written out as literals, because a database uses such
+# an index only for a query that has the same condition, and does not look into bound values for it.
 QUEUED = (jobs.c.status == literal_column("'queued'")) & (jobs.c.driver == literal_column("'trainer'"))
 RUNNING = jobs.c.status == literal_column("'running'")
 NOT_ENDED = jobs.c.ended_at.is_(None)
+TRAINED = (jobs.c.status == literal_column("'succeeded'")) & jobs.c.best_checkpoint.is_not(None)
+# The order of claims, of one tenant's jobs and of those for one device. No index has it for all jobs: PostgreSQL would
+# take that one for a tenant with many jobs, and go through everybody's.
+IN_LINE = jobs.c.priority.desc(), jobs.c.queued_at, jobs.c.id
+Index("ix_jobs_line", jobs.c.tenant, *IN_LINE, jobs.c.device, sqlite_where=QUEUED, postgresql_where=QUEUED)
+Index("ix_jobs_waiting", jobs.c.device, *IN_LINE, sqlite_where=QUEUED, postgresql_where=QUEUED)
+# what a model serves: the checkpoint of the job of it that ended last
+Index("ix_jobs_trained", jobs.c.model_id, jobs.c.ended_at, sqlite_where=TRAINED, postgresql_where=TRAINED)
 # the best job of each tenant; key_id comes last, so that jobs of keys that may not run more are skipped
 Index(
     "ix_jobs_turn",
-    *(jobs.c.device, jobs.c.tenant, jobs.c.priority.desc(), jobs.c.queued_at, jobs.c.id, jobs.c.key_id),
+    *(jobs.c.device, jobs.c.tenant, *IN_LINE, jobs.c.key_id),
     sqlite_where=QUEUED,
     postgresql_where=QUEUED,
 )
@@ -167,6 +181,17 @@ Index("ix_jobs_running", jobs.c.tenant, jobs.c.key_id, sqlite_where=RUNNING, pos
 # for counts of a key's and a tenant's jobs in a status
 Index("ix_jobs_key_open", jobs.c.key_id, jobs.c.status, sqlite_where=NOT_ENDED, postgresql_where=NOT_ENDED)
 Index("ix_jobs_tenant_open", jobs.c.tenant, jobs.c.status, sqlite_where=NOT_ENDED, postgresql_where=NOT_ENDED)
+
+# the labels of jobs once more, to find jobs by them; the order of the key is that of a list of jobs
+job_labels = Table(
+    "job_labels",
+    metadata,
+    Column("tenant", String(100), primary_key=True),
+    Column("label", String(100), primary_key=True),
+    Column("value", String(100), primary_key=True),
+    Column("job_id", String(40), ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Index(None, "job_id"),
+)
 
 events = Table(
     "events",

@@ -22,7 +22,8 @@ from store.settings import Settings
 
 log = logging.getLogger(__name__)
 
-GARBAGE_SECONDS = 600.0
+SWEEP_SECONDS = 10.0
+"""Interval at which a piece of the blobs is searched for those that nothing needs."""
 
 
 class Reconciler:
@@ -42,7 +43,8 @@ class Reconciler:
         self._watch = recovery.Watch(settings.lease_seconds)
         # often enough that a round that is a little late is no gap in the watch
         self._wait_seconds = min(settings.reconcile_seconds, settings.lease_seconds / 4)
-        self._garbage_at = time.monotonic() + random.uniform(0.5, 1.5) * GARBAGE_SECONDS  # noqa: S311
+        self._sweep_at = time.monotonic() + random.uniform(0.5, 1.5) * SWEEP_SECONDS  # noqa: S311
+        self._swept = f"{random.getrandbits(256):064x}"  # workers begin at different pieces
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
 
@@ -82,7 +84,8 @@ class Reconciler:
                 self._doorbell.ring(waiting.job_id, waiting.device)
         for waiting in recovery.unheard(self._db, self._settings.reconcile_seconds):
             self._doorbell.ring(waiting.job_id, waiting.device)
-        if time.monotonic() >= self._garbage_at:
-            self._garbage_at = time.monotonic() + GARBAGE_SECONDS
-            if deleted := blobs.collect_garbage(self._db):
+        if time.monotonic() >= self._sweep_at:
+            self._sweep_at = time.monotonic() + SWEEP_SECONDS
+            deleted, self._swept = blobs.sweep(self._db, self._swept)
+            if deleted:
                 log.info("deleted %d blobs that nothing needs", deleted)

@@ -133,6 +133,7 @@ def test_every_row_is_still_there_and_can_be_read(upgraded: Database, frozen: Pa
     assert all(job.config.model == NETWORK and job.summary.model == "integrator" for job in found.values())
     assert found["failed"].error.code == "out_of_memory"
     assert found["paused"].labels == {"of": "one's own"}
+    assert [job.name for job in jobs.list_(db, TENANT, labels={"of": "one's own"}).data] == ["paused"]
     assert found["running"].requested == "pause"
     assert found["interrupted"].crashes == 1
 
@@ -190,7 +191,7 @@ def test_every_value_of_0003_is_preserved(old: Settings):
         schema.migrate(old)
         with db.read() as tx:
             after = everything(tx)
-    assert set(after) - set(before) == {"artifacts", "inputs", "tenants", "clocks", "stored"}
+    assert set(after) - set(before) == {"artifacts", "inputs", "tenants", "clocks", "stored", "job_labels"}
     assert before.pop("alembic_version") != after.pop("alembic_version")
     for name, rows in before.items():
         lost = MOVED if name == "jobs" else set()

@@ -38,10 +38,19 @@ class Progress(Response):
 
 
 class QueuePosition(Response):
-    """The place of a queued job."""
+    """The place of a queued job among those of its tenant that ask for the same devices; 1 is the first.
+
+    It tells nothing of other tenants' jobs, with which workers take turns.
+    """
 
     position: int
-    """Number of queued jobs, of any tenant, that start before this one."""
+    exact: bool = True
+    """Whether this is the place. If not, the line is so long that it was not counted to its end: the place is
+    `position` or a later one."""
+
+    def line(self) -> str:
+        """Return the place in words."""
+        return f"number {self.position}{'' if self.exact else ' or later'} in the queue"
 
 
 class JobError(Response):
@@ -105,7 +114,7 @@ class Job(Shown, Response):
             f"step {self.progress.step} of {self.progress.total}",
         ]
         if self.queue is not None:
-            said[1] = f"number {self.queue.position} in the queue"
+            said[1] = self.queue.line()
         if self.error is not None:
             said.append(self.error.code)
         if headline := self._told().headline():
@@ -122,7 +131,7 @@ class Job(Shown, Response):
             "name": self.name,
             "status": self._status(),
             "step": f"{self.progress.step} of {self.progress.total}",
-            "place in the queue": self.queue and self.queue.position,
+            "place in the queue": self.queue and f"{self.queue.position}{'' if self.queue.exact else ' or later'}",
             "estimate": None if self.status in ENDED else self._told().estimate(),
             "time left": None
             if self.progress.eta_seconds is None or self.status != "running"

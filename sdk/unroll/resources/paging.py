@@ -85,6 +85,8 @@ class Listing(Generic[Item]):
             return [], [], f"<a list of {self._path}, which cannot be shown: {error}>"
         items: list[Any] = list(islice(page.data, SHOWN))
         rows = [one.row() if isinstance(one, Shown) else _plain_row(one) for one in items]
+        if not rows and page.next is not None:
+            return [], [], "(nothing fits among the newest: iterate for all)"
         if not rows:
             return [], [], "(nothing fits)" if self._filtered() else f"(nothing in {self._path} yet)"
         more = page.next is not None or len(page.data) > len(items)

@@ -54,10 +54,12 @@ def submit(db: Database, tenant: str = TENANT, **fields: Any) -> Job:
     return job
 
 
-def submit_reader(db: Database, checkpoint_id: str, tenant: str = TENANT, **fields: Any) -> Job:
+def submit_reader(
+    db: Database, checkpoint_id: str, tenant: str = TENANT, *, parent: str | None = None, **fields: Any
+) -> Job:
     """A queued job that reads a checkpoint."""
     config = EvaluateJob(checkpoint=checkpoint_id, **fields)
-    return jobs.submit(db, tenant, KEY, new(config, total=config.sequences))[0]
+    return jobs.submit(db, tenant, KEY, new(config, total=config.sequences, parent=parent))[0]
 
 
 def load_inputs(db: Database, tenant: str, job_id: str) -> dict[str, CheckpointRead]:
