@@ -134,7 +134,7 @@ class Child:
         """Start the process and make its first steps."""
         self._process = processes.TrainerProcess(children, Path(folder) / "child.log")
         self._pid = self._process._pid  # noqa: SLF001 - nobody else needs it
-        self._process.assign(Assignment("bench", 1, job, Inputs(), None, 0, "cpu", threads))
+        self._process.assign(Assignment("bench", 1, job, Inputs(), None, 0, "cpu", threads, threads))
         self._threads = threads
         self._until(1)
         self._send(signal.SIGSTOP)

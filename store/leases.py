@@ -41,6 +41,8 @@ class Lease:
     """Number of steps that the job's progress counts."""
     resumed: bool
     """Whether an earlier attempt ran."""
+    threads: int | None
+    """How many threads of a CPU the last attempt used; None: it did not run on one."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +94,17 @@ def claim(db: Database, worker_id: str, device: Literal["cpu", "cuda"], lease_se
         to_step = kept[0].step if kept else 0
         _rewind(tx, row, to_step)
         journal.append(tx, job_id, [("started", {"attempt": row.attempt, "worker": worker_id, "step": to_step})])
+        ran = row.environment if row.attempt > 1 else None
         return Lease(
-            db, job_id, row.tenant, row.attempt, lease_seconds, config(row), row.total, resumed=row.attempt > 1
+            db,
+            job_id,
+            row.tenant,
+            row.attempt,
+            lease_seconds,
+            config(row),
+            row.total,
+            resumed=row.attempt > 1,
+            threads=ran["threads"] if ran and ran["device"] == "cpu" else None,
         )
 
 

@@ -27,6 +27,9 @@ class Assignment:
     """The step of that checkpoint; 0 at the start."""
     device: Literal["cpu", "cuda"]
     threads: int
+    """The number of threads; 0: its kind chooses it, for its network."""
+    cores: int
+    """The largest number that it may choose."""
     tf32: bool = False
     """Whether products of float32 may round their factors on a GPU."""
 

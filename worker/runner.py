@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import platform
 import re
 import shutil
 import signal
@@ -19,7 +20,7 @@ from typing import TypeVar
 
 from rnn.events import End
 from rnn.kinds.kind import Inputs
-from store import inputs, leases
+from store import cores, fleet, inputs, leases
 from store.db import Database
 from store.errors import DatabaseUnavailable, InputGone, LeaseLost, TornBlob
 from store.leases import Lease, ResumePoint
@@ -70,6 +71,13 @@ class Runner:
     def draining(self) -> bool:
         """Whether it was told to stop."""
         return self.drain_until is not None
+
+    def cores(self) -> int:
+        """Return this worker's share of the machine's cores. Raises DatabaseUnavailable."""
+        alive_seconds = fleet.HEARTBEATS * self.settings.reconcile_seconds
+        beside = fleet.count_beside(self.db, self.worker_id, platform.node()[:255], alive_seconds)
+        # of those that `up` starts together, the first may have a job before the others are known
+        return cores.share(max(1 + beside, self.settings.workers))
 
     def work(self) -> None:
         """Run queued jobs until none is left that this worker can run, or until it is told to stop."""
@@ -166,6 +174,7 @@ class Attempt:
         point = self._point
         step = point.step if point else 0
         resume = (point.weights, point.state) if point else None
+        threads = self._threads()
         self._child.assign(
             Assignment(
                 lease.job_id,
@@ -175,11 +184,20 @@ class Attempt:
                 resume,
                 step,
                 settings.device,
-                settings.threads,
+                threads,
+                threads or self._insist(self._runner.cores),
                 settings.tf32,
             )
         )
         self._supervise()
+
+    def _threads(self) -> int:
+        """Return the number of threads, or 0 for the trainer to choose it.
+
+        A resumed job keeps the number that it had: with another one its bits would differ from here on.
+        """
+        kept = self._lease.threads if self._settings.device == "cpu" else None
+        return self._settings.threads or kept or 0
 
     def _read(self) -> Inputs:
         """Return what the job reads. Raises InputGone and TornBlob."""

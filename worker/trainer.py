@@ -100,7 +100,7 @@ def _run(assignment: Assignment, outbox: Outbox, stop: threading.Event) -> None:
     import torch
 
     config = assignment.config
-    torch.set_num_threads(assignment.threads)
+    torch.set_num_threads(assignment.threads or 1)
     print(f"{assignment.job_id}, attempt {assignment.attempt}, from step {assignment.step}", flush=True)  # noqa: T201
     fault = failpoints.armed(config.name)
 
@@ -110,7 +110,7 @@ def _run(assignment: Assignment, outbox: Outbox, stop: threading.Event) -> None:
             fault(step)
         return stop.is_set()
 
-    context = Context(assignment.device, assignment.tf32, preempt)
+    context = Context(assignment.device, assignment.tf32, preempt, None if assignment.threads else assignment.cores)
     for event in kinds.runner(config.kind)(config, assignment.inputs, assignment.resume, context):
         if isinstance(event, Started):
             outbox.declare(event.environment)

@@ -99,7 +99,7 @@ def test_a_trainer_child_forked_from_a_process_with_torch_in_it_trains_on_the_gp
     children = processes.context()
     child = processes.TrainerProcess(children, tmp_path / "child.log")
     try:
-        child.assign(Assignment("job", 1, job_for("lstm"), Inputs(), None, 0, GPU, 1))  # type: ignore[arg-type]
+        child.assign(Assignment("job", 1, job_for("lstm"), Inputs(), None, 0, GPU, 1, 1))  # type: ignore[arg-type]
         said: list[Any] = []
         while not (said and isinstance(said[-1], Bundle) and only(End, said[-1].items)):
             message = child.next(100.0)
