@@ -11,7 +11,6 @@ import os
 import platform
 import secrets
 import signal
-import subprocess
 import sys
 import time
 import warnings
@@ -27,20 +26,15 @@ from store.folder import FolderUnusable, make_folder
 from store.parent import follow
 from store.queue import RING, Doorbell, Notifier, celery_app, heard_by
 from store.settings import Settings
+from store.sockets import NoFolderForSockets
 from store.variables import warn_of_unknown
 from worker import processes
 from worker.reconciler import Reconciler
-from worker.runner import Runner
+from worker.runner import CannotWork, Runner
 
 log = logging.getLogger(__name__)
 
 DATABASE_SECONDS = 30.0
-DEVICE_SECONDS = 120.0
-NO_CUDA = (
-    "UNROLL_DEVICE=cuda, but torch sees no CUDA device; without this variable the worker trains on the CPU, and "
-    "`unroll-server doctor` tells which torch is installed"
-)
-SEES_CUDA = "import sys, torch; sys.exit(not torch.cuda.is_available())"
 
 
 def main(parent: int | None = None) -> int:
@@ -50,6 +44,8 @@ def main(parent: int | None = None) -> int:
     when the process `parent` ends, if one is given.
     """
     warn_of_unknown()
+    for number in (signal.SIGTERM, signal.SIGINT):  # until Celery listens for them
+        signal.signal(number, _leave)
     if parent is not None:
         follow(parent)
     try:
@@ -59,27 +55,34 @@ def main(parent: int | None = None) -> int:
         db = Database(settings)
         app = celery_app(settings)
         _check(db)
-        _check_device(settings)
-    except (ValidationError, ValueError, SchemaMismatch, FolderUnusable) as error:
+        children = processes.context()
+        processes.warm(children)  # torch is loaded while Celery connects
+    except (ValidationError, ValueError, SchemaMismatch, FolderUnusable, NoFolderForSockets) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
-    except DatabaseUnavailable as error:
+    except (DatabaseUnavailable, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
-    children = processes.context()
-    processes.warm(children)  # torch is loaded while Celery connects
     worker_id = f"{platform.node()[:60]}-{os.getpid()}-{secrets.token_hex(2)}"
     doorbell, notifier = Doorbell(settings), Notifier(settings)
     runner = Runner(settings, db, worker_id, doorbell, notifier, children)
     reconciler = Reconciler(settings, db, worker_id, doorbell, lambda: runner.job_id)
     try:
+        runner.prepare()
         return _listen(app, settings, worker_id, runner, reconciler)
+    except CannotWork as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2 if error.ever else 1
     finally:
         runner.close()
         reconciler.stop()
         doorbell.close()
         notifier.close()
         db.close()
+
+
+def _leave(_number: int, _frame: object) -> None:
+    sys.exit(0)
 
 
 def _check(db: Database) -> None:
@@ -92,19 +95,6 @@ def _check(db: Database) -> None:
             if time.monotonic() > patience:
                 raise
             time.sleep(0.5)
-
-
-def _check_device(settings: Settings) -> None:
-    """Check that the device exists, because a worker without it would claim and fail one job after another.
-
-    A separate process checks it: this one never loads torch, and the forkserver of the trainers never touches CUDA.
-    Raises ValueError.
-    """
-    if settings.device != "cuda":
-        return
-    asked = subprocess.run([sys.executable, "-P", "-c", SEES_CUDA], timeout=DEVICE_SECONDS, check=False)  # noqa: S603
-    if asked.returncode != 0:
-        raise ValueError(NO_CUDA)
 
 
 def _listen(app: Celery, settings: Settings, worker_id: str, runner: Runner, reconciler: Reconciler) -> int:
@@ -122,7 +112,6 @@ def _listen(app: Celery, settings: Settings, worker_id: str, runner: Runner, rec
     def ready(**_: Any) -> None:
         # Ctrl-C has the meaning of SIGTERM; by itself Celery would end a running task at the second one
         signal.signal(signal.SIGINT, signal.getsignal(signal.SIGTERM))
-        runner.prepare()
         reconciler.start()
         log.info("%s is ready on %s", worker_id, settings.device)
 
@@ -147,7 +136,7 @@ def _listen(app: Celery, settings: Settings, worker_id: str, runner: Runner, rec
             without_heartbeat=True,
         )
         worker.start()
-    return int(worker.exitcode or 0)
+    return 1 if runner.broken else int(worker.exitcode or 0)
 
 
 def _log_to_stderr(level: str) -> None:

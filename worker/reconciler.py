@@ -51,7 +51,8 @@ class Reconciler:
     def stop(self) -> None:
         """Stop the thread, and remove the worker from the list."""
         self._stop.set()
-        self._thread.join(5.0)
+        if self._thread.is_alive():  # it was started
+            self._thread.join(5.0)
         try:
             fleet.dismiss(self._db, self._worker_id)
         except DatabaseUnavailable as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import os
 import platform
 import re
 import shutil
@@ -27,17 +28,27 @@ from store.leases import Lease, ResumePoint
 from store.queue import Doorbell, Notifier
 from store.settings import Settings
 from unroll.contract import Environment, JobError
-from worker.messages import Assignment, Bundle, Declared, Failed, Gone
+from worker.messages import Assignment, Bundle, Declared, Failed, Gone, Place, Ready, Unfit
 from worker.processes import TrainerProcess
 from worker.recorder import Recorder
 
 log = logging.getLogger(__name__)
 
+READY_SECONDS = 300.0
 RETRY_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.0)
 OLD_LOG_SECONDS = 7 * 86_400.0
 ABORTED_ALLOCATION = re.compile(r"memory allocation of \d+ bytes failed")
 """What Rust libraries, such as safetensors, write before they abort their process where memory runs out."""
 Answer = TypeVar("Answer")
+
+
+class CannotWork(Exception):
+    """No trainer can run jobs here."""
+
+    def __init__(self, message: str, *, ever: bool) -> None:
+        """`ever` says whether that stays so, until the settings or the machine are changed."""
+        super().__init__(message)
+        self.ever = ever
 
 
 class Runner:
@@ -62,6 +73,8 @@ class Runner:
         """The job that it runs, for the heartbeat."""
         self.drain_until: float | None = None
         """When its grace time ends, after it was told to stop."""
+        self.broken: CannotWork | None = None
+        """Why it stopped by itself."""
         self._children = children
         self._logs = settings.data_dir / "trainers"
         self._numbers = itertools.count(1)
@@ -82,8 +95,16 @@ class Runner:
     def work(self) -> None:
         """Run queued jobs until none is left that this worker can run, or until it is told to stop."""
         while not self.draining:
-            # the child comes first, so that no lease runs while a forkserver that died loads torch again
-            child = self._spare()
+            # the child comes first, so that no lease runs while it, or a forkserver that died, gets ready again
+            try:
+                child = self._spare()
+            except CannotWork as error:
+                log.error("no trainer can run a job here, so this worker stops: %s", error)  # noqa: TRY400 - it is told
+                self.broken = error
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+            if child is None:
+                return
             try:
                 lease = leases.claim(self.db, self.worker_id, self.settings.device, self.settings.lease_seconds)
             except DatabaseUnavailable as error:
@@ -113,7 +134,10 @@ class Runner:
                 self.notifier.publish(lease.job_id)
 
     def prepare(self) -> None:
-        """Start a child, so that the next job starts at once, and remove logs that killed workers left."""
+        """Start a child, so that the next job starts at once, and remove logs that killed workers left.
+
+        Raises CannotWork.
+        """
         self._spare()
         for log_file in self._logs.glob("*.log"):
             with contextlib.suppress(FileNotFoundError):
@@ -134,14 +158,41 @@ class Runner:
             self._child.kill()
             self._child = None
 
-    def _spare(self) -> TrainerProcess:
+    def _spare(self) -> TrainerProcess | None:
+        """Return a child that is ready for a job, or None if it was told to stop meanwhile. Raises CannotWork."""
         if self._child is not None and not self._child.alive:
-            self._child.kill()
-            self._child = None
-        if self._child is None:
-            name = f"{self.worker_id.replace('/', '-')}-{next(self._numbers)}.log"
-            self._child = TrainerProcess(self._children, self._logs / name)
-        return self._child
+            self.close()
+        for last in (False, True):
+            if self._child is None and not self.draining:
+                self._start(last=last)
+        return None if self.draining else self._child
+
+    def _start(self, *, last: bool) -> None:
+        """Start a child and wait until it is ready. One that dies first is replaced, unless it was the `last` try."""
+        settings, name = self.settings, f"{self.worker_id.replace('/', '-')}-{next(self._numbers)}.log"
+        place = Place(settings.device, settings.tf32, settings.warm_bytes)
+        try:
+            self._child = child = TrainerProcess(self._children, self._logs / name, place)
+        except (OSError, EOFError) as error:
+            if not last:
+                return
+            message = f"The process that trainers are forked from ended, or never began: {error!r}"
+            raise CannotWork(message, ever=False) from error
+        deadline = time.monotonic() + READY_SECONDS
+        while not self.draining:
+            match child.readiness(deadline - time.monotonic()):
+                case Ready():
+                    return
+                case Unfit(message, ever):
+                    raise CannotWork(message, ever=ever)
+                case Gone(exit_code) if last:
+                    words = (child.log().strip().splitlines() or ["none"])[-1]
+                    raise CannotWork(f"{_cause(exit_code).message} Its last words: {words}", ever=False)
+                case Gone():
+                    self.close()
+                    return
+                case None if time.monotonic() > deadline:
+                    raise CannotWork(f"A trainer was not ready after {READY_SECONDS:.0f} s.", ever=False)
 
 
 class Attempt:
@@ -159,7 +210,7 @@ class Attempt:
 
         Raises LeaseLost, and DatabaseUnavailable if the grace time ran out.
         """
-        lease, settings = self._lease, self._settings
+        lease = self._lease
         if lease.resumed:
             self._point = self._insist(lambda: leases.resume_point(lease))
         self._recorder = Recorder(lease, self._point.step if self._point else 0)
@@ -183,10 +234,8 @@ class Attempt:
                 read,
                 resume,
                 step,
-                settings.device,
                 threads,
                 threads or self._insist(self._runner.cores),
-                settings.tf32,
             )
         )
         self._supervise()

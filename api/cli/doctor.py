@@ -125,6 +125,18 @@ def _others(path: Path) -> bool:
     return bool(stat.S_IMODE(path.stat().st_mode) & 0o077)
 
 
+def _temporary_files(_: Settings) -> tuple[Verdict, str]:
+    from store import sockets
+
+    try:
+        folder = sockets.folder()
+    except sockets.NoFolderForSockets as error:
+        return "broken", str(error)
+    if folder != sockets.usual():
+        return "note", f"{sockets.usual()} is too long for the path of a socket, so workers make theirs in {folder}"
+    return "ok", folder
+
+
 def _disk(settings: Settings) -> tuple[Verdict, str]:
     folder = settings.data_dir.absolute()
     while not folder.is_dir():
@@ -244,6 +256,7 @@ CHECKS: dict[str, Callable[[Settings], tuple[Verdict, str]]] = {
     "torch": _torch,
     "kernel": _kernel,
     "data folder": _data_folder,
+    "temporary files": _temporary_files,
     "disk": _disk,
     "database": _database,
     "broker": _broker,

@@ -6,10 +6,11 @@ import contextlib
 import fcntl
 import http.client
 import os
+import platform
 import select
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from api import next_steps
@@ -143,7 +144,7 @@ def _serve(settings: Settings, parent: int | None) -> None:
         if api.popen is not None and api.popen.poll() is not None:  # never well yet: trying again would not help
             exit_code = WRONG_SETTINGS if api.popen.returncode == WRONG_SETTINGS else FAILED
             raise Failure("The API could not start; the reason is above.", exit_code)
-        if not ready() or (settings.device == "cuda" and not _has_worker(settings)):
+        if not ready() or not _has_worker(settings, workers):
             return False
         write_private(settings.data_dir / "url", url)
         if settings.port not in (0, port):
@@ -176,15 +177,17 @@ Ctrl-C stops it: running jobs are checkpointed, and go on at the next start.
 {next_steps.text()}"""
 
 
-def _has_worker(settings: Settings) -> bool:
-    """Return whether a worker reported. One that lacks its device ends instead."""
-    from store.fleet import count_alive
+def _has_worker(settings: Settings, started: Sequence[Process]) -> bool:
+    """Return whether one of these workers has reported. One that cannot run jobs ends instead, with its reason."""
+    from store.fleet import HEARTBEATS, list_workers
 
+    ours = {process.popen.pid for process in started if process.popen is not None}
     db = open_database(settings, checked=False)
     try:
-        return bool(count_alive(db, settings.reconcile_seconds))
+        found = list_workers(db, TENANT, HEARTBEATS * settings.reconcile_seconds)
     finally:
         db.close()
+    return any(one.alive and one.pid in ours and one.host == platform.node()[:255] for one in found)
 
 
 class _Readiness:
