@@ -43,6 +43,8 @@ class Lease:
     """Whether an earlier attempt ran."""
     threads: int | None
     """How many threads of a CPU the last attempt used; None: it did not run on one."""
+    traceparent: str | None
+    """The trace context of the request that submitted the job."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,7 @@ def claim(db: Database, worker_id: str, device: Literal["cpu", "cuda"], lease_se
             row.total,
             resumed=row.attempt > 1,
             threads=ran["threads"] if ran and ran["device"] == "cpu" else None,
+            traceparent=row.traceparent,
         )
 
 

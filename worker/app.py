@@ -17,9 +17,10 @@ import warnings
 from typing import Any
 
 from celery import Celery, signals
+from celery.worker import state
 from pydantic import ValidationError
 
-from store import schema
+from store import logs, schema
 from store.db import Database
 from store.errors import DatabaseUnavailable, SchemaMismatch
 from store.folder import FolderUnusable, make_folder
@@ -50,7 +51,7 @@ def main(parent: int | None = None) -> int:
         follow(parent)
     try:
         settings = Settings()
-        _log_to_stderr(settings.log_level)
+        _log(settings.log_level)
         make_folder(settings.data_dir)
         db = Database(settings)
         app = celery_app(settings)
@@ -106,19 +107,20 @@ def _listen(app: Celery, settings: Settings, worker_id: str, runner: Runner, rec
         log.debug("rung for %s", job_id)
         runner.work()
 
-    def drain(**_: Any) -> None:
+    def stop(_number: int, _frame: object) -> None:
         runner.drain()
+        state.should_stop = 0
 
     def ready(**_: Any) -> None:
-        # Ctrl-C has the meaning of SIGTERM; by itself Celery would end a running task at the second one
-        signal.signal(signal.SIGINT, signal.getsignal(signal.SIGTERM))
+        # Celery's own handlers would print a line that is no log line, and end a running task at the second signal
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, stop)
         reconciler.start()
         log.info("%s is ready on %s", worker_id, settings.device)
 
     def keep_logging(**_: Any) -> None:
         """Connect to a signal of Celery, which then does not set up logging itself."""
 
-    signals.worker_shutting_down.connect(drain)
     signals.worker_ready.connect(ready)
     signals.setup_logging.connect(keep_logging)
     app.set_current()
@@ -139,9 +141,8 @@ def _listen(app: Celery, settings: Settings, worker_id: str, runner: Runner, rec
     return 1 if runner.broken else int(worker.exitcode or 0)
 
 
-def _log_to_stderr(level: str) -> None:
-    logging.basicConfig(
-        level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
+def _log(level: str) -> None:
+    logs.configure(level, logs.EVERYTHING)
+    logging.captureWarnings(capture=True)
     for noisy in ("celery", "kombu", "amqp"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

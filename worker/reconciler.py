@@ -77,7 +77,8 @@ class Reconciler:
             self._enlisted = True
         fleet.seen(self._db, self._worker_id, self._job_at_hand())
         for waiting in recovery.expire(self._db, self._settings.max_crashes):
-            log.warning("%s: its worker was not heard of any more; it is queued again", waiting.job_id)
+            job = {"job": waiting.job_id}
+            log.warning("%s: its worker was not heard of any more; it is queued again", waiting.job_id, extra=job)
             self._doorbell.ring(waiting.job_id, waiting.device)
         for waiting in recovery.unheard(self._db, self._settings.reconcile_seconds):
             self._doorbell.ring(waiting.job_id, waiting.device)

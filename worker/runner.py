@@ -21,7 +21,7 @@ from typing import TypeVar
 
 from rnn.events import End
 from rnn.kinds.kind import Inputs
-from store import cores, fleet, inputs, leases
+from store import cores, fleet, inputs, leases, logs
 from store.db import Database
 from store.errors import DatabaseUnavailable, InputGone, LeaseLost, TornBlob
 from store.leases import Lease, ResumePoint
@@ -113,6 +113,7 @@ class Runner:
             if lease is None:
                 return
             self.job_id = lease.job_id
+            logs.about(job=lease.job_id, attempt=lease.attempt, **logs.trace(lease.traceparent))
             log.info("%s: attempt %d", lease.job_id, lease.attempt)
             try:
                 Attempt(self, lease, child).run()
@@ -131,6 +132,7 @@ class Runner:
                 self._child = None
                 child.kill()
                 self.job_id = None
+                logs.about()
                 self.notifier.publish(lease.job_id)
 
     def prepare(self) -> None:
@@ -333,6 +335,7 @@ class Attempt:
         match end.outcome:
             case "succeeded":
                 self._insist(lambda: leases.end(lease, "succeeded"))
+                log.info("%s succeeded", lease.job_id)
             case "failed":
                 code, message = end.error or ("training_error", "The job failed without a reason.")
                 self._fail(JobError(code=code, message=message, step=end.step))
