@@ -13,7 +13,7 @@ from types import FrameType
 import anyio.to_thread
 from fastapi import Depends, FastAPI
 
-from api import document, errors, logs
+from api import document, errors
 from api.inference import Predictors
 from api.limits import BodyLimit
 from api.observe import Observe
@@ -37,7 +37,7 @@ from api.routes import (
 from api.routes.parameters import only_known
 from api.service import Service
 from api.telemetry import Telemetry
-from store import schema
+from store import logs, schema
 from store.db import Database
 from store.queue import Doorbell, Notifier
 from store.settings import Settings
@@ -53,7 +53,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     Starting raises SchemaMismatch if the database does not have this program's schema, and DatabaseUnavailable.
     """
-    logs.configure(settings.log_level)
+    logs.configure(settings.log_level, logs.API)
     telemetry = Telemetry()
 
     @asynccontextmanager

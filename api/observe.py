@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import problem
 from api.telemetry import Telemetry
+from store import logs
 from store.ids import new_id
 
 access = logging.getLogger("unroll.access")
@@ -77,6 +78,7 @@ class Observe:
                     "status": status,
                     "milliseconds": round(1000 * (time.perf_counter() - begin), 2),
                     "key": state.get("key_id"),
+                    **logs.trace(Headers(scope=scope).get("traceparent")),
                 },
             )
 

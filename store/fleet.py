@@ -14,6 +14,8 @@ from store.tables import QUEUED, jobs, workers
 from unroll.contract import ENDED, JobStatus, Queue, Worker
 
 FORGOTTEN_SECONDS = 86_400.0
+HEARTBEATS = 3.0
+"""A worker that has missed this many heartbeats is not alive."""
 
 
 def worker_id(pid: int, token: str) -> str:
@@ -106,6 +108,15 @@ def count_alive(db: Database, alive_seconds: float) -> dict[str, int]:
     """Count the living workers of each device. A device without one is left out."""
     with db.read() as tx:
         return _alive(tx, alive_seconds)
+
+
+def count_beside(db: Database, worker_id: str, host: str, alive_seconds: float) -> int:
+    """Count the other living workers of this service on the machine `host`."""
+    query = select(func.count()).where(
+        workers.c.host == host, workers.c.id != worker_id, workers.c.seen_at >= db_now() - alive_seconds
+    )
+    with db.read() as tx:
+        return tx.execute(query).scalar_one()
 
 
 def _alive(tx: Connection, alive_seconds: float) -> dict[str, int]:

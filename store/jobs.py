@@ -40,6 +40,8 @@ class NewJob:
     model_name: str | None = None
     parent: str | None = None
     """The job that made what this one reads."""
+    traceparent: str | None = None
+    """The W3C trace context of the request, for the workers' logs."""
 
 
 def body_hash(body: JobRequest) -> str:
@@ -126,6 +128,7 @@ def _row(
         "device": config.device,
         "idempotency_key": idempotency_key,
         "idempotency_hash": idempotency_hash,
+        "traceparent": new.traceparent,
         "status": "queued",
         "attempt": 0,
         "crashes": 0,

@@ -51,6 +51,10 @@ class Lease:
     """Whether an earlier attempt ran."""
     facts: Mapping[str, Any]
     """What was known about the job when it was submitted."""
+    threads: int | None
+    """How many threads of a CPU the last attempt used; None: it did not run on one."""
+    traceparent: str | None
+    """The trace context of the request that submitted the job."""
     may_run: Allowed | None = None
     """How long this attempt may run; None: as long as it takes."""
 
@@ -114,6 +118,7 @@ def claim(
         _rewind(tx, row, to_step)
         journal.append(tx, row.id, [("started", {"attempt": row.attempt, "worker": worker_id, "step": to_step})])
         wanted, may_run = _time_left(tx, row, config(row))
+        ran = row.environment if row.attempt > 1 else None
         return Lease(
             db,
             row.id,
@@ -124,6 +129,8 @@ def claim(
             row.total,
             resumed=row.attempt > 1,
             facts=row.facts,
+            threads=ran["threads"] if ran and ran["device"] == "cpu" else None,
+            traceparent=row.traceparent,
             may_run=may_run,
         )
 

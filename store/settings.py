@@ -42,8 +42,10 @@ class Settings(BaseSettings):
     """Device on which this worker trains: cpu, or cuda, the first device that it sees (CUDA_VISIBLE_DEVICES)."""
     tf32: bool = False
     """On a GPU, round factors of float32 products to 10 bits (TensorFloat-32): faster, with different bits."""
-    threads: Annotated[int, Field(ge=1, le=1024)] = 1
-    """Number of threads of one trainer. A resumed job gives the same bits only with the same number."""
+    threads: Annotated[int, Field(ge=0, le=1024)] = 0
+    """Number of threads of one trainer. 0: as many as pay for its network, of this worker's share of the cores."""
+    warm_bytes: Annotated[int, Field(ge=0)] = 512 * 1024 * 1024
+    """GPU memory beside CUDA's own context that a waiting trainer may hold. 0: it opens the GPU only for a job."""
     workers: Annotated[int, Field(ge=1, le=256)] = 1
     """Number of worker processes that `unroll-server up` starts."""
     lease_seconds: Annotated[float, Field(gt=0, le=3600)] = 15.0

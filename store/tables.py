@@ -119,6 +119,8 @@ jobs = Table(
     Column("device", String(10), nullable=False),
     Column("idempotency_key", String(255)),
     Column("idempotency_hash", String(64)),
+    # the W3C trace context of the request that submitted it, for the workers' logs
+    Column("traceparent", String(55)),
     # the state machine: status moves along the edges of states.py; requested is what the user wants of a running job
     Column("status", String(10), nullable=False),
     Column("requested", String(10)),

@@ -55,7 +55,8 @@ class Reconciler:
     def stop(self) -> None:
         """Stop the thread, and remove the worker from the list."""
         self._stop.set()
-        self._thread.join(5.0)
+        if self._thread.is_alive():  # it was started
+            self._thread.join(5.0)
         try:
             fleet.dismiss(self._db, self._worker_id)
         except DatabaseUnavailable as error:
@@ -80,7 +81,8 @@ class Reconciler:
             fleet.enlist(self._db, self._worker_id, host, os.getpid(), device, version("unroll-server"))
         if self._watch.look(now):
             for waiting in recovery.expire(self._db, self._settings.max_crashes, now):
-                log.warning("%s: its worker was not heard of any more; it is queued again", waiting.job_id)
+                job = {"job": waiting.job_id}
+                log.warning("%s: its worker was not heard of any more; it is queued again", waiting.job_id, extra=job)
                 self._doorbell.ring(waiting.job_id, waiting.device)
         for waiting in recovery.unheard(self._db, self._settings.reconcile_seconds):
             self._doorbell.ring(waiting.job_id, waiting.device)

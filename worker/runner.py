@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import os
+import platform
 import re
 import shutil
 import signal
@@ -20,19 +22,20 @@ from typing import TypeVar
 from rnn.events import End
 from rnn.kinds import kind
 from rnn.kinds.kind import Inputs
-from store import inputs, leases
+from store import cores, fleet, inputs, leases, logs
 from store.db import Database
 from store.errors import DatabaseUnavailable, InputGone, LeaseLost, QuotaExceeded, TornBlob
 from store.leases import Lease, ResumePoint
 from store.queue import Doorbell, Notifier
 from store.settings import Settings
 from unroll.contract import Environment, JobError
-from worker.messages import Assignment, Bundle, Declared, Failed, Gone
+from worker.messages import Assignment, Bundle, Declared, Failed, Gone, Place, Ready, Unfit
 from worker.processes import TrainerProcess
 from worker.recorder import Recorder
 
 log = logging.getLogger(__name__)
 
+READY_SECONDS = 300.0
 RETRY_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.0)
 SLACK_SECONDS = 1.0
 """How much later than it meant to a supervisor looks at its child without having been stopped."""
@@ -40,6 +43,15 @@ OLD_LOG_SECONDS = 7 * 86_400.0
 ABORTED_ALLOCATION = re.compile(r"memory allocation of \d+ bytes failed")
 """What Rust libraries, such as safetensors, write before they abort their process where memory runs out."""
 Answer = TypeVar("Answer")
+
+
+class CannotWork(Exception):
+    """No trainer can run jobs here."""
+
+    def __init__(self, message: str, *, ever: bool) -> None:
+        """`ever` says whether that stays so, until the settings or the machine are changed."""
+        super().__init__(message)
+        self.ever = ever
 
 
 class Runner:
@@ -64,6 +76,8 @@ class Runner:
         """The job that it runs, for the heartbeat."""
         self.drain_until: float | None = None
         """When its grace time ends, after it was told to stop."""
+        self.broken: CannotWork | None = None
+        """Why it stopped by itself."""
         self._children = children
         self._logs = settings.data_dir / "trainers"
         self._numbers = itertools.count(1)
@@ -74,11 +88,26 @@ class Runner:
         """Whether it was told to stop."""
         return self.drain_until is not None
 
+    def cores(self) -> int:
+        """Return this worker's share of the machine's cores. Raises DatabaseUnavailable."""
+        alive_seconds = fleet.HEARTBEATS * self.settings.reconcile_seconds
+        beside = fleet.count_beside(self.db, self.worker_id, platform.node()[:255], alive_seconds)
+        # of those that `up` starts together, the first may have a job before the others are known
+        return cores.share(max(1 + beside, self.settings.workers))
+
     def work(self) -> None:
         """Run queued jobs until none is left that this worker can run, or until it is told to stop."""
         while not self.draining:
-            # the child comes first, so that no lease runs while a forkserver that died loads torch again
-            child = self._spare()
+            # the child comes first, so that no lease runs while it, or a forkserver that died, gets ready again
+            try:
+                child = self._spare()
+            except CannotWork as error:
+                log.error("no trainer can run a job here, so this worker stops: %s", error)  # noqa: TRY400 - it is told
+                self.broken = error
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+            if child is None:
+                return
             try:
                 settings = self.settings
                 lease = leases.claim(
@@ -90,6 +119,7 @@ class Runner:
             if lease is None:
                 return
             self.job_id = lease.job_id
+            logs.about(job=lease.job_id, attempt=lease.attempt, **logs.trace(lease.traceparent))
             log.info("%s: attempt %d", lease.job_id, lease.attempt)
             try:
                 Attempt(self, lease, child).run()
@@ -108,10 +138,14 @@ class Runner:
                 self._child = None
                 child.kill()
                 self.job_id = None
+                logs.about()
                 self.notifier.publish(lease.job_id)
 
     def prepare(self) -> None:
-        """Start a child, so that the next job starts at once, and remove logs that killed workers left."""
+        """Start a child, so that the next job starts at once, and remove logs that killed workers left.
+
+        Raises CannotWork.
+        """
         self._spare()
         for log_file in self._logs.glob("*.log"):
             with contextlib.suppress(FileNotFoundError):
@@ -132,14 +166,41 @@ class Runner:
             self._child.kill()
             self._child = None
 
-    def _spare(self) -> TrainerProcess:
+    def _spare(self) -> TrainerProcess | None:
+        """Return a child that is ready for a job, or None if it was told to stop meanwhile. Raises CannotWork."""
         if self._child is not None and not self._child.alive:
-            self._child.kill()
-            self._child = None
-        if self._child is None:
-            name = f"{self.worker_id.replace('/', '-')}-{next(self._numbers)}.log"
-            self._child = TrainerProcess(self._children, self._logs / name)
-        return self._child
+            self.close()
+        for last in (False, True):
+            if self._child is None and not self.draining:
+                self._start(last=last)
+        return None if self.draining else self._child
+
+    def _start(self, *, last: bool) -> None:
+        """Start a child and wait until it is ready. One that dies first is replaced, unless it was the `last` try."""
+        settings, name = self.settings, f"{self.worker_id.replace('/', '-')}-{next(self._numbers)}.log"
+        place = Place(settings.device, settings.tf32, settings.warm_bytes)
+        try:
+            self._child = child = TrainerProcess(self._children, self._logs / name, place)
+        except (OSError, EOFError) as error:
+            if not last:
+                return
+            message = f"The process that trainers are forked from ended, or never began: {error!r}"
+            raise CannotWork(message, ever=False) from error
+        deadline = time.monotonic() + READY_SECONDS
+        while not self.draining:
+            match child.readiness(deadline - time.monotonic()):
+                case Ready():
+                    return
+                case Unfit(message, ever):
+                    raise CannotWork(message, ever=ever)
+                case Gone(exit_code) if last:
+                    words = (child.log().strip().splitlines() or ["none"])[-1]
+                    raise CannotWork(f"{_cause(exit_code).message} Its last words: {words}", ever=False)
+                case Gone():
+                    self.close()
+                    return
+                case None if time.monotonic() > deadline:
+                    raise CannotWork(f"A trainer was not ready after {READY_SECONDS:.0f} s.", ever=False)
 
 
 class Attempt:
@@ -159,7 +220,7 @@ class Attempt:
 
         Raises LeaseLost, and DatabaseUnavailable if the grace time ran out.
         """
-        lease, settings = self._lease, self._settings
+        lease = self._lease
         if lease.resumed:
             self._point = self._insist(lambda: leases.resume_point(lease))
         self._recorder = Recorder(lease, self._point.step if self._point else 0)
@@ -174,6 +235,7 @@ class Attempt:
         point = self._point
         step = point.step if point else 0
         resume = (point.weights, point.state) if point else None
+        threads = self._threads()
         self._child.assign(
             Assignment(
                 lease.job_id,
@@ -182,9 +244,8 @@ class Attempt:
                 read,
                 resume,
                 step,
-                settings.device,
-                settings.threads,
-                settings.tf32,
+                threads,
+                threads or self._insist(self._runner.cores),
             )
         )
         try:
@@ -192,6 +253,14 @@ class Attempt:
         except QuotaExceeded as full:  # it has not stored what was too much
             self._child.kill()
             self._fail(JobError(code="quota_exceeded", message=str(full), step=self._recorder.step))
+
+    def _threads(self) -> int:
+        """Return the number of threads, or 0 for the trainer to choose it.
+
+        A resumed job keeps the number that it had: with another one its bits would differ from here on.
+        """
+        kept = self._lease.threads if self._settings.device == "cpu" else None
+        return self._settings.threads or kept or 0
 
     def _read(self) -> Inputs:
         """Return what the job reads. Raises InputGone and TornBlob."""
@@ -298,6 +367,7 @@ class Attempt:
         match end.outcome:
             case "succeeded":
                 self._insist(lambda: leases.end(lease, "succeeded"))
+                log.info("%s succeeded", lease.job_id)
             case "failed":
                 code, message = end.error or ("training_error", "The job failed without a reason.")
                 self._fail(JobError(code=code, message=message, step=end.step))

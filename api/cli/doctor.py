@@ -20,22 +20,20 @@ from urllib.parse import urlsplit
 from api.cli.failures import hash_secret, known, load_settings, open_database
 from api.next_steps import ASK_KERNEL
 from store.settings import Settings
+from unroll.contract import Worker
 
 Verdict = Literal["ok", "note", "broken"]
 
 LITTLE_SPACE = 1 << 30
 NO_SPACE = 100 << 20
 TORCH_SECONDS = 120.0
-HEARTBEATS = 3.0
-"""A worker that has missed this many heartbeats is not alive."""
 
 # In a process of its own, as everything with torch is: this command stays small, and a broken build cannot kill it.
 ASK_TORCH = """
 import json, torch
 cuda = torch.cuda.is_available()
 print(json.dumps({
-    "build": torch.__version__, "threads": torch.get_num_threads(),
-    "instruction_set": torch.backends.cpu.get_cpu_capability(),
+    "build": torch.__version__, "instruction_set": torch.backends.cpu.get_cpu_capability(),
     "cuda": torch.cuda.get_device_name() if cuda else None,
 }))
 """
@@ -93,10 +91,7 @@ def _torch(settings: Settings) -> tuple[Verdict, str]:
     if answer.returncode != 0:
         return "broken", (answer.stderr.strip().splitlines() or [f"exit code {answer.returncode}"])[-1]
     torch = json.loads(answer.stdout.splitlines()[-1])
-    detail = (
-        f"{torch['build']}, {torch['instruction_set']}, {torch['threads']} threads by default "
-        f"(a trainer uses UNROLL_THREADS={settings.threads}), CUDA: {torch['cuda'] or 'not available'}"
-    )
+    detail = f"{torch['build']}, {torch['instruction_set']}, CUDA: {torch['cuda'] or 'not available'}"
     if settings.device == "cuda" and torch["cuda"] is None:
         return "broken", f"UNROLL_DEVICE=cuda, but torch sees no CUDA device: {detail}"
     return "ok", detail
@@ -130,6 +125,18 @@ def _data_folder(settings: Settings) -> tuple[Verdict, str]:
 
 def _others(path: Path) -> bool:
     return bool(stat.S_IMODE(path.stat().st_mode) & 0o077)
+
+
+def _temporary_files(_: Settings) -> tuple[Verdict, str]:
+    from store import sockets
+
+    try:
+        folder = sockets.folder()
+    except sockets.NoFolderForSockets as error:
+        return "broken", str(error)
+    if folder != sockets.usual():
+        return "note", f"{sockets.usual()} is too long for the path of a socket, so workers make theirs in {folder}"
+    return "ok", folder
 
 
 def _disk(settings: Settings) -> tuple[Verdict, str]:
@@ -219,17 +226,39 @@ def _api(settings: Settings) -> tuple[Verdict, str]:
 def _workers(settings: Settings) -> tuple[Verdict, str]:
     if _no_database_yet(settings):
         return "note", "none has started yet"
-    from store.fleet import list_workers
-
-    db = open_database(settings)
-    try:
-        alive = [worker for worker in list_workers(db, "", HEARTBEATS * settings.reconcile_seconds) if worker.alive]
-    finally:
-        db.close()
+    alive = _alive(settings)
     if not alive:
         return "note", "none is alive; jobs wait until one starts"
     devices = ", ".join(sorted(f"{worker.host} ({worker.device})" for worker in alive))
     return "ok", f"{len(alive)} alive: {devices}"
+
+
+def _alive(settings: Settings) -> list[Worker]:
+    from store.fleet import HEARTBEATS, list_workers
+
+    db = open_database(settings)
+    try:
+        return [worker for worker in list_workers(db, "", HEARTBEATS * settings.reconcile_seconds) if worker.alive]
+    finally:
+        db.close()
+
+
+def _threads(settings: Settings) -> tuple[Verdict, str]:
+    """Tell how many threads a trainer uses, as a worker with this command's cores would choose it."""
+    from store import cores
+
+    found = cores.allowed()
+    if settings.threads:
+        verdict: Verdict = "note" if settings.threads > found else "ok"
+        return verdict, f"{settings.threads} a trainer (UNROLL_THREADS); {_of(found, 'core')} may be used here"
+    here = [] if _no_database_yet(settings) else [one for one in _alive(settings) if one.host == platform.node()[:255]]
+    sharing = max(settings.workers, len(here))
+    shared = f"{_of(found, 'core')} for {_of(sharing, 'worker')}"
+    return "ok", f"at most {cores.share(sharing)} a trainer, fewer for a small network: {shared}"
+
+
+def _of(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 CHECKS: dict[str, Callable[[Settings], tuple[Verdict, str]]] = {
@@ -238,10 +267,12 @@ CHECKS: dict[str, Callable[[Settings], tuple[Verdict, str]]] = {
     "torch": _torch,
     "kernel": _kernel,
     "data folder": _data_folder,
+    "temporary files": _temporary_files,
     "disk": _disk,
     "database": _database,
     "broker": _broker,
     "key": _key,
     "api": _api,
     "workers": _workers,
+    "threads": _threads,
 }

@@ -6,11 +6,13 @@ import contextlib
 import fcntl
 import http.client
 import os
+import platform
 import secrets
 import select
 import stat
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from api import next_steps
@@ -28,6 +30,8 @@ from api.cli.serve import GRACE_SECONDS, listen
 from store.settings import Settings
 
 TENANT = "default"
+REPORTED_SECONDS = 60.0
+"""A worker that has been silent for so long is not one of this service, whatever its process number."""
 MARGIN_SECONDS = 5.0
 """Extra seconds that a process may take to end after its own grace time."""
 
@@ -148,13 +152,13 @@ def _serve(settings: Settings, parent: int | None) -> None:
         for number in range(1, settings.workers + 1)
     ]
 
-    ready, kernel = _Readiness(host, port), next_steps.KernelNote()
+    ready, kernel, reported = _Readiness(host, port), next_steps.KernelNote(), _Workers(settings, workers)
 
     def announce_when_ready() -> bool:
         if api.popen is not None and api.popen.poll() is not None:  # never well yet: trying again would not help
             exit_code = WRONG_SETTINGS if api.popen.returncode == WRONG_SETTINGS else FAILED
             raise Failure("The API could not start; the reason is above.", exit_code)
-        if not ready() or (settings.device == "cuda" and not _has_worker(settings)):
+        if not ready() or not reported():
             return False
         write_private(settings.data_dir / "url", url)
         if settings.port not in (0, port):
@@ -170,6 +174,7 @@ def _serve(settings: Settings, parent: int | None) -> None:
         in_time = supervisor.run(announce_when_ready)
     finally:
         kernel.close()
+        reported.close()
         (settings.data_dir / "url").unlink(missing_ok=True)
     if not in_time:
         raise Failure("Not everything stopped in time; what was running goes on from its last checkpoint.")
@@ -206,15 +211,29 @@ def _hand_back(settings: Settings, worker_id: str, how: str) -> None:
         db.close()
 
 
-def _has_worker(settings: Settings) -> bool:
-    """Return whether a worker reported. One that lacks its device ends instead."""
-    from store.fleet import count_alive
+class _Workers:
+    """Asks the database, every quarter of a second, whether one of these workers has reported that it is ready."""
 
-    db = open_database(settings, checked=False)
-    try:
-        return bool(count_alive(db, settings.reconcile_seconds))
-    finally:
-        db.close()
+    def __init__(self, settings: Settings, started: Sequence[Process]) -> None:
+        self._db, self._started, self._next = open_database(settings, checked=False), started, 0.0
+
+    def close(self) -> None:
+        self._db.close()
+
+    def __call__(self) -> bool:
+        from store.errors import DatabaseUnavailable
+        from store.fleet import list_workers
+
+        if time.monotonic() < self._next:
+            return False
+        self._next = time.monotonic() + 0.25
+        ours = {process.popen.pid for process in self._started if process.popen is not None}
+        here = platform.node()[:255]
+        try:
+            found = list_workers(self._db, "", REPORTED_SECONDS)
+        except DatabaseUnavailable:
+            return False
+        return any(one.alive and one.pid in ours and one.host == here for one in found)
 
 
 class _Readiness:

@@ -58,6 +58,8 @@ class Context:
     """Whether products of float32 may round their factors on a GPU."""
     preempt: Callable[[int], bool]
     """Report that a step is done. If it returns true, make a checkpoint, if the kind has any, and end."""
+    cores: int | None = None
+    """How many threads it may choose to compute with; None: the caller has set their number."""
 
 
 class Run(Protocol):

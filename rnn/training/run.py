@@ -319,14 +319,17 @@ def on_host(rows: dict[str, Row]) -> dict[str, npt.NDArray[np.float64]]:
     return {name: np.array(row.numpy() if isinstance(row, Tensor) else row, np.float64) for name, row in rows.items()}
 
 
-def warm_up() -> None:
-    """Run one tiny job, so that later first steps do not wait for lazy imports.
+def warm_up(device: str = "cpu", *, tf32: bool = False) -> None:
+    """Run tiny jobs, so that later first steps do not wait for what libraries do once.
 
-    The process that forks trainers calls it. Call torch.set_num_threads(1) before it: if it was warmed up with more
-    threads, a forked child hangs.
+    On a CPU, the process that forks trainers calls it. Call torch.set_num_threads(1) before it: if it was warmed up
+    with more threads, a forked child hangs. On a GPU, a trainer calls it itself: one network runs on cuDNN, two in the
+    workspace, and both record graphs.
     """
     network = Network(cell=VanillaCell(hidden_size=2), input_size=1, output_size=1)
     training = Training(steps=1, batch_size=2, optimizer=Adam())
     data = TaskData(name="integrate_noise", parameters={"length": 2})
-    for _ in train(TrainJob(model=network, data=data, training=training, replicas=2)):
-        pass
+    for replicas in (2,) if device == "cpu" else (1, 2):
+        job = TrainJob(model=network, data=data, training=training, replicas=replicas)
+        for _ in train(job, device=device, tf32=tf32):
+            pass

@@ -19,6 +19,7 @@ import httpx2
 import pytest
 
 import unroll
+from store import cores
 from tests.servers.deployment import ROOT
 from tests.servers.processes import free_port
 from tests.servers.up import Up, embedded, family, run, up, wait_until_gone
@@ -295,6 +296,11 @@ def test_doctor_looks_at_a_machine_before_anything_was_started_and_changes_nothi
     answer = run(embedded(folder), "doctor", timeout=120)
     assert answer.returncode == 0, answer.stdout
     assert "unroll-server up" in answer.stdout
+    found = cores.allowed()
+    counted = "1 core" if found == 1 else f"{found} cores"
+    assert (
+        f"threads      at most {found} a trainer, fewer for a small network: {counted} for 1 worker\n" in answer.stdout
+    )
     assert not folder.exists()
 
 

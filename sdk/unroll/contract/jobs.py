@@ -74,6 +74,7 @@ class Environment(Response):
     engine: str
     torch: str
     threads: int
+    """How many threads compute. A resumed job keeps their number."""
     instruction_set: str
 
 

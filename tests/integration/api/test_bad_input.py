@@ -248,8 +248,8 @@ def test_what_nobody_expected_is_logged_under_the_request_id_and_not_shown(
 ):
     import logging
 
-    from api.logs import JSONLines
     from store import keys
+    from store.logs import JSONLines
 
     _, client = shared
 

@@ -25,6 +25,16 @@ def test_workers_are_alive_as_long_as_they_are_heard_of(db: Database):
     assert [one.id for one in fleet.list_workers(db, TENANT, 45)] == ["w2"]
 
 
+def test_workers_of_one_machine_know_how_many_others_share_it(db: Database):
+    fleet.enlist(db, "w1", "host", 1, "cpu", "0.1")
+    fleet.enlist(db, "w2", "host", 2, "cpu", "0.1")
+    fleet.enlist(db, "elsewhere", "other", 3, "cpu", "0.1")
+    fleet.enlist(db, "dead", "host", 4, "cpu", "0.1")
+    with db.begin() as tx:
+        tx.execute(text("UPDATE workers SET seen_at = seen_at - 100 WHERE id = 'dead'"))
+    assert [fleet.count_beside(db, one, "host", 45) for one in ("w1", "w2", "not enlisted yet")] == [1, 1, 2]
+
+
 def test_workers_not_heard_of_for_a_day_are_forgotten(db: Database):
     fleet.enlist(db, "old", "host", 1, "cpu", "0.1")
     with db.begin() as tx:

@@ -260,6 +260,17 @@ def test_a_change_of_machine_is_told_and_a_change_of_worker_is_not(db: Database)
     assert jobs.get(db, TENANT, job.id).environment.threads == 2
 
 
+def test_whoever_takes_a_job_over_learns_how_many_threads_it_had(db: Database):
+    submit(db)
+    lease = claim(db)
+    assert lease.threads is None
+    leases.declare(lease, ENVIRONMENT.model_copy(update={"threads": 7}))
+    lease = take_over(db, lease)
+    assert lease.threads == 7
+    leases.declare(lease, ENVIRONMENT.model_copy(update={"threads": 1, "device": "NVIDIA H100"}))
+    assert take_over(db, lease).threads is None  # a GPU's number says nothing for a CPU
+
+
 def test_divergences_and_stops_after_the_checkpoint_are_forgotten_by_a_takeover_and_no_earlier_ones(
     db: Database,
 ):

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
 from store import checkpoints, fleet, jobs, keys, leases
-from tests.servers.worker import TENANT, Fleet, alive, diverging_job, job
+from tests.servers.worker import PATIENCE, TENANT, Fleet, alive, diverging_job, job
 from unroll.contract import ChangeKey, Limits, NewKey, TaskData
 
 LIMIT = 20.0
 """Ten times the two seconds in which a cancelled job stops."""
+
+
+def wait_for(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_a_job_trains_to_the_bits_of_the_plain_loop_and_every_step_has_its_metrics_once(worked: Fleet) -> None:
@@ -26,6 +36,22 @@ def test_a_job_trains_to_the_bits_of_the_plain_loop_and_every_step_has_its_metri
     assert ended.summary.best.loss < ended.summary.baseline_loss
     assert ended.environment is not None
     assert ended.environment.threads == 1
+
+
+def test_log_lines_are_json_with_the_job_its_attempt_and_the_trace_that_asked_for_it(worked: Fleet) -> None:
+    trace = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
+    new = dataclasses.replace(worked.checked(job(100)), traceparent=trace)
+    job_id = jobs.submit(worked.db, TENANT, "key", new)[0].id
+    worked.bell.ring(job_id, "cpu")
+    worked.until_ended(job_id)
+    log = worked._workers[0]
+    wait_for(lambda: f"{job_id} succeeded" in log.log)
+    lines = [json.loads(line) for line in log.log.splitlines()]
+    assert all({"time", "level", "logger", "message"} <= set(line) for line in lines)
+    ours = [line for line in lines if line.get("job") == job_id]
+    assert [line["message"] for line in ours] == [f"{job_id}: attempt 1", f"{job_id} succeeded"]
+    told = {(line["attempt"], line["trace_id"], line["span_id"]) for line in ours}
+    assert told == {(1, "a" * 32, "b" * 16)}
 
 
 def test_the_supervisor_never_loads_torch(worked: Fleet) -> None:
