@@ -9,7 +9,7 @@ VENV := .venv
 BIN  := $(VENV)/bin
 LOG  := $(VENV)/install.log
 PIP  := $(BIN)/python -m pip --disable-pip-version-check --no-input
-BENCHES  = step gemm scaling peers job memory service
+BENCHES  = step gemm scaling peers job memory service growth
 PACKAGES = $(wildcard api worker store rnn migrations bench examples tests sdk)
 
 # A Python of one's own choice: make demo PYTHON=/path/to/python3.12

@@ -14,7 +14,7 @@ from types import FrameType
 import anyio.to_thread
 from fastapi import Depends, FastAPI
 
-from api import document, errors, logs, targets
+from api import document, errors, targets
 from api.inference import Predictors
 from api.limits import BodyLimit
 from api.observe import Observe
@@ -46,7 +46,7 @@ from api.short_way.desk import Desk
 from api.short_way.known import Known
 from api.short_way.plain import Counter
 from api.telemetry import Telemetry
-from store import schema
+from store import logs, schema
 from store.db import Database
 from store.queue import Doorbell, Notifier
 from store.settings import Settings
@@ -62,7 +62,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     Starting raises SchemaMismatch if the database does not have this program's schema, and DatabaseUnavailable.
     """
-    logs.configure(settings.log_level)
+    logs.configure(settings.log_level, logs.API)
     telemetry = Telemetry()
     known = Known()
     shadows = Shadows(telemetry.shadowed)

@@ -20,7 +20,7 @@ bearer = HTTPBearer(scheme_name="key", description="An API key, as `Authorizatio
 class Requires:
     """Dependency that returns the identity of the request's key, which must have the scope; None accepts any key.
 
-    Refuses unauthorized, key_expired and missing_scope.
+    Refuses unauthorized, key_expired, missing_scope, and quota_exceeded for a key or tenant with too many requests.
     """
 
     def __init__(self, scope: Scope | None) -> None:
@@ -44,6 +44,8 @@ class Requires:
                 headers={"WWW-Authenticate": 'Bearer realm="unroll", error="invalid_token"'},
             ) from None
         request.state.key_id = identity.key_id
+        request.state.identity = identity
+        service.tallies.request(identity)
         if self.scope is not None and self.scope not in identity.scopes:
             raise Refused(
                 "missing_scope",

@@ -36,12 +36,15 @@ def json_body(
 
     `max_bytes` is the longest body that is read; None: the server's own limit.
     `look` sees the bytes before they are parsed, and may refuse them.
-    Refuses: unsupported_media_type, body_too_large, malformed_request, validation_failed.
+    Refuses: unsupported_media_type, body_too_large, malformed_request, validation_failed, and quota_exceeded where too
+    many bodies of a key or a tenant arrive at once.
     """
 
     async def read(request: Request) -> Any:
         _require_json(request.headers.get("content-type"))
-        content = await _content(request, max_bytes)
+        # the key is known: dependencies are resolved in order, and that of the key comes first
+        with request.app.state.service.tallies.hold(request.state.identity, "held_bodies"):
+            content = await _content(request, max_bytes)
         request.state.content = content
         if look is not None:
             look(content)

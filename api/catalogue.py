@@ -13,10 +13,11 @@ import rnn.gradient_check.bounds
 import rnn.networks.parameters
 from api.errors import Refused, invalid
 from rnn.errors import ConfigurationError
-from rnn.kinds import KINDS
+from rnn.kinds import KINDS, kind
 from rnn.kinds.kind import Facts, Inputs
 from unroll.contract import Checkpoint, CheckRequest, DryRun, JobRequest, Network, Task, TaskData
-from unroll.contract.limits import MAX_PARAMETERS
+from unroll.contract.limits import LONG_JOB_SECONDS, MAX_PARAMETERS
+from unroll.contract.shown import duration
 
 
 def tasks() -> list[Task]:
@@ -83,9 +84,26 @@ def require_fits(
     raise invalid(_outside(pointer, named=named), "too_much_memory", detail)
 
 
-def estimate(job: JobRequest, facts: Facts) -> DryRun:
-    """Return what a checked job would cost."""
-    return DryRun.model_validate({"config": job, **asdict(facts)})
+def require_bounded(job: JobRequest, facts: Facts) -> None:
+    """Refuse validation_failed for a job of more than a day whose time nothing limits."""
+    if job.max_seconds is None and facts.seconds > LONG_JOB_SECONDS:
+        detail = (
+            f"the job is estimated to take {duration(facts.seconds)}, more than a day: set max_seconds, after which it "
+            "stops, or confirm its length with ?confirm_long=true"
+        )
+        raise invalid("/max_seconds", "too_long", detail)
+
+
+def estimate(job: JobRequest, facts: Facts, stall_seconds: float) -> DryRun:
+    """Return what a checked job would cost, with a note if `stall_seconds` may be too short for a part of it."""
+    notes = []
+    if (patience := kind.patience(facts.part_seconds, stall_seconds)) > stall_seconds:
+        notes.append(
+            f"One part of the work may take about {duration(facts.part_seconds)} without a sign of life. So a trainer "
+            f"that hangs is ended only after {duration(patience)}, not after the {duration(stall_seconds)} of "
+            "UNROLL_STALL_SECONDS."
+        )
+    return DryRun.model_validate({"config": job, **asdict(facts), "notes": notes})
 
 
 def driver(job: JobRequest) -> str:

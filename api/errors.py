@@ -17,17 +17,23 @@ from starlette.responses import Response
 from starlette.routing import compile_path
 
 from api.pointers import of_parameters
-from store.errors import DatabaseUnavailable, StoreError, TornBlob
-from unroll.contract import RETRYABLE, STATUS, FieldError, Problem, ProblemCode
+from store.errors import DatabaseUnavailable, QuotaExceeded, StoreError, TornBlob
+from unroll.contract import RETRYABLE, STATUS, FieldError, LimitName, Problem, ProblemCode
 from unroll.contract.suggestions import did_you_mean
 from unroll.contract.wording import shown
 
 logger = logging.getLogger("unroll.api")
 
 MEDIA_TYPE = "application/problem+json"
-RETRY_AFTER: dict[ProblemCode, int] = {"quota_exceeded": 10, "database_unavailable": 2, "busy": 5}
-"""Seconds to wait before a retry: a quota is freed when a job ends, a database comes back when it is restarted, and
-a check finishes within seconds."""
+RETRY_AFTER: dict[ProblemCode, int] = {
+    "quota_exceeded": 10,
+    "database_unavailable": 2,
+    "storage_full": 10,
+    "read_only": 10,
+    "busy": 5,
+}
+"""Seconds to wait before a retry: a quota is freed when a job ends, a database comes back when it is restarted, a disk
+gets room when somebody makes it, and a check finishes within seconds."""
 
 TITLES: dict[ProblemCode, str] = {
     "malformed_request": "The request cannot be read",
@@ -52,6 +58,9 @@ TITLES: dict[ProblemCode, str] = {
     "quota_exceeded": "The quota is used up",
     "internal_error": "The server failed",
     "database_unavailable": "The database is not available",
+    "storage_full": "The database's disk is full",
+    "storage_failed": "The database's files cannot be read or written",
+    "read_only": "The database takes no writes",
     "busy": "The server is busy",
     "time_limit_exceeded": "The request took too long",
 }
@@ -97,6 +106,7 @@ def problem(
     instance: str | None = None,
     errors: Sequence[FieldError] = (),
     headers: Mapping[str, str] | None = None,
+    limit: LimitName | None = None,
 ) -> Response:
     """Return the response for a problem."""
     status = STATUS[code]
@@ -109,6 +119,7 @@ def problem(
         instance=instance,
         request_id=request_id,
         retryable=code in RETRYABLE,
+        limit=limit,
         errors=list(errors),
     )
     sent = dict(headers or {})
@@ -116,7 +127,7 @@ def problem(
     if (instance or "").startswith("/v2"):  # the Open Inference Protocol's error, with ours beside it
         content = content[:-1] + ',"error":' + to_json(detail).decode() + "}"
     if code in RETRY_AFTER:
-        sent["Retry-After"] = str(RETRY_AFTER[code])
+        sent.setdefault("Retry-After", str(RETRY_AFTER[code]))
     if status == 401:
         sent.setdefault("WWW-Authenticate", 'Bearer realm="unroll"')
     return Response(content, status, sent, MEDIA_TYPE)
@@ -152,6 +163,7 @@ def _answer(
     detail: str,
     errors: Sequence[FieldError] = (),
     headers: Mapping[str, str] | None = None,
+    limit: LimitName | None = None,
 ) -> Response:
     return problem(
         code,
@@ -160,6 +172,7 @@ def _answer(
         instance=request.url.path,
         errors=errors,
         headers=headers,
+        limit=limit,
     )
 
 
@@ -172,11 +185,13 @@ async def _store(request: Request, error: Exception) -> Response:
     assert isinstance(error, StoreError)  # noqa: S101
     detail = error.detail
     if isinstance(error, DatabaseUnavailable):
-        # what the driver says names hosts and users; it is for the log
         logger.error("database unavailable: %s", error.detail, extra={"request_id": request.state.request_id})
-        detail = "The database does not answer; try again."
+        if error.code == "database_unavailable":  # what the driver says names hosts and users; it is for the log
+            detail = "The database does not answer; try again."
     word = "invalid" if error.code == "validation_failed" else error.code
     errors = [] if error.pointer is None else [FieldError(pointer=error.pointer, code=word, detail=detail)]
+    if isinstance(error, QuotaExceeded):
+        return _answer(request, error.code, detail, errors, {"Retry-After": str(error.seconds)}, limit=error.limit)
     return _answer(request, error.code, detail, errors)
 
 

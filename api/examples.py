@@ -10,6 +10,8 @@ from pydantic import BaseModel
 from unroll.contract import (
     MSE,
     Adam,
+    Allowance,
+    Allowances,
     Artifact,
     Baseline,
     Best,
@@ -28,6 +30,7 @@ from unroll.contract import (
     Job,
     Key,
     LayerState,
+    Limits,
     Me,
     Metrics,
     Model,
@@ -209,8 +212,32 @@ KEY = Key(
 KEYS = Page[Key](data=[KEY], next=None)
 NEW_KEY = NewKey(name="notebook", scopes=["read", "write", "predict"])
 CREATED_KEY = CreatedKey(**KEY.model_dump(), secret="unroll_5f3a9c_…")  # noqa: S106 - no secret
-CHANGE_KEY = ChangeKey(max_active_jobs=10)
-ME = Me(key=KEY, active_jobs=1)
+CHANGE_KEY = ChangeKey(max_active_jobs=10, limits=Limits(queued_jobs=20, running_jobs=2))
+ME = Me(
+    key=KEY,
+    active_jobs=1,
+    key_limits=Allowances(
+        queued_jobs=Allowance(limit=1000, used=1),
+        running_jobs=Allowance(limit=2, used=0),
+        job_seconds=Allowance(limit=None, used=None),
+        stored_bytes=Allowance(limit=10_000_000_000, used=1_572_864),
+        streams=Allowance(limit=None, used=1),
+        requests_per_minute=Allowance(limit=None, used=None),
+        held_bodies=Allowance(limit=None, used=0),
+        sessions=Allowance(limit=1000, used=1),
+    ),
+    tenant_limits=Allowances(
+        queued_jobs=Allowance(limit=None, used=12),
+        running_jobs=Allowance(limit=8, used=3),
+        job_seconds=Allowance(limit=86_400, used=None),
+        stored_bytes=Allowance(limit=None, used=48_234_496),
+        streams=Allowance(limit=None, used=4),
+        requests_per_minute=Allowance(limit=6000, used=41),
+        held_bodies=Allowance(limit=None, used=0),
+        sessions=Allowance(limit=1000, used=1),
+    ),
+    weight=1,
+)
 WORKER = Worker(
     id="worker-1",
     host="gpu-box",

@@ -9,11 +9,12 @@ import time
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import logs
+from api.access import access
 from api.errors import problem
 from api.headers import HEADERS
 from api.short_way.known import Known, changes_answers
 from api.telemetry import Telemetry
+from store import logs
 from store.ids import new_id
 
 logger = logging.getLogger("unroll.api")
@@ -72,7 +73,8 @@ class Observe:
             route = _template(scope)
             self.telemetry.answered(_method(scope), route, status, seconds or time.perf_counter() - begin)
             passed = time.perf_counter() - begin
-            logs.access(scope["method"], scope["path"], status, request_id, route, passed, state.get("key_id"))
+            trace = logs.trace(Headers(scope=scope).get("traceparent"))
+            access(scope["method"], scope["path"], status, request_id, route, passed, state.get("key_id"), **trace)
 
 
 def _method(scope: Scope) -> str:

@@ -21,7 +21,11 @@ WITH_KEY: tuple[ProblemCode, ...] = (
     "unauthorized",
     "key_expired",
     "not_acceptable",
+    "quota_exceeded",
     "database_unavailable",
+    "storage_full",
+    "storage_failed",
+    "read_only",
 )
 WITH_BODY: tuple[ProblemCode, ...] = (
     "malformed_request",

@@ -14,6 +14,7 @@ from api.inference import Predictors
 from api.sessions import Sessions
 from api.shadows import Shadows
 from api.short_way.known import Known
+from api.tallies import Tallies
 from api.telemetry import Telemetry
 from store.db import Database
 from store.queue import Doorbell, Notifier
@@ -37,8 +38,14 @@ class Service:
     shadows: Shadows
     checks: Checks = field(default_factory=Checks)
     glance: Glance = field(default_factory=Glance)
+    tallies: Tallies = field(default_factory=Tallies)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the process is told to stop: waiting requests then answer what they have."""
+
+    @property
+    def queued_by_default(self) -> int | None:
+        """The number of queued jobs that a key without such a limit may have; None: no limit."""
+        return self.settings.queued_jobs or None
 
     @property
     def alive_seconds(self) -> float:

@@ -35,8 +35,6 @@ IDLE_SECONDS = 60.0
 """A session that is saved and was silent for this time leaves the memory; the next step reads it again."""
 CORRELATED_SECONDS = 3600.0
 """Seconds after which a session expires that a client of the Open Inference Protocol has started."""
-MOST_OF_A_KEY = 1000
-"""Largest number of sessions of one key."""
 
 logger = logging.getLogger("unroll.api")
 
@@ -219,7 +217,6 @@ class Sessions:
             replica=replica,
             sequences=sequences,
             ttl=ttl,
-            most=MOST_OF_A_KEY,
             step=step,
             state=state,
             correlation=correlation,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -11,7 +11,9 @@ from prometheus_client.registry import Collector
 from store import fleet
 from store.db import Database
 from store.errors import DatabaseUnavailable
+from unroll.contract import JobStatus
 
+ENDED_SECONDS = 3600.0
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 KERNEL_SECONDS = (0.00003, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
 MOST_LABELS = 1000
@@ -134,17 +136,18 @@ class _Fleet(Collector):
         yield GaugeMetricFamily("unroll_failed_rings", "Rings that the broker did not take", self._failed_rings())
         try:
             by_status = fleet.count_jobs(self._db)
+            ended = fleet.count_ended(self._db, ENDED_SECONDS)
             queues = fleet.list_queues(self._db, self._alive_seconds)
             workers = fleet.list_workers(self._db, "", self._alive_seconds)
         except DatabaseUnavailable:
             yield GaugeMetricFamily("unroll_database_up", "Whether the database answers", 0)
             return
         yield GaugeMetricFamily("unroll_database_up", "Whether the database answers", 1)
-        jobs = GaugeMetricFamily("unroll_jobs", "Jobs by status", labels=["status"])
-        for status, count in by_status.items():
-            jobs.add_metric([status], count)
-        yield jobs
-        depth = GaugeMetricFamily("unroll_queue_depth", "Jobs queued, by the device they ask for", labels=["device"])
+        yield _by_status("unroll_jobs", "Jobs that have not ended, by status", by_status)
+        yield _by_status("unroll_jobs_ended_last_hour", "Jobs that ended in the last hour, by status", ended)
+        depth = GaugeMetricFamily(
+            "unroll_queue_depth", "Jobs waiting for a worker, by the device they ask for", labels=["device"]
+        )
         for queue in queues:
             depth.add_metric([queue.device], queue.queued)
         yield depth
@@ -152,3 +155,10 @@ class _Fleet(Collector):
         for device in ("cpu", "cuda"):
             alive.add_metric([device], sum(worker.alive and worker.device == device for worker in workers))
         yield alive
+
+
+def _by_status(name: str, documentation: str, counts: Mapping[JobStatus, int]) -> Metric:
+    family = GaugeMetricFamily(name, documentation, labels=["status"])
+    for status, count in counts.items():
+        family.add_metric([status], count)
+    return family

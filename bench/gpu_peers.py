@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from rnn.bptt.constraints import Constraints
+from rnn.bptt.cuda_graphs import Replay
 from rnn.networks import parameters
 from unroll.contract import LeakyCell, Network
 
@@ -41,7 +42,7 @@ def recorded(s: Shape, device: torch.device) -> Step:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         one()
-    return graph.replay
+    return Replay(graph, one)  # the model, its data and its optimiser live in the step alone
 
 
 def masked(s: Shape, device: torch.device, network: Network) -> Step:

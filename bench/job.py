@@ -53,7 +53,7 @@ from rnn.training.run import train, warm_up  # noqa: E402
 from unroll.contract import Adam, Network, TaskData, Training, TrainJob  # noqa: E402
 from unroll.contract.limits import MAX_STEPS  # noqa: E402
 from worker import processes  # noqa: E402
-from worker.messages import Assignment, Bundle, Failed, Gone  # noqa: E402
+from worker.messages import Assignment, Bundle, Failed, Gone, Place  # noqa: E402
 
 LR = 1e-3
 GOAL = 3.0  # percent
@@ -132,9 +132,9 @@ class Child:
 
     def __init__(self, children: Any, job: TrainJob, folder: str, threads: int) -> None:
         """Start the process and make its first steps."""
-        self._process = processes.TrainerProcess(children, Path(folder) / "child.log")
+        self._process = processes.TrainerProcess(children, Path(folder) / "child.log", Place())
         self._pid = self._process._pid  # noqa: SLF001 - nobody else needs it
-        self._process.assign(Assignment("bench", 1, job, Inputs(), None, 0, "cpu", threads))
+        self._process.assign(Assignment("bench", 1, job, Inputs(), None, 0, threads, threads))
         self._threads = threads
         self._until(1)
         self._send(signal.SIGSTOP)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
-from sqlalchemy import Connection, delete, insert, or_, select
+from sqlalchemy import Connection, Select, delete, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
@@ -13,6 +14,8 @@ from store.errors import TornBlob
 from store.tables import artifacts, blob_chunks, blobs, checkpoints
 
 CHUNK_BYTES = 1 << 20
+SWEPT = 1000
+"""Number of blobs that one call of `sweep` looks at, so that it does not take longer the more there are."""
 
 
 def digest(content: bytes) -> str:
@@ -46,19 +49,36 @@ def get(tx: Connection, sha256: str) -> bytes:
 
 
 def collect_garbage(db: Database) -> int:
-    """Delete blobs that no checkpoint and no artifact names, and return how many.
+    """Delete all blobs that no checkpoint and no artifact names, and return how many."""
+    deleted, after = sweep(db)
+    while after:
+        more, after = sweep(db, after)
+        deleted += more
+    return deleted
 
-    A blob that a writer takes up again at this moment is left for the next time.
+
+def sweep(db: Database, after: str = "") -> tuple[int, str]:
+    """Look at the next SWEPT blobs after a hash, and delete those that no checkpoint and no artifact names.
+
+    Returns how many were deleted, and the hash after which to go on; empty at the end. A blob that a writer takes up
+    again at this moment is left for the next time.
     """
-    of_checkpoint = select(checkpoints.c.id).where(
-        or_(checkpoints.c.weights_sha256 == blobs.c.sha256, checkpoints.c.state_sha256 == blobs.c.sha256)
-    )
-    of_artifact = select(artifacts.c.job_id).where(artifacts.c.sha256 == blobs.c.sha256)
-    unneeded = select(blobs.c.sha256).where(~of_checkpoint.exists(), ~of_artifact.exists())
+    piece = select(blobs.c.sha256).where(blobs.c.sha256 > after).order_by(blobs.c.sha256).limit(SWEPT)
+    as_weights = select(checkpoints.c.id).where(checkpoints.c.weights_sha256 == blobs.c.sha256)
+    as_state = select(checkpoints.c.id).where(checkpoints.c.state_sha256 == blobs.c.sha256)
+    as_artifact = select(artifacts.c.job_id).where(artifacts.c.sha256 == blobs.c.sha256)
+    unnamed = (~as_weights.exists(), ~as_state.exists(), ~as_artifact.exists())
+    with db.read() as tx:
+        names = tx.execute(piece).scalars().all()
+        if not names:
+            return 0, ""
+        unneeded = select(blobs.c.sha256).where(blobs.c.sha256 > after, blobs.c.sha256 <= names[-1], *unnamed)
+        found = tx.execute(unneeded.limit(1)).first() is not None
+    return _delete(db, unneeded) if found else 0, names[-1] if len(names) == SWEPT else ""
+
+
+def _delete(db: Database, unneeded: Select[Any]) -> int:
     try:
-        with db.read() as tx:
-            if tx.execute(unneeded.limit(1)).first() is None:
-                return 0
         with db.begin() as tx:
             # skip what a writer holds: waiting for it while holding others could be a deadlock
             free = tx.execute(unneeded.with_for_update(skip_locked=True)).scalars().all()

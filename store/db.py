@@ -4,32 +4,40 @@ SQLite: WAL; foreign keys; BEGIN IMMEDIATE for writers, because a deferred reade
 with "database is locked", whatever the timeout; synchronous FULL, so that acknowledged data survive a power cut.
 PostgreSQL: READ COMMITTED. If a process stops and leaves a transaction idle, the server ends it, so that it cannot hold
 a job's row for ever. A transaction left in the middle of a message or of a pipeline counts as active for ever: the
-search for expired leases ends it (`end_silent_writers`).
+search for expired leases ends it (`end_silent_writers`). Nothing outlives a transaction on its connection, neither a
+setting nor a prepared statement nor a lock, so that a pooler may give each transaction another one (docs/adr/0017).
 """
 
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Double, create_engine, event, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.selectable import TableClause
 
-from store.errors import DatabaseUnavailable, InvalidRequest
+from store.errors import DatabaseUnavailable, StorageFull
+from store.outages import NO_ROOM, room, translated
 from store.settings import Settings
 
 BUSY_SECONDS = 10.0
+"""How long a writer waits for a lock of another one."""
+CROWD = 8
+CROWD_SECONDS = 1.0
+"""Where this many transactions of one process write or wait to, further ones wait only so long: the threads that wait
+for one stopped writer would be those that serve everybody's reads."""
+PROBE_SECONDS = 3.0
+"""How long the answer to whether the database takes writes is used again."""
 APPLICATION = "unroll"
 _SILENT_WRITERS = text(
     "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
@@ -65,19 +73,25 @@ class Database:
         """Prepare the pool without connecting. Raises ValueError if the URL names another kind of database."""
         url = make_url(settings.database)
         self.dialect = url.get_backend_name()
+        self.file: Path | None = None
+        """SQLite's file."""
         self._silence_seconds = max(settings.lease_seconds, 1.0)
+        self._writing = 0
+        self._lock = threading.Lock()
+        self._probing = threading.Lock()
+        self._probed: tuple[float, DatabaseUnavailable | None] = (-PROBE_SECONDS, None)
         if self.dialect == "sqlite":
             if url.database is None or url.database == ":memory:":
                 message = "UNROLL_DATABASE_URL: SQLite needs a file"
                 raise ValueError(message)
-            Path(url.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.file = Path(url.database)
+            self.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.engine = create_engine(
                 url, pool_size=pool_size, max_overflow=20, connect_args={"timeout": BUSY_SECONDS}
             )
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
         elif self.dialect == "postgresql":
-            idle, wait = int(self._silence_seconds * 1000), int(BUSY_SECONDS * 1000)
             self.engine = create_engine(
                 url,
                 pool_size=pool_size,
@@ -87,28 +101,104 @@ class Database:
                 connect_args={
                     "connect_timeout": 5,
                     "application_name": APPLICATION,
-                    "options": f"-c idle_in_transaction_session_timeout={idle} -c lock_timeout={wait}",
+                    "client_encoding": "utf8",
+                    "autocommit": True,  # a transaction begins with a text of our own
+                    "prepare_threshold": None,  # behind a pooler the next one may run on another connection
                 },
             )
+            event.listen(self.engine, "begin", self._begin_postgresql)
         else:
             message = f"UNROLL_DATABASE_URL: sqlite or postgresql, not {self.dialect}"
             raise ValueError(message)
 
     @contextmanager
-    def begin(self) -> Iterator[Connection]:
-        """Open a transaction that writes. Raises DatabaseUnavailable if the database cannot be reached."""
-        with _translated(), self.engine.begin() as connection:
-            yield connection
+    def begin(self, *, patience: float | None = None) -> Iterator[Connection]:
+        """Open a transaction that writes. It waits for locks of other writers for `patience` seconds.
+
+        Raises DatabaseUnavailable if the database cannot be reached or written.
+        """
+        with self._lock:
+            self._writing += 1
+            if patience is None:
+                patience = BUSY_SECONDS if self._writing <= CROWD else min(CROWD_SECONDS, BUSY_SECONDS)
+        try:
+            with (
+                translated(self.file),
+                self.engine.connect().execution_options(unroll_patience=patience) as connection,
+                connection.begin(),
+            ):
+                yield connection
+        finally:
+            with self._lock:
+                self._writing -= 1
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Open a transaction that only reads. On SQLite it does not wait for writers."""
         with (
-            _translated(),
+            translated(self.file),
             self.engine.connect().execution_options(unroll_reads=True) as connection,
             connection.begin(),
         ):
             yield connection
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """Open a transaction that reads, in which nothing changes, however long it takes."""
+        with self.read() as tx:
+            if self.dialect == "postgresql":
+                tx.exec_driver_sql(
+                    "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY;"
+                    " SET LOCAL idle_in_transaction_session_timeout = 0"
+                )
+            yield tx
+
+    def shrink(self) -> int | None:
+        """Return unused room to the disk, and how many bytes; nobody can write meanwhile. None on PostgreSQL.
+
+        Raises DatabaseUnavailable.
+        """
+        if self.file is None:
+            return None
+        with translated(self.file), closing(self.engine.raw_connection()) as connection:
+            before = self.file.stat().st_size
+            connection.driver_connection.execute("VACUUM")  # type: ignore[union-attr]
+            connection.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # type: ignore[union-attr]
+            return before - self.file.stat().st_size
+
+    def writable(self) -> DatabaseUnavailable | None:
+        """Return why the database takes no writes at present, or None where it does.
+
+        A write that changes nothing is tried for it, but not more than once in some seconds.
+        """
+        with self._probing:
+            when, found = self._probed
+            if time.monotonic() - when >= PROBE_SECONDS:
+                found = self._probe()
+                self._probed = time.monotonic(), found
+            return found
+
+    def _probe(self) -> DatabaseUnavailable | None:
+        try:
+            with self.begin(patience=CROWD_SECONDS) as tx:
+                tx.execute(text("UPDATE alembic_version SET version_num = version_num"))
+        except DatabaseUnavailable as error:
+            return error
+        if self.file is not None and room(self.file) < NO_ROOM:  # what was written had its place in the file already
+            return StorageFull(f"There is no room left for {self.file}; reads go on.")
+        return None
+
+    def _begin_postgresql(self, connection: Connection) -> None:
+        """Begin, and set what holds for this transaction alone, since the next one may be on another connection.
+
+        It is one message. A pooler may hide the name of the application, by which silent writers are found.
+        """
+        wait = connection.get_execution_options().get("unroll_patience", BUSY_SECONDS)
+        connection.exec_driver_sql(
+            f"BEGIN; SET LOCAL application_name = '{APPLICATION}';"
+            f" SET LOCAL idle_in_transaction_session_timeout = {int(self._silence_seconds * 1000)};"
+            f" SET LOCAL lock_timeout = {max(int(wait * 1000), 1)}"
+        )
 
     def insert_ignore(self, table: TableClause) -> sqlite.Insert | postgresql.Insert:
         """Return INSERT ... ON CONFLICT DO NOTHING for this table."""
@@ -138,43 +228,18 @@ class Database:
         self.engine.dispose()
 
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Turn the driver's temporary errors into DatabaseUnavailable. Errors in a query are raised unchanged."""
-    try:
-        yield
-    except (OperationalError, InterfaceError, PoolTimeout) as error:
-        if getattr(getattr(error, "orig", None), "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
-            raise  # "no such table" and the like: SQLite has one class of errors for these and for a busy file
-        raise DatabaseUnavailable(f"The database does not answer: {_first_line(error)}") from error
-    except (DataError, OverflowError) as error:
-        # PostgreSQL has no text with NUL in it, SQLite has; neither has integers of any size
-        raise InvalidRequest(f"A value cannot be looked up or stored: {_first_line(error)}") from error
-    except DBAPIError as error:
-        if error.connection_invalidated:
-            raise DatabaseUnavailable from error
-        raise
-
-
-def _first_line(error: Exception) -> str:
-    original = getattr(error, "orig", None) or error
-    return (str(original).strip().splitlines() or [type(original).__name__])[0]
-
-
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # the driver would otherwise begin, deferred, when it sees fit
     _write_ahead(connection)
-    for pragma in (
-        "synchronous=FULL",
-        "foreign_keys=ON",
-        f"busy_timeout={int(BUSY_SECONDS * 1000)}",
-    ):
-        connection.execute(f"PRAGMA {pragma}")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA foreign_keys=ON")
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    reads = connection.get_execution_options().get("unroll_reads", False)
-    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+    options = connection.get_execution_options()
+    patience = options.get("unroll_patience", BUSY_SECONDS)
+    connection.exec_driver_sql(f"PRAGMA busy_timeout={int(patience * 1000)}")
+    connection.exec_driver_sql("BEGIN" if options.get("unroll_reads", False) else "BEGIN IMMEDIATE")
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from unroll.contract import ProblemCode
+from unroll.contract import LimitName, ProblemCode
 
 
 class StoreError(Exception):
@@ -71,9 +71,15 @@ class IdempotencyKeyReused(StoreError):
 
 
 class QuotaExceeded(StoreError):
-    """The key has reached its quota of active jobs."""
+    """A limit of the key or of its tenant is reached."""
 
     code = "quota_exceeded"
+
+    def __init__(self, detail: str, *, limit: LimitName, pointer: str | None = None, seconds: int = 10) -> None:
+        """`limit` is the one that is reached. After `seconds` it is worth trying again."""
+        self.limit = limit
+        self.seconds = seconds
+        super().__init__(detail, pointer=pointer)
 
 
 class InvalidRequest(StoreError):
@@ -97,7 +103,29 @@ class KeyExpired(StoreError):
 class DatabaseUnavailable(StoreError):
     """The database does not answer; try again."""
 
-    code = "database_unavailable"
+    code: ClassVar[ProblemCode] = "database_unavailable"
+
+
+class StorageFull(DatabaseUnavailable):
+    """The database's disk is full; reads go on."""
+
+    code = "storage_full"
+
+
+class StorageFailed(DatabaseUnavailable):
+    """The database's files cannot be read or written."""
+
+    code = "storage_failed"
+
+
+class ReadOnly(DatabaseUnavailable):
+    """The database takes no writes at present; reads go on."""
+
+    code = "read_only"
+
+
+class DatabaseUnfit(DatabaseUnavailable):
+    """This program cannot work with the database as it is set up."""
 
 
 class LeaseLost(Exception):
@@ -114,3 +142,11 @@ class TornBlob(Exception):
 
 class SchemaMismatch(Exception):
     """The database's schema is not the one that this version of the program needs."""
+
+
+class BadBackup(Exception):
+    """A file is no backup, or is damaged."""
+
+
+class NotEmpty(Exception):
+    """The database has rows that a backup would replace."""

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+import platform
+from typing import Literal
 
 from sqlalchemy import Connection, case, delete, func, select, update
 
 from store.clock import instant
 from store.db import Database, db_now
-from store.tables import jobs, workers
-from unroll.contract import JobStatus, Queue, Worker
+from store.states import ACTIVE
+from store.tables import QUEUED, jobs, workers
+from unroll.contract import ENDED, JobStatus, Queue, Worker
 
 FORGOTTEN_SECONDS = 86_400.0
+HEARTBEATS = 3.0
+"""A worker that has missed this many heartbeats is not alive."""
+
+
+def worker_id(pid: int, token: str) -> str:
+    """Return the id of a worker process on this machine; `token` is unique to the process or to what started it."""
+    return f"{platform.node()[:60]}-{pid}-{token}"
 
 
 def enlist(db: Database, worker_id: str, host: str, pid: int, device: Literal["cpu", "cuda"], version: str) -> None:
@@ -29,10 +38,14 @@ def enlist(db: Database, worker_id: str, host: str, pid: int, device: Literal["c
         tx.execute(db.insert_ignore(workers).values(id=worker_id, **values))
 
 
-def seen(db: Database, worker_id: str, job_id: str | None) -> None:
-    """Record a worker's heartbeat and its present job."""
+def seen(db: Database, worker_id: str, job_id: str | None) -> float | None:
+    """Record a worker's heartbeat and its present job.
+
+    Return the time by the database's clock, or None if the worker is not in the list.
+    """
+    heartbeat = update(workers).where(workers.c.id == worker_id).values(seen_at=db_now(), job_id=job_id)
     with db.begin() as tx:
-        tx.execute(update(workers).where(workers.c.id == worker_id).values(seen_at=db_now(), job_id=job_id))
+        return tx.execute(heartbeat.returning(workers.c.seen_at)).scalar_one_or_none()
 
 
 def dismiss(db: Database, worker_id: str) -> None:
@@ -69,21 +82,22 @@ def list_workers(db: Database, tenant: str, alive_seconds: float) -> list[Worker
 
 
 def list_queues(db: Database, alive_seconds: float) -> list[Queue]:
-    """Return, for each device, the waiting and running jobs of all tenants and the living workers that can run them."""
+    """Return, for each device, how many jobs of all tenants wait for workers or run on one, and who can run them.
+
+    Jobs that need no worker are not counted. The workers are those that are alive.
+    """
     with db.read() as tx:
-        counts = tx.execute(
-            select(jobs.c.device, jobs.c.status, func.count())
-            .where(jobs.c.status.in_(("queued", "running")))
-            .group_by(jobs.c.device, jobs.c.status)
-        ).all()
+        by_device = select(jobs.c.device, func.count().label("jobs")).group_by(jobs.c.device)
+        running = by_device.where(jobs.c.status == "running", jobs.c.driver == "trainer")
+        queued_of = {row.device: row.jobs for row in tx.execute(by_device.where(QUEUED))}
+        running_of = {row.device: row.jobs for row in tx.execute(running)}
         live = _alive(tx, alive_seconds)
-    by_device = {(device, status): count for device, status, count in counts}
     fitting = {"auto": sum(live.values()), "cpu": live.get("cpu", 0), "cuda": live.get("cuda", 0)}
     return [
         Queue(
             device=device,
-            queued=by_device.get((device, "queued"), 0),
-            running=by_device.get((device, "running"), 0),
+            queued=queued_of.get(device, 0),
+            running=running_of.get(device, 0),
             workers=fitting[device],
         )
         for device in ("auto", "cpu", "cuda")
@@ -96,6 +110,15 @@ def count_alive(db: Database, alive_seconds: float) -> dict[str, int]:
         return _alive(tx, alive_seconds)
 
 
+def count_beside(db: Database, worker_id: str, host: str, alive_seconds: float) -> int:
+    """Count the other living workers of this service on the machine `host`."""
+    query = select(func.count()).where(
+        workers.c.host == host, workers.c.id != worker_id, workers.c.seen_at >= db_now() - alive_seconds
+    )
+    with db.read() as tx:
+        return tx.execute(query).scalar_one()
+
+
 def _alive(tx: Connection, alive_seconds: float) -> dict[str, int]:
     query = (
         select(workers.c.device, func.count().label("alive"))
@@ -106,8 +129,16 @@ def _alive(tx: Connection, alive_seconds: float) -> dict[str, int]:
 
 
 def count_jobs(db: Database) -> dict[JobStatus, int]:
-    """Count the jobs of all tenants in each status."""
+    """Count the jobs of all tenants that have not ended, in each status."""
+    query = select(jobs.c.status, func.count().label("jobs")).where(jobs.c.status.in_(ACTIVE)).group_by(jobs.c.status)
     with db.read() as tx:
-        found = tx.execute(select(jobs.c.status, func.count().label("jobs")).group_by(jobs.c.status)).all()
-    counts: dict[JobStatus, int] = dict.fromkeys(get_args(JobStatus), 0)
-    return counts | {row.status: row.jobs for row in found}
+        return dict.fromkeys(ACTIVE, 0) | {row.status: row.jobs for row in tx.execute(query)}
+
+
+def count_ended(db: Database, seconds: float) -> dict[JobStatus, int]:
+    """Count the jobs of all tenants that ended in the last `seconds`, in each status."""
+    with db.read() as tx:
+        # read first, as PostgreSQL looks for what a clock says in no index, and status by status, as SQLite sorts none
+        after = tx.execute(select(db_now())).scalar_one() - seconds
+        lately = select(func.count()).select_from(jobs).where(jobs.c.ended_at > after)
+        return {status: tx.execute(lately.where(jobs.c.status == status)).scalar_one() for status in sorted(ENDED)}

@@ -67,17 +67,16 @@ def gone(tx: Connection, job_id: str) -> str | None:
     ).scalar_one_or_none()
 
 
-def load(db: Database, tenant: str, job_id: str) -> dict[str, CheckpointRead]:
+def load(tx: Connection, tenant: str, job_id: str) -> dict[str, CheckpointRead]:
     """Return what a job reads, by checkpoint id. Raises InputGone, and TornBlob for damaged content."""
-    with db.read() as tx:
-        if (missing := gone(tx, job_id)) is not None:
-            raise InputGone(f"The checkpoint {missing} was deleted.")
-        rows = tx.execute(
-            select(checkpoints)
-            .join(inputs, inputs.c.checkpoint_id == checkpoints.c.id)
-            .where(inputs.c.job_id == job_id, checkpoints.c.tenant == tenant)
-        ).all()
-        named = set(tx.execute(select(inputs.c.checkpoint_id).where(inputs.c.job_id == job_id)).scalars())
-        if deleted := named - {row.id for row in rows}:  # at this moment, between two statements
-            raise InputGone(f"The checkpoint {min(deleted)} was deleted.")
-        return {row.id: CheckpointRead(show(row), blobs.get(tx, row.weights_sha256)) for row in rows}
+    if (missing := gone(tx, job_id)) is not None:
+        raise InputGone(f"The checkpoint {missing} was deleted.")
+    rows = tx.execute(
+        select(checkpoints)
+        .join(inputs, inputs.c.checkpoint_id == checkpoints.c.id)
+        .where(inputs.c.job_id == job_id, checkpoints.c.tenant == tenant)
+    ).all()
+    named = set(tx.execute(select(inputs.c.checkpoint_id).where(inputs.c.job_id == job_id)).scalars())
+    if deleted := named - {row.id for row in rows}:  # at this moment, between two statements
+        raise InputGone(f"The checkpoint {min(deleted)} was deleted.")
+    return {row.id: CheckpointRead(show(row), blobs.get(tx, row.weights_sha256)) for row in rows}

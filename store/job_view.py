@@ -5,37 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Row
 
 from store.clock import instant
-from store.tables import jobs
 from unroll.contract import Environment, Job, JobConfig, JobError, JobRequest, JobSummary, Progress, QueuePosition
 
 _CONFIG: TypeAdapter[Any] = TypeAdapter(JobConfig)
 _SUMMARY: TypeAdapter[Any] = TypeAdapter(JobSummary)
 
 
-def places_in_line(tx: Connection) -> dict[str, int]:
-    """Return each queued job's place among the jobs it competes with, in one pass over the queue in claim order."""
-    queue = select(jobs.c.id, jobs.c.device).where(jobs.c.status == "queued")
-    ahead = {"auto": 0, "cpu": 0, "cuda": 0}
-    places = {}
-    for job_id, device in tx.execute(queue.order_by(jobs.c.priority.desc(), jobs.c.queued_at, jobs.c.id)):
-        competing = ahead.values() if device == "auto" else (ahead["auto"], ahead[device])
-        places[job_id] = sum(competing) + 1
-        ahead[device] += 1
-    return places
-
-
-def show(tx: Connection, row: Row[Any], places: dict[str, int] | None = None) -> Job:
-    """Return the job. `places` saves a list from counting the queue for each row.
-
-    On PostgreSQL two statements see the database at two moments, so a row that was read as queued may have entered or
-    left the queue since.
-    """
-    if row.status == "queued" and places is None:
-        places = places_in_line(tx)
-    place = places.get(row.id) if places is not None and row.status == "queued" else None
+def show(row: Row[Any], place: QueuePosition | None) -> Job:
+    """Return the job. `place` is its place in the line."""
     rate = row.steps_per_second
     return Job(
         id=row.id,
@@ -51,7 +31,7 @@ def show(tx: Connection, row: Row[Any], places: dict[str, int] | None = None) ->
             steps_per_second=rate,
             eta_seconds=(row.total - row.step) / rate if rate else None,
         ),
-        queue=QueuePosition(position=place) if place is not None else None,
+        queue=place,
         error=row.error and JobError(**row.error),
         config=config(row),  # type: ignore[arg-type] # the union is one of kinds, its base is their type
         summary=_SUMMARY.validate_python(_summary(row)),

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from store import inputs, journal
+from store import finding, inputs, journal, quotas, stored
 from store.db import Database, db_now
-from store.errors import IdempotencyKeyReused, InvalidRequest, InvalidTransition, JobNotEnded, NotFound, QuotaExceeded
+from store.errors import IdempotencyKeyReused, InvalidRequest, InvalidTransition, JobNotEnded, NotFound
 from store.ids import new_id
-from store.job_view import places_in_line, show
-from store.paging import page
+from store.job_view import show
+from store.line import places
+from store.paging import cursor_at, opened
 from store.states import move
-from store.tables import jobs, keys, models
+from store.tables import job_labels, jobs, models
 from unroll.contract import CONTRACT_VERSION, ENDED, Job, JobRequest, JobStatus, Page, Requested
 
 
@@ -38,6 +40,8 @@ class NewJob:
     model_name: str | None = None
     parent: str | None = None
     """The job that made what this one reads."""
+    traceparent: str | None = None
+    """The W3C trace context of the request, for the workers' logs."""
 
 
 def body_hash(body: JobRequest) -> str:
@@ -63,24 +67,30 @@ def submit(
     new: NewJob,
     *,
     idempotency: tuple[str, str] | None = None,
+    queued_by_default: int | None = None,
 ) -> tuple[Job, bool]:
     """Store a queued job and return (job, True).
 
     If the same Idempotency-Key has stored a job before, return (that job, False). `idempotency` is the key and the
-    body's hash. Raises IdempotencyKeyReused, QuotaExceeded, and InvalidRequest if the model or a checkpoint that the
-    job reads was deleted at this moment.
+    body's hash. `queued_by_default` is the number of queued jobs that a key without such a limit may have. Raises
+    IdempotencyKeyReused, QuotaExceeded, and InvalidRequest if the model or a checkpoint that the job reads was deleted
+    at this moment.
     """
     key, digest = idempotency or (None, None)
     try:
         with db.begin() as tx:
             if key is not None and (earlier := _by_idempotency_key(tx, tenant, key)) is not None:
                 return _same(tx, earlier, digest), False
-            _within_quota(tx, key_id)
+            seconds = min(new.facts.get("seconds", 0.0), new.config.max_seconds or math.inf)
+            quotas.require_room(tx, tenant, key_id, queued_by_default, seconds=seconds)
             job_id = new_id("job")
             tx.execute(insert(jobs).values(_row(job_id, tenant, key_id, new, key, digest)))
+            if labels := new.config.labels:
+                found_by = [{"label": label, "value": value} for label, value in labels.items()]
+                tx.execute(insert(job_labels).values(tenant=tenant, job_id=job_id), found_by)
             inputs.add(tx, tenant, job_id, new.config.checkpoints_read())
             journal.append(tx, job_id, [("queued", {"reason": "submitted"})])
-            return show(tx, _get(tx, tenant, job_id)), True
+            return _show(tx, tenant, job_id), True
     except IntegrityError:
         with db.read() as tx:
             # two requests came with one key at the same moment, and the unique index let the first one through
@@ -118,6 +128,7 @@ def _row(
         "device": config.device,
         "idempotency_key": idempotency_key,
         "idempotency_hash": idempotency_hash,
+        "traceparent": new.traceparent,
         "status": "queued",
         "attempt": 0,
         "crashes": 0,
@@ -133,34 +144,16 @@ def _by_idempotency_key(tx: Connection, tenant: str, key: str) -> Row[Any] | Non
     return tx.execute(select(jobs).where(jobs.c.tenant == tenant, jobs.c.idempotency_key == key)).one_or_none()
 
 
-def _within_quota(tx: Connection, key_id: str) -> None:
-    """Raise QuotaExceeded if the key may have no further active job. A revoked key has no quota any more."""
-    quota = select(keys.c.max_active_jobs).where(keys.c.id == key_id)
-    if tx.execute(quota).scalar_one_or_none() is None:
-        return
-    # the key's row is locked, so that the second of two simultaneous requests counts the first
-    allowed = tx.execute(quota.with_for_update()).scalar_one_or_none()
-    if allowed is not None and active(tx, key_id) >= allowed:
-        raise QuotaExceeded(f"This key may have {allowed} jobs that have not ended.")
-
-
 def _same(tx: Connection, earlier: Row[Any], digest: str | None) -> Job:
     if earlier.idempotency_hash != digest:
         raise IdempotencyKeyReused(pointer="#Idempotency-Key")
-    return show(tx, earlier)
-
-
-def active(tx: Connection, key_id: str) -> int:
-    """Return how many jobs of a key have not ended."""
-    return tx.execute(
-        select(func.count()).select_from(jobs).where(jobs.c.key_id == key_id, jobs.c.status.not_in(ENDED))
-    ).scalar_one()
+    return _shown(tx, earlier)
 
 
 def get(db: Database, tenant: str, job_id: str) -> Job:
     """Return one job. Raises NotFound."""
     with db.read() as tx:
-        return show(tx, _get(tx, tenant, job_id))
+        return _show(tx, tenant, job_id)
 
 
 def list_(
@@ -176,32 +169,19 @@ def list_(
     parent: str | None = None,
     name: str | None = None,
 ) -> Page[Job]:
-    """Return the tenant's jobs, newest first, that match every given filter."""
-    query = select(jobs).where(jobs.c.tenant == tenant)
-    if status:
-        query = query.where(jobs.c.status.in_(status))
-    for label, value in (labels or {}).items():
-        query = query.where(_labelled(db, label, value))
-    if kind is not None:
-        query = query.where(jobs.c.kind == kind)
-    if model is not None:
-        query = query.where(jobs.c.model_name == model)
-    if parent is not None:
-        query = query.where(jobs.c.parent_id == parent)
-    if name is not None:
-        query = query.where(jobs.c.name == name)
+    """Return the tenant's jobs, newest first, that match every given filter.
+
+    With several filters, a page looks at a bounded number of jobs (store/finding.py), so it may have fewer than `limit`
+    jobs, or none, although more follow: `next` tells.
+    """
+    before = None if cursor is None else opened(cursor, str)
+    wanted = finding.Wanted(tenant, status, labels or {}, kind=kind, model=model, parent=parent, name=name)
     with db.read() as tx:
-        places = places_in_line(tx)
-        return page(tx, query, jobs.c.id, limit=limit, cursor=cursor, show=lambda row: show(tx, row, places))
-
-
-def _labelled(db: Database, label: str, value: str) -> ColumnElement[bool]:
-    if db.dialect == "postgresql":
-        found: ColumnElement[bool] = jobs.c.labels[label].as_string() == value
-        return found
-    # SQLite reads a label as a path, in which quotes and backslashes cannot be written
-    entries = func.json_each(jobs.c.labels).table_valued("key", "value")
-    return select(entries.c.key).where(entries.c.key == label, entries.c.value == value).exists()
+        rows, end = finding.newest(tx, wanted, before, limit)
+        place_of = places(tx, rows)
+        return Page(
+            data=[show(row, place_of.get(row.id)) for row in rows], next=None if end is None else cursor_at(end)
+        )
 
 
 def cancel(db: Database, tenant: str, job_id: str) -> Job:
@@ -220,7 +200,7 @@ def cancel(db: Database, tenant: str, job_id: str) -> Job:
                 journal.append(tx, job_id, [("cancel_requested", {})])
             case "succeeded" | "failed":
                 raise InvalidTransition(f"The job has {job.status}; there is nothing to cancel.")
-        return show(tx, _get(tx, tenant, job_id))
+        return _show(tx, tenant, job_id)
 
 
 def pause(db: Database, tenant: str, job_id: str) -> Job:
@@ -241,18 +221,19 @@ def pause(db: Database, tenant: str, job_id: str) -> Job:
                 raise InvalidTransition("The job is being cancelled.")
             case "succeeded" | "failed" | "cancelled":
                 raise InvalidTransition(f"The job has ended ({job.status}); there is nothing to pause.")
-        return show(tx, _get(tx, tenant, job_id))
+        return _show(tx, tenant, job_id)
 
 
-def resume(db: Database, tenant: str, job_id: str) -> Job:
+def resume(db: Database, tenant: str, job_id: str, *, queued_by_default: int | None = None) -> Job:
     """Queue a paused job again, or withdraw a pause that the worker has not yet acted on.
 
-    Raises NotFound, InvalidTransition.
+    Raises NotFound, InvalidTransition, and QuotaExceeded of the key that submitted the job.
     """
     with db.begin() as tx:
         job = _locked(tx, tenant, job_id)
         match job.status:
             case "paused":
+                quotas.require_room(tx, tenant, job.key_id, queued_by_default, again=True)
                 move(tx, job_id, "paused", "queued")
                 journal.append(tx, job_id, [("queued", {"reason": "resumed"})])
             case "running" if job.requested == "pause":
@@ -263,11 +244,11 @@ def resume(db: Database, tenant: str, job_id: str) -> Job:
                 raise InvalidTransition(
                     f"The job has ended ({job.status}); retry goes on with a failed or cancelled one."
                 )
-        return show(tx, _get(tx, tenant, job_id))
+        return _show(tx, tenant, job_id)
 
 
-def retry(db: Database, tenant: str, job_id: str) -> Job:
-    """Queue a failed or cancelled job again. It continues from its last good checkpoint.
+def retry(db: Database, tenant: str, job_id: str, *, queued_by_default: int | None = None) -> Job:
+    """Queue a failed or cancelled job again. It continues from its last good checkpoint, with its time limits anew.
 
     Raises NotFound, InvalidTransition, and QuotaExceeded of the key that submitted the job.
     """
@@ -275,10 +256,10 @@ def retry(db: Database, tenant: str, job_id: str) -> Job:
         job = _locked(tx, tenant, job_id)
         if job.status not in {"failed", "cancelled"}:
             raise InvalidTransition(f"Only a failed or cancelled job can be retried; this one is {job.status}.")
-        _within_quota(tx, job.key_id)
-        move(tx, job_id, job.status, "queued", crashes=0)
+        quotas.require_room(tx, tenant, job.key_id, queued_by_default)
+        move(tx, job_id, job.status, "queued", crashes=0, ran_seconds=0.0)
         journal.append(tx, job_id, [("queued", {"reason": "retried"})])
-        return show(tx, _get(tx, tenant, job_id))
+        return _show(tx, tenant, job_id)
 
 
 def remove(db: Database, tenant: str, job_id: str) -> None:
@@ -287,6 +268,7 @@ def remove(db: Database, tenant: str, job_id: str) -> None:
         job = _locked(tx, tenant, job_id)
         if job.status not in ENDED:
             raise JobNotEnded(f"The job is {job.status}; cancel it first.")
+        stored.forget(tx, job)
         tx.execute(delete(jobs).where(jobs.c.id == job_id))
 
 
@@ -300,6 +282,14 @@ def _get(tx: Connection, tenant: str, job_id: str, *, lock: bool = False) -> Row
     if row is None:
         raise NotFound(f"There is no job {job_id}.")
     return row
+
+
+def _show(tx: Connection, tenant: str, job_id: str) -> Job:
+    return _shown(tx, _get(tx, tenant, job_id))
+
+
+def _shown(tx: Connection, row: Row[Any]) -> Job:
+    return show(row, places(tx, [row]).get(row.id))
 
 
 def _locked(tx: Connection, tenant: str, job_id: str) -> Row[Any]:

@@ -6,25 +6,33 @@ is running and its attempt is this one. A worker whose lease was taken away upda
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, func, select, update
 
-from store import artifacts, blobs, checkpoints, inputs, journal, metrics
+from store import artifacts, blobs, checkpoints, inputs, journal, metrics, quotas, stored, turns
 from store.artifacts import NewArtifact
 from store.checkpoints import NewCheckpoint
 from store.db import Database, db_now
 from store.errors import LeaseLost, TornBlob
 from store.job_view import config
 from store.journal import Entry
-from store.recovery import crashed
+from store.recovery import crashed, hand_back
 from store.states import move
 from store.tables import checkpoints as checkpoint_rows
-from store.tables import jobs
+from store.tables import jobs, keys
 from unroll.contract import Environment, JobError, JobRequest, Requested
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """The time that an attempt may run, and what says so."""
+
+    seconds: float
+    by: str
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,14 @@ class Lease:
     """Number of steps that the job's progress counts."""
     resumed: bool
     """Whether an earlier attempt ran."""
+    facts: Mapping[str, Any]
+    """What was known about the job when it was submitted."""
+    threads: int | None
+    """How many threads of a CPU the last attempt used; None: it did not run on one."""
+    traceparent: str | None
+    """The trace context of the request that submitted the job."""
+    may_run: Allowed | None = None
+    """How long this attempt may run; None: as long as it takes."""
 
 
 @dataclass(frozen=True)
@@ -53,48 +69,91 @@ class ResumePoint:
     state: bytes
 
 
-def claim(db: Database, worker_id: str, device: Literal["cpu", "cuda"], lease_seconds: float) -> Lease | None:
-    """Take the best queued job that this device can run: by priority, then age. None if there is none.
+def claim(
+    db: Database,
+    worker_id: str,
+    device: Literal["cpu", "cuda"],
+    lease_seconds: float,
+    order: turns.Order = "turns",
+) -> Lease | None:
+    """Take the next queued job that this device can run (store/turns.py). None if there is none.
 
     A job whose input was deleted while it waited fails here, and the next one is taken.
     """
-    best = (
-        select(jobs.c.id)
-        .where(jobs.c.status == "queued", jobs.c.driver == "trainer", jobs.c.device.in_(("auto", device)))
-        .order_by(jobs.c.priority.desc(), jobs.c.queued_at, jobs.c.id)
-        .limit(1)
-    )
     with db.read() as tx:  # a worker that finds nothing must not have taken SQLite's one write lock
-        if tx.execute(best).first() is None:
+        if turns.following(tx, device, order) is None:
             return None
+    passed: set[str] = set()
     with db.begin() as tx:
+        turns.lock(tx)
         while True:
-            job_id = tx.execute(best.with_for_update(skip_locked=True)).scalar_one_or_none()
-            if job_id is None:
+            turn = turns.following(tx, device, order, passed)
+            if turn is None:
                 return None
-            missing = inputs.gone(tx, job_id)
+            passed.add(turn.job_id)  # whatever becomes of it
+            job = select(jobs.c.id).where(jobs.c.id == turn.job_id, jobs.c.status == "queued")
+            if tx.execute(job.with_for_update(skip_locked=True)).first() is None:
+                continue  # somebody cancels or pauses it at this moment
+            missing = inputs.gone(tx, turn.job_id)
             if missing is None:
                 break
-            _cannot_run(tx, job_id, JobError(code="input_gone", message=f"The checkpoint {missing} was deleted."))
+            _cannot_run(tx, turn.job_id, JobError(code="input_gone", message=f"The checkpoint {missing} was deleted."))
         row = move(
             tx,
-            job_id,
+            turn.job_id,
             "queued",
             "running",
             attempt=jobs.c.attempt + 1,
             lease_owner=worker_id,
             lease_expires=db_now() + lease_seconds,
+            claimed_at=db_now(),
+            started_at=func.coalesce(jobs.c.started_at, db_now()),
         )
         if row is None:
             return None
-        tx.execute(update(jobs).where(jobs.c.id == job_id, jobs.c.started_at.is_(None)).values(started_at=db_now()))
-        kept = checkpoints.resumable(tx, job_id)
+        if order == "turns":
+            turns.take(tx, turn, device)
+        kept = checkpoints.resumable(tx, row.id)
         to_step = kept[0].step if kept else 0
         _rewind(tx, row, to_step)
-        journal.append(tx, job_id, [("started", {"attempt": row.attempt, "worker": worker_id, "step": to_step})])
+        journal.append(tx, row.id, [("started", {"attempt": row.attempt, "worker": worker_id, "step": to_step})])
+        wanted, may_run = _time_left(tx, row, config(row))
+        ran = row.environment if row.attempt > 1 else None
         return Lease(
-            db, job_id, row.tenant, row.attempt, lease_seconds, config(row), row.total, resumed=row.attempt > 1
+            db,
+            row.id,
+            row.tenant,
+            row.attempt,
+            lease_seconds,
+            wanted,
+            row.total,
+            resumed=row.attempt > 1,
+            facts=row.facts,
+            threads=ran["threads"] if ran and ran["device"] == "cpu" else None,
+            traceparent=row.traceparent,
+            may_run=may_run,
         )
+
+
+SHORTEST_SECONDS = 0.001
+LATE_SECONDS = 5.0
+"""Time in which a run that watches `max_seconds` ends by itself, before it is ended."""
+
+
+def _time_left(tx: Connection, row: Row[Any], wanted: JobRequest) -> tuple[JobRequest, Allowed | None]:
+    """Return the configuration with the part of its `max_seconds` that is left, and how long the attempt may run."""
+    found = []
+    if wanted.max_seconds is not None:
+        left = max(wanted.max_seconds - row.ran_seconds, SHORTEST_SECONDS)
+        found.append(Allowed(left + LATE_SECONDS, f"its max_seconds of {wanted.max_seconds:,g}"))
+        if row.ran_seconds:
+            wanted = wanted.model_copy(update={"max_seconds": left})
+    key = tx.execute(select(keys.c.limits).where(keys.c.id == row.key_id)).scalar_one_or_none()
+    for limits, whose in ((quotas.read(key), "key"), (quotas.of_tenant(tx, row.tenant).limits, "tenant")):
+        if (most := limits.job_seconds) is not None:
+            left = max(most - row.ran_seconds, SHORTEST_SECONDS)
+            found.append(Allowed(left, f"the limit job_seconds of its {whose}, {most:,g}"))
+    return wanted, min(found, key=lambda one: one.seconds, default=None)
 
 
 def _cannot_run(tx: Connection, job_id: str, error: JobError) -> None:
@@ -113,6 +172,8 @@ def _rewind(tx: Connection, row: Row[Any], to_step: int) -> None:
     withdrawn = metrics.withdraw(tx, row.id, to_step) + checkpoints.withdraw(tx, row.id, to_step)
     # a job without a checkpoint also makes again the artifacts from before its first step
     withdrawn += artifacts.withdraw(tx, row.id, -1 if summary is None else to_step)
+    if withdrawn:
+        stored.measure(tx, row)
     # the End event may have been recorded at the very step of a checkpoint, before the job itself was ended
     if withdrawn or row.step > to_step or row.summary != (summary or {}):
         values = {"step": to_step, "summary": summary or {}, **checkpoints.best_and_last(tx, row.id)}
@@ -136,15 +197,16 @@ def resume_point(lease: Lease) -> ResumePoint | None:
                 weights = blobs.get(tx, newest.weights_sha256)
                 state = blobs.get(tx, newest.state_sha256)
             except TornBlob:
-                discard(tx, newest.id)
+                discard(tx, row, newest.id)
                 continue
             _rewind(tx, row, newest.step)
             return ResumePoint(newest.id, newest.step, weights, state)
 
 
-def discard(tx: Connection, checkpoint_id: str) -> None:
-    """Never resume from this checkpoint again."""
+def discard(tx: Connection, job: Row[Any], checkpoint_id: str) -> None:
+    """Never resume from this checkpoint of the job again."""
     tx.execute(update(checkpoint_rows).where(checkpoint_rows.c.id == checkpoint_id).values(state_sha256=None))
+    stored.measure(tx, job)
 
 
 @contextmanager
@@ -183,6 +245,7 @@ class Report:
 def report(lease: Lease, what: Report, *, again: bool = False) -> Requested | None:
     """Write a report, renew the lease, and return what the user has requested of the job. Raises LeaseLost.
 
+    Raises QuotaExceeded, and writes nothing, if the key or its tenant would store more than it may.
     An empty report is a heartbeat. Blocks must not reach beyond the checkpoint of the same report. `again` says that
     the connection broke at an earlier try, which may have been committed. Then nothing is written twice, except the
     entries of a report that has only entries, since these cannot be recognised.
@@ -217,6 +280,8 @@ def report(lease: Lease, what: Report, *, again: bool = False) -> Requested | No
             changes |= changed
         if changes:
             tx.execute(update(jobs).where(jobs.c.id == lease.job_id).values(changes))
+        if (what.artifacts or what.checkpoint is not None) and stored.measure(tx, row) > 0:
+            quotas.require_storage(tx, row.tenant, row.key_id)
         journal.append(tx, lease.job_id, entries)
         return row.requested  # type: ignore[no-any-return]
 
@@ -296,18 +361,8 @@ def give_back(lease: Lease, *, drained: bool) -> None:
     LeaseLost.
     """
     with fenced(lease) as (tx, row):
-        if row.requested == "cancel":
-            move(tx, lease.job_id, "running", "cancelled")
-            journal.append(tx, lease.job_id, [("end", {"status": "cancelled", "error": None})])
-        elif row.requested == "pause":
-            move(tx, lease.job_id, "running", "paused")
-            journal.append(tx, lease.job_id, [("paused", {"step": row.step})])
-        else:
-            # the job keeps its place: it was first in the queue when it started
-            move(tx, lease.job_id, "running", "queued", queued_at=row.queued_at)
-            # without a drain it stopped for a pause, which was withdrawn meanwhile
-            reason = "drained" if drained else "resumed"
-            journal.append(tx, lease.job_id, [("queued", {"reason": reason})])
+        # without a drain it stopped for a pause, which was withdrawn meanwhile
+        hand_back(tx, row, "drained" if drained else "resumed")
 
 
 def crash(lease: Lease, error: JobError, max_crashes: int) -> None:

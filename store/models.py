@@ -13,10 +13,10 @@ from store.db import Database, db_now
 from store.errors import InvalidRequest, ModelInUse, NameConflict, NoCheckpoint, NotFound
 from store.ids import new_id
 from store.paging import page
-from store.tables import checkpoints, jobs, models, pins
+from store.states import ACTIVE
+from store.tables import TRAINED, checkpoints, jobs, models, pins
 from unroll.contract import (
     CONTRACT_VERSION,
-    ENDED,
     Candidate,
     Model,
     Network,
@@ -101,7 +101,7 @@ def remove(db: Database, tenant: str, name: str) -> None:
     """Remove the name; jobs and checkpoints stay. Raises NotFound, and ModelInUse while a job trains the model."""
     with db.begin() as tx:
         row = _get(tx, tenant, name, lock=True)  # a job that is submitted at this moment comes before or after
-        training = select(jobs.c.id).where(jobs.c.model_id == row.id, jobs.c.status.not_in(ENDED)).limit(1)
+        training = select(jobs.c.id).where(jobs.c.model_id == row.id, jobs.c.status.in_(ACTIVE)).limit(1)
         if (job_id := tx.execute(training).scalar_one_or_none()) is not None:
             raise ModelInUse(f"Job {job_id} trains this model and has not ended.")
         tx.execute(delete(models).where(models.c.id == row.id))
@@ -252,7 +252,7 @@ def _served(tx: Connection, row: Row[Any], roles: dict[str, Row[Any]]) -> Served
         )
     best = tx.execute(
         select(jobs.c.best_checkpoint, jobs.c.best_replica)
-        .where(jobs.c.model_id == row.id, jobs.c.status == "succeeded", jobs.c.best_checkpoint.is_not(None))
+        .where(jobs.c.model_id == row.id, TRAINED)
         .order_by(jobs.c.ended_at.desc())
         .limit(1)
     ).one_or_none()

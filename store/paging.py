@@ -14,6 +14,7 @@ from store.errors import InvalidRequest
 from unroll.contract import Page
 
 Item = TypeVar("Item")
+Place = TypeVar("Place", bound=str | int)
 
 
 def page(
@@ -27,15 +28,21 @@ def page(
 ) -> Page[Item]:
     """Return the newest `limit` rows older than the cursor. Raises InvalidRequest if the cursor is not valid."""
     if cursor is not None:
-        query = query.where(column < _open(cursor, column.type.python_type))
+        query = query.where(column < opened(cursor, column.type.python_type))
     rows = tx.execute(query.order_by(column.desc()).limit(limit + 1)).all()
     more = len(rows) > limit
     rows = rows[:limit]
-    following = base64.urlsafe_b64encode(str(getattr(rows[-1], column.name)).encode()).decode() if more else None
+    following = cursor_at(getattr(rows[-1], column.name)) if more else None
     return Page(data=[show(row) for row in rows], next=following)
 
 
-def _open(cursor: str, kind: type[str | int]) -> str | int:
+def cursor_at(value: str | int) -> str:
+    """Return the cursor of the page that comes after the row with this id or step."""
+    return base64.urlsafe_b64encode(str(value).encode()).decode()
+
+
+def opened(cursor: str, kind: type[Place]) -> Place:
+    """Return the id or step that a cursor was made of. Raises InvalidRequest if the cursor is not valid."""
     try:
         value = base64.b64decode(cursor, altchars=b"-_", validate=True).decode("ascii")
     except (binascii.Error, ValueError):

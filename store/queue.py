@@ -1,8 +1,8 @@
 """The doorbell: Celery wakes workers on other machines, and the database decides what they do (docs/adr).
 
-A ring carries a job's id and a trace context and guarantees nothing: it may be lost, doubled or late. The worker that
-hears it claims the best queued job. Ringing therefore never blocks and never raises, and the reconciler rings again for
-jobs that are still queued.
+A ring carries a job's id and guarantees nothing: it may be lost, doubled or late. The worker that hears it claims the
+best queued job. Ringing therefore never blocks and never raises, and the reconciler rings again for jobs that are still
+queued.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ job is queued."""
 MAX_UNSENT = 1024
 COMPLAIN_SECONDS = 30.0
 
-Ring = tuple[Literal["auto", "cpu", "cuda"], str | None]
+Device = Literal["auto", "cpu", "cuda"]
 Item = TypeVar("Item")
 
 
@@ -110,7 +110,7 @@ def celery_app(settings: Settings) -> Celery:
         worker_prefetch_multiplier=1,
         worker_disable_prefetch=on_redis,
         worker_cancel_long_running_tasks_on_connection_loss=False,
-        # the runner hears of a shutdown itself (worker_shutting_down) and drains within its own grace time
+        # the runner drains within a grace time of its own
         worker_soft_shutdown_timeout=0.0,
         worker_timer_precision=0.1,
         worker_enable_remote_control=False,
@@ -192,23 +192,22 @@ class Doorbell:
         self._app = celery_app(settings)
         self._connection: Any = None
         self._producer: Any = None
-        self._outbox = _Outbox[Ring]("doorbell", self._send, self._disconnect)
+        self._outbox = _Outbox[Device]("doorbell", self._send, self._disconnect)
 
     @property
     def failures(self) -> int:
         """Number of rings that were not delivered."""
         return self._outbox.failures
 
-    def ring(self, job_id: str, device: Literal["auto", "cpu", "cuda"], traceparent: str | None = None) -> None:
+    def ring(self, job_id: str, device: Device) -> None:
         """Wake a worker that can run the job. Returns at once and never raises."""
-        self._outbox.put(job_id, (device, traceparent))
+        self._outbox.put(job_id, device)
 
     def close(self, seconds: float = 1.0) -> None:
         """Send the waiting rings, for at most this many seconds."""
         self._outbox.close(seconds)
 
-    def _send(self, job_id: str, ring: Ring) -> None:
-        device, traceparent = ring
+    def _send(self, job_id: str, device: Device) -> None:
         if self._producer is None:
             self._connection = self._app.connection_for_write()
             self._connection.ensure_connection(max_retries=1, interval_start=0.0, interval_step=0.0)
@@ -217,8 +216,7 @@ class Doorbell:
         queue = self._app.amqp.queues[queue_name(device)]
         if queue.bind(self._producer.channel).queue_declare()[1] >= MAX_WAITING:
             return
-        headers = {"traceparent": traceparent} if traceparent else None
-        self._app.send_task(RING, [job_id], queue=queue.name, producer=self._producer, retry=False, headers=headers)
+        self._app.send_task(RING, [job_id], queue=queue.name, producer=self._producer, retry=False)
 
     def _disconnect(self) -> None:
         connection, self._connection, self._producer = self._connection, None, None

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, event, inspect, text
 
-from store.db import Database
-from store.errors import SchemaMismatch
+from store.db import BUSY_SECONDS, Database
+from store.errors import DatabaseUnfit, SchemaMismatch
 from store.settings import Settings
 
 if TYPE_CHECKING:
@@ -35,20 +35,21 @@ def migrate(settings: Settings) -> None:
     """Migrate the database to this program's schema in one transaction. A current schema is left unchanged.
 
     Several processes may do so at once: one migrates, the others wait and find it done. Raises SchemaMismatch if the
-    database is of a newer version, and DatabaseUnavailable.
+    database is of a newer version, DatabaseUnfit, and DatabaseUnavailable.
     """
     db = Database(settings, pool_size=1)
     if db.dialect == "sqlite":
         event.listen(db.engine, "connect", _foreign_keys_off)
     try:
         with db.read() as tx:
+            _refuse_unfit(tx)
             if _revision(tx) == revisions()[-1]:
                 return
         with db.begin() as tx:  # SQLite: BEGIN IMMEDIATE is the lock
             if db.dialect == "postgresql":
                 tx.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
                 tx.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
-                tx.execute(text("SET LOCAL lock_timeout = DEFAULT"))
+                tx.execute(text(f"SET LOCAL lock_timeout = '{BUSY_SECONDS:g}s'"))
             found = _revision(tx)
             _refuse_newer(found)
             if found != revisions()[-1]:
@@ -59,8 +60,12 @@ def migrate(settings: Settings) -> None:
 
 
 def check(db: Database) -> None:
-    """Raise SchemaMismatch if the database's schema is not this program's. Raises DatabaseUnavailable too."""
+    """Raise SchemaMismatch if the database's schema is not this program's.
+
+    Raises DatabaseUnfit if no schema would help, and DatabaseUnavailable.
+    """
     with db.read() as tx:
+        _refuse_unfit(tx)
         found = _revision(tx)
     _refuse_newer(found)
     if found is None:
@@ -68,6 +73,28 @@ def check(db: Database) -> None:
     if found != (newest := revisions()[-1]):
         raise SchemaMismatch(
             f"The database's schema is at revision {found}, this program needs {newest}: run `unroll-server migrate`."
+        )
+
+
+def _refuse_unfit(tx: Connection) -> None:
+    """Raise DatabaseUnfit for an encoding that cannot hold all text, or a pooler that tears transactions apart."""
+    if tx.dialect.name != "postgresql":
+        return
+    encoding, name, idle = tx.execute(
+        text(
+            "SELECT current_setting('server_encoding'), current_database(),"
+            " current_setting('idle_in_transaction_session_timeout')"
+        )
+    ).one()
+    if encoding != "UTF8":
+        raise DatabaseUnfit(
+            f"The database {name} has the encoding {encoding}, which does not hold every text; Unroll needs UTF8. Make "
+            f"another one: createdb --template template0 --encoding UTF8 NAME"
+        )
+    if idle == "0":  # it was set at the beginning of this transaction
+        raise DatabaseUnfit(
+            "Statements of one transaction run on different connections. Let the pooler before PostgreSQL pool by "
+            "transaction or by session."
         )
 
 

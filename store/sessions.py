@@ -11,17 +11,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, literal, select, update
 from sqlalchemy.exc import IntegrityError
 
+from store import quotas
 from store.clock import instant
 from store.db import Database, db_now
 from store.errors import InvalidRequest, NotFound, QuotaExceeded, SessionExpired
 from store.ids import new_id
 from store.paging import page
-from store.tables import sessions
+from store.tables import keys, sessions
 from unroll.contract import Page, Session
 
+MOST_OF_A_KEY = 1000
+"""Largest number of live sessions of a key without a limit of its own."""
 KEPT_SECONDS = 24 * 3600.0
 """Seconds after its expiry during which a session is still known as expired."""
 
@@ -60,7 +63,6 @@ def create(
     replica: int | None,
     sequences: int,
     ttl: float,
-    most: int,
     step: int = 0,
     state: bytes | None = None,
     correlation: tuple[str, str] | None = None,
@@ -69,7 +71,8 @@ def create(
 
     `correlation` is a name of the client's own for a model's session; an earlier session of this name ends.
 
-    Raises QuotaExceeded if the key has `most` sessions already, and InvalidRequest if the checkpoint was deleted.
+    Raises QuotaExceeded if the key or its tenant has as many sessions as it may, and InvalidRequest if the checkpoint
+    was deleted.
     """
     now = db_now()
     values = {
@@ -91,15 +94,38 @@ def create(
     }
     try:
         with db.begin() as tx:
-            mine = select(sessions.c.id).where(sessions.c.key_id == key_id, sessions.c.expires_at > db_now())
-            if tx.execute(select(func.count()).select_from(mine.limit(most).subquery())).scalar_one() >= most:
-                raise QuotaExceeded(f"This key may have {most:,} sessions at once.")
+            _require_room(tx, tenant, key_id)
             if correlation is not None:
                 tx.execute(delete(sessions).where(*_correlated(tenant, *correlation)))
             row = tx.execute(insert(sessions).values(values).returning(sessions, db_now().label("now"))).one()
     except IntegrityError:
         raise InvalidRequest(f"There is no checkpoint {checkpoint}.", pointer="/checkpoint") from None
     return _owned(row)
+
+
+def _require_room(tx: Connection, tenant: str, key_id: str) -> None:
+    limits = quotas.read(tx.execute(select(keys.c.limits).where(keys.c.id == key_id)).scalar_one_or_none())
+    most = limits.sessions or MOST_OF_A_KEY
+    if of_key(tx, key_id, most) >= most:
+        raise QuotaExceeded(f"This key may have {most:,} sessions at once.", limit="sessions", seconds=60)
+    of_all = quotas.of_tenant(tx, tenant).limits.sessions
+    if of_all is not None and of_tenant(tx, tenant, of_all) >= of_all:
+        raise QuotaExceeded(f"This tenant may have {of_all:,} sessions at once.", limit="sessions", seconds=60)
+
+
+def of_key(tx: Connection, key_id: str, most: int = quotas.COUNTED) -> int:
+    """Return how many live sessions a key has, counted up to `most`."""
+    return _count(tx, sessions.c.key_id == key_id, most)
+
+
+def of_tenant(tx: Connection, tenant: str, most: int = quotas.COUNTED) -> int:
+    """Return how many live sessions a tenant has, counted up to `most`."""
+    return _count(tx, sessions.c.tenant == tenant, most)
+
+
+def _count(tx: Connection, owner: Any, most: int) -> int:
+    mine = select(literal(1)).select_from(sessions).where(owner, sessions.c.expires_at > db_now()).limit(most)
+    return tx.execute(select(func.count()).select_from(mine.subquery())).scalar_one()
 
 
 def correlation_of(model: str, name: str) -> str:

@@ -42,18 +42,20 @@ class Settings(BaseSettings):
     """Device on which this worker trains: cpu, or cuda, the first device that it sees (CUDA_VISIBLE_DEVICES)."""
     tf32: bool = False
     """On a GPU, round factors of float32 products to 10 bits (TensorFloat-32): faster, with different bits."""
-    threads: Annotated[int, Field(ge=1, le=1024)] = 1
-    """Number of threads of one trainer. A resumed job gives the same bits only with the same number."""
+    threads: Annotated[int, Field(ge=0, le=1024)] = 0
+    """Number of threads of one trainer. 0: as many as pay for its network, of this worker's share of the cores."""
+    warm_bytes: Annotated[int, Field(ge=0)] = 512 * 1024 * 1024
+    """GPU memory beside CUDA's own context that a waiting trainer may hold. 0: it opens the GPU only for a job."""
     workers: Annotated[int, Field(ge=1, le=256)] = 1
     """Number of worker processes that `unroll-server up` starts."""
     lease_seconds: Annotated[float, Field(gt=0, le=3600)] = 15.0
     """A worker that has been silent for this time loses its job."""
     stall_seconds: Annotated[float, Field(gt=0)] = 600.0
-    """A trainer that has made no step for this time is ended; the attempt counts as a crash."""
+    """A trainer that shows no work for this time has crashed; longer where one part of a job may take longer."""
     max_crashes: Annotated[int, Field(ge=1)] = 3
     """Number of attempts without progress after which a job fails."""
     reconcile_seconds: Annotated[float, Field(gt=0)] = 2.0
-    """Interval at which every worker looks for expired leases and for queued jobs whose ring was lost."""
+    """Interval at which every worker looks for expired leases and lost rings; at most a quarter of a lease."""
     flush_seconds: Annotated[float, Field(gt=0)] = 0.25
     """Interval at which a worker writes metrics and renews its lease."""
     drain_seconds: Annotated[float, Field(gt=0)] = 20.0
@@ -62,6 +64,10 @@ class Settings(BaseSettings):
     """Largest size of a request body."""
     max_job_bytes: Annotated[int, Field(ge=0)] = 0
     """Largest estimated memory of a job. 0: this machine's memory in the embedded mode, otherwise no limit."""
+    claim_order: Literal["turns", "plain"] = "turns"
+    """Order in which jobs start. turns: tenants take turns. plain: priority and age among the jobs of all tenants."""
+    queued_jobs: Annotated[int, Field(ge=0)] = 1000
+    """Largest number of queued jobs of a key that has no such limit of its own. 0: no limit."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Lowest level of lines that are logged. At `info` every request has a line."""
 
@@ -131,9 +137,9 @@ def read_or_create_private(path: Path, content: str) -> str:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(content)
     try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(content)
         os.link(temporary, path)  # atomic, and fails where another process was first
     except FileExistsError:
         pass

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, update
+from sqlalchemy import ColumnElement, Connection, Row, func, update
 
 from store.db import db_now
 from store.tables import jobs
@@ -37,6 +37,9 @@ EDGES: frozenset[tuple[JobStatus, JobStatus]] = frozenset(
     }
 )
 
+ACTIVE: tuple[JobStatus, ...] = ("queued", "running", "paused")
+"""The statuses of jobs that have not ended. Lists of them are found by index, which those of `not in ENDED` are not."""
+
 
 def move(
     tx: Connection, job_id: str, source: JobStatus, target: JobStatus, *where: ColumnElement[bool], **values: Any
@@ -50,7 +53,9 @@ def move(
         message = f"{source} -> {target} is no edge of the job's state machine"
         raise ValueError(message)
     if source == "running":
-        values = {"lease_owner": None, "lease_expires": None, "requested": None, "steps_per_second": None} | values
+        ran = jobs.c.ran_seconds + (db_now() - func.coalesce(jobs.c.claimed_at, db_now()))
+        ended = {"lease_owner": None, "lease_expires": None, "requested": None, "steps_per_second": None}
+        values = ended | {"ran_seconds": ran} | values
     if target == "queued":
         values = {"queued_at": db_now(), "ended_at": None, "error": None} | values
     if target in ENDED:

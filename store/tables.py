@@ -19,6 +19,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    literal_column,
 )
 
 metadata = MetaData(
@@ -41,9 +42,38 @@ keys = Table(
     Column("scopes", JSON, nullable=False),
     Column("expires_at", Double),
     Column("max_active_jobs", Integer),
+    # the fields of `Limits` that are set
+    Column("limits", JSON, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("last_used_at", Double),
-    Index(None, "tenant"),
+    Index(None, "tenant", "id"),
+)
+
+# only tenants that the operator has given a weight or limits; every other tenant has weight 1 and no limits
+tenants = Table(
+    "tenants",
+    metadata,
+    Column("tenant", String(100), primary_key=True),
+    Column("weight", Integer, nullable=False),
+    Column("limits", JSON, nullable=False),
+)
+
+# whose turn it is at the workers of each device (store/turns.py); a claim locks the rows
+clocks = Table(
+    "clocks",
+    metadata,
+    Column("device", String(10), primary_key=True),
+    Column("now", Double, nullable=False),
+    Column("starts", JSON, nullable=False),
+)
+
+# the size of what the jobs of each key have stored (store/stored.py); it outlives the key
+stored = Table(
+    "stored",
+    metadata,
+    Column("tenant", String(100), primary_key=True),
+    Column("key_id", String(40), primary_key=True),
+    Column("bytes", BigInteger, nullable=False),
 )
 
 models = Table(
@@ -61,6 +91,8 @@ models = Table(
     Column("serving_before", JSON),
     Column("created_at", Double, nullable=False),
     UniqueConstraint("tenant", "name"),
+    Index(None, "tenant", "id"),
+    Index(None, "pinned_checkpoint"),
 )
 
 # checkpoints of a model besides the one that it serves; role: candidate, shadow, or alias:NAME
@@ -101,6 +133,8 @@ jobs = Table(
     Column("device", String(10), nullable=False),
     Column("idempotency_key", String(255)),
     Column("idempotency_hash", String(64)),
+    # the W3C trace context of the request that submitted it, for the workers' logs
+    Column("traceparent", String(55)),
     # the state machine: status moves along the edges of states.py; requested is what the user wants of a running job
     Column("status", String(10), nullable=False),
     Column("requested", String(10)),
@@ -118,18 +152,62 @@ jobs = Table(
     Column("last_checkpoint", String(40)),
     Column("environment", JSON),
     Column("error", JSON),
+    # the size of its checkpoints and artifacts
+    Column("stored_bytes", BigInteger, nullable=False, server_default="0"),
     Column("created_at", Double, nullable=False),
     Column("queued_at", Double, nullable=False),
     Column("started_at", Double),
+    # when the present or last attempt was claimed, and the running time of all attempts before it
+    Column("claimed_at", Double),
+    Column("ran_seconds", Double, nullable=False, server_default="0"),
     Column("ended_at", Double),
     UniqueConstraint("tenant", "idempotency_key"),
     Index(None, "tenant", "id"),
-    Index(None, "model_id"),
-    Index(None, "parent_id"),
-    Index(None, "key_id", "status"),
+    # one for each filter of a list of jobs, in the list's order; parent_id leads, as deleting a parent looks for it
+    Index(None, "tenant", "name", "id"),
+    Index(None, "tenant", "model_name", "id"),
+    Index(None, "tenant", "kind", "id"),
+    Index(None, "tenant", "status", "id"),
+    Index(None, "parent_id", "tenant", "id"),
+    Index(None, "model_id", "status"),
+    Index(None, "status", "ended_at"),
 )
-# the order of claims; device comes last, so that claims and counts of positions skip rows that do not match
-Index("ix_jobs_queue", jobs.c.status, jobs.c.priority.desc(), jobs.c.queued_at, jobs.c.id, jobs.c.device)
+
+# Partial indexes hold only some of the jobs. Their conditions are written out as literals, because a database uses such
+# an index only for a query that has the same condition, and does not look into bound values for it.
+QUEUED = (jobs.c.status == literal_column("'queued'")) & (jobs.c.driver == literal_column("'trainer'"))
+RUNNING = jobs.c.status == literal_column("'running'")
+NOT_ENDED = jobs.c.ended_at.is_(None)
+TRAINED = (jobs.c.status == literal_column("'succeeded'")) & jobs.c.best_checkpoint.is_not(None)
+# The order of claims, of one tenant's jobs and of those for one device. No index has it for all jobs: PostgreSQL would
+# take that one for a tenant with many jobs, and go through everybody's.
+IN_LINE = jobs.c.priority.desc(), jobs.c.queued_at, jobs.c.id
+Index("ix_jobs_line", jobs.c.tenant, *IN_LINE, jobs.c.device, sqlite_where=QUEUED, postgresql_where=QUEUED)
+Index("ix_jobs_waiting", jobs.c.device, *IN_LINE, sqlite_where=QUEUED, postgresql_where=QUEUED)
+# what a model serves: the checkpoint of the job of it that ended last
+Index("ix_jobs_trained", jobs.c.model_id, jobs.c.ended_at, sqlite_where=TRAINED, postgresql_where=TRAINED)
+# the best job of each tenant; key_id comes last, so that jobs of keys that may not run more are skipped
+Index(
+    "ix_jobs_turn",
+    *(jobs.c.device, jobs.c.tenant, *IN_LINE, jobs.c.key_id),
+    sqlite_where=QUEUED,
+    postgresql_where=QUEUED,
+)
+Index("ix_jobs_running", jobs.c.tenant, jobs.c.key_id, sqlite_where=RUNNING, postgresql_where=RUNNING)
+# for counts of a key's and a tenant's jobs in a status
+Index("ix_jobs_key_open", jobs.c.key_id, jobs.c.status, sqlite_where=NOT_ENDED, postgresql_where=NOT_ENDED)
+Index("ix_jobs_tenant_open", jobs.c.tenant, jobs.c.status, sqlite_where=NOT_ENDED, postgresql_where=NOT_ENDED)
+
+# the labels of jobs once more, to find jobs by them; the order of the key is that of a list of jobs
+job_labels = Table(
+    "job_labels",
+    metadata,
+    Column("tenant", String(100), primary_key=True),
+    Column("label", String(100), primary_key=True),
+    Column("value", String(100), primary_key=True),
+    Column("job_id", String(40), ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Index(None, "job_id"),
+)
 
 events = Table(
     "events",

@@ -8,6 +8,10 @@ Tests can use these fixtures (all are lazy; a session that needs no PostgreSQL s
     deployment      SQLite with files, and PostgreSQL with Redis, to start processes in (tests/servers)
     broker          Settings with SQLite and a broker: files, then Redis with a password
     postgresql      the PostgreSQL server; redis_server, the Redis server
+    disk            a small disk to fill
+    pgbouncer       a PgBouncer in transaction mode before that PostgreSQL, with three connections
+
+With --pooler, every PostgreSQL database of every test is reached through a PgBouncer in transaction mode.
 """
 
 from __future__ import annotations
@@ -26,6 +30,9 @@ from store.db import Database
 from store.settings import Settings
 from tests.servers.databases import Databases
 from tests.servers.deployment import Deployment
+from tests.servers.disk import SmallDisk, small_disk
+from tests.servers.pgbouncer import PgBouncer
+from tests.servers.pgbouncer import find as find_pgbouncer
 from tests.servers.postgresql import PostgreSQL
 from tests.servers.postgresql import postgresql as start_postgresql
 from tests.servers.redis import Redis
@@ -40,6 +47,7 @@ SECRET = "the tests' secret"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--product", action="store_true", help="run every case of the oracles' matrices")
+    parser.addoption("--pooler", action="store_true", help="put a PgBouncer, pooling by transaction, before PostgreSQL")
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -58,12 +66,28 @@ def _nobodys_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
 
 
 @pytest.fixture(scope="session")
-def postgresql() -> Iterator[PostgreSQL]:
+def postgresql(request: pytest.FixtureRequest) -> Iterator[PostgreSQL]:
+    program = find_pgbouncer() if request.config.getoption("pooler") else None
     server = start_postgresql()
     atexit.register(server.stop)  # an interrupted pytest may not come to the end of this fixture
+    if program is not None:
+        server.pooler = PgBouncer(program, server.url, connections=10)
+        atexit.register(server.pooler.stop)
     yield server
+    if server.pooler is not None:
+        server.pooler.stop()
+        atexit.unregister(server.pooler.stop)
     server.stop()
     atexit.unregister(server.stop)
+
+
+@pytest.fixture(scope="session")
+def pgbouncer(postgresql: PostgreSQL) -> Iterator[PgBouncer]:
+    pooler = PgBouncer(find_pgbouncer(), postgresql.url)
+    atexit.register(pooler.stop)
+    yield pooler
+    pooler.stop()
+    atexit.unregister(pooler.stop)
 
 
 @pytest.fixture(scope="session")
@@ -85,7 +109,9 @@ def _migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def _migrated_database(postgresql: PostgreSQL, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     url = postgresql.create_database()
-    schema.migrate(Settings(data_dir=tmp_path_factory.mktemp("template"), database_url=url))
+    # nobody may stay connected to what is copied, and a pooler would
+    direct = postgresql.direct(url)
+    schema.migrate(Settings(data_dir=tmp_path_factory.mktemp("template"), database_url=direct))
     yield url
     postgresql.drop_database(url)
 
@@ -150,6 +176,12 @@ def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Settings]
     yield from _on("sqlite", request, tmp_path, url)
 
 
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    with small_disk(tmp_path / "disk", megabytes=24) as mounted:
+        yield mounted
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say at the end, where it is read, that web pages were not looked at, or that no GPU was used."""
     skipped = terminalreporter.getreports("skipped")
@@ -159,6 +191,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.line(
             f"{len(missing)} of them: there is no Chromium on this machine. Install one (Debian and Ubuntu: apt-get "
             "install chromium), or name one in CHROMIUM. Where CI=true they fail instead."
+        )
+    without_pooler = [report for report in skipped if "no PgBouncer" in str(report.longrepr)]
+    if without_pooler:
+        terminalreporter.section("the tests with a pooler DID NOT RUN", sep="!", yellow=True, bold=True)
+        terminalreporter.line(
+            f"{len(without_pooler)} of them: there is no PgBouncer on this machine. Install one (Debian and Ubuntu: "
+            "apt-get install pgbouncer). Where CI=true they fail instead."
+        )
+    without_disk = [report for report in skipped if "no small disk" in str(report.longrepr)]
+    if without_disk:
+        terminalreporter.section("the tests on a full disk DID NOT RUN", sep="!", yellow=True, bold=True)
+        terminalreporter.line(
+            f"{len(without_disk)} of them: this user may not mount a file system in memory. Where CI=true they fail."
         )
     without_gpu = [report for report in skipped if report.nodeid.startswith("tests/cuda/")]
     if without_gpu:

@@ -5,6 +5,7 @@
     recorder    stores what the child reports, in batched and fenced writes
     processes   the supervisor's handle on a trainer child
     trainer     the child itself: runs a job and reports through a pipe (the only part that loads torch)
+    device      opens the child's device and warms it up before a job comes
     forkserver  the process that every child is forked from, with torch imported
     messages    the messages between child and supervisor
     reconciler  the thread next to the worker: heartbeat, expired leases, lost rings

@@ -3,9 +3,14 @@
 # Nothing is imported at module level, because a trainer child may load this module again as its parent's main module.
 
 if __name__ == "__main__":
+    import argparse
     import sys
 
     from worker.app import main
 
-    # `unroll-server up` names itself, `--parent PID`, where the kernel does not end a child with its parent
-    sys.exit(main(int(sys.argv[2]) if sys.argv[1:2] == ["--parent"] else None))
+    parser = argparse.ArgumentParser(prog="python -m worker", description="Run one worker.")
+    # `unroll-server up` names itself where the kernel does not end a child with its parent
+    parser.add_argument("--parent", type=int, help="the process to end with")
+    parser.add_argument("--token", help="what makes this worker's id unique; by default random")
+    arguments = parser.parse_args()
+    sys.exit(main(arguments.parent, arguments.token))

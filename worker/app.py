@@ -8,72 +8,72 @@ from __future__ import annotations
 
 import logging
 import os
-import platform
 import secrets
 import signal
-import subprocess
 import sys
 import time
 import warnings
 from typing import Any
 
 from celery import Celery, signals
+from celery.worker import state
 from pydantic import ValidationError
 
-from store import schema
+from store import fleet, logs, schema
 from store.db import Database
-from store.errors import DatabaseUnavailable, SchemaMismatch
+from store.errors import DatabaseUnavailable, DatabaseUnfit, SchemaMismatch
 from store.folder import FolderUnusable, make_folder
 from store.parent import follow
 from store.queue import RING, Doorbell, Notifier, celery_app, heard_by
 from store.settings import Settings
+from store.sockets import NoFolderForSockets
 from store.variables import warn_of_unknown
 from worker import processes
 from worker.reconciler import Reconciler
-from worker.runner import Runner
+from worker.runner import CannotWork, Runner
 
 log = logging.getLogger(__name__)
 
 DATABASE_SECONDS = 30.0
-DEVICE_SECONDS = 120.0
-NO_CUDA = (
-    "UNROLL_DEVICE=cuda, but torch sees no CUDA device; without this variable the worker trains on the CPU, and "
-    "`unroll-server doctor` tells which torch is installed"
-)
-SEES_CUDA = "import sys, torch; sys.exit(not torch.cuda.is_available())"
 
 
-def main(parent: int | None = None) -> int:
+def main(parent: int | None = None, token: str | None = None) -> int:
     """Run one worker until it is told to stop, and return the exit code.
 
     The code is 2 if the worker will never work like this: settings, data folder, device or schema are wrong. It stops
-    when the process `parent` ends, if one is given.
+    when the process `parent` ends, if one is given. With `token`, whoever started it knows its id
+    (`store.fleet.worker_id`).
     """
     warn_of_unknown()
+    for number in (signal.SIGTERM, signal.SIGINT):  # until Celery listens for them
+        signal.signal(number, _leave)
     if parent is not None:
         follow(parent)
     try:
         settings = Settings()
-        _log_to_stderr(settings.log_level)
+        _log(settings.log_level)
         make_folder(settings.data_dir)
         db = Database(settings)
         app = celery_app(settings)
         _check(db)
-        _check_device(settings)
-    except (ValidationError, ValueError, SchemaMismatch, FolderUnusable) as error:
+        children = processes.context()
+        processes.warm(children)  # torch is loaded while Celery connects
+    except (ValidationError, ValueError, SchemaMismatch, DatabaseUnfit, FolderUnusable, NoFolderForSockets) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
-    except DatabaseUnavailable as error:
+    except (DatabaseUnavailable, OSError) as error:  # a full disk, for example, which somebody may make room on
         sys.stderr.write(f"error: {error}\n")
         return 1
-    children = processes.context()
-    processes.warm(children)  # torch is loaded while Celery connects
-    worker_id = f"{platform.node()[:60]}-{os.getpid()}-{secrets.token_hex(2)}"
+    worker_id = fleet.worker_id(os.getpid(), token or secrets.token_hex(4))
     doorbell, notifier = Doorbell(settings), Notifier(settings)
     runner = Runner(settings, db, worker_id, doorbell, notifier, children)
     reconciler = Reconciler(settings, db, worker_id, doorbell, lambda: runner.job_id)
     try:
+        runner.prepare()
         return _listen(app, settings, worker_id, runner, reconciler)
+    except CannotWork as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2 if error.ever else 1
     finally:
         runner.close()
         reconciler.stop()
@@ -82,29 +82,22 @@ def main(parent: int | None = None) -> int:
         db.close()
 
 
+def _leave(_number: int, _frame: object) -> None:
+    sys.exit(0)
+
+
 def _check(db: Database) -> None:
-    """Wait a while for a database that is still starting. Raises SchemaMismatch, DatabaseUnavailable."""
+    """Wait a while for a database that is still starting. Raises SchemaMismatch, DatabaseUnfit, DatabaseUnavailable."""
     patience = time.monotonic() + DATABASE_SECONDS
     while True:
         try:
             return schema.check(db)
+        except DatabaseUnfit:
+            raise
         except DatabaseUnavailable:
             if time.monotonic() > patience:
                 raise
             time.sleep(0.5)
-
-
-def _check_device(settings: Settings) -> None:
-    """Check that the device exists, because a worker without it would claim and fail one job after another.
-
-    A separate process checks it: this one never loads torch, and the forkserver of the trainers never touches CUDA.
-    Raises ValueError.
-    """
-    if settings.device != "cuda":
-        return
-    asked = subprocess.run([sys.executable, "-P", "-c", SEES_CUDA], timeout=DEVICE_SECONDS, check=False)  # noqa: S603
-    if asked.returncode != 0:
-        raise ValueError(NO_CUDA)
 
 
 def _listen(app: Celery, settings: Settings, worker_id: str, runner: Runner, reconciler: Reconciler) -> int:
@@ -116,20 +109,20 @@ def _listen(app: Celery, settings: Settings, worker_id: str, runner: Runner, rec
         log.debug("rung for %s", job_id)
         runner.work()
 
-    def drain(**_: Any) -> None:
+    def stop(_number: int, _frame: object) -> None:
         runner.drain()
+        state.should_stop = 0
 
     def ready(**_: Any) -> None:
-        # Ctrl-C has the meaning of SIGTERM; by itself Celery would end a running task at the second one
-        signal.signal(signal.SIGINT, signal.getsignal(signal.SIGTERM))
-        runner.prepare()
+        # Celery's own handlers would print a line that is no log line, and end a running task at the second signal
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, stop)
         reconciler.start()
         log.info("%s is ready on %s", worker_id, settings.device)
 
     def keep_logging(**_: Any) -> None:
         """Connect to a signal of Celery, which then does not set up logging itself."""
 
-    signals.worker_shutting_down.connect(drain)
     signals.worker_ready.connect(ready)
     signals.setup_logging.connect(keep_logging)
     app.set_current()
@@ -147,12 +140,11 @@ def _listen(app: Celery, settings: Settings, worker_id: str, runner: Runner, rec
             without_heartbeat=True,
         )
         worker.start()
-    return int(worker.exitcode or 0)
+    return 1 if runner.broken else int(worker.exitcode or 0)
 
 
-def _log_to_stderr(level: str) -> None:
-    logging.basicConfig(
-        level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
+def _log(level: str) -> None:
+    logs.configure(level, logs.EVERYTHING)
+    logging.captureWarnings(capture=True)
     for noisy in ("celery", "kombu", "amqp"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -5,22 +5,24 @@ later step that an attempt reaches; 0: before training) the child of a job with 
 
     kill    sends itself SIGKILL, as the kernel does when memory runs out
     exit    leaves with exit code 3, as a crash in native code might
-    hang    makes no further step
+    hang    is stuck in native code, which keeps the interpreter's lock
+    slow    needs a fifth of a second more for every forward pass, if it is armed before training
     raise   raises RuntimeError
     memory  may allocate only 64 MiB more than it has
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 VARIABLE = "UNROLL_FAILPOINT"
 MEMORY_BYTES = 64 << 20
+SLOW_SECONDS = 0.2
 
 
 def armed(job_name: str | None) -> Callable[[int], None] | None:
@@ -51,7 +53,21 @@ def _exit() -> None:
 
 
 def _hang() -> None:
-    time.sleep(sys.maxsize >> 32)
+    while True:  # a signal ends the call
+        ctypes.PyDLL(None).sleep(3600)
+
+
+def _slow() -> None:
+    from rnn.bptt.whole import BPTT
+
+    forward = BPTT.forward
+
+    def slowly(engine: BPTT) -> None:
+        time.sleep(SLOW_SECONDS)
+        forward(engine)
+
+    if forward.__name__ != slowly.__name__:
+        BPTT.forward = slowly  # type: ignore[method-assign, assignment]
 
 
 def _raise() -> None:
@@ -72,6 +88,7 @@ _FAULTS: dict[str, Callable[[], None]] = {
     "kill": _kill,
     "exit": _exit,
     "hang": _hang,
+    "slow": _slow,
     "raise": _raise,
     "memory": _memory,
 }

@@ -14,6 +14,17 @@ from unroll.contract import JobRequest
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a child runs its job; it is told this when it starts."""
+
+    device: Literal["cpu", "cuda"] = "cpu"
+    tf32: bool = False
+    """Whether products of float32 may round their factors on a GPU."""
+    warm_bytes: int = 0
+    """How much of a GPU's memory it may take to warm up before a job comes."""
+
+
+@dataclass(frozen=True, slots=True)
 class Assignment:
     """The job to run; the supervisor sends it to the child once."""
 
@@ -25,10 +36,24 @@ class Assignment:
     """Weights and state of the checkpoint to continue from."""
     step: int
     """The step of that checkpoint; 0 at the start."""
-    device: Literal["cpu", "cuda"]
     threads: int
-    tf32: bool = False
-    """Whether products of float32 may round their factors on a GPU."""
+    """The number of threads; 0: its kind chooses it, for its network."""
+    cores: int
+    """The largest number that it may choose."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The child waits for its assignment, with its libraries loaded and its device open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unfit:
+    """The child can run no job here."""
+
+    message: str
+    ever: bool
+    """Whether no later child could run one either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +77,13 @@ Item = Steps | Entry | Checkpoint | Artifact | Result | End
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """What happened since the last bundle, in order. Metrics never come after a checkpoint that they belong before."""
+    """What happened since the last bundle, in order. Metrics never come after a checkpoint that they belong before.
+
+    An empty bundle shows that the child is alive: it has done a part of a long step.
+    """
 
     step: int
-    """The last step that was done, logged or not. It shows that the child is alive."""
+    """The last step that was done, logged or not."""
     items: tuple[Item, ...]
 
     @property
@@ -88,4 +116,5 @@ class Gone:
     exit_code: int | None
 
 
+Readiness = Ready | Unfit | Gone
 Message = Declared | Bundle | Failed | Gone

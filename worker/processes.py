@@ -15,15 +15,17 @@ import queue
 import shutil
 import signal
 import sys
+import tempfile
 import threading
 import time
-from multiprocessing import forkserver
+from multiprocessing import forkserver, util
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from store import sockets
 from worker import lifeline, trainer
-from worker.messages import Assignment, Gone, Message
+from worker.messages import Assignment, Gone, Message, Place, Readiness, Ready, Unfit
 
 KILL_SECONDS = 10.0
 LOG_BYTES = 4096
@@ -32,11 +34,17 @@ SHOW_SECONDS = 0.2
 
 
 def context() -> ForkServerContext | SpawnContext:
-    """Return the context that starts children. The first call must come before any other use of a forkserver."""
+    """Return the context that starts children. The first call must come before any other use of a forkserver.
+
+    Raises NoFolderForSockets.
+    """
     if sys.platform != "linux" or "forkserver" not in multiprocessing.get_all_start_methods():
         # worker/forkserver.py sets it too late for a child that has loaded NumPy before
         os.environ["OPENBLAS_NUM_THREADS"] = "1"
         return multiprocessing.get_context("spawn")
+    usual, tempfile.tempdir = tempfile.tempdir, sockets.folder()
+    util.get_temp_dir()  # multiprocessing makes its own folder there, once and for all
+    tempfile.tempdir = usual
     made = multiprocessing.get_context("forkserver")
     made.set_forkserver_preload(["worker.forkserver"])
     return made
@@ -51,15 +59,18 @@ def warm(children: ForkServerContext | SpawnContext) -> None:
 class TrainerProcess:
     """One child, which waits for its one assignment and then runs it. `next` returns its messages in order."""
 
-    def __init__(self, children: ForkServerContext | SpawnContext, log_file: Path) -> None:
-        """Start the child. It takes milliseconds, or seconds if the forkserver is still loading torch."""
+    def __init__(self, children: ForkServerContext | SpawnContext, log_file: Path, place: Place) -> None:
+        """Start the child. It takes milliseconds, or seconds if the forkserver is still loading torch.
+
+        Raises OSError or EOFError if it cannot be started.
+        """
         log_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._log_file = log_file
         self._scratch = log_file.with_suffix(".scratch")
         self._events, events = children.Pipe(duplex=False)
         control, self._control = children.Pipe(duplex=False)
         self._process: BaseProcess = children.Process(
-            target=trainer.main, args=(events, control, str(log_file)), name=log_file.stem, daemon=True
+            target=trainer.main, args=(events, control, str(log_file), place), name=log_file.stem, daemon=True
         )
         self._process.start()
         events.close()
@@ -71,6 +82,7 @@ class TrainerProcess:
                 self._pidfd = os.pidfd_open(self._pid)
         # A signal handler may call SimpleQueue's put while the same thread waits in its get
         self._inbox: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+        self._readiness: queue.SimpleQueue[Readiness | None] = queue.SimpleQueue()
         self._room = threading.Event()
         self._room.set()
         self._closing = False
@@ -114,8 +126,18 @@ class TrainerProcess:
             return self._inbox.get(timeout=max(timeout, 0.0))
         return None
 
+    def readiness(self, timeout: float) -> Readiness | None:
+        """Return whether the child, which was just started, can run a job.
+
+        Return None if it did not say so for `timeout` seconds, or `wake` was called.
+        """
+        with contextlib.suppress(queue.Empty):
+            return self._readiness.get(timeout=max(timeout, 0.0))
+        return None
+
     def wake(self) -> None:
-        """End a running `next`. A signal handler may call it."""
+        """End a running `next` or `readiness`. A signal handler may call it."""
+        self._readiness.put(None)
         self._inbox.put(None)
 
     def kill(self) -> None:
@@ -159,6 +181,9 @@ class TrainerProcess:
         try:
             while not self._closing:
                 message = self._events.recv()
+                if isinstance(message, Ready | Unfit):
+                    self._readiness.put(message)
+                    continue
                 self._inbox.put(message)
                 self._room.wait()
                 while self._inbox.qsize() >= MAX_INBOX and not self._closing:
@@ -167,7 +192,9 @@ class TrainerProcess:
             pass
         finally:
             self._events.close()
-        self._inbox.put(Gone(self._reap(1.0)))  # its end of the pipe is closed: it has ended, or is about to
+        gone = Gone(self._reap(1.0))
+        self._readiness.put(gone)
+        self._inbox.put(gone)  # its end of the pipe is closed: it has ended, or is about to
 
     def _reap(self, seconds: float) -> int | None:
         with self._reaping:  # if two threads read a child's exit code at once, one would read 255

@@ -22,7 +22,8 @@ from store.settings import Settings
 
 log = logging.getLogger(__name__)
 
-GARBAGE_SECONDS = 600.0
+SWEEP_SECONDS = 10.0
+"""Interval at which a piece of the blobs is searched for those that nothing needs."""
 
 
 class Reconciler:
@@ -39,8 +40,11 @@ class Reconciler:
         """`job_at_hand` returns the job that the worker runs."""
         self._settings, self._db, self._worker_id, self._doorbell = settings, db, worker_id, doorbell
         self._job_at_hand = job_at_hand
-        self._enlisted = False
-        self._garbage_at = time.monotonic() + random.uniform(0.5, 1.5) * GARBAGE_SECONDS  # noqa: S311
+        self._watch = recovery.Watch(settings.lease_seconds)
+        # often enough that a round that is a little late is no gap in the watch
+        self._wait_seconds = min(settings.reconcile_seconds, settings.lease_seconds / 4)
+        self._sweep_at = time.monotonic() + random.uniform(0.5, 1.5) * SWEEP_SECONDS  # noqa: S311
+        self._swept = f"{random.getrandbits(256):064x}"  # workers begin at different pieces
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
 
@@ -51,7 +55,8 @@ class Reconciler:
     def stop(self) -> None:
         """Stop the thread, and remove the worker from the list."""
         self._stop.set()
-        self._thread.join(5.0)
+        if self._thread.is_alive():  # it was started
+            self._thread.join(5.0)
         try:
             fleet.dismiss(self._db, self._worker_id)
         except DatabaseUnavailable as error:
@@ -66,21 +71,23 @@ class Reconciler:
             except Exception:
                 log.exception("reconciling failed")  # the next round tries again: nothing else would do its work
             # so that not all workers do it at the same moment
-            self._stop.wait(self._settings.reconcile_seconds * random.uniform(0.9, 1.1))  # noqa: S311
+            self._stop.wait(self._wait_seconds * random.uniform(0.9, 1.1))  # noqa: S311
 
     def reconcile(self) -> None:
         """Do one round. Raises DatabaseUnavailable."""
-        if not self._enlisted:
+        while (now := fleet.seen(self._db, self._worker_id, self._job_at_hand())) is None:
+            # it has just started, or it slept for so long that others have forgotten it
             host, device = platform.node()[:255], self._settings.device
             fleet.enlist(self._db, self._worker_id, host, os.getpid(), device, version("unroll-server"))
-            self._enlisted = True
-        fleet.seen(self._db, self._worker_id, self._job_at_hand())
-        for waiting in recovery.expire(self._db, self._settings.max_crashes):
-            log.warning("%s: its worker was not heard of any more; it is queued again", waiting.job_id)
-            self._doorbell.ring(waiting.job_id, waiting.device)
+        if self._watch.look(now):
+            for waiting in recovery.expire(self._db, self._settings.max_crashes, now):
+                job = {"job": waiting.job_id}
+                log.warning("%s: its worker was not heard of any more; it is queued again", waiting.job_id, extra=job)
+                self._doorbell.ring(waiting.job_id, waiting.device)
         for waiting in recovery.unheard(self._db, self._settings.reconcile_seconds):
             self._doorbell.ring(waiting.job_id, waiting.device)
-        if time.monotonic() >= self._garbage_at:
-            self._garbage_at = time.monotonic() + GARBAGE_SECONDS
-            if deleted := blobs.collect_garbage(self._db):
+        if time.monotonic() >= self._sweep_at:
+            self._sweep_at = time.monotonic() + SWEEP_SECONDS
+            deleted, self._swept = blobs.sweep(self._db, self._swept)
+            if deleted:
                 log.info("deleted %d blobs that nothing needs", deleted)

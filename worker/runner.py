@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import os
+import platform
 import re
 import shutil
 import signal
@@ -18,25 +20,38 @@ from multiprocessing.context import ForkServerContext, SpawnContext
 from typing import TypeVar
 
 from rnn.events import End
+from rnn.kinds import kind
 from rnn.kinds.kind import Inputs
-from store import inputs, leases
+from store import cores, fleet, inputs, leases, logs
 from store.db import Database
-from store.errors import DatabaseUnavailable, InputGone, LeaseLost, TornBlob
+from store.errors import DatabaseUnavailable, InputGone, LeaseLost, QuotaExceeded, TornBlob
 from store.leases import Lease, ResumePoint
 from store.queue import Doorbell, Notifier
 from store.settings import Settings
 from unroll.contract import Environment, JobError
-from worker.messages import Assignment, Bundle, Declared, Failed, Gone
+from worker.messages import Assignment, Bundle, Declared, Failed, Gone, Place, Ready, Unfit
 from worker.processes import TrainerProcess
 from worker.recorder import Recorder
 
 log = logging.getLogger(__name__)
 
+READY_SECONDS = 300.0
 RETRY_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.0)
+SLACK_SECONDS = 1.0
+"""How much later than it meant to a supervisor looks at its child without having been stopped."""
 OLD_LOG_SECONDS = 7 * 86_400.0
 ABORTED_ALLOCATION = re.compile(r"memory allocation of \d+ bytes failed")
 """What Rust libraries, such as safetensors, write before they abort their process where memory runs out."""
 Answer = TypeVar("Answer")
+
+
+class CannotWork(Exception):
+    """No trainer can run jobs here."""
+
+    def __init__(self, message: str, *, ever: bool) -> None:
+        """`ever` says whether that stays so, until the settings or the machine are changed."""
+        super().__init__(message)
+        self.ever = ever
 
 
 class Runner:
@@ -61,6 +76,8 @@ class Runner:
         """The job that it runs, for the heartbeat."""
         self.drain_until: float | None = None
         """When its grace time ends, after it was told to stop."""
+        self.broken: CannotWork | None = None
+        """Why it stopped by itself."""
         self._children = children
         self._logs = settings.data_dir / "trainers"
         self._numbers = itertools.count(1)
@@ -71,19 +88,38 @@ class Runner:
         """Whether it was told to stop."""
         return self.drain_until is not None
 
+    def cores(self) -> int:
+        """Return this worker's share of the machine's cores. Raises DatabaseUnavailable."""
+        alive_seconds = fleet.HEARTBEATS * self.settings.reconcile_seconds
+        beside = fleet.count_beside(self.db, self.worker_id, platform.node()[:255], alive_seconds)
+        # of those that `up` starts together, the first may have a job before the others are known
+        return cores.share(max(1 + beside, self.settings.workers))
+
     def work(self) -> None:
         """Run queued jobs until none is left that this worker can run, or until it is told to stop."""
         while not self.draining:
-            # the child comes first, so that no lease runs while a forkserver that died loads torch again
-            child = self._spare()
+            # the child comes first, so that no lease runs while it, or a forkserver that died, gets ready again
             try:
-                lease = leases.claim(self.db, self.worker_id, self.settings.device, self.settings.lease_seconds)
+                child = self._spare()
+            except CannotWork as error:
+                log.error("no trainer can run a job here, so this worker stops: %s", error)  # noqa: TRY400 - it is told
+                self.broken = error
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+            if child is None:
+                return
+            try:
+                settings = self.settings
+                lease = leases.claim(
+                    self.db, self.worker_id, settings.device, settings.lease_seconds, settings.claim_order
+                )
             except DatabaseUnavailable as error:
                 log.warning("cannot claim: %s", error)
                 return
             if lease is None:
                 return
             self.job_id = lease.job_id
+            logs.about(job=lease.job_id, attempt=lease.attempt, **logs.trace(lease.traceparent))
             log.info("%s: attempt %d", lease.job_id, lease.attempt)
             try:
                 Attempt(self, lease, child).run()
@@ -102,10 +138,14 @@ class Runner:
                 self._child = None
                 child.kill()
                 self.job_id = None
+                logs.about()
                 self.notifier.publish(lease.job_id)
 
     def prepare(self) -> None:
-        """Start a child, so that the next job starts at once, and remove logs that killed workers left."""
+        """Start a child, so that the next job starts at once, and remove logs that killed workers left.
+
+        Raises CannotWork.
+        """
         self._spare()
         for log_file in self._logs.glob("*.log"):
             with contextlib.suppress(FileNotFoundError):
@@ -126,14 +166,41 @@ class Runner:
             self._child.kill()
             self._child = None
 
-    def _spare(self) -> TrainerProcess:
+    def _spare(self) -> TrainerProcess | None:
+        """Return a child that is ready for a job, or None if it was told to stop meanwhile. Raises CannotWork."""
         if self._child is not None and not self._child.alive:
-            self._child.kill()
-            self._child = None
-        if self._child is None:
-            name = f"{self.worker_id.replace('/', '-')}-{next(self._numbers)}.log"
-            self._child = TrainerProcess(self._children, self._logs / name)
-        return self._child
+            self.close()
+        for last in (False, True):
+            if self._child is None and not self.draining:
+                self._start(last=last)
+        return None if self.draining else self._child
+
+    def _start(self, *, last: bool) -> None:
+        """Start a child and wait until it is ready. One that dies first is replaced, unless it was the `last` try."""
+        settings, name = self.settings, f"{self.worker_id.replace('/', '-')}-{next(self._numbers)}.log"
+        place = Place(settings.device, settings.tf32, settings.warm_bytes)
+        try:
+            self._child = child = TrainerProcess(self._children, self._logs / name, place)
+        except (OSError, EOFError) as error:
+            if not last:
+                return
+            message = f"The process that trainers are forked from ended, or never began: {error!r}"
+            raise CannotWork(message, ever=False) from error
+        deadline = time.monotonic() + READY_SECONDS
+        while not self.draining:
+            match child.readiness(deadline - time.monotonic()):
+                case Ready():
+                    return
+                case Unfit(message, ever):
+                    raise CannotWork(message, ever=ever)
+                case Gone(exit_code) if last:
+                    words = (child.log().strip().splitlines() or ["none"])[-1]
+                    raise CannotWork(f"{_cause(exit_code).message} Its last words: {words}", ever=False)
+                case Gone():
+                    self.close()
+                    return
+                case None if time.monotonic() > deadline:
+                    raise CannotWork(f"A trainer was not ready after {READY_SECONDS:.0f} s.", ever=False)
 
 
 class Attempt:
@@ -145,13 +212,15 @@ class Attempt:
         self._settings = runner.settings
         self._point: ResumePoint | None = None
         self._stopping = False
+        self._began = time.monotonic()
+        self._out_of_time = False
 
     def run(self) -> None:
         """Run the attempt from the claim to the end.
 
         Raises LeaseLost, and DatabaseUnavailable if the grace time ran out.
         """
-        lease, settings = self._lease, self._settings
+        lease = self._lease
         if lease.resumed:
             self._point = self._insist(lambda: leases.resume_point(lease))
         self._recorder = Recorder(lease, self._point.step if self._point else 0)
@@ -166,6 +235,7 @@ class Attempt:
         point = self._point
         step = point.step if point else 0
         resume = (point.weights, point.state) if point else None
+        threads = self._threads()
         self._child.assign(
             Assignment(
                 lease.job_id,
@@ -174,12 +244,23 @@ class Attempt:
                 read,
                 resume,
                 step,
-                settings.device,
-                settings.threads,
-                settings.tf32,
+                threads,
+                threads or self._insist(self._runner.cores),
             )
         )
-        self._supervise()
+        try:
+            self._supervise()
+        except QuotaExceeded as full:  # it has not stored what was too much
+            self._child.kill()
+            self._fail(JobError(code="quota_exceeded", message=str(full), step=self._recorder.step))
+
+    def _threads(self) -> int:
+        """Return the number of threads, or 0 for the trainer to choose it.
+
+        A resumed job keeps the number that it had: with another one its bits would differ from here on.
+        """
+        kept = self._lease.threads if self._settings.device == "cpu" else None
+        return self._settings.threads or kept or 0
 
     def _read(self) -> Inputs:
         """Return what the job reads. Raises InputGone and TornBlob."""
@@ -189,8 +270,8 @@ class Attempt:
 
         def load() -> dict[str, inputs.CheckpointRead]:
             # the job's row is locked meanwhile: nobody takes a job whose lease runs out over a large checkpoint
-            with leases.fenced(lease):
-                return inputs.load(lease.db, lease.tenant, lease.job_id)
+            with leases.fenced(lease) as (tx, _):
+                return inputs.load(tx, lease.tenant, lease.job_id)
 
         found = self._insist(load)
         self._insist(self._recorder.write)  # renews the lease
@@ -201,22 +282,25 @@ class Attempt:
 
     def _supervise(self) -> None:
         settings, child, recorder = self._settings, self._child, self._recorder
-        lived = time.monotonic()
-        due = lived + settings.flush_seconds
-        retries, first = 0, True
+        patience = kind.patience(self._lease.facts.get("part_seconds", 0.0), settings.stall_seconds)
+        looked = time.monotonic()
+        due = looked + settings.flush_seconds
+        retries, first, silent = 0, True, 0.0
         while True:
             message = child.next(due - time.monotonic())
             now = time.monotonic()
+            # Every message is made by work. If this process itself was stopped, or waited long for the database, that
+            # says nothing of the child: only about as much counts as it meant to wait.
+            pause = min(now - looked, settings.flush_seconds + SLACK_SECONDS)
+            silent = 0.0 if message is not None or child.held else silent + pause
+            looked = now
             match message:
                 case Declared():
-                    lived = now
                     self._insist(lambda: self._declare(message))  # noqa: B023 - called before the next message
                 case Bundle():
-                    if message.step > recorder.step:
-                        lived = now
-                    recorder.add(message)
-                    if first:
+                    if first and (message.items or message.step > recorder.step):
                         due, first = now, False  # whoever waits for the first step learns of it at once
+                    recorder.add(message)
                     child.hold(hold=recorder.full)
                 case Failed():
                     return self._failed(message)
@@ -239,16 +323,33 @@ class Attempt:
                         return self._cancelled()
                     if requested == "pause":
                         self._stop()
-            if child.held:
-                lived = now  # it waits for the database
-            if message is None and now - lived > settings.stall_seconds:
+            if silent > patience:
                 child.show_stacks()
-                return self._crashed(JobError(code="stalled", message=self._silence(now - lived)))
+                return self._crashed(JobError(code="stalled", message=self._silence(silent)))
+            if self._late(now) > 0:
+                self._out_of_time = True
+                self._stop()
+                if self._late(now) > settings.drain_seconds:
+                    return self._too_late()
             if (until := self._runner.drain_until) is not None:
                 self._stop()
                 if now > until:
                     child.kill()
                     return self._give_back()
+
+    def _late(self, now: float) -> float:
+        """Return for how long the attempt has run beyond the time that it may run."""
+        may_run = self._lease.may_run
+        return 0.0 if may_run is None else now - self._began - may_run.seconds
+
+    def _too_late(self) -> None:
+        """Fail the job because its time is over. Its last checkpoint is kept, and a retry continues from there."""
+        may_run = self._lease.may_run
+        assert may_run is not None  # noqa: S101 - what `_late` has found
+        self._child.kill()
+        self._insist(self._recorder.write)
+        message = f"The job ran longer than it may: {may_run.by} s. Its last checkpoint is kept."
+        self._fail(JobError(code="time_limit", message=message, step=self._recorder.step))
 
     def _stop(self) -> None:
         if not self._stopping:
@@ -266,11 +367,14 @@ class Attempt:
         match end.outcome:
             case "succeeded":
                 self._insist(lambda: leases.end(lease, "succeeded"))
+                log.info("%s succeeded", lease.job_id)
             case "failed":
                 code, message = end.error or ("training_error", "The job failed without a reason.")
                 self._fail(JobError(code=code, message=message, step=end.step))
             case "preempted" if requested == "cancel":
                 self._insist(lambda: leases.end(lease, "cancelled"))
+            case "preempted" if self._out_of_time:
+                self._too_late()
             case "preempted":
                 self._give_back()
 
@@ -282,8 +386,8 @@ class Attempt:
         self._insist(self._recorder.write)
         error = JobError(code=failed.code, message=failed.message, step=self._recorder.step)
         if failed.code == "bad_checkpoint" and (point := self._point) is not None:
-            with leases.fenced(self._lease) as (tx, _):
-                leases.discard(tx, point.checkpoint_id)
+            with leases.fenced(self._lease) as (tx, row):
+                leases.discard(tx, row, point.checkpoint_id)
             self._crashed(error)
         else:
             self._fail(error)
@@ -330,7 +434,7 @@ class Attempt:
         self._runner.doorbell.ring(self._lease.job_id, self._lease.config.device)
 
     def _silence(self, seconds: float) -> str:
-        return f"The trainer made no step for {seconds:.0f} s after step {self._recorder.step}."
+        return f"The trainer gave no sign of life for {seconds:.0f} s after step {self._recorder.step}."
 
     def _insist(self, write: Callable[[], Answer]) -> Answer:
         """Write, and try again while the database is away. Raises DatabaseUnavailable only after the grace time."""

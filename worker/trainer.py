@@ -21,31 +21,36 @@ from pathlib import Path
 
 import numpy as np
 
-from rnn import kinds
+from rnn import kinds, pulse
 from rnn.errors import CheckpointError, ConfigurationError
 from rnn.events import Artifact, Checkpoint, End, Environment, Event, Metrics, Progress, Started
 from rnn.kinds.kind import Context
 from worker import failpoints, lifeline
-from worker.messages import Assignment, Bundle, Declared, Failed, Item, Steps
+from worker.device import NoDevice, open_device
+from worker.messages import Assignment, Bundle, Declared, Failed, Item, Place, Ready, Steps, Unfit
 
 BATCH_SECONDS = 0.05
 """Time between two messages. One message for each step would cost 11 % of a step of 0.6 ms, one every 50 ms costs 4 %
 (docs/adr/0002)."""
-LOG_SECONDS = 1.0
+BEAT_SECONDS = 0.5
+"""Time after the last message from which on a beat is passed on. Work whose steps are short never gets there."""
 STOP = "stop"
 SHOW_STACKS: signal.Signals | None = getattr(signal, "SIGUSR1", None) if hasattr(faulthandler, "register") else None
 """The signal that makes the child print the stack of every thread, even of one that is stuck in native code; None: this
 system has no such signal."""
 
 
-def main(events: Connection, control: Connection, log: str) -> None:
-    """Run the child process: wait for the assignment, run the job, report."""
+def main(events: Connection, control: Connection, log: str, place: Place) -> None:
+    """Run the child process: open the device, wait for the assignment, run the job, report."""
     lifeline.die_with_parent()
     lifeline.first_to_go()
     _write_output_to(Path(log))
     _keep_temporary_files_in(Path(log).with_suffix(".scratch"))
-    import worker.forkserver  # noqa: F401 - loads torch while this child waits, unless it was forked with torch loaded
-
+    unfit = _prepare(place)
+    if unfit is not None:
+        events.send(unfit)
+        return
+    events.send(Ready())
     try:
         assignment: Assignment = control.recv()
     except EOFError:
@@ -53,8 +58,9 @@ def main(events: Connection, control: Connection, log: str) -> None:
     stop = threading.Event()
     threading.Thread(target=_listen, args=(control, stop), daemon=True).start()
     outbox = Outbox(events, assignment.step)
+    pulse.listen(outbox.beat)
     try:
-        _run(assignment, outbox, stop)
+        _run(assignment, place, outbox, stop)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is the job's end and its cause
         if not isinstance(error, ConfigurationError):
             traceback.print_exc()
@@ -62,6 +68,23 @@ def main(events: Connection, control: Connection, log: str) -> None:
         outbox.flush()
         events.send(_failure(error))
     events.close()
+
+
+def _prepare(place: Place) -> Unfit | None:
+    """Load what jobs need, and open the device."""
+    try:
+        import worker.forkserver  # noqa: F401 - loads torch, unless this child was forked with torch loaded
+
+        open_device(place.device, tf32=place.tf32, warm_bytes=place.warm_bytes)
+    except ImportError as error:
+        traceback.print_exc()
+        return Unfit(f"A trainer cannot load its libraries: {error}", ever=True)
+    except NoDevice as error:
+        return Unfit(str(error), ever=True)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it would be the end of every job
+        traceback.print_exc()
+        return Unfit(f"A trainer cannot open its device: {type(error).__name__}: {error}", ever=False)
+    return None
 
 
 def _write_output_to(log: Path) -> None:
@@ -96,11 +119,11 @@ def _listen(control: Connection, stop: threading.Event) -> None:
             os._exit(1)
 
 
-def _run(assignment: Assignment, outbox: Outbox, stop: threading.Event) -> None:
+def _run(assignment: Assignment, place: Place, outbox: Outbox, stop: threading.Event) -> None:
     import torch
 
     config = assignment.config
-    torch.set_num_threads(assignment.threads)
+    torch.set_num_threads(assignment.threads or 1)
     print(f"{assignment.job_id}, attempt {assignment.attempt}, from step {assignment.step}", flush=True)  # noqa: T201
     fault = failpoints.armed(config.name)
 
@@ -110,7 +133,7 @@ def _run(assignment: Assignment, outbox: Outbox, stop: threading.Event) -> None:
             fault(step)
         return stop.is_set()
 
-    context = Context(assignment.device, assignment.tf32, preempt)
+    context = Context(place.device, place.tf32, preempt, None if assignment.threads else assignment.cores)
     for event in kinds.runner(config.kind)(config, assignment.inputs, assignment.resume, context):
         if isinstance(event, Started):
             outbox.declare(event.environment)
@@ -153,10 +176,15 @@ class Outbox:
         self._connection.send(Declared(environment))
 
     def advance(self, step: int) -> None:
-        """Record that a step was done, which shows that the child is alive even if the step has no metrics."""
+        """Record that a step was done."""
         self.step = max(self.step, step)
         if self._clock() >= self._due:
             self.flush()
+
+    def beat(self) -> None:
+        """Show that the child is alive although it has nothing else to report."""
+        if self._clock() >= self._due + BEAT_SECONDS:
+            self.flush(alive=True)
 
     def add(self, event: Event) -> None:
         """Take an event, and send the bundle when it is time."""
@@ -176,10 +204,10 @@ class Outbox:
         if isinstance(event, Checkpoint | Artifact | End) or self._clock() >= self._due:
             self.flush()
 
-    def flush(self) -> None:
-        """Send the bundle."""
+    def flush(self, *, alive: bool = False) -> None:
+        """Send the bundle. An empty one is sent only to show that the child is alive."""
         self._close_metrics()
-        if self._items or self.step != self._told:
+        if alive or self._items or self.step != self._told:
             self._connection.send(Bundle(self.step, tuple(self._items)))
             self._items.clear()
             self._told = self.step

@@ -28,9 +28,14 @@ app = typer.Typer(
 )
 key_commands = typer.Typer(help="API keys of this server's database.", no_args_is_help=True)
 app.add_typer(key_commands, name="key")
+tenant_commands = typer.Typer(help="Weights and limits of tenants.", no_args_is_help=True)
+app.add_typer(tenant_commands, name="tenant")
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on [UNROLL_HOST].", show_default=False)]
 Port = Annotated[int | None, typer.Option(help="Port; 0 chooses a free one [UNROLL_PORT].", show_default=False)]
+Given = Annotated[
+    list[str] | None, typer.Argument(help="Limits to set; the value `null` removes one.", metavar="NAME=VALUE...")
+]
 Tenant = Annotated[str, typer.Option(help="Tenant of the keys. Tenants never see each other's models and jobs.")]
 
 
@@ -123,6 +128,45 @@ def migrate() -> None:
     print("The database's schema is up to date.")
 
 
+@app.command()
+def backup(file: Annotated[Path, typer.Argument(help="The file to write; it must not exist.")]) -> None:
+    """Write everything but logs to one file: models, jobs, metrics, checkpoints, artifacts, keys. Jobs may run."""
+    from api.cli.backups import write
+
+    write(file)
+
+
+@app.command()
+def restore(
+    file: Annotated[
+        Path, typer.Argument(help="A backup, made on SQLite or on PostgreSQL, by this version or an older one.")
+    ],
+    *,
+    replace: Annotated[bool, typer.Option("--replace", help="Delete what the database has now.")] = False,
+) -> None:
+    """Verify a backup and restore it, all or nothing, where no API and no worker runs. The database must be empty."""
+    from api.cli.backups import restore as run
+
+    run(file, replace=replace)
+
+
+@app.command()
+def prune(
+    older_than: Annotated[str, typer.Option(help="Age since the end of a job: 12h, 30d, 8w.", show_default=False)],
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant's jobs; otherwise all.")] = None,
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    shrink: Annotated[
+        bool, typer.Option("--shrink", help="Make SQLite's file smaller too. Nobody can write meanwhile.")
+    ] = False,
+    output: Annotated[Output, typer.Option("-o", "--output")] = "table",
+) -> None:
+    """Delete old ended jobs that no model serves and no other job needs, and checkpoints beside the needed ones."""
+    from api.cli.backups import prune as run
+
+    run(older_than, tenant, dry_run=dry_run, shrink=shrink, as_json=output == "json")
+
+
 @key_commands.command("create")
 def key_create(
     name: Annotated[str, typer.Option(help="A name by which people recognise the key.")],
@@ -132,12 +176,17 @@ def key_create(
     ] = "read,write,predict",
     expires_days: Annotated[float | None, typer.Option(min=0, help="Days until it expires; without it, never.")] = None,
     max_active_jobs: Annotated[int | None, typer.Option(min=1, help="Quota of jobs that have not ended.")] = None,
+    limit: Annotated[
+        list[str] | None, typer.Option(help="A limit, for example queued_jobs=20; repeatable.", metavar="NAME=VALUE")
+    ] = None,
     output: Annotated[Output, typer.Option("-o", "--output")] = "table",
 ) -> None:
     """Create a key. Its secret is printed on standard output, and is shown only this once."""
     from api.cli.keys import create
+    from api.cli.tenants import read_limits
 
-    create(tenant, name, scopes, expires_days, max_active_jobs, as_json=output == "json")
+    limits = read_limits(limit or [])
+    create(tenant, name, scopes, expires_days, max_active_jobs, limits, as_json=output == "json")
 
 
 @key_commands.command("list")
@@ -154,6 +203,44 @@ def key_revoke(key: Annotated[str, typer.Argument(help="The key's id.")], tenant
     from api.cli.keys import revoke
 
     revoke(tenant, key)
+
+
+@key_commands.command("limit")
+def key_limit(
+    key: Annotated[str, typer.Argument(help="The key's id.")],
+    given: Given = None,
+    tenant: Tenant = "default",
+    max_active_jobs: Annotated[
+        str | None, typer.Option(help="Quota of jobs that have not ended, or null.", show_default=False)
+    ] = None,
+) -> None:
+    """Set limits of a key, and show them. For example: `unroll-server key limit KEY queued_jobs=20 streams=null`."""
+    from api.cli.tenants import limit_key
+
+    limit_key(tenant, key, given or [], max_active_jobs)
+
+
+@tenant_commands.command("limit")
+def tenant_limit(
+    tenant: Annotated[str, typer.Argument(help="The tenant, which need not have a key yet.")],
+    given: Given = None,
+    weight: Annotated[
+        int | None,
+        typer.Option(min=1, max=1000, help="Share of the workers, relative to other tenants.", show_default=False),
+    ] = None,
+) -> None:
+    """Set a tenant's weight and limits, which hold for all its keys together, and show them."""
+    from api.cli.tenants import limit_tenant
+
+    limit_tenant(tenant, weight, given or [])
+
+
+@tenant_commands.command("list")
+def tenant_list(output: Annotated[Output, typer.Option("-o", "--output")] = "table") -> None:
+    """List the tenants with a weight or limits of their own. Any other tenant has weight 1 and no limits."""
+    from api.cli.tenants import show
+
+    show(as_json=output == "json")
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import platform
@@ -19,22 +20,20 @@ from urllib.parse import urlsplit
 from api.cli.failures import hash_secret, known, load_settings, open_database
 from api.next_steps import ASK_KERNEL
 from store.settings import Settings
+from unroll.contract import Worker
 
 Verdict = Literal["ok", "note", "broken"]
 
 LITTLE_SPACE = 1 << 30
 NO_SPACE = 100 << 20
 TORCH_SECONDS = 120.0
-HEARTBEATS = 3.0
-"""A worker that has missed this many heartbeats is not alive."""
 
 # In a process of its own, as everything with torch is: this command stays small, and a broken build cannot kill it.
 ASK_TORCH = """
 import json, torch
 cuda = torch.cuda.is_available()
 print(json.dumps({
-    "build": torch.__version__, "threads": torch.get_num_threads(),
-    "instruction_set": torch.backends.cpu.get_cpu_capability(),
+    "build": torch.__version__, "instruction_set": torch.backends.cpu.get_cpu_capability(),
     "cuda": torch.cuda.get_device_name() if cuda else None,
 }))
 """
@@ -52,7 +51,7 @@ class Finding:
 def run(*, as_json: bool) -> None:
     """Print the findings. Raises SystemExit(1) if something is broken."""
     settings = load_settings()
-    findings = [_look(name, check, settings) for name, check in CHECKS.items()]
+    findings = [look(name, settings) for name in CHECKS]
     healthy = all(finding.verdict != "broken" for finding in findings)
     if as_json:
         print(json.dumps({"healthy": healthy, "checks": [asdict(finding) for finding in findings]}, indent=2))
@@ -64,9 +63,10 @@ def run(*, as_json: bool) -> None:
         sys.exit(1)
 
 
-def _look(name: str, check: Callable[[Settings], tuple[Verdict, str]], settings: Settings) -> Finding:
+def look(name: str, settings: Settings) -> Finding:
+    """Make one check. It never raises."""
     try:
-        return Finding(name, *check(settings))
+        return Finding(name, *CHECKS[name](settings))
     except Exception as error:  # noqa: BLE001 - whatever a check stumbles over is its finding
         failure = known(error)
         return Finding(name, "broken", str(failure) if failure else f"{type(error).__name__}: {error}")
@@ -91,10 +91,7 @@ def _torch(settings: Settings) -> tuple[Verdict, str]:
     if answer.returncode != 0:
         return "broken", (answer.stderr.strip().splitlines() or [f"exit code {answer.returncode}"])[-1]
     torch = json.loads(answer.stdout.splitlines()[-1])
-    detail = (
-        f"{torch['build']}, {torch['instruction_set']}, {torch['threads']} threads by default "
-        f"(a trainer uses UNROLL_THREADS={settings.threads}), CUDA: {torch['cuda'] or 'not available'}"
-    )
+    detail = f"{torch['build']}, {torch['instruction_set']}, CUDA: {torch['cuda'] or 'not available'}"
     if settings.device == "cuda" and torch["cuda"] is None:
         return "broken", f"UNROLL_DEVICE=cuda, but torch sees no CUDA device: {detail}"
     return "ok", detail
@@ -130,6 +127,18 @@ def _others(path: Path) -> bool:
     return bool(stat.S_IMODE(path.stat().st_mode) & 0o077)
 
 
+def _temporary_files(_: Settings) -> tuple[Verdict, str]:
+    from store import sockets
+
+    try:
+        folder = sockets.folder()
+    except sockets.NoFolderForSockets as error:
+        return "broken", str(error)
+    if folder != sockets.usual():
+        return "note", f"{sockets.usual()} is too long for the path of a socket, so workers make theirs in {folder}"
+    return "ok", folder
+
+
 def _disk(settings: Settings) -> tuple[Verdict, str]:
     folder = settings.data_dir.absolute()
     while not folder.is_dir():
@@ -150,8 +159,12 @@ def _database(settings: Settings) -> tuple[Verdict, str]:
     if _no_database_yet(settings):
         return "note", "SQLite, not made yet; `unroll-server up` or `migrate` makes it"
     db = open_database(settings)
-    db.close()
-    return "ok", f"{db.dialect} answers, and its schema is this version's"
+    try:
+        if (unwritable := db.writable()) is not None:
+            return "broken", unwritable.detail
+    finally:
+        db.close()
+    return "ok", f"{db.dialect} answers, takes writes, and its schema is this version's"
 
 
 def _broker(settings: Settings) -> tuple[Verdict, str]:
@@ -196,29 +209,56 @@ def _api(settings: Settings) -> tuple[Verdict, str]:
     connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=5)
     try:
         connection.request("GET", "/readyz")
-        status = connection.getresponse().status
+        response = connection.getresponse()
+        status, said = response.status, response.read()
     except (OSError, http.client.HTTPException) as error:
         verdict: Verdict = "broken" if path.is_file() else "note"
         return verdict, f"nothing answers at {url} ({error}); `unroll-server up` or `api` starts it"
     finally:
         connection.close()
-    return ("ok" if status == http.HTTPStatus.OK else "broken"), f"{url}/readyz answers {status}"
+    if status == http.HTTPStatus.OK:
+        return "ok", f"{url}/readyz answers {status}"
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        return "broken", f"{url}/readyz answers {status}: {json.loads(said)['detail']}"
+    return "broken", f"{url}/readyz answers {status}"
 
 
 def _workers(settings: Settings) -> tuple[Verdict, str]:
     if _no_database_yet(settings):
         return "note", "none has started yet"
-    from store.fleet import list_workers
-
-    db = open_database(settings)
-    try:
-        alive = [worker for worker in list_workers(db, "", HEARTBEATS * settings.reconcile_seconds) if worker.alive]
-    finally:
-        db.close()
+    alive = _alive(settings)
     if not alive:
         return "note", "none is alive; jobs wait until one starts"
     devices = ", ".join(sorted(f"{worker.host} ({worker.device})" for worker in alive))
     return "ok", f"{len(alive)} alive: {devices}"
+
+
+def _alive(settings: Settings) -> list[Worker]:
+    from store.fleet import HEARTBEATS, list_workers
+
+    db = open_database(settings)
+    try:
+        return [worker for worker in list_workers(db, "", HEARTBEATS * settings.reconcile_seconds) if worker.alive]
+    finally:
+        db.close()
+
+
+def _threads(settings: Settings) -> tuple[Verdict, str]:
+    """Tell how many threads a trainer uses, as a worker with this command's cores would choose it."""
+    from store import cores
+
+    found = cores.allowed()
+    if settings.threads:
+        verdict: Verdict = "note" if settings.threads > found else "ok"
+        return verdict, f"{settings.threads} a trainer (UNROLL_THREADS); {_of(found, 'core')} may be used here"
+    here = [] if _no_database_yet(settings) else [one for one in _alive(settings) if one.host == platform.node()[:255]]
+    sharing = max(settings.workers, len(here))
+    shared = f"{_of(found, 'core')} for {_of(sharing, 'worker')}"
+    return "ok", f"at most {cores.share(sharing)} a trainer, fewer for a small network: {shared}"
+
+
+def _of(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 CHECKS: dict[str, Callable[[Settings], tuple[Verdict, str]]] = {
@@ -227,10 +267,12 @@ CHECKS: dict[str, Callable[[Settings], tuple[Verdict, str]]] = {
     "torch": _torch,
     "kernel": _kernel,
     "data folder": _data_folder,
+    "temporary files": _temporary_files,
     "disk": _disk,
     "database": _database,
     "broker": _broker,
     "key": _key,
     "api": _api,
     "workers": _workers,
+    "threads": _threads,
 }

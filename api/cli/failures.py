@@ -1,11 +1,13 @@
 """What a command reports if it cannot do what was asked: one line on stderr, and an exit code.
 
 Exit codes: 0 done; 1 it did not work now (the database does not answer, a folder is in use); 2 it will never work like
-this (the settings, the arguments or the database's schema are wrong).
+this (the settings, the arguments or the database's schema are wrong, or a disk is full or broken).
 """
 
 from __future__ import annotations
 
+import errno
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -33,10 +35,10 @@ def known(error: Exception) -> Failure | None:
         return error
     from pydantic import ValidationError
 
-    from store.errors import SchemaMismatch, StoreError
+    from store.errors import BadBackup, DatabaseUnfit, NotEmpty, SchemaMismatch, StorageFailed, StorageFull, StoreError
 
     match error:
-        case SchemaMismatch():
+        case SchemaMismatch() | DatabaseUnfit() | StorageFull() | StorageFailed() | BadBackup() | NotEmpty():
             return Failure(_one_line(error), WRONG_SETTINGS)
         case StoreError(code="validation_failed"):
             return Failure(_one_line(error), WRONG_SETTINGS)
@@ -44,9 +46,22 @@ def known(error: Exception) -> Failure | None:
             return Failure(_one_line(error))
         case ValidationError():
             return Failure(_wrong_fields(error), WRONG_SETTINGS)
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EROFS | errno.EIO):
+            where = error.filename or _data_dir()  # an error of a file that is open does not name it
+            return Failure(f"Nothing can be written to {where}: {_reason(error)}", WRONG_SETTINGS)
         case OSError():
             return Failure(_one_line(error))
     return None
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
+
+
+def _data_dir() -> Path:
+    from store.settings import Settings
+
+    return Settings().data_dir
 
 
 def load_settings() -> Settings:
@@ -107,7 +122,11 @@ def open_database(settings: Settings, *, checked: bool = True) -> Database:
     except ValueError as error:
         raise Failure(str(error), WRONG_SETTINGS) from error
     if checked:
-        check(db)
+        try:
+            check(db)
+        except BaseException:
+            db.close()
+            raise
     return db
 
 

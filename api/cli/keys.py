@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -11,11 +11,12 @@ from api.cli.failures import WRONG_SETTINGS, Failure, hash_secret, load_settings
 from store import keys
 from store.db import Database
 from store.settings import Settings
-from unroll.contract import Key, NewKey
+from unroll.contract import Key, Limits, NewKey
 
 
 @contextmanager
-def _database() -> Iterator[tuple[Settings, Database]]:
+def database() -> Iterator[tuple[Settings, Database]]:
+    """Open the server's database for one command."""
     settings = load_settings()
     require_data_folder(settings)
     db = open_database(settings)
@@ -26,7 +27,14 @@ def _database() -> Iterator[tuple[Settings, Database]]:
 
 
 def create(
-    tenant: str, name: str, scopes: str, expires_days: float | None, max_active_jobs: int | None, *, as_json: bool
+    tenant: str,
+    name: str,
+    scopes: str,
+    expires_days: float | None,
+    max_active_jobs: int | None,
+    limits: Limits,
+    *,
+    as_json: bool,
 ) -> None:
     """Create a key and print its secret."""
     if not 1 <= len(tenant) <= 100:
@@ -38,9 +46,10 @@ def create(
             "scopes": [scope.strip() for scope in scopes.split(",") if scope.strip()],
             "expires_at": expires_at,
             "max_active_jobs": max_active_jobs,
+            "limits": limits,
         }
     )
-    with _database() as (settings, db):
+    with database() as (settings, db):
         made = keys.create(db, hash_secret(settings), tenant, wanted)
     if as_json:
         print(made.model_dump_json(indent=2))
@@ -52,7 +61,7 @@ def create(
 
 def show(tenant: str, *, as_json: bool) -> None:
     """List a tenant's keys."""
-    with _database() as (_, db):
+    with database() as (_, db):
         found: list[Key] = []
         cursor: str | None = None
         while True:
@@ -69,7 +78,11 @@ def show(tenant: str, *, as_json: bool) -> None:
             "never" if moment is None else f"{moment:%Y-%m-%d %H:%M}" for moment in (key.expires_at, key.last_used_at)
         )
         rows.append((key.id, key.name, key.prefix, ",".join(key.scopes), expires, used))
-    # plain columns: an id that is cut to the terminal's width cannot be copied
+    print_columns(rows)
+
+
+def print_columns(rows: Sequence[tuple[str, ...]]) -> None:
+    """Print plain columns: an id that is cut to the terminal's width could not be copied."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -77,6 +90,6 @@ def show(tenant: str, *, as_json: bool) -> None:
 
 def revoke(tenant: str, key_id: str) -> None:
     """Revoke a key."""
-    with _database() as (_, db):
+    with database() as (_, db):
         keys.remove(db, tenant, key_id)
     print(f"{key_id} is revoked.")

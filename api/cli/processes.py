@@ -64,6 +64,8 @@ class Process:
     pass_fds: tuple[int, ...] = ()
     short_lives: int | None = None
     """The number of deaths in a row, each within seconds of the start, after which it is given up; None: never."""
+    after_death: Callable[[int, str], None] = lambda _pid, _how: None
+    """Called with the process's id and how it ended, each time that it died without being asked to end."""
     popen: subprocess.Popen[bytes] | None = None
     deaths: int = 0
     short: int = 0
@@ -102,6 +104,7 @@ class Process:
         code = self.popen.poll()
         if code is None:
             return
+        self.after_death(self.popen.pid, cause(code))
         self.deaths = 1 if now - self.started > SETTLED_SECONDS else self.deaths + 1
         self.short = self.short + 1 if now - self.started < SHORT_SECONDS else 0
         name = f"{self.name[0].upper()}{self.name[1:]}"
@@ -132,7 +135,7 @@ class Process:
         except subprocess.TimeoutExpired:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.popen.pid, signal.SIGKILL)
-            self.popen.wait()
+            self.after_death(self.popen.pid, cause(self.popen.wait()))
             return True
         return False
 

@@ -6,10 +6,13 @@ import contextlib
 import fcntl
 import http.client
 import os
+import platform
+import secrets
 import select
 import stat
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from api import next_steps
@@ -27,6 +30,8 @@ from api.cli.serve import GRACE_SECONDS, listen
 from store.settings import Settings
 
 TENANT = "default"
+REPORTED_SECONDS = 60.0
+"""A worker that has been silent for so long is not one of this service, whatever its process number."""
 MARGIN_SECONDS = 5.0
 """Extra seconds that a process may take to end after its own grace time."""
 
@@ -82,7 +87,8 @@ def held(folder: Path) -> Iterator[None]:
 def provide_key(settings: Settings, secret: bytes) -> Path:
     """Return the file with a key for this machine's user.
 
-    The key is made if there is none, or if the present one no longer works.
+    The key is made if there is none, or if the present one no longer works. Raises DatabaseUnavailable if nothing can
+    be written.
     """
     from store import keys
     from store.errors import KeyExpired, Unauthorized
@@ -91,6 +97,8 @@ def provide_key(settings: Settings, secret: bytes) -> Path:
     path = settings.data_dir / "key"
     db = open_database(settings)
     try:
+        if (unwritable := db.writable()) is not None:
+            raise unwritable
         if path.is_file():
             path.chmod(0o600)
             with contextlib.suppress(Unauthorized, KeyExpired):
@@ -107,12 +115,17 @@ def write_private(path: Path, text: str) -> None:
     """Replace the file in one step, readable only by its owner: a reader sees the old text or the new one."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(f"{text}\n")
-    temporary.replace(path)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(f"{text}\n")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _serve(settings: Settings, parent: int | None) -> None:
+    from store import fleet
+
     listener = listen(settings.host, settings.port, else_free=True)
     host, port = listener.getsockname()[:2]
     # an address that listens everywhere is no address to connect to
@@ -127,23 +140,25 @@ def _serve(settings: Settings, parent: int | None) -> None:
         grace_seconds=GRACE_SECONDS + MARGIN_SECONDS,
         pass_fds=(descriptor,),
     )
+    token = secrets.token_hex(4)
     workers = [
         Process(
             f"worker {number}",
-            python("worker", *followed()),
+            python("worker", "--token", token, *followed()),
             grace_seconds=settings.drain_seconds + MARGIN_SECONDS,
             short_lives=MANY_DEATHS,
+            after_death=lambda pid, how: _hand_back(settings, fleet.worker_id(pid, token), how),
         )
         for number in range(1, settings.workers + 1)
     ]
 
-    ready, kernel = _Readiness(host, port), next_steps.KernelNote()
+    ready, kernel, reported = _Readiness(host, port), next_steps.KernelNote(), _Workers(settings, workers)
 
     def announce_when_ready() -> bool:
         if api.popen is not None and api.popen.poll() is not None:  # never well yet: trying again would not help
             exit_code = WRONG_SETTINGS if api.popen.returncode == WRONG_SETTINGS else FAILED
             raise Failure("The API could not start; the reason is above.", exit_code)
-        if not ready() or (settings.device == "cuda" and not _has_worker(settings)):
+        if not ready() or not reported():
             return False
         write_private(settings.data_dir / "url", url)
         if settings.port not in (0, port):
@@ -159,6 +174,7 @@ def _serve(settings: Settings, parent: int | None) -> None:
         in_time = supervisor.run(announce_when_ready)
     finally:
         kernel.close()
+        reported.close()
         (settings.data_dir / "url").unlink(missing_ok=True)
     if not in_time:
         raise Failure("Not everything stopped in time; what was running goes on from its last checkpoint.")
@@ -176,15 +192,48 @@ Ctrl-C stops it: running jobs are checkpointed, and go on at the next start.
 {next_steps.text()}"""
 
 
-def _has_worker(settings: Settings) -> bool:
-    """Return whether a worker reported. One that lacks its device ends instead."""
-    from store.fleet import count_alive
+def _hand_back(settings: Settings, worker_id: str, how: str) -> None:
+    """Give back what a dead worker was running, so that nobody waits for its lease to expire.
+
+    If the database does not answer now, the lease expires by itself.
+    """
+    from store import fleet, recovery
+    from store.errors import DatabaseUnavailable
 
     db = open_database(settings, checked=False)
     try:
-        return bool(count_alive(db, settings.reconcile_seconds))
+        # no ring: workers look for jobs that wait at their start and every UNROLL_RECONCILE_SECONDS
+        recovery.take_back(db, worker_id, how, settings.max_crashes)
+        fleet.dismiss(db, worker_id)
+    except DatabaseUnavailable as error:
+        _tell(f"what {worker_id} was running waits until its lease expires: {error}")
     finally:
         db.close()
+
+
+class _Workers:
+    """Asks the database, every quarter of a second, whether one of these workers has reported that it is ready."""
+
+    def __init__(self, settings: Settings, started: Sequence[Process]) -> None:
+        self._db, self._started, self._next = open_database(settings, checked=False), started, 0.0
+
+    def close(self) -> None:
+        self._db.close()
+
+    def __call__(self) -> bool:
+        from store.errors import DatabaseUnavailable
+        from store.fleet import list_workers
+
+        if time.monotonic() < self._next:
+            return False
+        self._next = time.monotonic() + 0.25
+        ours = {process.popen.pid for process in self._started if process.popen is not None}
+        here = platform.node()[:255]
+        try:
+            found = list_workers(self._db, "", REPORTED_SECONDS)
+        except DatabaseUnavailable:
+            return False
+        return any(one.alive and one.pid in ours and one.host == here for one in found)
 
 
 class _Readiness:

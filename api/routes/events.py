@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from api import examples
 from api.auth import Reader
 from api.errors import invalid
 from api.negotiation import JSON, preferred
 from api.operations import operation
-from api.service import CurrentService
+from api.service import CurrentService, Service
 from api.streams import BATCH, events
 from store import journal
+from store.keys import Identity
 from unroll.contract import Event, Page
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -64,8 +68,27 @@ async def list_events(
         return Response(Page[Event](data=found, next=following).model_dump_json(), media_type=JSON)
     if closed and not found and last_event_id is not None:
         return Response(status_code=204)  # tells a browser's EventSource not to come back
-    return StreamingResponse(
+    return CountedStream(
+        service,
+        asker,
         events(service, asker.tenant, job_id, (found, closed), after),
         media_type=STREAM,
         headers={"X-Accel-Buffering": "no"},  # a proxy that collects a buffer first would make it anything but live
     )
+
+
+class CountedStream(StreamingResponse):
+    """A stream that counts among those of its key and its tenant while it is open."""
+
+    def __init__(self, service: Service, asker: Identity, content: AsyncIterator[bytes], **about: Any) -> None:
+        """`content` and what is said about it are those of a StreamingResponse. Raises QuotaExceeded."""
+        super().__init__(content, **about)
+        self._release = partial(service.tallies.release, asker, "streams")
+        service.tallies.take(asker, "streams")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the stream. It counts until then, however it ends."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._release()

@@ -38,20 +38,23 @@ async def livez() -> str:
         "readyz",
         "The server can take work",
         gives=(200, "It can.", examples.READY),
-        problems=["database_unavailable"],
+        problems=["database_unavailable", "storage_full", "storage_failed", "read_only"],
         with_key=False,
     ),
 )
 def readyz(service: CurrentService) -> Readiness:
-    """Check that the database answers and has this version's schema.
+    """Check that the database answers, has this version's schema, and takes writes (asked once in some seconds).
 
-    Without the broker, jobs are accepted and found later.
+    A server that is not ready because nothing can be written still answers what only reads. Without the broker, jobs
+    are accepted and found later.
     """
     try:
         schema.check(service.db)
     except SchemaMismatch as error:
         logger.error("%s", error)  # noqa: TRY400 - the message says it all
         raise Refused("database_unavailable", "The database's schema is not the one of this server.") from None
+    if (unwritable := service.db.writable()) is not None:
+        raise unwritable
     reachable = queue.reachable(service.settings)
     return Readiness(
         status="ready" if reachable else "degraded",

@@ -18,13 +18,12 @@ from api.operations import answer, operation
 from api.routes.parameters import Cursor, Limit
 from api.service import CurrentService, Service
 from api.streams import until
-from store import inputs, jobs, models
+from store import inputs, jobs, logs, models
 from unroll.contract import ENDED, JOB_TYPES, DryRun, Job, JobConfig, JobRequest, JobStatus, Kind, Page
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[offers(JSON)])
 
 LONGEST_WAIT = 60
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
@@ -37,7 +36,7 @@ _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
         takes=(JOB_TYPES, examples.TRAIN_JOB),
         gives=(202, "The job, queued.", examples.JOB),
         also={200: answer(DryRun, "With `dry_run`: what it would be and cost.", examples.DRY_RUN)},
-        problems=["missing_scope", "idempotency_key_reused", "quota_exceeded"],
+        problems=["missing_scope", "idempotency_key_reused"],
     ),
 )
 def submit_job(
@@ -49,7 +48,10 @@ def submit_job(
     idempotency_key: Annotated[
         str | None, Header(description="With the same key and body, the same job is answered. Up to 255 characters.")
     ] = None,
-    traceparent: Annotated[str | None, Header(description="W3C trace context; handed on to the worker.")] = None,
+    confirm_long: Annotated[
+        bool, Query(description="Accept a job that is estimated to take more than a day, without `max_seconds`.")
+    ] = False,
+    traceparent: Annotated[str | None, Header(description="W3C trace context; in the worker's log lines.")] = None,
 ) -> Response:
     """Submit a job. It is stored when this answers, and runs when a worker is free."""
     if idempotency_key is not None and not _IDEMPOTENCY_KEY.fullmatch(idempotency_key):
@@ -57,7 +59,7 @@ def submit_job(
     idempotency = None if idempotency_key is None or dry_run else (idempotency_key, jobs.body_hash(body))
     # this comes first, because the model may have been deleted since the job was submitted
     if idempotency is not None and (earlier := jobs.submitted(service.db, asker.tenant, idempotency)) is not None:
-        return _accepted(service, earlier, traceparent, replayed=True)
+        return _accepted(service, earlier, replayed=True)
     model_id, name, config = None, body.model_named(), body
     if name is not None:
         model_id, network = models.resolve(service.db, asker.tenant, name)
@@ -65,18 +67,29 @@ def submit_job(
     read = inputs.find(service.db, asker.tenant, body.checkpoints_read())
     facts = catalogue.check(config, read, named=name is not None)
     catalogue.require_fits(config, read, facts, service.settings.job_bytes, named=name is not None)
+    if not (dry_run or confirm_long):
+        catalogue.require_bounded(config, facts)
     if dry_run:
-        return Response(catalogue.estimate(config, facts).model_dump_json(), media_type=JSON)
+        return Response(
+            catalogue.estimate(config, facts, service.settings.stall_seconds).model_dump_json(), media_type=JSON
+        )
     parent = next((checkpoint.job for checkpoint in read.values()), None)
-    new = jobs.NewJob(config, catalogue.driver(config), facts.total, asdict(facts), model_id, name, parent)
-    job, created = jobs.submit(service.db, asker.tenant, asker.key_id, new, idempotency=idempotency)
-    return _accepted(service, job, traceparent, replayed=not created)
+    trace, driver = logs.sane(traceparent), catalogue.driver(config)
+    new = jobs.NewJob(config, driver, facts.total, asdict(facts), model_id, name, parent, trace)
+    job, created = jobs.submit(
+        service.db,
+        asker.tenant,
+        asker.key_id,
+        new,
+        idempotency=idempotency,
+        queued_by_default=service.queued_by_default,
+    )
+    return _accepted(service, job, replayed=not created)
 
 
-def _accepted(service: Service, job: Job, traceparent: str | None, *, replayed: bool) -> Response:
+def _accepted(service: Service, job: Job, *, replayed: bool) -> Response:
     if job.status == "queued":  # also when it was submitted before: that request may have died before it rang
-        sane = traceparent is not None and _TRACEPARENT.fullmatch(traceparent)
-        service.doorbell.ring(job.id, job.config.device, traceparent if sane else None)
+        service.doorbell.ring(job.id, job.config.device)
     headers = {"Location": f"/v1/jobs/{job.id}"} | ({"Idempotent-Replayed": "true"} if replayed else {})
     return Response(job.model_dump_json(), 202, headers, JSON)
 
@@ -220,7 +233,7 @@ def pause_job(job_id: str, asker: Writer, service: CurrentService) -> Job:
 @router.post("/{job_id}/resume", **_moves("resume"))  # type: ignore[arg-type]
 def resume_job(job_id: str, asker: Writer, service: CurrentService) -> Job:
     """Continue from the job's last checkpoint, with the same result as without the pause."""
-    job = jobs.resume(service.db, asker.tenant, job_id)
+    job = jobs.resume(service.db, asker.tenant, job_id, queued_by_default=service.queued_by_default)
     service.doorbell.ring(job_id, job.config.device)
     service.notifier.publish(job_id)
     return job
@@ -228,8 +241,8 @@ def resume_job(job_id: str, asker: Writer, service: CurrentService) -> Job:
 
 @router.post("/{job_id}/retry", **_moves("retry"))  # type: ignore[arg-type]
 def retry_job(job_id: str, asker: Writer, service: CurrentService) -> Job:
-    """Queue the job again. It continues from its last good checkpoint."""
-    job = jobs.retry(service.db, asker.tenant, job_id)
+    """Queue the job again. It continues from its last good checkpoint, with its time limits anew."""
+    job = jobs.retry(service.db, asker.tenant, job_id, queued_by_default=service.queued_by_default)
     service.doorbell.ring(job_id, job.config.device)
     service.notifier.publish(job_id)
     return job

@@ -36,8 +36,12 @@ router = APIRouter(prefix="/v1/keys", tags=["keys"], dependencies=[offers(JSON)]
 def create_key(
     asker: Admin, service: CurrentService, new: Annotated[NewKey, Depends(json_body(NewKey))], response: Response
 ) -> CreatedKey:
-    """Create a key for your tenant. It can have only scopes that your key has."""
+    """Create a key for your tenant. It can have only scopes that your key has.
+
+    A key with limits of its own cannot make keys, because it could use them beyond its limits.
+    """
     _within(asker, new.scopes)
+    _unlimited(asker)
     # a time without a zone is refused by the store
     if new.expires_at is not None and new.expires_at.tzinfo is not None and new.expires_at <= datetime.now(UTC):
         raise invalid("/expires_at", "expired", "A key that has expired already could never be used.")
@@ -82,8 +86,13 @@ def get_key(key_id: str, asker: Admin, service: CurrentService) -> Key:
 def change_key(
     key_id: str, asker: Admin, service: CurrentService, wanted: Annotated[ChangeKey, Depends(json_body(ChangeKey))]
 ) -> Key:
-    """Change a key's name, scopes, expiry or quota. A field that is not sent keeps its value."""
+    """Change a key's name, scopes, expiry, quota or limits. A field that is not sent keeps its value.
+
+    A key with limits of its own cannot change the limits of any key.
+    """
     _within(asker, wanted.scopes or ())
+    if wanted.model_fields_set & {"max_active_jobs", "limits"}:
+        _unlimited(asker)
     return keys.change(service.db, asker.tenant, key_id, wanted)
 
 
@@ -94,6 +103,15 @@ def change_key(
 def revoke_key(key_id: str, asker: Admin, service: CurrentService) -> None:
     """Revoke a key at once. Jobs that it submitted continue."""
     keys.remove(service.db, asker.tenant, key_id)
+
+
+def _unlimited(asker: Identity) -> None:
+    if asker.limited:
+        raise Refused(
+            "missing_scope",
+            "A key with limits of its own can neither make keys nor change limits. Another key of the tenant can, or "
+            "the operator: `unroll-server key limit`.",
+        )
 
 
 def _within(asker: Identity, scopes: Iterable[Scope]) -> None:

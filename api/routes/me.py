@@ -17,5 +17,13 @@ router = APIRouter(prefix="/v1/me", tags=["keys"], dependencies=[offers(JSON)])
 
 @router.get("", **operation("get_me", "Your key", gives=(200, "The key and its use.", examples.ME)))
 def get_me(asker: Anyone, service: CurrentService) -> Me:
-    """Return what your key may do and how much of its quota is used. Every key may ask."""
-    return keys.me(service.db, asker)
+    """Return what your key may do, and the limits of the key and of its tenant beside what is used of them."""
+    held, held_by_tenant = service.tallies.used(asker)
+    return keys.me(
+        service.db,
+        asker,
+        queued_by_default=service.queued_by_default,
+        held=held,
+        held_by_tenant=held_by_tenant,
+        in_turns=service.settings.claim_order == "turns",
+    )

@@ -98,7 +98,7 @@ class Known:
 
         `answers` is a path and what answers it for the tenant.
         """
-        if head.generation != self.generation:
+        if head.generation != self.generation or _counted(identity):
             return
         left = identity.seconds_left
         self._identities.learn(head.digest, identity, head.came, min(LONGEST_SECONDS, left or LONGEST_SECONDS))
@@ -111,6 +111,12 @@ class Known:
         self.generation += 1
         self._identities.clear()
         self._targets.clear()
+
+
+def _counted(identity: Identity) -> bool:
+    """Return whether each of the key's requests has to be counted, which only the ordinary way does."""
+    limits = identity.limits, identity.tenant_limits
+    return any(one.requests_per_minute is not None or one.held_bodies is not None for one in limits)
 
 
 def changes_answers(method: str, path: str) -> bool:

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
-from api import bodies, inference, logs
+from api import bodies, inference
+from api.access import access
 from api.errors import Refused
 from api.sessions import Live, Sessions, digest_of
 from api.sessions import etag as tag
@@ -145,7 +146,7 @@ class Counter:
         status = 200 if asker.answer(content, request_id, etag) else 0
         seconds = time.perf_counter() - begin
         self._telemetry.answered("POST", route, status, seconds)
-        logs.access("POST", path, status, request_id, route, seconds, identity.key_id)
+        access("POST", path, status, request_id, route, seconds, identity.key_id)
 
     def _head(self, target: inference.Target, replica: int) -> bytes:
         key = target.checkpoint, target.model, replica

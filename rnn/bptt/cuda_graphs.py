@@ -95,7 +95,18 @@ class CUDARecorder:
                 graphs = [_record(call, pool) for call in calls]
             # An error that outlasts the recording must not be taken for its refusal alone.
             torch.cuda.synchronize()
-        return [graph.replay for graph in graphs]
+        return [Replay(graph, call) for graph, call in zip(graphs, calls, strict=True)]
+
+
+class Replay:
+    """A recorded call. It keeps alive what the call works on, because a graph knows only addresses."""
+
+    def __init__(self, graph: torch.cuda.CUDAGraph, call: Callable[[], object]) -> None:
+        self._graph, self._call = graph, call
+
+    def __call__(self) -> None:
+        """Run what was recorded, on the same memory."""
+        self._graph.replay()
 
 
 def _record(call: Call, pool: Any) -> torch.cuda.CUDAGraph:

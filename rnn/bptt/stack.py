@@ -13,6 +13,7 @@ from rnn.cells.layer import Layer, LayerSpec
 from rnn.cells.make import make_layer
 from rnn.cells.workspace import WorkspaceLayer
 from rnn.networks.noise import noise_of
+from rnn.pulse import beat
 from unroll.contract import Network
 
 
@@ -99,6 +100,7 @@ class Stack:
                     for state in layer.initial.values():
                         state.zero_()
             layer.forward()
+            beat()
             below = layer
 
     def backward(self, reach: Callable[[Layer], None] | None = None, handover: Handover | None = None) -> None:
@@ -113,6 +115,7 @@ class Stack:
             if handover is not None:
                 handover.give_back(n)
             layer.backward()
+            beat()
             for name in self._trainable:
                 gradient = (layer.spec.gradients or {})[f"{name}0"]
                 if self.continuing:

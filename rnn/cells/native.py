@@ -143,6 +143,7 @@ class NativeLayer(Layer):
         `forward` then writes y; `backward` reads dL/dy from the same memory and writes the readout's gradients. If
         `y_RTBO` has fewer steps than the layer, it holds the last ones.
         """
+        self._read_with = weights, gradients  # the kernel keeps only their addresses
         for name, weight in weights.items():
             self._place(name, weight, (gradients or {}).get(name))
         self._memory["y"] = self._memory["dy"] = y_RTBO

@@ -20,6 +20,7 @@ from rnn.export.formats import Format
 from rnn.export.questions import Answer, Question, drawn
 from rnn.export.write import Replica, export
 from rnn.networks.weights import StoredNetworks, dump_weights
+from rnn.pulse import beat
 from rnn.serving.predictor import Predictor
 from unroll.contract import DType, Network
 from unroll.contract.limits import MAX_PREDICT_ACTIVATIONS, MAX_PREDICT_VALUES
@@ -121,7 +122,9 @@ def parity(
         else:
             reference = "float64"
 
+    beat()
     found: dict[str, list[list[Answer]]] = {"numpy": runtimes.by_numpy(content, format, questions)}
+    beat()
     if format == "onnx":
         found["onnxruntime"] = [runtimes.by_onnxruntime(content, questions)]
     if format == "torch":
@@ -153,6 +156,7 @@ def _predicted(weights: StoredNetworks, r: int, dtype: DType, questions: list[Qu
     predictor = Predictor(dump_weights(network, dtype, alone.flat().astype(dtype)))
     answers, largest = [], 0.0
     for question in questions:
+        beat()
         inputs = question.inputs[..., None] if network.vocabulary_size is not None else question.inputs
         states = _posted(network, question) if question.states else None
         outputs, hidden, last = [], [], []

@@ -75,6 +75,7 @@ def check(job: EvaluateJob, inputs: Inputs) -> Facts:
         memory_bytes=max(cost.evaluation_memory_bytes(*one, stored=checkpoint.replicas) for one in of_each),
         seconds=sum(cost.evaluation_seconds(*one) for one in of_each),
         baseline_loss=measured[0].source.baseline_loss(checkpoint.network.architecture, measured[0].loss),
+        part_seconds=max(cost.evaluation_part_seconds(*one) for one in of_each),
     )
 
 

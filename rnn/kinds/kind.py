@@ -35,6 +35,18 @@ class Facts:
     """Estimated time on one CPU worker."""
     baseline_loss: float | None = None
     """Expected loss of the task's trivial predictor; None for a job that measures no loss."""
+    part_seconds: float = 0.0
+    """Estimated time of the longest part of its work, during which it gives no sign of life (`rnn.pulse`)."""
+
+
+PATIENCE = 10.0
+"""How many times as long as estimated a part may take: the estimate is right to a factor of about three, and the
+machine may be shared or slow."""
+
+
+def patience(part_seconds: float, stall_seconds: float) -> float:
+    """Return for how many seconds a trainer may give no sign of life before it counts as stalled."""
+    return max(stall_seconds, PATIENCE * part_seconds)
 
 
 @dataclass(frozen=True)
@@ -46,6 +58,8 @@ class Context:
     """Whether products of float32 may round their factors on a GPU."""
     preempt: Callable[[int], bool]
     """Report that a step is done. If it returns true, make a checkpoint, if the kind has any, and end."""
+    cores: int | None = None
+    """How many threads it may choose to compute with; None: the caller has set their number."""
 
 
 class Run(Protocol):

@@ -24,6 +24,7 @@ def check(job: TrainJob, inputs: Inputs) -> Facts:
         memory_bytes=cost.memory_bytes(problem),
         seconds=cost.seconds(problem),
         baseline_loss=problem.baseline_loss,
+        part_seconds=cost.part_seconds(problem),
     )
 
 

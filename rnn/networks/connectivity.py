@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rnn.cells.facts import facts
+from rnn.pulse import beat
 from rnn.randomness.streams import Purpose, Stream
 from unroll.contract import Certificate, LayerCertificate, Network
 
@@ -190,4 +191,5 @@ def spectral_radius(W: Array) -> Array:
         safe = np.where(norm > 0, norm, 1.0)[..., None, None]
         power = power / safe
         power = power @ power
+        beat()
     return np.where(zero, 0.0, np.exp(logarithm))

@@ -24,6 +24,7 @@ import numpy.typing as npt
 from rnn.cells.facts import facts
 from rnn.networks import connectivity
 from rnn.networks import initialisation as initial
+from rnn.pulse import beat
 from rnn.randomness.streams import Purpose, Stream
 from unroll.contract import DType, Network
 
@@ -111,4 +112,5 @@ def initialise(network: Network, seed: int, replicas: int, dtype: DType = "float
             else:
                 values = initial.other(network, name, values)
             flat_RP[r, slot.start : slot.stop] = values.ravel()
+            beat()
     return flat_RP

@@ -25,8 +25,12 @@ _SECONDS_PER_FLOP = 1 / 80e9
 _SECONDS_PER_ACTIVATION = 2.5e-9
 _SECONDS_PER_DRAW = 15e-9
 _SECONDS_PER_PARAMETER = 2e-9
+_COPIES = 8
+"""How often an update, or the making of a checkpoint, goes through all parameters between two signs of life."""
 _BYTES_PER_TIME_STEP = 4_200
 """Memory of views and prepared calls for each time step, which does not depend on the width."""
+
+_SECONDS_PER_FLOP_FLOAT64 = 1 / 40e9
 
 _OMEGA = 4
 """Numbers that `rnn.bptt.omega` keeps for each hidden unit, step and sequence, counted like
@@ -91,12 +95,41 @@ def _evaluation_values(network: Network, source: Source, replicas: int, sequence
 
 def evaluation_seconds(network: Network, source: Source, replicas: int, sequences: int, dtype: DType) -> float:
     """Return the time of one evaluation on one CPU core, right to a factor of about three."""
-    T, H, L = source.steps(network.architecture), network.cell.hidden_size, network.num_layers
+    return _forward_seconds(network, source.steps(network.architecture), replicas, sequences, dtype)
+
+
+def _forward_seconds(network: Network, T: int, replicas: int, sequences: int, dtype: DType) -> float:
+    """Return the time of one forward pass over T time steps."""
+    H, L = network.cell.hidden_size, network.num_layers
     gates = len(facts(network.cell).gates)
     products = H * gates * (L * H + network.input_size + (L - 1) * H) + H * network.output_size
     of_sequences = 2 * products * _SECONDS_PER_FLOP + L * H * gates * _SECONDS_PER_ACTIVATION
     one = L * T * gates * _TIME_STEP_SECONDS + replicas * T * sequences * of_sequences
     return (1 if dtype == "float32" else 2) * one
+
+
+def part_seconds(problem: Problem) -> float:
+    """Return the time of the longest part of a train job between two signs of life (`rnn.pulse`), on one CPU core.
+
+    It is the backward pass of one layer over one window, the drawing of a batch, a part of an evaluation, or a product
+    of recurrent weights, of which initialisations and certificates are made. It is as right as `seconds`.
+    """
+    network, training = problem.network, problem.training
+    R, T, B, H = problem.replicas, problem.steps, training.batch_size, network.cell.hidden_size
+    backward = 2 * _forward_seconds(network, training.bptt.window or T, R, B, problem.dtype) / network.num_layers
+    drawn = network.input_size + (network.num_layers * H if noise_of(network).recurrent else 0)
+    weights = 2 * len(facts(network.cell).gates) * H**3 * _SECONDS_PER_FLOP_FLOAT64
+    kept = R * parameters.count(network) * _SECONDS_PER_PARAMETER * _COPIES
+    evaluated = evaluation_part_seconds(network, problem.source, R, training.held_out.size, problem.dtype)
+    return max(backward, R * T * B * drawn * _SECONDS_PER_DRAW, evaluated, weights, kept)
+
+
+def evaluation_part_seconds(network: Network, source: Source, replicas: int, sequences: int, dtype: DType) -> float:
+    """Return the time of the longest part of an evaluation: one layer over one chunk, or the drawing of all."""
+    T, H = source.steps(network.architecture), network.cell.hidden_size
+    chunk = chunk_size(replicas, T, sequences, H)
+    forward = _forward_seconds(network, T, replicas, chunk, dtype) / network.num_layers
+    return max(forward, T * sequences * (source.input_size + source.output_size) * _SECONDS_PER_DRAW)
 
 
 def seconds(problem: Problem) -> float:

@@ -12,6 +12,7 @@ from torch import Tensor
 from rnn.bptt import engine
 from rnn.bptt.cuda_graphs import Passes
 from rnn.data.batches import held_out, weighted
+from rnn.pulse import beat
 from rnn.training.chunks import chunk_size
 from rnn.training.problem import Problem
 
@@ -28,7 +29,9 @@ class HeldOutLoss:
         self._engine = engine.for_evaluation(network, training, source, parameters_RP, size, counts=counts)
         self._forward = Passes(self._engine, parameters_RP.device, trains=False).forward
         memory = self._engine.memory
+        beat()
         found = held_out(source, network, loss, training.held_out, counts=counts)
+        beat()
         self._copies = [
             (tensor, axis, torch.from_numpy(array[0]).to(tensor))
             for tensor, array, axis in (
@@ -64,6 +67,7 @@ class HeldOutLoss:
             if taken < self._size and self._weight_RTB is not None:
                 self._weight_RTB[:, :, taken:] = 0.0
             self._forward()
+            beat()
             # The total is a mean of the chunks' means, each weighted by the number of elements in it.
             elements_R = self._engine.scale_R.double().reciprocal()
             total_R.addcmul_(loss_R.double(), elements_R)

@@ -25,6 +25,7 @@ from rnn.events import Checkpoint, Metrics, Reason
 from rnn.kernels.updates import Norms
 from rnn.networks import connectivity, parameters
 from rnn.networks.weights import dump_weights
+from rnn.pulse import beat
 from rnn.training import divergence, environment, stopping
 from rnn.training import resume as state
 from rnn.training.events import Diverged, Done, Evaluation, LagProfile, Outcome, Stopped, TrainingEvent
@@ -190,6 +191,7 @@ class TrainingRun:
         self._batches.fill(step)
         self._noise.draw(step)
         self._forcing.draw(step)
+        beat()
         if engine.x_RTBI.is_cuda:
             for memory, host in zip(engine.memory.all(), self._host.all(), strict=True):
                 memory.copy_(host, non_blocking=True)
@@ -275,7 +277,9 @@ class TrainingRun:
 
     def _checkpoint(self, reason: Reason, evaluation: Evaluation | None) -> Checkpoint:
         optimizer, used_RP = self._optimizer, self._constraints.used.cpu().numpy()
+        beat()
         weights = dump_weights(self._network, self._problem.dtype, used_RP)
+        beat()
         saved = state.State(
             step=self._step,
             moments={name: moment.cpu().numpy() for name, moment in optimizer.moments.items()},
@@ -288,12 +292,14 @@ class TrainingRun:
             problem=self._problem,
             weights_sha256=hashlib.sha256(weights).hexdigest(),
         )
+        beat()
         losses, best_replica = None, None
         if evaluation:
             losses = tuple(float(loss) if np.isfinite(loss) else None for loss in evaluation.loss)
             best_replica = evaluation.best_replica
         start = None if self._start_RP is None else parameters.views(self._start_RP, self._network)
         certificate = connectivity.certificate(self._network, parameters.views(used_RP, self._network), start)
+        beat()
         return Checkpoint(self._step, reason, weights, state.dump_state(saved), losses, best_replica, certificate)
 
 
@@ -313,14 +319,17 @@ def on_host(rows: dict[str, Row]) -> dict[str, npt.NDArray[np.float64]]:
     return {name: np.array(row.numpy() if isinstance(row, Tensor) else row, np.float64) for name, row in rows.items()}
 
 
-def warm_up() -> None:
-    """Run one tiny job, so that later first steps do not wait for lazy imports.
+def warm_up(device: str = "cpu", *, tf32: bool = False) -> None:
+    """Run tiny jobs, so that later first steps do not wait for what libraries do once.
 
-    The process that forks trainers calls it. Call torch.set_num_threads(1) before it: if it was warmed up with more
-    threads, a forked child hangs.
+    On a CPU, the process that forks trainers calls it. Call torch.set_num_threads(1) before it: if it was warmed up
+    with more threads, a forked child hangs. On a GPU, a trainer calls it itself: one network runs on cuDNN, two in the
+    workspace, and both record graphs.
     """
     network = Network(cell=VanillaCell(hidden_size=2), input_size=1, output_size=1)
     training = Training(steps=1, batch_size=2, optimizer=Adam())
     data = TaskData(name="integrate_noise", parameters={"length": 2})
-    for _ in train(TrainJob(model=network, data=data, training=training, replicas=2)):
-        pass
+    for replicas in (2,) if device == "cpu" else (1, 2):
+        job = TrainJob(model=network, data=data, training=training, replicas=replicas)
+        for _ in train(job, device=device, tf32=tf32):
+            pass

@@ -116,6 +116,7 @@ class Client:
         labels: Mapping[str, str] | None = None,
         priority: int | None = None,
         idempotency_key: str | None = None,
+        confirm_long: bool = False,
     ) -> JobHandle:
         """Submit a train job. An argument that is None takes the server's default. Fields: unroll.contract.TrainJob.
 
@@ -134,7 +135,7 @@ class Client:
             priority=priority,
         )
         config = {"kind": "train", "model": model, "data": data, "training": training, **optional}
-        return self.submit(config, idempotency_key=idempotency_key)
+        return self.submit(config, idempotency_key=idempotency_key, confirm_long=confirm_long)
 
     def evaluate(
         self,
@@ -211,14 +212,15 @@ class Client:
         )
         return self.submit(config, idempotency_key=idempotency_key)
 
-    def submit(self, config: Config, *, idempotency_key: str | None = None) -> JobHandle:
+    def submit(self, config: Config, *, idempotency_key: str | None = None, confirm_long: bool = False) -> JobHandle:
         """Submit a job of any kind: one of the contract's types, or the same as plain JSON.
 
         However often the request has to be sent, it is one job; `idempotency_key` makes that hold across processes.
-        At a prompt and in a notebook a job of more than a minute is announced with its estimated time.
+        At a prompt and in a notebook a job of more than a minute is announced with its estimated time. One of more than
+        a day needs `max_seconds`, or `confirm_long`.
         Raises InvalidRequestError, whose `errors` point at the fields that are wrong.
         """
-        job = self.jobs.submit(config, idempotency_key=idempotency_key)
+        job = self.jobs.submit(config, idempotency_key=idempotency_key, confirm_long=confirm_long)
         if at_a_prompt():
             say_estimate(job)
         return self.handle(job)

@@ -9,7 +9,7 @@ UnrollError
 │   ├── ConflictError           the present state does not allow it (409, 412)
 │   ├── InvalidRequestError     fields are wrong; `errors` points at them (422)
 │   ├── RateLimitError          there were too many requests at once (429)
-│   │   └── QuotaError          the key has reached its quota of active jobs
+│   │   └── QuotaError          a limit of the key or its tenant is reached
 │   └── ServerError             the server failed (5xx)
 ├── APIConnectionError          the server did not answer (also a ConnectionError)
 │   └── APITimeoutError         the server did not answer in time (also a TimeoutError)
@@ -108,7 +108,12 @@ class RateLimitError(APIError):
 
 
 class QuotaError(RateLimitError):
-    """The key has reached its quota of active jobs."""
+    """A limit of the key or of its tenant is reached; `limit` names it, as /v1/me does."""
+
+    @property
+    def limit(self) -> str | None:
+        """The limit's name, for example `queued_jobs`."""
+        return self.problem.limit if self.problem else None
 
 
 class ServerError(APIError):
@@ -138,6 +143,9 @@ BY_CODE: dict[str, type[APIError]] = {
     "quota_exceeded": QuotaError,
     "internal_error": ServerError,
     "database_unavailable": ServerError,
+    "storage_full": ServerError,
+    "storage_failed": ServerError,
+    "read_only": ServerError,
     "busy": ServerError,
     "time_limit_exceeded": ServerError,
 }

@@ -60,7 +60,7 @@ def display(*, visible: bool = True) -> Iterator[Show]:
 def describe(job: Job) -> str:
     """Return loss, speed and time left, or the place in the queue."""
     if job.queue is not None:
-        return f"number {job.queue.position} in the queue"
+        return job.queue.line()
     return ", ".join([f"step {job.progress.step} of {job.progress.total}", *_loss(job), *_speed(job), *_left(job)])
 
 

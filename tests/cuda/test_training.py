@@ -18,7 +18,7 @@ from tests.cuda.gpu import GPU, NETWORKS, on
 from tests.unit.rnn.jobs import bits, job, last_checkpoint, only
 from unroll.contract import SGD, AdamW, ClipByGlobalNorm, ClipByValue, Regularisation, RMSprop, TrainJob
 from worker import processes
-from worker.messages import Assignment, Bundle, Declared
+from worker.messages import Assignment, Bundle, Declared, Place
 
 pytestmark = pytest.mark.cuda
 
@@ -97,9 +97,9 @@ def test_the_environment_names_the_device_and_the_engine():
 
 def test_a_trainer_child_forked_from_a_process_with_torch_in_it_trains_on_the_gpu(tmp_path: Path):
     children = processes.context()
-    child = processes.TrainerProcess(children, tmp_path / "child.log")
+    child = processes.TrainerProcess(children, tmp_path / "child.log", Place(GPU, warm_bytes=256 << 20))  # type: ignore[arg-type]
     try:
-        child.assign(Assignment("job", 1, job_for("lstm"), Inputs(), None, 0, GPU, 1))  # type: ignore[arg-type]
+        child.assign(Assignment("job", 1, job_for("lstm"), Inputs(), None, 0, 1, 1))
         said: list[Any] = []
         while not (said and isinstance(said[-1], Bundle) and only(End, said[-1].items)):
             message = child.next(100.0)

@@ -19,6 +19,7 @@ import httpx2
 import pytest
 
 import unroll
+from store import cores
 from tests.servers.deployment import ROOT
 from tests.servers.processes import free_port
 from tests.servers.up import Up, embedded, family, run, up, wait_until_gone
@@ -245,6 +246,31 @@ def test_names_and_paths_are_told_in_encodings_that_lack_their_letters(tmp_path:
         assert "\\u65e5\\u672c" in told.stdout
 
 
+def test_limits_are_set_on_the_server_and_told_to_the_key(running: Up) -> None:
+    env = embedded(running.folder)
+    made = run(env, "key", "create", "--name", "k", "--tenant", "small", "--limit", "queued_jobs=5", "-o", "json")
+    key = json.loads(made.stdout)
+    assert run(env, "tenant", "limit", "small", "--weight", "3", "running_jobs=2", "streams=9").returncode == 0
+    assert "running_jobs  2" in run(env, "tenant", "limit", "small", "streams=null").stdout
+    changed = run(env, "key", "limit", key["id"], "--tenant", "small", "job_seconds=60", "--max-active-jobs", "4")
+    assert changed.returncode == 0, changed.stderr
+    assert json.loads(run(env, "tenant", "list", "-o", "json").stdout) == [
+        {"tenant": "small", "weight": 3, "limits": {"running_jobs": 2} | dict.fromkeys(UNSET)}
+    ]
+    with unroll.Client(running.url, key["secret"]) as client:
+        me = client.me()
+        assert (me.weight, me.key.max_active_jobs) == (3, 4)
+        assert me.key_limits.told() == {"queued_jobs": "0 of 5", "job_seconds": "60"}
+        assert me.tenant_limits.told() == {"running_jobs": "0 of 2"}
+    for wrong in ("queued_jobs", "jobs=1", "queued_jobs=many", "queued_jobs=0"):
+        refused = run(env, "tenant", "limit", "small", wrong)
+        assert refused.returncode == 2
+        assert one_line(refused.stderr)
+
+
+UNSET = ("queued_jobs", "job_seconds", "stored_bytes", "streams", "requests_per_minute", "held_bodies", "sessions")
+
+
 def test_wrong_scopes_and_names_are_refused_in_one_line(running: Up) -> None:
     answer = run(embedded(running.folder), "key", "create", "--name", "x", "--scopes", "everything")
     assert answer.returncode == 2
@@ -270,6 +296,11 @@ def test_doctor_looks_at_a_machine_before_anything_was_started_and_changes_nothi
     answer = run(embedded(folder), "doctor", timeout=120)
     assert answer.returncode == 0, answer.stdout
     assert "unroll-server up" in answer.stdout
+    found = cores.allowed()
+    counted = "1 core" if found == 1 else f"{found} cores"
+    assert (
+        f"threads      at most {found} a trainer, fewer for a small network: {counted} for 1 worker\n" in answer.stdout
+    )
     assert not folder.exists()
 
 
@@ -467,7 +498,7 @@ def test_the_whole_service_works_where_nothing_is_that_only_linux_has_and_ends_w
     tmp_path: Path,
 ) -> None:
     folder = tmp_path / "data"
-    env = embedded(folder)
+    env = embedded(folder, lease_seconds="3600")  # a dead worker's job is given back: it does not wait for the lease
     env |= {"PYTHONPATH": os.pathsep.join([str(ROOT / "tests" / "servers" / "elsewhere"), env["PYTHONPATH"]])}
     with up(folder, env) as service:
         with service.client() as client:
@@ -476,6 +507,10 @@ def test_the_whole_service_works_where_nothing_is_that_only_linux_has_and_ends_w
             assert until(lambda: running.refresh().progress.step > 0, 60)
             os.kill(service.child("-m worker"), signal.SIGKILL)  # its trainer ends with it, and the job goes on
             assert until(lambda: running.refresh().attempt == 2 and running.refresh().status == "running", 60)
+            cause = next(event.data for event in running.events() if event.type == "interrupted")
+            assert (cause["cause"], cause["crashes"]) == ("crashed", 1)
+            assert "killed by SIGKILL" in cause["message"]
+            assert len(list(client.workers())) == 1
             assert sum("spawn_main" in line for line in family(folder).values()) == 1
             running.cancel()
             assert until(lambda: running.refresh().status == "cancelled", 60)

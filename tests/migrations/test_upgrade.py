@@ -12,13 +12,28 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, MetaData, insert, select, text, update
 
-from store import artifacts, checkpoints, fleet, inputs, jobs, journal, keys, leases, metrics, models, schema, tables
+from store import (
+    artifacts,
+    checkpoints,
+    fleet,
+    inputs,
+    jobs,
+    journal,
+    keys,
+    leases,
+    metrics,
+    models,
+    schema,
+    stored,
+    tables,
+)
 from store.db import Database
 from store.leases import Report
 from store.settings import Settings
+from store.tables import jobs as job_rows
 from tests.integration.store.factories import DATA, NETWORK, TENANT, block, checkpoint, claim
 from tests.migrations.freeze import ASSETS, SECRET
-from unroll.contract import MSE
+from unroll.contract import MSE, Limits
 
 FROZEN = sorted(ASSETS.glob("*.sql"))
 
@@ -97,7 +112,12 @@ def test_every_row_is_still_there_and_can_be_read(upgraded: Database, frozen: Pa
     secret = frozen.read_text().splitlines()[0].removeprefix("-- key: ")
     identity = keys.authenticate(db, SECRET, secret)
     assert (identity.tenant, identity.scopes) == (TENANT, {"read", "admin"})
-    assert keys.me(db, identity).key.max_active_jobs == 10
+    me = keys.me(db, identity)
+    assert (me.key.max_active_jobs, me.weight, identity.limits) == (10, 1, Limits())
+    with db.begin() as tx:
+        sizes = {row.id: row.stored_bytes for row in tx.execute(select(job_rows))}
+        assert me.key_limits.stored_bytes.used == sum(sizes.values()) > 0
+        assert [stored.measure(tx, row) for row in tx.execute(select(job_rows)).all()] == [0] * len(sizes)
 
     found = {job.name: job for job in jobs.list_(db, TENANT, kind="train").data}
     assert {name: job.status for name, job in found.items()} == {
@@ -113,6 +133,7 @@ def test_every_row_is_still_there_and_can_be_read(upgraded: Database, frozen: Pa
     assert all(job.config.model == NETWORK and job.summary.model == "integrator" for job in found.values())
     assert found["failed"].error.code == "out_of_memory"
     assert found["paused"].labels == {"of": "one's own"}
+    assert [job.name for job in jobs.list_(db, TENANT, labels={"of": "one's own"}).data] == ["paused"]
     assert found["running"].requested == "pause"
     assert found["interrupted"].crashes == 1
 
@@ -170,7 +191,7 @@ def test_every_value_of_0003_is_preserved(old: Settings):
         schema.migrate(old)
         with db.read() as tx:
             after = everything(tx)
-    assert set(after) - set(before) == {"artifacts", "inputs"}
+    assert set(after) - set(before) == {"artifacts", "inputs", "tenants", "clocks", "stored", "job_labels"}
     assert before.pop("alembic_version") != after.pop("alembic_version")
     for name, rows in before.items():
         lost = MOVED if name == "jobs" else set()

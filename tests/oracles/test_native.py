@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import weakref
 from functools import cache, partial
 from typing import Any
 
@@ -283,3 +284,14 @@ def test_torch_gets_its_threads_back_even_after_a_mistake():
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(1)
+
+
+def test_a_layer_keeps_alive_the_readout_whose_addresses_the_kernel_has():
+    network = VanillaCell(hidden_size=4)
+    layer = NativeLayer(LayerSpec(1, 2, 3, {"W_xh": torch.ones(1, 4, 1), "W_hh": torch.eye(4)[None]}, None), network)
+    weights = {"W_hy": torch.ones(1, 1, 4), "b_y": torch.zeros(1, 1)}
+    kept = [weakref.ref(weight) for weight in weights.values()]
+    layer.read_out(weights, None, torch.zeros(1, 2, 3, 1))
+    del weights
+    assert all(weight() is not None for weight in kept)
+    layer.forward()

@@ -30,13 +30,16 @@ class Databases:
         if self._free:
             return self._free.pop()
         url = self._server.create_database(self._template)
-        self._sessions[url] = psycopg.connect(url, autocommit=True)
+        self._sessions[url] = psycopg.connect(self._server.direct(url), autocommit=True)
         return url
 
     def give_back(self, url: str) -> None:
-        """End every session of a database and delete all rows; drop it where that does not make it as good as new."""
+        """End every session of a database and delete all rows; drop it where that does not make it as good as new.
+
+        Behind a pooler it does not: for a moment the pooler would lend out a connection whose session was ended.
+        """
         try:
-            clean = _cleaned(self._sessions[url])
+            clean = self._server.pooler is None and _cleaned(self._sessions[url])
         except psycopg.Error:
             clean = False
         if clean:

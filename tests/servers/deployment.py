@@ -45,7 +45,8 @@ def configure(settings: Settings, **changes: Any) -> Settings:
 def environment(settings: Settings, base: Mapping[str, str] = os.environ) -> dict[str, str]:
     """The environment of a process that is to have these settings; an uninstalled checkout is importable in it."""
     env = {name: value for name, value in base.items() if not name.startswith("UNROLL_")}
-    for name, value in settings:
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
         plain = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
         env[f"UNROLL_{name.upper()}"] = plain
     path = [str(ROOT), str(ROOT / "sdk"), *filter(None, [base.get("PYTHONPATH")])]

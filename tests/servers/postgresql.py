@@ -11,12 +11,16 @@ import subprocess
 import time
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
 from psycopg import sql
 from sqlalchemy.engine import make_url
 
 from tests.servers.processes import free_port, run_as, scratch, start
+
+if TYPE_CHECKING:
+    from tests.servers.pgbouncer import PgBouncer
 
 REMEDY = (
     "These tests need a real PostgreSQL. Name one by TEST_DATABASE_URL=postgresql://user:password@host/database (its "
@@ -32,14 +36,24 @@ class PostgreSQL:
     def __init__(self, url: str) -> None:
         """`url` is that of a database to connect to for CREATE DATABASE."""
         self.url = url
+        self.pooler: PgBouncer | None = None
+        """What stands between the tests and their databases, with --pooler."""
 
-    def create_database(self, template: str | None = None) -> str:
-        """A new database, a copy of `template` if one is named (milliseconds); its URL."""
+    def create_database(self, template: str | None = None, *, encoding: str | None = None) -> str:
+        """A new database, a copy of `template` if one is named (milliseconds); its URL, through the pooler if any."""
         name = f"unroll_test_{os.getpid()}_{secrets.token_hex(4)}"
         query = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
         if template is not None:
             query += sql.SQL(" TEMPLATE {}").format(sql.Identifier(_name(template)))
+        if encoding is not None:
+            query += sql.SQL(" TEMPLATE template0 ENCODING {}").format(encoding)
         self._execute(query)
+        url = self.direct(name)
+        return url if self.pooler is None else self.pooler.through(url)
+
+    def direct(self, database: str) -> str:
+        """The URL of a database, given by its name or by another URL, on the server itself."""
+        name = _name(database) if "://" in database else database
         return make_url(self.url).set(database=name).render_as_string(hide_password=False)
 
     def drop_database(self, url: str) -> None:
@@ -60,7 +74,7 @@ class OwnPostgreSQL(PostgreSQL):
     def __init__(self) -> None:
         """Starts it; seconds. Raises RuntimeError, with the remedy, where that is not possible."""
         # PostgreSQL refuses to run as root
-        self.user = _unprivileged_user() if os.geteuid() == 0 else None
+        self.user = unprivileged_user() if os.geteuid() == 0 else None
         self.folder = scratch("postgresql", self.user)
         try:
             self.binaries = self._find_binaries()
@@ -181,7 +195,7 @@ def _version(user: str | None, folder: Path) -> str | None:
     return None
 
 
-def _unprivileged_user() -> str:
+def unprivileged_user() -> str:
     for name in ("nobody", "postgres", "daemon"):
         try:
             pwd.getpwnam(name)

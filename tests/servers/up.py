@@ -17,7 +17,7 @@ from store.settings import Settings
 from tests.servers.deployment import environment
 from tests.servers.processes import marked, parents
 
-START_SECONDS = 60.0
+START_SECONDS = 150.0
 STOP_SECONDS = 45.0
 
 

@@ -41,8 +41,8 @@ def job(steps: int = 3000, name: str | None = None, **changes: Any) -> TrainJob:
     training |= {field: changes.pop(field) for field in Training.model_fields if field in changes}
     network = Network(cell=VanillaCell(**{"hidden_size": 10} | changes.pop("cell", {})), input_size=1, output_size=1)
     data = TaskData(name="integrate_noise", parameters={"length": 20})
-    fields: dict[str, Any] = {"name": name, "replicas": 2, "seed": 7} | changes
-    return TrainJob(model=network, data=data, training=Training(steps=steps, **training), **fields)
+    fields: dict[str, Any] = {"name": name, "data": data, "replicas": 2, "seed": 7} | changes
+    return TrainJob(model=network, training=Training(steps=steps, **training), **fields)
 
 
 def diverging_job(**changes: Any) -> TrainJob:
@@ -154,9 +154,9 @@ class Fleet:
         worker.wait_ready()
         return worker
 
-    def submit(self, config: JobRequest, *, rings: int = 1) -> str:
+    def submit(self, config: JobRequest, *, rings: int = 1, key: str = "key") -> str:
         """As the API does it: commit, then ring."""
-        stored, _ = jobs.submit(self.db, TENANT, "key", self.checked(config))
+        stored, _ = jobs.submit(self.db, TENANT, key, self.checked(config))
         for _ in range(rings):
             self.bell.ring(stored.id, config.device)
             time.sleep(0.02 if rings > 1 else 0.0)  # rings of one job that wait together become one

@@ -17,7 +17,7 @@ from rnn.kinds.checkpoints import chosen_replicas
 from rnn.kinds.evaluate import parts
 from rnn.kinds.kind import Context, Inputs
 from rnn.networks.weights import load_weights
-from rnn.training import environment
+from rnn.training import environment, threads
 from rnn.training.held_out import HeldOutLoss
 from rnn.training.problem import Problem
 from unroll.contract import EvaluateJob, EvaluationResult, HeldOut, LengthResult, Training
@@ -36,10 +36,16 @@ def run(job: EvaluateJob, inputs: Inputs, resume: tuple[bytes, bytes] | None, co
     replicas = chosen_replicas(job.replica, checkpoint)
     if context.device == "cuda":
         cuda.prepare(tf32=context.tf32)
+    measured = parts(job, checkpoint)
+    if context.cores is not None:
+        steps = measured[0].source.steps(network.architecture)
+        many = threads.for_evaluation(
+            network, weights.dtype, len(replicas), steps, job.sequences, context.cores, context.device
+        )
+        torch.set_num_threads(many)
     yield Started(environment.describe(context.device, network, weights.dtype, len(replicas), tf32=context.tf32))
     used_RP = torch.from_numpy(weights.flat()[replicas]).to(context.device)
     held_out = HeldOut(size=job.sequences, seed=job.seed)
-    measured = parts(job, checkpoint)
     losses, baselines = [], []
     for k, part in enumerate(measured):
         # an evaluation uses only the loss and the set of sequences of the training

@@ -7,9 +7,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
+import torch
+
 from rnn.events import Checkpoint, CheckpointOf, End, Entry, Environment, Event, Metrics, Started
 from rnn.kinds.kind import Context, Inputs
-from rnn.training import environment
+from rnn.training import environment, threads
 from rnn.training.events import Diverged, Done, Evaluation, LagProfile, Stopped
 from rnn.training.log import TrainingLog
 from rnn.training.problem import Problem
@@ -21,6 +23,8 @@ def run(job: TrainJob, inputs: Inputs, resume: tuple[bytes, bytes] | None, conte
     """Train the job's networks, from the start or from a checkpoint of this job."""
     del inputs
     problem = Problem.of(job)
+    if context.cores is not None:
+        torch.set_num_threads(threads.for_training(problem, context.cores, context.device))
     if context.device == "cpu":  # before the run is built, so that it is recorded meanwhile
         yield Started(_environment(problem))
     training = TrainingRun(problem, resume, device=context.device, tf32=context.tf32)

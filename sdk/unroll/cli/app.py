@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from unroll import __version__
-from unroll.cli import artifacts, catalogue, check, evaluate, export, jobs, predict, train
+from unroll.cli import artifacts, catalogue, check, evaluate, export, jobs, keys, predict, train
 from unroll.cli.exits import REFUSED, TABLE, exit_code
 from unroll.cli.output import say
 from unroll.cli.streams import legible
@@ -42,11 +42,13 @@ COMMANDS: dict[Callable[..., None], str] = {
     catalogue.tasks: "unroll tasks integrate_noise",
     check.check: "unroll check --cell gru --hidden-size 8 --time-steps 10 --formulas",
     catalogue.schema: "unroll schema network",
+    keys.me: "unroll me",
 }
 """All commands, each with an example of its use. A function's name is the command's."""
 
 for command, example in COMMANDS.items():
     app.command(command.__name__, epilog=f"Example: {example}")(command)
+app.add_typer(keys.keys, name="keys")
 
 
 def _version(value: bool) -> None:  # noqa: FBT001 - a callback of typer

@@ -16,7 +16,7 @@ from unroll.cli.output import Format, Output, say, show_fields, show_json, show_
 from unroll.cli.targets import JobTarget, job_of
 from unroll.cli.values import pairs
 from unroll.client import Client
-from unroll.contract import ENDED, Job, JobStatus
+from unroll.contract import ENDED, Environment, Job, JobStatus
 from unroll.errors import JobEndedError, without_hint
 from unroll.job import JobHandle
 from unroll.progress import clock, describe, say_estimate
@@ -161,7 +161,7 @@ def show_job(job: Job, output: Format, *, followed: bool = False) -> None:
             "progress": describe(job),
             "estimate": None if job.status in ENDED else summary_of(job).estimate(),
             "attempt": job.attempt,
-            "engine": job.environment and f"{job.environment.engine} ({job.environment.device})",
+            "engine": job.environment and _engine(job.environment),
             "parent": job.parent,
             "error": job.error and f"{message} ({job.error.code})",
             "labels": job.labels or None,
@@ -170,3 +170,8 @@ def show_job(job: Job, output: Format, *, followed: bool = False) -> None:
             **details,
         }
     )
+
+
+def _engine(found: Environment) -> str:
+    threads = "1 thread" if found.threads == 1 else f"{found.threads} threads"
+    return f"{found.engine} ({found.device}, {threads})"

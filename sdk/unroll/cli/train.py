@@ -75,6 +75,9 @@ def train(  # one argument a flag
         typer.Option("--set", help="Any other field, for example model.cell.tau=10; repeatable.", metavar="PATH=VALUE"),
     ] = None,
     *,
+    confirm_long: Annotated[
+        bool, typer.Option("--confirm-long", help="Accept more than a day of estimated time without --max-seconds.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what it would be and cost.")] = False,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Submit and do not follow.")] = False,
     output: Output = Format.TABLE,
@@ -131,7 +134,7 @@ def train(  # one argument a flag
     if dry_run:
         _show_dry_run(client, config, output)
         return
-    submitted(client.submit(config), output, detach=detach)
+    submitted(client.submit(config, confirm_long=confirm_long), output, detach=detach)
 
 
 def _network(client: Client, config: dict[str, Any], hidden: int | None, embedding: int | None) -> dict[str, Any]:
@@ -184,5 +187,7 @@ def _show_dry_run(client: Client, config: dict[str, Any], output: Format) -> Non
             "baseline loss": estimate.baseline_loss,
         }
     )
+    for note in estimate.notes:
+        say(f"note: {note}")
     if sys.stdout.isatty():
         say("nothing was stored; -o json shows the configuration in full")

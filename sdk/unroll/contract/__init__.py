@@ -76,6 +76,7 @@ from unroll.contract.jobs import (
 from unroll.contract.kinds import JOB_TYPES, JobConfig, JobSummary, Kind
 from unroll.contract.network import Architecture, Feedback, Network
 from unroll.contract.problems import RETRYABLE, STATUS, FieldError, Problem, ProblemCode
+from unroll.contract.quotas import Allowance, Allowances, LimitName, Limits
 from unroll.contract.sessions import NewSession, Session, SessionState, StepRequest, StepResponse
 from unroll.contract.submission import Device, DType, JobRequest
 from unroll.contract.train import Best, Divergence, Stop, StopReason, TrainJob, TrainSummary
@@ -117,6 +118,8 @@ __all__ = [
     "Activation",
     "Adam",
     "AdamW",
+    "Allowance",
+    "Allowances",
     "Architecture",
     "Artifact",
     "Baseline",
@@ -179,6 +182,8 @@ __all__ = [
     "LayerState",
     "LeakyCell",
     "LengthResult",
+    "LimitName",
+    "Limits",
     "LinearCell",
     "Loss",
     "Me",

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from unroll.contract.base import Request, Response, Title
+from unroll.contract.quotas import Allowances, Limits
 from unroll.contract.shown import Shown
 
 Scope = Literal["read", "write", "predict", "admin"]
@@ -26,15 +27,19 @@ class NewKey(Request):
     """When the key stops working, with a time zone. null: never."""
     max_active_jobs: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     """Quota: the largest number of jobs submitted with this key that have not ended. null: no limit."""
+    limits: Annotated[Limits, Field(examples=[{"queued_jobs": 20}])] = Limits()
+    """What else the key may use. The limits of its tenant hold as well."""
 
 
 class ChangeKey(Request):
-    """Change a key's name, scopes, expiry or quota. A field that is not sent keeps its value."""
+    """Change a key's name, scopes, expiry, quota or limits. A field that is not sent keeps its value."""
 
     name: Title | None = None
     scopes: Annotated[list[Scope], Field(min_length=1)] | None = None
     expires_at: datetime | None = None
     max_active_jobs: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    limits: Annotated[Limits, Field(examples=[{"queued_jobs": 20}])] = Limits()
+    """Limits to change. Those that are not sent keep their values, and null removes a limit."""
 
 
 class Key(Response):
@@ -48,6 +53,8 @@ class Key(Response):
     """The first characters of the secret, by which people recognise the key."""
     expires_at: datetime | None
     max_active_jobs: int | None
+    limits: Limits = Limits()
+    """The key's own limits."""
     created_at: datetime
     last_used_at: datetime | None
 
@@ -63,6 +70,14 @@ class Me(Shown, Response):
 
     key: Key
     active_jobs: int
+    """Jobs of the key that have not ended, counted up to 10,000."""
+    key_limits: Allowances | None = None
+    """The key's limits, beside what it uses."""
+    tenant_limits: Allowances | None = None
+    """The limits of all keys of the tenant together, beside what they use."""
+    weight: int | None = None
+    """The tenant's share of the workers, relative to the weights of other tenants. null: the server runs jobs in plain
+    order, whosever they are."""
 
     def line(self) -> str:
         """Return who you are in one line."""
@@ -78,4 +93,7 @@ class Me(Shown, Response):
             "expires": self.key.expires_at,
             "active jobs": self.active_jobs,
             "at most": self.key.max_active_jobs,
+            "limits of the key": (self.key_limits and self.key_limits.told()) or None,
+            "limits of the tenant": (self.tenant_limits and self.tenant_limits.told()) or None,
+            "weight": self.weight,
         }

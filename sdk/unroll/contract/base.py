@@ -112,7 +112,8 @@ class Page(Response, Generic[Item]):
 
     data: list[Item]
     next: str | None = None
-    """Opaque cursor of the next page; null on the last page."""
+    """Opaque cursor of the next page; null on the last page. A page before it may have fewer items than `limit`, or
+    none: what is rare among very many items is searched in pieces."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the kind of item and the fields, because a class that was made at run time cannot be found by name."""

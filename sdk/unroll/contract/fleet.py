@@ -38,7 +38,8 @@ class Queue(Response):
 class Readiness(Response):
     """Whether the server can take work.
 
-    If its database does not answer, the server answers 503 with a problem instead.
+    If its database does not answer or takes no writes, the server answers 503 with a problem instead. What only reads
+    may work all the same.
     """
 
     status: Literal["ready", "degraded"]

@@ -22,6 +22,8 @@ JobErrorCode = Literal[
     "bad_checkpoint",
     "input_gone",
     "parity_failed",
+    "time_limit",
+    "quota_exceeded",
 ]
 
 
@@ -36,10 +38,19 @@ class Progress(Response):
 
 
 class QueuePosition(Response):
-    """The place of a queued job."""
+    """The place of a queued job among those of its tenant that ask for the same devices; 1 is the first.
+
+    It tells nothing of other tenants' jobs, with which workers take turns.
+    """
 
     position: int
-    """Number of queued jobs, of any tenant, that start before this one."""
+    exact: bool = True
+    """Whether this is the place. If not, the line is so long that it was not counted to its end: the place is
+    `position` or a later one."""
+
+    def line(self) -> str:
+        """Return the place in words."""
+        return f"number {self.position}{'' if self.exact else ' or later'} in the queue"
 
 
 class JobError(Response):
@@ -63,6 +74,7 @@ class Environment(Response):
     engine: str
     torch: str
     threads: int
+    """How many threads compute. A resumed job keeps their number."""
     instruction_set: str
 
 
@@ -103,7 +115,7 @@ class Job(Shown, Response):
             f"step {self.progress.step} of {self.progress.total}",
         ]
         if self.queue is not None:
-            said[1] = f"number {self.queue.position} in the queue"
+            said[1] = self.queue.line()
         if self.error is not None:
             said.append(self.error.code)
         if headline := self._told().headline():
@@ -120,7 +132,7 @@ class Job(Shown, Response):
             "name": self.name,
             "status": self._status(),
             "step": f"{self.progress.step} of {self.progress.total}",
-            "place in the queue": self.queue and self.queue.position,
+            "place in the queue": self.queue and f"{self.queue.position}{'' if self.queue.exact else ' or later'}",
             "estimate": None if self.status in ENDED else self._told().estimate(),
             "time left": None
             if self.progress.eta_seconds is None or self.status != "running"
@@ -167,6 +179,8 @@ class DryRun(Shown, Response):
     """Estimated time on one CPU worker, right to a factor of about three."""
     baseline_loss: float | None
     """Expected loss of the task's trivial predictor; null for a job that measures no loss."""
+    notes: list[str] = []
+    """What to know before the job is submitted."""
 
     def line(self) -> str:
         """Return what the job would cost in one line."""
@@ -182,6 +196,7 @@ class DryRun(Shown, Response):
             "memory": f"{self.memory_bytes / 2**20:.1f} MiB",
             "time": f"about {duration(self.seconds)} on one CPU worker",
             "baseline loss": self.baseline_loss,
+            "notes": self.notes or None,
         }
 
 

@@ -39,3 +39,5 @@ MAX_CHECK_LAYER_STEPS = 1_000_000
 """Largest number of layer steps that a gradient check computes in plain NumPy: about half a minute."""
 MAX_CHECK_MULTIPLICATIONS = 20_000_000_000
 """Largest number of multiplications in a gradient check: entries moved x parameters x time steps x sequences."""
+LONG_JOB_SECONDS = 86_400.0
+"""A job that is estimated to take longer needs `max_seconds` or a confirmation."""

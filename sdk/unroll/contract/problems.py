@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from unroll.contract.base import Response
+from unroll.contract.quotas import LimitName
 
 ProblemCode = Literal[
     "malformed_request",
@@ -29,6 +30,9 @@ ProblemCode = Literal[
     "quota_exceeded",
     "internal_error",
     "database_unavailable",
+    "storage_full",
+    "storage_failed",
+    "read_only",
     "busy",
     "time_limit_exceeded",
 ]
@@ -56,11 +60,16 @@ STATUS: dict[ProblemCode, int] = {
     "quota_exceeded": 429,
     "internal_error": 500,
     "database_unavailable": 503,
+    "storage_full": 503,
+    "storage_failed": 503,
+    "read_only": 503,
     "busy": 503,
     "time_limit_exceeded": 503,
 }
 
-RETRYABLE: frozenset[ProblemCode] = frozenset({"quota_exceeded", "database_unavailable", "internal_error", "busy"})
+RETRYABLE: frozenset[ProblemCode] = frozenset(
+    {"quota_exceeded", "database_unavailable", "storage_full", "read_only", "internal_error", "busy"}
+)
 """Codes after which the same request may succeed later."""
 
 
@@ -87,4 +96,6 @@ class Problem(Response):
     """The path of the request."""
     request_id: str
     retryable: bool
+    limit: LimitName | None = None
+    """With the code `quota_exceeded`: the limit that is reached, one of those that /v1/me tells."""
     errors: list[FieldError] = []

@@ -26,7 +26,12 @@ class JobRequest(Request):
     labels: Annotated[dict[Label, Label], Field(max_length=MAX_LABELS, examples=[{"course": "week-7"}])] = {}
     """Your own words to filter jobs by."""
     priority: Annotated[int, Field(ge=-100, le=100)] = 0
-    """Jobs with a higher priority start earlier; jobs of equal priority start by age."""
+    """Among your tenant's jobs, those with a higher priority start earlier, and those of equal priority start by age.
+    Tenants take turns."""
+    max_seconds: Annotated[float, Field(gt=0)] | None = None
+    """Stop after this much running time, over all attempts. A train job then ends with a last evaluation and
+    checkpoint, and has succeeded (`stopped` is `max_seconds`). A job of another kind fails with `time_limit`. A job
+    that is estimated to take more than a day needs this field or a confirmation (`?confirm_long=true`)."""
 
     def model_named(self) -> str | None:
         """Return the name of the registered model whose configuration the job needs, if it names one."""

@@ -33,8 +33,6 @@ class TrainJob(JobRequest):
     """R, the number of independently seeded networks."""
     dtype: DType = "float32"
     """Precision of parameters and arithmetic. float64 runs in the workspace engine."""
-    max_seconds: Annotated[float, Field(gt=0)] | None = None
-    """Stop after this much training time in one attempt, with a last evaluation and checkpoint."""
 
     def model_named(self) -> str | None:
         """Return the registered model's name, if the job names one."""

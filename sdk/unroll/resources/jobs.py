@@ -32,17 +32,21 @@ class Jobs:
         """Seconds without an answer that waiting for a job outlives."""
         return self._transport.retries.outage
 
-    def submit(self, config: Config, *, idempotency_key: str | None = None) -> Job:
+    def submit(self, config: Config, *, idempotency_key: str | None = None, confirm_long: bool = False) -> Job:
         """Submit a job. However often the request has to be sent, it is one job.
 
         `idempotency_key` makes that hold across calls and processes too: the same key with the same configuration
         is the same job, with another one it is an InvalidRequestError. It has 1 to 255 printable ASCII characters
-        without spaces. Raises ValueError for other characters, and for values that JSON does not have.
+        without spaces. `confirm_long` accepts a job that is estimated to take more than a day and has no `max_seconds`.
+        Raises ValueError for other characters, and for values that JSON does not have.
         """
         if idempotency_key is not None:
             require(idempotency_key, VISIBLE, "the idempotency key", "it has printable ASCII characters without spaces")
         headers = {"Idempotency-Key": str(uuid.uuid4()) if idempotency_key is None else idempotency_key}
-        response = self._transport.request("POST", path("jobs"), body=config, headers=headers, repeatable=True)
+        params = {"confirm_long": "true"} if confirm_long else None
+        response = self._transport.request(
+            "POST", path("jobs"), params=params, body=config, headers=headers, repeatable=True
+        )
         return decode(Job, response.content)
 
     def dry_run(self, config: Config) -> DryRun:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from unroll._transport import Transport
 from unroll._wire import decode
-from unroll.contract import ChangeKey, CreatedKey, Key, NewKey, Scope
+from unroll.contract import ChangeKey, CreatedKey, Key, Limits, NewKey, Scope
 from unroll.resources.paging import Listing, path
 
 
@@ -24,12 +24,19 @@ class Keys:
         scopes: Sequence[Scope] = ("read", "write", "predict"),
         expires_at: datetime | None = None,
         max_active_jobs: int | None = None,
+        limits: Limits | Mapping[str, float | None] | None = None,
     ) -> CreatedKey:
         """Create a key. Its `secret` is shown only this once.
 
         The request is not repeated if the answer was lost: list the keys then.
         """
-        new = NewKey(name=name, scopes=list(scopes), expires_at=expires_at, max_active_jobs=max_active_jobs)
+        new = NewKey(
+            name=name,
+            scopes=list(scopes),
+            expires_at=expires_at,
+            max_active_jobs=max_active_jobs,
+            limits=Limits.model_validate(limits or {}),
+        )
         return decode(CreatedKey, self._transport.request("POST", path("keys"), body=new).content)
 
     def list(self, *, limit: int | None = None) -> Listing[Key]:
@@ -43,6 +50,13 @@ class Keys:
     def update(self, key_id: str, change: ChangeKey) -> Key:
         """Change the fields that are set in `change`. Setting one to None removes the limit."""
         return decode(Key, self._transport.request("PATCH", path("keys", key_id), body=change).content)
+
+    def limit(self, key_id: str, limits: Limits | Mapping[str, float | None]) -> Key:
+        """Set the limits that are given, for example {"queued_jobs": 20, "streams": None}. None removes a limit.
+
+        Raises PermissionDeniedError if the key of this client has limits of its own.
+        """
+        return self.update(key_id, ChangeKey(limits=Limits.model_validate(limits)))
 
     def delete(self, key_id: str) -> None:
         """Delete a key. It stops working at once."""

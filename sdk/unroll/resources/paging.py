@@ -7,6 +7,8 @@ from itertools import islice
 from typing import Any, Generic, TypeVar, overload
 from urllib.parse import quote
 
+from pydantic import BaseModel
+
 from unroll._transport import Params, Transport
 from unroll._wire import decode
 from unroll.contract import Page, Response
@@ -83,6 +85,8 @@ class Listing(Generic[Item]):
             return [], [], f"<a list of {self._path}, which cannot be shown: {error}>"
         items: list[Any] = list(islice(page.data, SHOWN))
         rows = [one.row() if isinstance(one, Shown) else _plain_row(one) for one in items]
+        if not rows and page.next is not None:
+            return [], [], "(nothing fits among the newest: iterate for all)"
         if not rows:
             return [], [], "(nothing fits)" if self._filtered() else f"(nothing in {self._path} yet)"
         more = page.next is not None or len(page.data) > len(items)
@@ -101,7 +105,7 @@ class Listing(Generic[Item]):
 
 def _plain_row(item: Any) -> dict[str, object]:
     """Return the fields of an item that fit into a cell."""
-    simple = ((name, value) for name, value in item if value is None or not hasattr(value, "model_fields"))
+    simple = ((name, value) for name, value in item if not isinstance(value, BaseModel))
     return {name: value for name, value in simple if not isinstance(value, dict)}
 
 

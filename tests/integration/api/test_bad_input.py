@@ -248,12 +248,12 @@ def test_what_nobody_expected_is_logged_under_the_request_id_and_not_shown(
 ):
     import logging
 
-    from api.logs import JSONLines
     from store import keys
+    from store.logs import JSONLines
 
     _, client = shared
 
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise RuntimeError("secret detail")
 
     lines: list[str] = []

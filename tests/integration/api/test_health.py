@@ -11,7 +11,7 @@ import httpx2
 import pytest
 from sqlalchemy import text
 
-from store import fleet, keys, schema
+from store import fleet, keys, leases, schema
 from store.db import Database
 from store.errors import SchemaMismatch
 from store.settings import Settings
@@ -95,7 +95,9 @@ def test_a_database_that_is_gone_is_a_503_that_says_nothing_about_it(tmp_path: P
 
 def test_prometheus_sees_requests_by_route_and_jobs_by_status(api: Api, client: httpx2.Client):
     first = client.post("/v1/jobs", json=JOB).json()["id"]
-    client.post("/v1/jobs", json=JOB)
+    leases.end(claim(api), "succeeded")
+    for _ in range(2):
+        client.post("/v1/jobs", json=JOB)
     claim(api)
     fleet.enlist(api.db, "worker-1", "box", 1, "cpu", "0.1.0")
     client.get(f"/v1/jobs/{first}")
@@ -107,12 +109,14 @@ def test_prometheus_sees_requests_by_route_and_jobs_by_status(api: Api, client: 
     for line in (
         'unroll_http_requests_total{method="GET",route="/v1/jobs/{job_id}",status="200"} 1.0',
         'unroll_http_requests_total{method="GET",route="/v1/jobs/{job_id}",status="404"} 1.0',
-        'unroll_http_requests_total{method="POST",route="/v1/jobs",status="202"} 2.0',
+        'unroll_http_requests_total{method="POST",route="/v1/jobs",status="202"} 3.0',
         'unroll_http_requests_total{method="other",route="unmatched",status="404"} 1.0',
-        'unroll_http_response_seconds_count{method="POST",route="/v1/jobs"} 2.0',
+        'unroll_http_response_seconds_count{method="POST",route="/v1/jobs"} 3.0',
         'unroll_jobs{status="queued"} 1.0',
         'unroll_jobs{status="running"} 1.0',
-        'unroll_jobs{status="failed"} 0.0',
+        'unroll_jobs{status="paused"} 0.0',
+        'unroll_jobs_ended_last_hour{status="failed"} 0.0',
+        'unroll_jobs_ended_last_hour{status="succeeded"} 1.0',
         'unroll_queue_depth{device="auto"} 1.0',
         'unroll_workers_alive{device="cpu"} 1.0',
         "unroll_database_up 1.0",

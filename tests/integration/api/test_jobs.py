@@ -24,6 +24,13 @@ def test_a_submitted_job_is_queued_where_its_location_says(client: httpx2.Client
     assert Job.model_validate_json(client.get(response.headers["location"]).content) == job
 
 
+def test_whoever_runs_the_job_learns_of_its_trace_context_if_it_is_one(api: Api, client: httpx2.Client):
+    trace = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
+    for given, kept in ((trace, trace), ("nonsense", None), (None, None)):
+        client.post("/v1/jobs", json=JOB, headers={"traceparent": given} if given else {})
+        assert claim(api).traceparent == kept
+
+
 def test_the_same_idempotency_key_and_body_give_the_same_job(api: Api, client: httpx2.Client):
     headers = {"Idempotency-Key": "k-1"}
     first = client.post("/v1/jobs", json=JOB, headers=headers)

@@ -217,7 +217,7 @@ def test_a_part_that_is_missing_is_shown(shared: tuple[Api, httpx2.Client], miss
             "POST",
             "/v1/jobs?dryrun=true",
             JOB,
-            "There is no such query parameter. There is dry_run. Did you mean dry_run?",
+            "There is no such query parameter. There is dry_run, confirm_long. Did you mean dry_run?",
         ),
         ("GET", '/v1/tasks/sine?parameters={"lenght":3}', None, "sine has no such field. Did you mean length?"),
         ("GET", "/v1/tasks/sine?parameters=length", None, 'Input should be a JSON object, for example {"length": 20}'),

@@ -17,6 +17,7 @@ import unroll
 from api import sessions
 from store import keys
 from tests.integration.api.serving import JOB, Api, pointers, problem, serving, trained
+from unroll.contract import Limits
 
 NET: dict[str, Any] = {"name": "net", "config": JOB["model"]}
 OF_NET = JOB | {"model": "net"}
@@ -175,13 +176,15 @@ def test_a_session_expires(client: httpx2.Client):
     problem(answer, 410, "session_expired")
 
 
-def test_a_key_has_a_quota_of_sessions(client: httpx2.Client, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(sessions, "MOST_OF_A_KEY", 2)
-    begin(client)
-    first = begin(client)
-    problem(client.post("/v1/sessions", json={"model": "net"}), 429, "quota_exceeded")
-    client.delete(f"/v1/sessions/{first}")
-    begin(client)
+def test_a_key_has_a_quota_of_sessions(api: Api):
+    with api.client("predict", limits=Limits(sessions=2)) as client:
+        begin(client)
+        first = begin(client)
+        refused = problem(client.post("/v1/sessions", json={"model": "net"}), 429, "quota_exceeded")
+        assert refused["limit"] == "sessions"
+        assert client.get("/v1/me").json()["key_limits"]["sessions"] == {"limit": 2, "used": 2}
+        client.delete(f"/v1/sessions/{first}")
+        begin(client)
 
 
 def test_a_session_needs_one_network_that_gives_an_output_a_step(api: Api, client: httpx2.Client, model: str):

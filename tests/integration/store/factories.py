@@ -10,9 +10,10 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from sqlalchemy import text
 
-from store import jobs, leases, recovery
+from store import inputs, jobs, leases, recovery, turns
 from store.checkpoints import NewCheckpoint
 from store.db import Database
+from store.inputs import CheckpointRead
 from store.jobs import NewJob
 from store.leases import Lease, Report
 from store.metrics import Block
@@ -53,14 +54,29 @@ def submit(db: Database, tenant: str = TENANT, **fields: Any) -> Job:
     return job
 
 
-def submit_reader(db: Database, checkpoint_id: str, tenant: str = TENANT, **fields: Any) -> Job:
+def submit_reader(
+    db: Database, checkpoint_id: str, tenant: str = TENANT, *, parent: str | None = None, **fields: Any
+) -> Job:
     """A queued job that reads a checkpoint."""
     config = EvaluateJob(checkpoint=checkpoint_id, **fields)
-    return jobs.submit(db, tenant, KEY, new(config, total=config.sequences))[0]
+    return jobs.submit(db, tenant, KEY, new(config, total=config.sequences, parent=parent))[0]
 
 
-def claim(db: Database, worker: str = "w1", *, device: Literal["cpu", "cuda"] = "cpu", seconds: float = 60.0) -> Lease:
-    lease = leases.claim(db, worker, device, seconds)
+def load_inputs(db: Database, tenant: str, job_id: str) -> dict[str, CheckpointRead]:
+    """What a job reads."""
+    with db.read() as tx:
+        return inputs.load(tx, tenant, job_id)
+
+
+def claim(
+    db: Database,
+    worker: str = "w1",
+    *,
+    device: Literal["cpu", "cuda"] = "cpu",
+    seconds: float = 60.0,
+    order: turns.Order = "turns",
+) -> Lease:
+    lease = leases.claim(db, worker, device, seconds, order)
     assert lease is not None
     return lease
 

@@ -43,6 +43,23 @@ def test_equal_content_is_stored_once(db: Database):
     assert count(db, "blob_chunks") == 3 + 1
 
 
+def test_garbage_is_found_piece_by_piece(db: Database, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(blobs, "SWEPT", 3)
+    with db.begin() as tx:
+        names = sorted(blobs.put(tx, b"%d" % number) for number in range(8))
+    submit(db)
+    save(db, 5, weights=b"0", state=b"7")
+    kept = {blobs.digest(b"0"), blobs.digest(b"7")}
+    after, left = "", set(names)
+    for piece in (names[:3], names[3:6], names[6:]):
+        deleted, after = blobs.sweep(db, after)
+        assert (deleted, after) == (len(set(piece) - kept), piece[-1] if len(piece) == 3 else "")
+        left -= set(piece) - kept
+        assert count(db, "blobs") == len(left)
+    assert left == kept
+    assert blobs.collect_garbage(db) == 0
+
+
 def test_resume_state_is_kept_for_the_latest_two_checkpoints_and_weights_for_more(db: Database):
     job = submit(db)
     lease = claim(db)

@@ -25,6 +25,16 @@ def test_workers_are_alive_as_long_as_they_are_heard_of(db: Database):
     assert [one.id for one in fleet.list_workers(db, TENANT, 45)] == ["w2"]
 
 
+def test_workers_of_one_machine_know_how_many_others_share_it(db: Database):
+    fleet.enlist(db, "w1", "host", 1, "cpu", "0.1")
+    fleet.enlist(db, "w2", "host", 2, "cpu", "0.1")
+    fleet.enlist(db, "elsewhere", "other", 3, "cpu", "0.1")
+    fleet.enlist(db, "dead", "host", 4, "cpu", "0.1")
+    with db.begin() as tx:
+        tx.execute(text("UPDATE workers SET seen_at = seen_at - 100 WHERE id = 'dead'"))
+    assert [fleet.count_beside(db, one, "host", 45) for one in ("w1", "w2", "not enlisted yet")] == [1, 1, 2]
+
+
 def test_workers_not_heard_of_for_a_day_are_forgotten(db: Database):
     fleet.enlist(db, "old", "host", 1, "cpu", "0.1")
     with db.begin() as tx:
@@ -41,9 +51,26 @@ def test_queues_count_jobs_and_the_workers_that_could_run_them(db: Database):
     fleet.enlist(db, "w1", "host", 1, "cpu", "0.1")
     found = {queue.device: (queue.queued, queue.running, queue.workers) for queue in fleet.list_queues(db, 45)}
     assert found == {"auto": (1, 1, 1), "cpu": (1, 0, 1), "cuda": (1, 0, 0)}
-    assert fleet.count_jobs(db) == {
-        "queued": 3, "running": 1, "paused": 0, "succeeded": 0, "failed": 0, "cancelled": 1,
-    }  # fmt: skip
+    assert fleet.count_jobs(db) == {"queued": 3, "running": 1, "paused": 0}
+
+
+def test_jobs_that_need_no_worker_stand_in_no_line(db: Database):
+    submit(db, driver="reconciler", device="cpu")
+    first = submit(db, device="cpu")
+    cpu = next(queue for queue in fleet.list_queues(db, 45) if queue.device == "cpu")
+    assert (cpu.queued, first.queue.position) == (1, 1)
+    assert [job.queue and job.queue.position for job in jobs.list_(db, TENANT).data] == [1, None]
+
+
+def test_jobs_that_ended_are_counted_for_as_long_as_is_asked(db: Database):
+    submit(db)
+    leases.end(claim(db), "succeeded")
+    jobs.cancel(db, TENANT, submit(db).id)
+    long_ago = jobs.cancel(db, TENANT, submit(db).id)
+    with db.begin() as tx:
+        tx.execute(text("UPDATE jobs SET ended_at = ended_at - 100 WHERE id = :id"), {"id": long_ago.id})
+    assert fleet.count_ended(db, 60.0) == {"succeeded": 1, "failed": 0, "cancelled": 1}
+    assert fleet.count_ended(db, 160.0)["cancelled"] == 2
 
 
 def test_a_reader_that_follows_a_journal_sees_every_event_once_and_in_order(db: Database):

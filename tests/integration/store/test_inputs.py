@@ -16,6 +16,7 @@ from tests.integration.store.factories import (
     checkpoint,
     claim,
     count,
+    load_inputs,
     new,
     new_job,
     submit,
@@ -55,11 +56,11 @@ def test_a_job_gets_what_it_reads_with_its_content(db: Database):
     read = id_of(db, trainer, 10)
     job = submit_reader(db, read)
     assert claim(db).config.checkpoints_read() == {"/checkpoint": read}
-    found = inputs.load(db, TENANT, job.id)
+    found = load_inputs(db, TENANT, job.id)
     assert {one: (got.about.step, got.weights) for one, got in found.items()} == {read: (10, b"weights at 10")}
     assert found[read].about == checkpoints.get(db, TENANT, read)
     assert found[read].about.network == NETWORK
-    assert inputs.load(db, TENANT, trainer.job_id) == {}
+    assert load_inputs(db, TENANT, trainer.job_id) == {}
 
 
 def test_pruning_spares_what_an_unfinished_job_reads_and_takes_it_once_that_has_ended(db: Database):
@@ -96,7 +97,7 @@ def test_a_job_submitted_while_checkpoints_are_pruned_has_its_input_or_is_refuse
         )
         assert saved is None
         if isinstance(submitted, Job):
-            assert list(inputs.load(db, TENANT, submitted.id)) == [wanted]
+            assert list(load_inputs(db, TENANT, submitted.id)) == [wanted]
             jobs.cancel(db, TENANT, submitted.id)
         else:
             assert isinstance(submitted, InvalidRequest), submitted
@@ -151,7 +152,7 @@ def test_a_job_submitted_while_its_parent_is_deleted_loses_its_input_or_is_refus
             found = jobs.get(db, TENANT, submitted.id)
             assert (found.status, found.parent) == ("queued", None)
             with pytest.raises(InputGone, match=config.checkpoint):
-                inputs.load(db, TENANT, submitted.id)
+                load_inputs(db, TENANT, submitted.id)
         else:
             assert isinstance(submitted, InvalidRequest), submitted
             assert submitted.pointer == "/checkpoint"
@@ -214,7 +215,7 @@ def test_an_input_that_goes_while_the_job_runs_is_named(db: Database):
     reader = claim(db)
     jobs.remove(db, TENANT, trainer.job_id)
     with pytest.raises(InputGone, match=read):
-        inputs.load(db, TENANT, job.id)
+        load_inputs(db, TENANT, job.id)
     leases.end(reader, "failed", error=JobError(code="input_gone", message="gone"))
     assert jobs.get(db, TENANT, job.id).error.code == "input_gone"
 

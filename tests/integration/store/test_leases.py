@@ -260,6 +260,17 @@ def test_a_change_of_machine_is_told_and_a_change_of_worker_is_not(db: Database)
     assert jobs.get(db, TENANT, job.id).environment.threads == 2
 
 
+def test_whoever_takes_a_job_over_learns_how_many_threads_it_had(db: Database):
+    submit(db)
+    lease = claim(db)
+    assert lease.threads is None
+    leases.declare(lease, ENVIRONMENT.model_copy(update={"threads": 7}))
+    lease = take_over(db, lease)
+    assert lease.threads == 7
+    leases.declare(lease, ENVIRONMENT.model_copy(update={"threads": 1, "device": "NVIDIA H100"}))
+    assert take_over(db, lease).threads is None  # a GPU's number says nothing for a CPU
+
+
 def test_divergences_and_stops_after_the_checkpoint_are_forgotten_by_a_takeover_and_no_earlier_ones(
     db: Database,
 ):
@@ -281,3 +292,26 @@ def test_divergences_and_stops_after_the_checkpoint_are_forgotten_by_a_takeover_
     assert (found.summary.diverged, found.summary.stopped_replicas) == ([early], [well])
     best = found.summary.best
     assert (best.replica, best.loss, best.checkpoint) == (1, 0.25, found.summary.last_checkpoint)
+
+
+def test_the_time_of_a_job_is_what_its_attempts_have_run_and_a_retry_begins_anew(db: Database):
+    job_id = submit(db, max_seconds=300.0).id
+
+    def run_for(seconds: float) -> Lease:
+        lease = claim(db)
+        with db.begin() as tx:
+            tx.execute(text("UPDATE jobs SET claimed_at = claimed_at - :seconds"), {"seconds": seconds})
+        return lease
+
+    leases.give_back(run_for(100), drained=True)
+    second = run_for(50)
+    assert second.config.max_seconds == pytest.approx(200, abs=5)
+    assert second.may_run is not None
+    assert second.may_run.seconds == pytest.approx(200 + leases.LATE_SECONDS, abs=5)
+    leases.crash(second, JobError(code="crashed", message="x"), 3)
+    third = run_for(0)
+    assert third.config.max_seconds == pytest.approx(150, abs=5)
+    assert jobs.get(db, TENANT, job_id).config.max_seconds == 300  # what was asked for stays
+    leases.end(third, "failed", error=JobError(code="time_limit", message="x"))
+    jobs.retry(db, TENANT, job_id)
+    assert claim(db).config.max_seconds == 300

@@ -3,26 +3,47 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import threading
+from typing import Any
 
 import pytest
+from sqlalchemy import Row, select
 
-from store import checkpoints, jobs, keys, models
+from store import checkpoints, finding, jobs, keys, leases, line, models
 from store.db import Database
 from store.errors import InvalidRequest
-from tests.integration.store.factories import NETWORK, TENANT, claim, submit, train
-from unroll.contract import NewKey, NewModel
+from store.tables import jobs as job_rows
+from tests.integration.store.factories import NETWORK, TENANT, checkpoint, claim, submit, submit_reader, train
+from unroll.contract import Job, NewKey, NewModel
 
 
-def test_a_job_that_joins_the_line_between_counting_it_and_reading_the_rows_is_listed_without_a_place(
-    db: Database, monkeypatch: pytest.MonkeyPatch
-):
-    first, second = submit(db).id, submit(db).id
-    monkeypatch.setattr(jobs, "places_in_line", lambda _tx: {first: 1})
-    newest, oldest = jobs.list_(db, TENANT).data
-    assert (newest.id, newest.queue) == (second, None)
-    assert oldest.queue is not None
-    assert oldest.queue.position == 1
+def test_a_job_that_left_the_line_after_its_row_was_read_has_no_place(db: Database):
+    job = submit(db)
+    late = row(db, job)
+    jobs.pause(db, TENANT, job.id)
+    with db.read() as tx:
+        assert line.places(tx, [late]) == {}
+
+
+def row(db: Database, job: Job) -> Row[Any]:
+    with db.read() as tx:
+        return tx.execute(select(job_rows).where(job_rows.c.id == job.id)).one()
+
+
+def test_a_place_far_behind_says_that_it_was_not_counted_to_its_end(db: Database, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(line, "COUNTED", 4)
+    found = [submit(db, device=device) for device in ("cuda", "auto", "cpu", "auto", "cuda", "cpu")]
+    submit(db, "another tenant", priority=5)
+    expected = [(1, True), (2, True), (2, True), (4, True), (4, False), (4, False)]
+    for job, place in zip(found, expected, strict=True):
+        queue = jobs.get(db, TENANT, job.id).queue
+        assert (queue.position, queue.exact) == place
+    listed = [(job.queue.position, job.queue.exact) for job in jobs.list_(db, TENANT).data]
+    assert listed == expected[::-1]
+    assert jobs.cancel(db, TENANT, found[0].id).queue is None
+    assert jobs.get(db, TENANT, found[4].id).queue.line() == "number 3 in the queue"
+    assert jobs.get(db, TENANT, found[5].id).queue.line() == "number 4 or later in the queue"
 
 
 def test_pages_while_others_insert_have_no_double_and_no_gap(db: Database):
@@ -137,3 +158,56 @@ def test_text_that_no_database_row_can_hold_finds_nothing_or_is_refused(db: Data
         assert jobs.list_(db, TENANT, **ask).data == []
     except InvalidRequest:
         assert db.dialect == "postgresql"
+
+
+def pages(db: Database, **ask: Any) -> list[list[str]]:
+    found, cursor = [], None
+    while True:
+        page = jobs.list_(db, TENANT, cursor=cursor, **ask)
+        found.append([job.id for job in page.data])
+        cursor = page.next
+        if cursor is None:
+            return found
+
+
+def test_every_set_of_filters_finds_what_matches_all_of_them_in_pages_that_look_at_few_jobs(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(finding, "EXAMINED", 5)
+    submit(db)
+    lease = claim(db)
+    leases.report(lease, leases.Report(checkpoint=checkpoint(5), step=5))
+    leases.end(lease, "succeeded")
+    parent = jobs.get(db, TENANT, lease.job_id)
+    read = parent.summary.last_checkpoint
+    facts = {parent.id: {"name": None, "labels": None, "kind": "train", "parent": False, "status": "succeeded"}}
+    for number in range(24):
+        named = {"name": "even" if number % 2 == 0 else None, "labels": {"third": str(number % 3), "all": "x"}}
+        job = submit_reader(db, read, parent=parent.id, **named) if number % 4 == 0 else submit(db, **named)
+        if number % 5 == 0:
+            jobs.cancel(db, TENANT, job.id)
+        facts[job.id] = {
+            "name": named["name"],
+            "labels": str(number % 3),
+            "kind": job.kind,
+            "parent": number % 4 == 0,
+            "status": "cancelled" if number % 5 == 0 else "queued",
+        }
+    filters = {
+        "name": ("even", "even"),
+        "labels": ({"third": "1", "all": "x"}, "1"),
+        "kind": ("train", "train"),
+        "parent": (parent.id, True),
+        "status": (["cancelled"], "cancelled"),
+    }
+    for size in range(1, 4):
+        for chosen in itertools.combinations(filters, size):
+            ask = {name: filters[name][0] for name in chosen}
+            matching = [one for one, of in facts.items() if all(of[name] == filters[name][1] for name in chosen)]
+            found = pages(db, limit=2, **ask)
+            assert sorted(itertools.chain(*found)) == sorted(matching), ask
+            assert list(itertools.chain(*found)) == sorted(matching, reverse=True), ask
+    two = pages(db, limit=3, status=["cancelled", "queued", "cancelled"])
+    assert list(itertools.chain(*two)) == sorted(set(facts) - {parent.id}, reverse=True)
+    # none of both kinds: five are looked at for each page
+    assert [len(page) for page in pages(db, name="even", kind="export")] == [0, 0, 0]

@@ -16,6 +16,7 @@ from tests.integration.store.factories import (
     TENANT,
     checkpoint,
     claim,
+    load_inputs,
     new_job,
     submit,
     submit_reader,
@@ -110,9 +111,9 @@ def test_a_stranger_cannot_have_a_job_read_a_checkpoint_nor_load_what_a_job_read
         submit_reader(db, things["checkpoint"], STRANGER)
     assert refusal.value.pointer == "/checkpoint"
     reader = submit_reader(db, things["checkpoint"])
-    assert list(inputs.load(db, TENANT, reader.id)) == [things["checkpoint"]]
+    assert list(load_inputs(db, TENANT, reader.id)) == [things["checkpoint"]]
     with pytest.raises(InputGone):
-        inputs.load(db, STRANGER, reader.id)
+        load_inputs(db, STRANGER, reader.id)
 
 
 def test_lists_show_ones_own_only(db: Database, things: dict[str, str]):

@@ -12,7 +12,7 @@ from store.settings import Settings
 from tests.servers.deployment import Deployment
 from tests.servers.worker import Fleet, fleet_on
 
-FAILPOINTS = "kill@50/poison,raise@50/raising,hang@50/hanging,memory@0/hungry"
+FAILPOINTS = "kill@50/poison,raise@50/raising,hang@50/hanging,memory@0/hungry,slow@0/slow"
 
 
 @pytest.fixture(scope="module", params=["embedded", "production"])

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
-from store import checkpoints, fleet, jobs
-from tests.servers.worker import TENANT, Fleet, alive, diverging_job, job
+from store import checkpoints, fleet, jobs, keys, leases
+from tests.servers.worker import PATIENCE, TENANT, Fleet, alive, diverging_job, job
+from unroll.contract import ChangeKey, Limits, NewKey, TaskData
 
 LIMIT = 20.0
 """Ten times the two seconds in which a cancelled job stops."""
+
+
+def wait_for(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_a_job_trains_to_the_bits_of_the_plain_loop_and_every_step_has_its_metrics_once(worked: Fleet) -> None:
@@ -24,6 +36,22 @@ def test_a_job_trains_to_the_bits_of_the_plain_loop_and_every_step_has_its_metri
     assert ended.summary.best.loss < ended.summary.baseline_loss
     assert ended.environment is not None
     assert ended.environment.threads == 1
+
+
+def test_log_lines_are_json_with_the_job_its_attempt_and_the_trace_that_asked_for_it(worked: Fleet) -> None:
+    trace = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
+    new = dataclasses.replace(worked.checked(job(100)), traceparent=trace)
+    job_id = jobs.submit(worked.db, TENANT, "key", new)[0].id
+    worked.bell.ring(job_id, "cpu")
+    worked.until_ended(job_id)
+    log = worked._workers[0]
+    wait_for(lambda: f"{job_id} succeeded" in log.log)
+    lines = [json.loads(line) for line in log.log.splitlines()]
+    assert all({"time", "level", "logger", "message"} <= set(line) for line in lines)
+    ours = [line for line in lines if line.get("job") == job_id]
+    assert [line["message"] for line in ours] == [f"{job_id}: attempt 1", f"{job_id} succeeded"]
+    told = {(line["attempt"], line["trace_id"], line["span_id"]) for line in ours}
+    assert told == {(1, "a" * 32, "b" * 16)}
 
 
 def test_the_supervisor_never_loads_torch(worked: Fleet) -> None:
@@ -97,6 +125,60 @@ def test_a_job_with_a_time_limit_ends_with_an_evaluation_and_a_checkpoint(worked
     assert newest.losses is not None
 
 
+def test_a_job_that_runs_longer_than_its_key_allows_fails_and_keeps_its_checkpoint(worked: Fleet) -> None:
+    key = keys.create(worked.db, b"s", TENANT, NewKey(name="k", limits=Limits(job_seconds=10_000))).id
+    # it is estimated to end in time, but nothing says that it does
+    job_id = worked.submit(job(500_000, checkpoint_every=1_000_000, evaluate_every=1_000_000), key=key)
+    keys.change(worked.db, TENANT, key, ChangeKey(limits=Limits(job_seconds=1)))
+    worked.bell.ring(job_id, "auto")
+    ended = worked.until_ended(job_id)
+    assert ended.error is not None
+    assert (ended.status, ended.error.code) == ("failed", "time_limit")
+    assert "job_seconds of its key, 1 s" in ended.error.message
+    newest = checkpoints.list_of_job(worked.db, TENANT, job_id).data[0]
+    assert newest.id == ended.error.checkpoint
+    assert 0 < newest.step == ended.progress.step < 500_000
+    keys.change(worked.db, TENANT, key, ChangeKey(limits=Limits(job_seconds=None)))
+    jobs.retry(worked.db, TENANT, job_id)  # with its time anew, and from where it stopped
+    worked.bell.ring(job_id, "auto")
+    running = worked.until(job_id, lambda now: now.progress.step > newest.step)
+    assert running.attempt == 2
+    jobs.cancel(worked.db, TENANT, job_id)
+    worked.until_ended(job_id)
+
+
+def test_the_time_of_a_job_counts_over_all_its_attempts(worked: Fleet) -> None:
+    job_id = worked.submit(job(10_000_000, max_seconds=2.0, evaluate_every=10_000_000))
+    worked.until_step(job_id, 100)
+    jobs.pause(worked.db, TENANT, job_id)
+    worked.until(job_id, lambda now: now.status == "paused")
+    with worked.db.begin() as tx:  # as if it had run for nearly all its time
+        tx.execute(text("UPDATE jobs SET ran_seconds = 1.9 WHERE id = :id"), {"id": job_id})
+    jobs.resume(worked.db, TENANT, job_id)
+    lease = None
+    while lease is None and worked.get(job_id).status == "queued":
+        lease = leases.claim(worked.db, "nobody", "cpu", 60.0)
+    if lease is not None:  # otherwise the worker has heard of it first, and has done the same
+        assert lease.config.max_seconds == pytest.approx(0.1)
+        assert lease.may_run is not None
+        assert lease.may_run.seconds < 10
+        leases.give_back(lease, drained=True)
+        worked.bell.ring(job_id, "auto")
+    ended = worked.until_ended(job_id)
+    assert (ended.status, ended.summary.stopped) == ("succeeded", "max_seconds")
+
+
+def test_a_job_that_would_store_more_than_its_key_may_fails_and_keeps_what_it_has(worked: Fleet) -> None:
+    key = keys.create(worked.db, b"s", TENANT, NewKey(name="k", limits=Limits(stored_bytes=20_000))).id
+    job_id = worked.submit(job(100_000, checkpoint_every=10), key=key)
+    ended = worked.until_ended(job_id)
+    assert ended.error is not None
+    assert (ended.status, ended.error.code) == ("failed", "quota_exceeded")
+    assert "20,000 bytes" in ended.error.message
+    kept = checkpoints.list_of_job(worked.db, TENANT, job_id).data
+    assert ended.error.checkpoint == kept[0].id
+
+
 def test_a_job_whose_replicas_all_diverge_fails_and_names_the_last_good_checkpoint(worked: Fleet) -> None:
     job_id = worked.submit(diverging_job())
     ended = worked.until_ended(job_id)
@@ -140,12 +222,23 @@ def test_a_poison_job_fails_after_max_crashes_attempts_with_the_cause_and_others
     assert worked.until_ended(other).status == "succeeded"
 
 
-def test_a_trainer_that_makes_no_step_is_ended_and_counts_as_a_crash(worked: Fleet) -> None:
+def test_a_trainer_that_is_stuck_in_native_code_is_ended_and_counts_as_a_crash(worked: Fleet) -> None:
     job_id = worked.submit(job(name="hanging"))
     ended = worked.until_ended(job_id)
     assert (ended.status, ended.crashes) == ("failed", 3)
     assert ended.error is not None
     assert ended.error.code == "stalled"
+
+
+def test_a_step_that_takes_longer_than_a_stall_is_no_stall_while_its_parts_go_on(worked: Fleet) -> None:
+    """An evaluation of 21 parts, each of which a fault makes slow."""
+    long = TaskData(name="integrate_noise", parameters={"length": 2000})
+    slow = job(1, name="slow", data=long, held_out={"size": 2100, "seed": 0})
+    ended = worked.until_ended(worked.submit(slow))
+    assert (ended.status, ended.attempt, ended.crashes) == ("succeeded", 1, 0), ended.error
+    assert ended.started_at is not None
+    assert ended.ended_at is not None
+    assert (ended.ended_at - ended.started_at).total_seconds() > 1.5 * worked.settings.stall_seconds
 
 
 def test_memory_that_runs_out_fails_the_job_and_leaves_the_worker_alive(worked: Fleet) -> None:

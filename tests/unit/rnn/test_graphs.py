@@ -7,7 +7,12 @@ a number: that would be a synchronisation, which ends a capture.
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -160,3 +165,56 @@ def test_an_error_of_the_pass_itself_is_no_refusal():
 
     with pytest.raises(RuntimeError, match="out of memory"):
         Passes(made(CELLS[0], "workspace", 1, {})[0], CPU, record=broken)
+
+
+@pytest.fixture
+def _pretended_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Graphs as a GPU has them, of nothing: what they hold on to is Python's business alone."""
+    nothing: Callable[..., None] = lambda *_, **__: None  # noqa: E731
+    stream = SimpleNamespace(wait_stream=nothing)
+    for name in ("synchronize", "empty_cache", "graph_pool_handle"):
+        monkeypatch.setattr(torch.cuda, name, nothing)
+    for name in ("device", "stream", "graph"):
+        monkeypatch.setattr(torch.cuda, name, lambda *_, **__: nullcontext())
+    for name in ("Stream", "current_stream"):
+        monkeypatch.setattr(torch.cuda, name, lambda: stream)
+    graph = SimpleNamespace(capture_begin=nothing, capture_end=nothing, replay=nothing)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: SimpleNamespace(**vars(graph)))
+
+
+@pytest.mark.usefixtures("_pretended_cuda")
+def test_a_recorded_pass_keeps_the_memory_of_its_engine_and_gives_it_up_with_itself():
+    bptt, flat_RP, gradients_RP = made(CELLS[0], "workspace", 1, {})
+    memory = [weakref.ref(bptt), weakref.ref(bptt.loss_R)]
+    forward = Passes(bptt, torch.device("cuda")).forward  # the rest of it goes, as in an evaluation
+    del bptt, flat_RP, gradients_RP
+    gc.collect()
+    assert all(one() is not None for one in memory)
+    forward()
+    del forward
+    gc.collect()
+    assert all(one() is None for one in memory)
+
+
+@pytest.mark.usefixtures("_pretended_cuda")
+def test_the_recorded_peer_of_the_gpu_benchmark_lives_as_long_as_its_graph(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "bench"))
+    import gpu_peers
+    from step import SHAPES
+
+    def trained(*_: Any, **__: Any) -> Callable[[], None]:
+        def step() -> None:
+            """Hold a model, its data and an optimiser."""
+
+        trainings.append(weakref.ref(step))
+        return step
+
+    trainings: list[Any] = []
+    monkeypatch.setattr(gpu_peers, "_trained", trained)
+    replay = gpu_peers.recorded(SHAPES[0], CPU)
+    gc.collect()
+    assert trainings[0]() is not None
+    replay()
+    del replay
+    gc.collect()
+    assert trainings[0]() is None

@@ -69,6 +69,11 @@ SEEN: list[tuple[Any, dict[str, Any], str]] = [
     (Job, examples.job(status="queued", queue={"position": 3}), "<train job job_1: queued, number 3 in the queue>"),
     (
         Job,
+        examples.job(status="queued", queue={"position": 1001, "exact": False}),
+        "<train job job_1: queued, number 1001 or later in the queue>",
+    ),
+    (
+        Job,
         examples.job(status="failed", error={"code": "crashed", "message": "it crashed"}),
         "<train job job_1: failed, step 10 of 100, crashed>",
     ),
@@ -203,6 +208,8 @@ def test_an_empty_list_and_one_that_cannot_be_asked_for_say_so(server: ScriptedS
     server.script = lambda _: Answer(body={"data": [], "next": None})
     assert repr(client.jobs.list()) == "(nothing in /v1/jobs yet)"
     assert repr(client.jobs.list(kind="train")) == "(nothing fits)"
+    server.script = lambda _: Answer(body={"data": [], "next": "cursor"})
+    assert repr(client.jobs.list(kind="train", name="a")) == "(nothing fits among the newest: iterate for all)"
     server.script = lambda _: problem(401, "unauthorized")
     assert repr(client.models.list()).startswith("<a list of /v1/models, which cannot be shown: detail of unauth")
 

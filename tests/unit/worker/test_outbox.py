@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rnn.events import Artifact, Checkpoint, End, Entry, Metrics, Progress, Result
 from worker.messages import Bundle, Steps
-from worker.trainer import BATCH_SECONDS, Outbox
+from worker.trainer import BATCH_SECONDS, BEAT_SECONDS, Outbox
 
 
 @dataclass
@@ -117,3 +117,19 @@ def test_an_artifact_leaves_at_once_behind_all_that_was_said_before_it() -> None
     for event in said:
         outbox.add(event)
     assert [(one.step, one.items) for one in wire.sent] == [(1, ()), (2, tuple(said[:2])), (3, tuple(said[2:]))]
+
+
+def test_a_beat_is_passed_on_only_in_a_silence_and_is_an_empty_bundle_of_the_same_step() -> None:
+    now = 100.0
+    wire = Wire()
+    outbox = Outbox(wire, 3, lambda: now)  # type: ignore[arg-type]
+    outbox.add(metrics(4))
+    assert len(wire.sent) == 1
+    outbox.beat()
+    assert len(wire.sent) == 1
+    for n in range(2, 5):
+        now += BATCH_SECONDS + BEAT_SECONDS
+        outbox.beat()
+        outbox.beat()
+        assert len(wire.sent) == n
+    assert [(one.step, one.items) for one in wire.sent[1:]] == [(4, ())] * 3
