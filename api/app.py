@@ -14,6 +14,7 @@ import anyio.to_thread
 from fastapi import Depends, FastAPI
 
 from api import document, errors, logs
+from api.feeds import Feeds
 from api.inference import Predictors
 from api.limits import BodyLimit
 from api.observe import Observe
@@ -41,7 +42,6 @@ from store import schema
 from store.db import Database
 from store.queue import Doorbell, Notifier
 from store.settings import Settings
-from store.wakeups import Wakeups
 
 THREADS = 24
 """Number of requests processed at once: fewer than connections in the database's pool (30), so that none waits for
@@ -60,17 +60,18 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
         db = Database(settings)
-        doorbell, notifier, wakeups = Doorbell(settings), Notifier(settings), Wakeups(settings)
+        doorbell, notifier, stopping = Doorbell(settings), Notifier(settings), asyncio.Event()
+        feeds = Feeds(settings, db, stopping)
         try:
             await anyio.to_thread.run_sync(schema.check, db)
-            await wakeups.start()
-            service = Service(settings, db, doorbell, notifier, wakeups, Predictors(), telemetry)
+            await feeds.start()
+            service = Service(settings, db, doorbell, notifier, feeds, Predictors(), telemetry, stopping)
             telemetry.watch(db, service.alive_seconds, lambda: doorbell.failures)
             app.state.service = service
-            _end_waits_at_a_stop(service.stopping)
+            _end_waits_at_a_stop(stopping)
             yield
         finally:
-            await wakeups.close()
+            await feeds.close()
             await anyio.to_thread.run_sync(doorbell.close)
             await anyio.to_thread.run_sync(notifier.close)
             db.close()

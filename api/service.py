@@ -9,13 +9,13 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from api.checks import Checks
+from api.feeds import Feeds
 from api.front import Glance
 from api.inference import Predictors
 from api.telemetry import Telemetry
 from store.db import Database
 from store.queue import Doorbell, Notifier
 from store.settings import Settings
-from store.wakeups import Wakeups
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,13 @@ class Service:
     db: Database
     doorbell: Doorbell
     notifier: Notifier
-    wakeups: Wakeups
+    feeds: Feeds
     predictors: Predictors
     telemetry: Telemetry
+    stopping: asyncio.Event
+    """Set when the process is told to stop: waiting requests then answer what they have."""
     checks: Checks = field(default_factory=Checks)
     glance: Glance = field(default_factory=Glance)
-    stopping: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the process is told to stop: waiting requests then answer what they have."""
 
     @property
     def alive_seconds(self) -> float:

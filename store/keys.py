@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -72,6 +73,14 @@ def authenticate(db: Database, hash_secret: bytes, presented: str) -> Identity:
         with db.begin() as tx:
             tx.execute(update(keys).where(keys.c.id == row.id).values(last_used_at=db_now()))
     return Identity(row.id, row.tenant, frozenset(row.scopes))
+
+
+def able(db: Database, key_ids: Collection[str], scope: Scope) -> set[str]:
+    """Return those of the keys that are still valid and have the scope."""
+    query = select(keys.c.id, keys.c.scopes, keys.c.expires_at, db_now().label("now")).where(keys.c.id.in_(key_ids))
+    with db.read() as tx:
+        rows = tx.execute(query).all()
+    return {row.id for row in rows if scope in row.scopes and (row.expires_at is None or row.expires_at > row.now)}
 
 
 def get(db: Database, tenant: str, key_id: str) -> Key:
