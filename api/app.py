@@ -107,7 +107,7 @@ def create_app(settings: Settings) -> FastAPI:
     ):
         app.include_router(noun.router)
     app.mount(docs.ASSETS, docs.Assets())
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, seconds=settings.body_seconds)
     app.add_middleware(Observe, telemetry=telemetry)
     return app
 

@@ -128,6 +128,7 @@ BY_CODE: dict[str, type[APIError]] = {
     "job_not_ended": ConflictError,
     "invalid_transition": ConflictError,
     "no_checkpoint": ConflictError,
+    "request_timeout": BadRequestError,
     "body_too_large": BadRequestError,
     "range_not_satisfiable": BadRequestError,
     "unsupported_media_type": BadRequestError,

@@ -14,6 +14,7 @@ ProblemCode = Literal[
     "not_found",
     "method_not_allowed",
     "not_acceptable",
+    "request_timeout",
     "name_conflict",
     "model_in_use",
     "job_not_ended",
@@ -39,6 +40,7 @@ STATUS: dict[ProblemCode, int] = {
     "not_found": 404,
     "method_not_allowed": 405,
     "not_acceptable": 406,
+    "request_timeout": 408,
     "name_conflict": 409,
     "model_in_use": 409,
     "job_not_ended": 409,
@@ -56,7 +58,9 @@ STATUS: dict[ProblemCode, int] = {
     "time_limit_exceeded": 503,
 }
 
-RETRYABLE: frozenset[ProblemCode] = frozenset({"quota_exceeded", "database_unavailable", "internal_error", "busy"})
+RETRYABLE: frozenset[ProblemCode] = frozenset(
+    {"request_timeout", "quota_exceeded", "database_unavailable", "internal_error", "busy"}
+)
 """Codes after which the same request may succeed later."""
 
 
