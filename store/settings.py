@@ -61,7 +61,7 @@ class Settings(BaseSettings):
     max_body_bytes: Annotated[int, Field(ge=1024)] = 32 * 1024 * 1024
     """Largest size of a request body."""
     body_seconds: Annotated[float, Field(gt=0)] = 60.0
-    """Longest pause of a body that arrives, and its time in all, plus a second for every 16 KiB that arrived."""
+    """Longest pause of a request that arrives, and its time in all, plus a second for every 16 KiB of its body."""
     max_job_bytes: Annotated[int, Field(ge=0)] = 0
     """Largest estimated memory of a job. 0: this machine's memory in the embedded mode, otherwise no limit."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -71,10 +71,12 @@ def run(inherited: int | None, parent: int | None = None) -> None:
     import uvicorn
 
     from api.app import create_app
+    from api.connections import protocol
 
     server = uvicorn.Server(
         uvicorn.Config(
             create_app(settings),
+            http=protocol(settings.body_seconds),
             # under a supervisor, which announces the address itself, only what goes wrong
             log_level=settings.log_level if inherited is None else "warning",
             access_log=False,  # the app writes its own, with the request id

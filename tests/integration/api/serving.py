@@ -14,6 +14,7 @@ import numpy as np
 import uvicorn
 
 from api.app import create_app
+from api.connections import protocol
 from rnn.networks.parameters import initialise
 from rnn.networks.weights import dump_weights
 from store import jobs, keys, leases
@@ -62,7 +63,14 @@ class Api:
 def serving(settings: Settings) -> Iterator[Api]:
     """The server in a thread, on a port of its own."""
     server = uvicorn.Server(
-        uvicorn.Config(create_app(settings), port=0, log_level="warning", access_log=False, timeout_graceful_shutdown=2)
+        uvicorn.Config(
+            create_app(settings),
+            http=protocol(settings.body_seconds),
+            port=0,
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=2,
+        )
     )
     thread = threading.Thread(target=server.run)
     thread.start()

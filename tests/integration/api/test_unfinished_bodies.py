@@ -1,9 +1,11 @@
-"""Bodies that do not arrive: they have a time limit."""
+"""Requests that do not arrive: they have a time limit."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from urllib.parse import urlsplit
@@ -15,6 +17,7 @@ from store.settings import Settings
 from tests.integration.api.serving import JOB, Api, serving
 
 SECONDS = 1.0
+UNFINISHED = b"GET /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +94,31 @@ def test_a_request_whose_body_is_there_may_wait_longer(impatient: Api):
             time.sleep(1.5 * SECONDS)
             client.post(f"/v1/jobs/{job}/cancel")
             assert next(line for line in lines if line.startswith("id")) == "id: 2"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"", b"GET /livez HTTP/1.1\r\nX: ", b"GET /livez HTTP/1.1\r\nX: \r\n\r\nGET / HTTP/1.1\r\nX: ", UNFINISHED],
+    ids=["nothing", "half a head", "half of the next head", "a body that the answer did not wait for"],
+)
+def test_a_connection_on_which_no_request_arrives_is_closed(impatient: Api, sent: bytes):
+    url = urlsplit(impatient.url)
+    with socket.create_connection((url.hostname, url.port), timeout=30) as connection:
+        connection.sendall(sent)
+        dripping, answer = threading.Event(), b""
+
+        def drip() -> None:
+            with contextlib.suppress(OSError):
+                while sent and not dripping.wait(0.1):
+                    connection.sendall(b"x")
+
+        drips = threading.Thread(target=drip)
+        drips.start()
+        begin = time.monotonic()
+        with contextlib.suppress(ConnectionResetError):
+            while data := connection.recv(65536):
+                answer += data
+        assert time.monotonic() - begin < 25
+        dripping.set()
+        drips.join()
+    assert answer.count(b"HTTP/1.1 200") == answer.count(b"HTTP/1.1") == sent.count(b"\r\n\r\n")
