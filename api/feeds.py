@@ -72,7 +72,8 @@ class Follower:
         if self._cut or head is None or head.seq <= after:
             return []
         found = await self._pages.read(self._feed.job_id, after)
-        self._cut = not found  # it was deleted
+        if not found:
+            self.cut()  # it was deleted
         return found
 
     def over(self, after: int) -> bool:
@@ -119,6 +120,7 @@ class Feeds:
         self._feeds: dict[str, _Feed] = {}
         self._rung: set[str] = set()
         self._bell = asyncio.Event()
+        self._closing = False
         self._due = self._keys_due = 0.0
         self._woken: dict[Follower, None] = {}  # in their order, each once
         self._thread = CapacityLimiter(1)  # one of its own: it must not wait for requests, nor they for it
@@ -132,12 +134,11 @@ class Feeds:
     async def close(self) -> None:
         """End everything that follows."""
         await self._wakeups.close()
-        self._cut_all()
-        for task in (self._reader, self._waker):
-            if task is not None:
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+        self._closing = True
+        self._bell.set()
+        if self._reader is not None:
+            await self._reader  # not cancelled: its thread would still use the database
+        await self._pages.close()
 
     @contextmanager
     def follow(self, job_id: str, head: Head | None = None, key_id: str | None = None) -> Iterator[Follower]:
@@ -183,7 +184,7 @@ class Feeds:
                     async with asyncio.timeout(min(max(self._due - time.monotonic(), 0.0), LOOK_SECONDS)):
                         await self._bell.wait()
                 self._bell.clear()
-                if self._stopping.is_set():
+                if self._closing or self._stopping.is_set():
                     return
                 try:
                     await self._look()
@@ -208,7 +209,7 @@ class Feeds:
             self._due = now + self._wakeups.poll_seconds
         if not wanted:
             return
-        heads = await to_thread.run_sync(journal.heads, self._db, wanted, limiter=self._thread, abandon_on_cancel=True)
+        heads = await to_thread.run_sync(journal.heads, self._db, wanted, limiter=self._thread)
         for job_id in wanted:
             feed, head = self._feeds.get(job_id), heads.get(job_id)
             if feed is None:
@@ -228,9 +229,7 @@ class Feeds:
         followers = [follower for feed in self._feeds.values() for follower in feed.followers if follower.key_id]
         used = {follower.key_id for follower in followers if follower.key_id}
         if used:
-            able = await to_thread.run_sync(
-                keys.able, self._db, used, "read", limiter=self._thread, abandon_on_cancel=True
-            )
+            able = await to_thread.run_sync(keys.able, self._db, used, "read", limiter=self._thread)
             for follower in followers:
                 if follower.key_id not in able:
                     follower.cut()

@@ -71,14 +71,16 @@ class Pages:
                 break
         return page.chunk(begin)
 
+    async def close(self) -> None:
+        """Wait for the reads that are under way, so that the database can be closed."""
+        await asyncio.gather(*self._reading.values(), return_exceptions=True)
+
     async def _read(self, key: tuple[str, int], limiter: CapacityLimiter) -> _Page:
         job_id, number = key
         page = self._pages.get(key) or _Page()
         have = len(page.frames)
         try:
-            new = await to_thread.run_sync(
-                self._frames, job_id, number * PAGE + have, PAGE - have, limiter=limiter, abandon_on_cancel=True
-            )
+            new = await to_thread.run_sync(self._frames, job_id, number * PAGE + have, PAGE - have, limiter=limiter)
         finally:
             del self._reading[key]
         page.frames += new

@@ -94,21 +94,27 @@ def forwarded(host: str, port: int) -> Iterator[int]:
             with contextlib.suppress(OSError):
                 side.shutdown(socket.SHUT_RDWR)
 
+    def carry(near: socket.socket) -> None:
+        with near, contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)) as far:
+            back = threading.Thread(target=copy, args=(far, near), daemon=True)
+            back.start()
+            copy(near, far)
+            back.join()
+
     def accept() -> None:
-        with contextlib.suppress(OSError):
+        with listener, contextlib.suppress(OSError):
             while True:
                 near, _ = listener.accept()
-                far = socket.create_connection(("127.0.0.1", port))
-                for pair in ((near, far), (far, near)):
-                    threading.Thread(target=copy, args=pair, daemon=True).start()
+                threading.Thread(target=carry, args=(near,), daemon=True).start()
 
-    threading.Thread(target=accept, daemon=True).start()
+    accepting = threading.Thread(target=accept, daemon=True)
+    accepting.start()
     try:
         yield listener.getsockname()[1]
     finally:
         with contextlib.suppress(OSError):
             listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
+        accepting.join()
 
 
 def start_in(fleet: Fleet, place: Place, urls: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> WorkerProcess:

@@ -200,7 +200,7 @@ def test_api(row_of: RowOf, deployment: Deployment, tmp_path: Path, chance: rand
             kills = 0
             while any(thread.is_alive() for thread in threads):
                 before = len(waiting)
-                while len(waiting) > before - 10 and any(thread.is_alive() for thread in threads):
+                while len(waiting) > before - max(1, count // 20) and any(thread.is_alive() for thread in threads):
                     time.sleep(0.005)  # it works again
                 time.sleep(chance.uniform(0.0, 0.1))
                 if waiting:

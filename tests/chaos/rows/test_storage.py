@@ -13,9 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from psycopg import sql
 from sqlalchemy import delete, select, update
 
 from store import blobs, leases, schema
+from store.db import Database
 from store.errors import DatabaseUnavailable
 from store.settings import Settings
 from store.tables import blob_chunks, checkpoints
@@ -23,7 +25,7 @@ from tests.chaos.rows.conftest import Row
 from tests.integration.api.serving import serving
 from tests.integration.store import factories
 from tests.servers.deployment import Deployment
-from tests.servers.postgresql import OwnPostgreSQL
+from tests.servers.postgresql import OwnPostgreSQL, PostgreSQL
 from tests.servers.worker import TENANT, fleet_on, job
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1200)]
@@ -35,8 +37,6 @@ def test_torn(row_of: RowOf, deployment: Deployment, chance: random.Random, monk
     row = row_of("torn", deployment)
     monkeypatch.setattr(blobs, "CHUNK_BYTES", 64)  # so that there are many boundaries
     count, size = row.times(200), 640
-    from store.db import Database
-
     db = Database(deployment.settings)
     for number in range(count):
         factories.submit(db)
@@ -99,35 +99,41 @@ def filled(folder: Path) -> Iterator[None]:
         ballast.unlink()
 
 
+@contextmanager
+def database_on(server: PostgreSQL, disk: Path) -> Iterator[str]:
+    """A database whose tables lie there, while its log does not: without it the server itself would end."""
+    tables, space = disk / "tables", f"small_{os.getpid()}"
+    tables.mkdir()
+    if isinstance(server, OwnPostgreSQL) and server.user:
+        shutil.chown(tables, server.user)
+    url = server.create_database()
+    name = sql.Identifier(url.rpartition("/")[2])
+    server._execute(sql.SQL("CREATE TABLESPACE {} LOCATION {}").format(sql.Identifier(space), str(tables)))
+    server._execute(sql.SQL("ALTER DATABASE {} SET TABLESPACE {}").format(name, sql.Identifier(space)))
+    try:
+        yield url
+    finally:
+        server.drop_database(url)
+        server._execute(sql.SQL("DROP TABLESPACE {}").format(sql.Identifier(space)))
+
+
 def test_disk(row_of: RowOf, request: pytest.FixtureRequest, deployment: Deployment, tmp_path: Path) -> None:
     row = row_of("disk", deployment)
     rounds, steps, reads, refused = row.times(3), 6000, 0, 0
     with contextlib.ExitStack() as stack:
-        disk = stack.enter_context(small_disk(tmp_path / "disk", 96))
-        data = tmp_path / "elsewhere" if deployment.name == "production" else disk / "data"
-        data.mkdir()
-        settings = deployment.settings.model_copy(update={"data_dir": data})
         if deployment.name == "production":
-            # only the tables of our database lie there, as the server itself ends where its log cannot grow
             server = request.getfixturevalue("postgresql")
             if not isinstance(server, OwnPostgreSQL):
                 pytest.skip("the tables of a server that was named by TEST_DATABASE_URL cannot be put on a small disk")
-            space = disk / "tables"
-            space.mkdir()
-            if server.user:
-                shutil.chown(space, server.user)
-            name = f"small_{os.getpid()}"
-            server._execute(f"CREATE TABLESPACE {name} LOCATION '{space}'")  # type: ignore[arg-type]
-            url = server.create_database()
-            server._execute(f"ALTER DATABASE {url.rpartition('/')[2]} SET TABLESPACE {name}")  # type: ignore[arg-type]
-            stack.callback(lambda: (server.drop_database(url), server._execute(f"DROP TABLESPACE {name}")))  # type: ignore[arg-type]
-            settings = settings.model_copy(update={"database_url": url})
-        settings = Settings(**settings.model_dump())
+            disk = stack.enter_context(small_disk(server.folder / "small", 96))
+            changed = {"database_url": stack.enter_context(database_on(server, disk)), "data_dir": tmp_path}
+        else:
+            disk = stack.enter_context(small_disk(tmp_path / "small", 96))
+            changed = {"data_dir": disk / "data"}
+        settings = Settings(**deployment.settings.model_dump() | changed)  # type: ignore[arg-type]
         schema.migrate(settings)
-        logs = tmp_path / "logs"
-        logs.mkdir()
         with (
-            fleet_on(Deployment(deployment.name, settings), logs, lease_seconds=4.0, max_crashes=1000) as fleet,
+            fleet_on(Deployment(deployment.name, settings), tmp_path, lease_seconds=4.0, max_crashes=1000) as fleet,
             serving(fleet.settings) as api,
             api.client(tenant=TENANT) as client,
         ):
@@ -141,10 +147,10 @@ def test_disk(row_of: RowOf, request: pytest.FixtureRequest, deployment: Deploym
                         answer = client.get(f"/v1/jobs/{job_id}")
                         assert answer.status_code == 200, answer.text
                         reads += 1
-                        with contextlib.suppress(DatabaseUnavailable):
+                        try:
                             fleet.submit(job(20))
-                            continue
-                        refused += 1
-                        time.sleep(0.1)
+                        except DatabaseUnavailable:
+                            refused += 1
+                            time.sleep(0.1)
                 fleet.assert_ended_as_if_nothing_had_happened(job_id, steps)
     row.found(f"{rounds} times full: {reads} reads answered, {refused} writes refused, SHA-256 equal")

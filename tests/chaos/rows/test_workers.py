@@ -26,7 +26,8 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1200)]
 
 RowOf = Callable[[str, Deployment], Row]
 STEPS = 6000
-LEASE = 2.5
+LEASE = 4.0
+"""Long enough for a worker that gets a tenth of a busy machine."""
 FAILPOINTS = "kill@50/poison,hang@50/hanging,memory@0/hungry"
 
 

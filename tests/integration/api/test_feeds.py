@@ -18,7 +18,9 @@ from store import jobs as stored_jobs
 from store import journal, keys, leases
 from store.db import Database
 from store.errors import DatabaseUnavailable
+from store.settings import Settings
 from tests.integration.api.serving import JOB, Api, claim, progress
+from tests.integration.store import factories
 
 PATIENCE = 30.0
 
@@ -281,6 +283,22 @@ def test_a_read_that_began_before_an_entry_was_written_is_no_answer_to_who_asks_
         go.set()
         assert await early == []
         assert len(await late) == 1
+
+    asyncio.run(run())
+
+
+def test_a_stream_that_must_end_while_it_reads_ends_after_it(settings: Settings, db: Database) -> None:
+    job = factories.submit(db).id
+
+    async def run() -> None:
+        made = feeds.Feeds(settings, db, asyncio.Event())
+        with made.follow(job, journal.Head(1, ended=False)) as follower:
+            reading = asyncio.create_task(follower.read(0))
+            await asyncio.sleep(0)
+            follower.cut()
+            assert len(await reading) == 1
+            assert follower.over(1)
+        await made.close()
 
     asyncio.run(run())
 
