@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import shutil
 import signal
@@ -144,6 +145,7 @@ def test_database(
 def api_process(deployment: Deployment, listener: socket.socket, log: Path) -> Iterator[Callable[[], None]]:
     """An API process on a socket that outlives it, as under `up`; what is yielded kills it and starts another."""
     command = [sys.executable, "-P", "-m", "api.cli", "api", "--listener", str(listener.fileno())]
+    command += ["--parent", str(os.getpid())]  # it ends with the tests, however these end
     processes: list[subprocess.Popen[bytes]] = []
 
     def again() -> None:

@@ -144,9 +144,12 @@ def test_cancel(row_of: RowOf, deployment: Deployment, tmp_path: Path, chance: r
     with fleet_on(deployment, tmp_path, lease_seconds=10.0) as fleet:
         fleet.start()
         for _ in range(count):
-            job_id = fleet.submit(job(chance.randrange(20, 400)))
-            fleet.until(job_id, lambda now: now.status != "queued")
-            time.sleep(chance.uniform(0.0, 0.4))
+            job_id = fleet.submit(job(chance.randrange(20, 1000)))
+            if chance.random() < 0.5:  # as it starts, or as it ends
+                fleet.until(job_id, lambda now: now.status != "queued")
+            else:
+                fleet.until(job_id, lambda now: now.progress.step > 0 or now.ended_at is not None)
+            time.sleep(chance.uniform(0.0, 0.3))
             with contextlib.suppress(InvalidTransition):
                 jobs.cancel(fleet.db, TENANT, job_id)
                 begin = time.monotonic()
