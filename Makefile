@@ -9,7 +9,7 @@ VENV := .venv
 BIN  := $(VENV)/bin
 LOG  := $(VENV)/install.log
 PIP  := $(BIN)/python -m pip --disable-pip-version-check --no-input
-BENCHES  = step gemm scaling peers job memory service growth
+BENCHES  = step gemm scaling peers job memory service growth load serving
 PACKAGES = $(wildcard api worker store rnn migrations bench examples tests sdk)
 
 # A Python of one's own choice: make demo PYTHON=/path/to/python3.12
@@ -19,7 +19,7 @@ CANDIDATES := $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11
 # Tests run in as many processes as there are cores, four at most: each starts a PostgreSQL and a Redis of its own.
 PYTEST_ARGS ?= -n logical --maxprocesses 4 --dist worksteal
 
-.PHONY: help demo picture up test test-all lint fmt openapi constraints bench clean
+.PHONY: help demo picture up test test-all chaos audit lint fmt openapi constraints bench clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sort | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -38,6 +38,16 @@ test: $(VENV)/.dev ## run the tests, in parallel; PYTEST_ARGS="-n0 -k name" for 
 
 test-all: $(VENV)/.dev ## run the tests with every case of the oracles' matrices, not only those that cover the rest
 	@$(BIN)/python -m pytest --product $(PYTEST_ARGS)
+
+# 1: every count, at most 40 minutes; make chaos SCALE=0.05 tries each fault once or twice.
+SCALE ?= 1
+
+chaos: $(VENV)/.dev ## break everything on purpose, and write docs/reliability.md; Linux, as root for all of it
+	@$(BIN)/python -m pytest -n0 -v --chaos $(SCALE) --chaos-page docs/reliability.md tests/chaos/rows
+
+audit: $(VENV)/.dev ## ask the advisory service (needs the internet) about every version in constraints.txt
+	@$(BIN)/python -c 'import pip_audit' 2>/dev/null || $(PIP) install -q 'pip-audit>=2.9,<3'
+	@$(BIN)/python .ci/audit.py
 
 lint: $(VENV)/.dev ## ruff, mypy (strict) and the import rules
 	$(BIN)/ruff check .

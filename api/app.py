@@ -15,6 +15,7 @@ import anyio.to_thread
 from fastapi import Depends, FastAPI
 
 from api import document, errors, targets
+from api.feeds import Feeds
 from api.inference import Predictors
 from api.limits import BodyLimit
 from api.observe import Observe
@@ -50,7 +51,6 @@ from store import logs, schema
 from store.db import Database
 from store.queue import Doorbell, Notifier
 from store.settings import Settings
-from store.wakeups import Wakeups
 
 THREADS = 24
 """Number of requests processed at once: fewer than connections in the database's pool (30), so that none waits for
@@ -71,25 +71,28 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
         db = Database(settings)
-        doorbell, notifier, wakeups = Doorbell(settings), Notifier(settings), Wakeups(settings)
+        doorbell, notifier, stopping = Doorbell(settings), Notifier(settings), asyncio.Event()
+        feeds = Feeds(settings, db, stopping)
         live: Sessions | None = None
         try:
             await anyio.to_thread.run_sync(schema.check, db)
-            await wakeups.start()
+            await feeds.start()
             predictors = Predictors()
             live = Sessions(db, partial(targets.of_checkpoint, db, predictors), app.state.counter.desk.flush)
-            service = Service(settings, db, doorbell, notifier, wakeups, predictors, telemetry, known, live, shadows)
+            service = Service(
+                settings, db, doorbell, notifier, feeds, predictors, telemetry, known, live, shadows, stopping
+            )
             live.start()
             app.state.counter.sessions = live
             telemetry.watch(db, service.alive_seconds, lambda: doorbell.failures)
             app.state.service = service
-            _end_waits_at_a_stop(service.stopping)
+            _end_waits_at_a_stop(stopping)
             yield
         finally:
             if live is not None:
                 await live.close()
             shadows.close()
-            await wakeups.close()
+            await feeds.close()
             await anyio.to_thread.run_sync(doorbell.close)
             await anyio.to_thread.run_sync(notifier.close)
             db.close()
@@ -128,7 +131,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(noun.router)
     app.router.routes.append(session_socket.route)
     app.mount(docs.ASSETS, docs.Assets())
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, seconds=settings.body_seconds)
     app.add_middleware(Observe, telemetry=telemetry, known=known)
     app.state.counter = Counter(known, Desk(telemetry), telemetry, shadows)
     return app

@@ -43,6 +43,7 @@ TITLES: dict[ProblemCode, str] = {
     "not_found": "This does not exist",
     "method_not_allowed": "The method is not allowed here",
     "not_acceptable": "None of the accepted media types is available",
+    "request_timeout": "The request did not arrive in time",
     "name_conflict": "The name is taken",
     "model_in_use": "The model is in use",
     "job_not_ended": "The job has not ended",

@@ -29,6 +29,7 @@ WITH_KEY: tuple[ProblemCode, ...] = (
 )
 WITH_BODY: tuple[ProblemCode, ...] = (
     "malformed_request",
+    "request_timeout",
     "body_too_large",
     "unsupported_media_type",
 )

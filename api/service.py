@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from api.checks import Checks
+from api.feeds import Feeds
 from api.front import Glance
 from api.inference import Predictors
 from api.sessions import Sessions
@@ -19,7 +20,6 @@ from api.telemetry import Telemetry
 from store.db import Database
 from store.queue import Doorbell, Notifier
 from store.settings import Settings
-from store.wakeups import Wakeups
 
 
 @dataclass(frozen=True)
@@ -30,17 +30,17 @@ class Service:
     db: Database
     doorbell: Doorbell
     notifier: Notifier
-    wakeups: Wakeups
+    feeds: Feeds
     predictors: Predictors
     telemetry: Telemetry
     known: Known
     sessions: Sessions
     shadows: Shadows
+    stopping: asyncio.Event
+    """Set when the process is told to stop: waiting requests then answer what they have."""
     checks: Checks = field(default_factory=Checks)
     glance: Glance = field(default_factory=Glance)
     tallies: Tallies = field(default_factory=Tallies)
-    stopping: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the process is told to stop: waiting requests then answer what they have."""
 
     @property
     def queued_by_default(self) -> int | None:

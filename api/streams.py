@@ -1,6 +1,6 @@
 """Waits for a job: event streams and `Prefer: wait`.
 
-Nothing here holds a database connection while it waits.
+Nothing here holds a database connection or a thread while it waits.
 """
 
 from __future__ import annotations
@@ -11,57 +11,40 @@ from typing import TypeVar
 
 from starlette.concurrency import run_in_threadpool
 
+from api.feeds import LOOK_SECONDS
 from api.service import Service
-from store import journal
-from store.errors import DatabaseUnavailable, NotFound
-from unroll.contract import Event
+from store.errors import DatabaseUnavailable
+from store.journal import Head
 
 KEEP_ALIVE_SECONDS = 15.0
 LIFE_SECONDS = 3600.0
-"""A stream ends after an hour, and the client reconnects with Last-Event-ID. So a revoked key, or a client that
-left without a word, does not keep the stream for ever."""
-BATCH = 256
-"""Number of events that are read at a time. The next batch is read when the client has taken this one, so a slow
-reader costs no memory."""
-LOOK_SECONDS = 0.5
-"""Longest time between two looks, even if the bell is silent, so that a stop of the server is noticed."""
+"""A stream ends after an hour, and the client reconnects with Last-Event-ID. So a client that left without a word does
+not keep the stream for ever."""
 
 Seen = TypeVar("Seen")
 
 
-async def events(
-    service: Service, tenant: str, job_id: str, first: tuple[list[Event], bool], after: int
-) -> AsyncIterator[bytes]:
-    """Yield server-sent events with seq > after, beginning with `first`.
+async def events(service: Service, key_id: str, job_id: str, head: Head, after: int) -> AsyncIterator[bytes]:
+    """Yield server-sent events with seq > after.
 
-    The stream ends when the journal is closed or the job is deleted.
+    The stream ends when the journal is closed or the job is deleted, when the key is revoked, and when the database
+    does not answer.
     """
-    begin = spoken = time.monotonic()
-    found, closed = first
+    begin = time.monotonic()
     yield b"retry: 1000\n\n"
-    async with service.wakeups.of(job_id) as bell:
-        while True:
-            if found:
-                after = found[-1].seq
-                spoken = time.monotonic()
-                yield b"".join(_frame(event) for event in found)
-            elif time.monotonic() - spoken >= KEEP_ALIVE_SECONDS:
-                spoken = time.monotonic()
-                yield b": keep-alive\n\n"
-            if closed or service.stopping.is_set() or time.monotonic() - begin > LIFE_SECONDS:
-                return
-            if len(found) < BATCH:
-                await bell.wait(LOOK_SECONDS)
+    with service.feeds.follow(job_id, head, key_id) as follower:
+        while time.monotonic() - begin < LIFE_SECONDS:
             try:
-                found, closed = await run_in_threadpool(
-                    journal.read, service.db, tenant, job_id, after=after, limit=BATCH
-                )
-            except (NotFound, DatabaseUnavailable):
-                return  # deleted; or the client tries again and is told
-
-
-def _frame(event: Event) -> bytes:
-    return f"id: {event.seq}\nevent: {event.type}\ndata: {event.model_dump_json()}\n\n".encode()
+                found = await follower.read(after)
+            except DatabaseUnavailable:
+                return  # the client tries again and is told
+            if found:
+                after += len(found)
+                yield b"".join(found)
+            elif follower.over(after):
+                return
+            elif not await follower.wait(KEEP_ALIVE_SECONDS):
+                yield b": keep-alive\n\n"
 
 
 async def until(
@@ -77,10 +60,13 @@ async def until(
     The wait also ends after `seconds`, when the client is gone, or when the server stops.
     """
     deadline = time.monotonic() + seconds
-    async with service.wakeups.of(job_id) as bell:
-        while True:
-            seen = await run_in_threadpool(look)
-            left = deadline - time.monotonic()
-            if done(seen) or left <= 0 or service.stopping.is_set() or await gone():
-                return seen
-            await bell.wait(min(left, LOOK_SECONDS))
+    seen = await run_in_threadpool(look)
+    if done(seen) or seconds <= 0:
+        return seen
+    with service.feeds.follow(job_id) as follower:
+        while (left := deadline - time.monotonic()) > 0 and not service.stopping.is_set() and not await gone():
+            await follower.wait(min(left, LOOK_SECONDS))
+            seen = await follower.look(look)
+            if done(seen):
+                break
+    return seen

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import ColumnElement, Connection, insert, select, update
 
 from store.clock import instant
 from store.db import Database, db_now
@@ -14,6 +14,15 @@ from store.tables import events, jobs
 from unroll.contract import Event, EventType
 
 Entry = tuple[EventType, dict[str, Any]]
+
+
+class Head(NamedTuple):
+    """How far a journal goes."""
+
+    seq: int
+    """The last event's."""
+    ended: bool
+    """Whether the job has ended: unless it is retried, no further events come. Every change of it is an event too."""
 
 
 def append(tx: Connection, job_id: str, entries: Sequence[Entry]) -> None:
@@ -44,17 +53,41 @@ def read(db: Database, tenant: str, job_id: str, *, after: int = 0, limit: int =
     the job is retried. Raises NotFound.
     """
     with db.read() as tx:
-        job = tx.execute(
-            select(jobs.c.last_seq, jobs.c.ended_at).where(jobs.c.id == job_id, jobs.c.tenant == tenant)
-        ).one_or_none()
-        if job is None:
-            raise NotFound(f"There is no job {job_id}.")
-        rows = tx.execute(
-            select(events)
-            .where(events.c.job_id == job_id, events.c.seq > after, events.c.seq <= job.last_seq)
-            .order_by(events.c.seq)
-            .limit(limit)
-        ).all()
-    found = [Event(seq=row.seq, type=row.type, time=instant(row.time), data=row.data) for row in rows]
+        last_seq, ended = _head(tx, tenant, job_id)
+        found = _entries(tx, job_id, after, limit, events.c.seq <= last_seq)
     last = found[-1].seq if found else after
-    return found, job.ended_at is not None and last >= job.last_seq
+    return found, ended and last >= last_seq
+
+
+def head(db: Database, tenant: str, job_id: str) -> Head:
+    """Return how far the journal goes. Raises NotFound."""
+    with db.read() as tx:
+        return _head(tx, tenant, job_id)
+
+
+def heads(db: Database, job_ids: Sequence[str]) -> dict[str, Head]:
+    """Return how far these journals go, without asking whose they are. A job that was deleted is missing."""
+    query = select(jobs.c.id, jobs.c.last_seq, jobs.c.ended_at).where(jobs.c.id.in_(job_ids))
+    with db.read() as tx:
+        return {row.id: Head(row.last_seq, row.ended_at is not None) for row in tx.execute(query)}
+
+
+def entries(db: Database, job_id: str, *, after: int, limit: int) -> list[Event]:
+    """Return events with seq > after, in order, without asking whose they are."""
+    with db.read() as tx:
+        return _entries(tx, job_id, after, limit)
+
+
+def _head(tx: Connection, tenant: str, job_id: str) -> Head:
+    row = tx.execute(
+        select(jobs.c.last_seq, jobs.c.ended_at).where(jobs.c.id == job_id, jobs.c.tenant == tenant)
+    ).one_or_none()
+    if row is None:
+        raise NotFound(f"There is no job {job_id}.")
+    return Head(row.last_seq, row.ended_at is not None)
+
+
+def _entries(tx: Connection, job_id: str, after: int, limit: int, *where: ColumnElement[bool]) -> list[Event]:
+    query = select(events).where(events.c.job_id == job_id, events.c.seq > after, *where)
+    rows = tx.execute(query.order_by(events.c.seq).limit(limit))
+    return [Event(seq=row.seq, type=row.type, time=instant(row.time), data=row.data) for row in rows]

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import hmac
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -102,6 +102,14 @@ def _note_use(db: Database, key_id: str) -> None:
     """Record the time of a key's use, if that is possible without a wait: a key is valid whatever can be written."""
     with contextlib.suppress(DatabaseUnavailable), db.begin(patience=0.0) as tx:
         tx.execute(update(keys).where(keys.c.id == key_id).values(last_used_at=db_now()))
+
+
+def able(db: Database, key_ids: Collection[str], scope: Scope) -> set[str]:
+    """Return those of the keys that are still valid and have the scope."""
+    query = select(keys.c.id, keys.c.scopes, keys.c.expires_at, db_now().label("now")).where(keys.c.id.in_(key_ids))
+    with db.read() as tx:
+        rows = tx.execute(query).all()
+    return {row.id for row in rows if scope in row.scopes and (row.expires_at is None or row.expires_at > row.now)}
 
 
 def get(db: Database, tenant: str, key_id: str) -> Key:

@@ -62,6 +62,8 @@ class Settings(BaseSettings):
     """Grace time after SIGTERM, in which the trainer saves a checkpoint and gives the lease back."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 32 * 1024 * 1024
     """Largest size of a request body."""
+    body_seconds: Annotated[float, Field(gt=0)] = 60.0
+    """Longest pause of a request that arrives, and its time in all, plus a second for every 16 KiB of its body."""
     max_job_bytes: Annotated[int, Field(ge=0)] = 0
     """Largest estimated memory of a job. 0: this machine's memory in the embedded mode, otherwise no limit."""
     claim_order: Literal["turns", "plain"] = "turns"

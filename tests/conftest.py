@@ -48,6 +48,9 @@ SECRET = "the tests' secret"
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--product", action="store_true", help="run every case of the oracles' matrices")
     parser.addoption("--pooler", action="store_true", help="put a PgBouncer, pooling by transaction, before PostgreSQL")
+    parser.addoption("--chaos", type=float, metavar="SCALE", help="run the rows of docs/reliability.md; 1: every count")
+    parser.addoption("--chaos-figures", default="/tmp/unroll-chaos", metavar="FOLDER", help="where rows leave figures")
+    parser.addoption("--chaos-page", metavar="FILE", help="write the table of all rows there at the end")
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import signal
 import socket
@@ -11,6 +12,7 @@ from api.cli.failures import WRONG_SETTINGS, Failure, hash_secret, load_settings
 GRACE_SECONDS = 5
 """Seconds for active requests at SIGTERM. Event streams are cut, and clients reconnect with Last-Event-ID."""
 BACKLOG = 2048
+MOST_DESCRIPTORS = 65_536
 
 
 def listen(host: str, port: int, *, else_free: bool = False) -> socket.socket:
@@ -34,6 +36,22 @@ def listen(host: str, port: int, *, else_free: bool = False) -> socket.socket:
         raise Failure(message, WRONG_SETTINGS) from error
 
 
+def raise_descriptor_limit() -> None:
+    """Allow this process as many open files as the system lets it have: every event stream is one.
+
+    Many systems start processes with a limit of 1,024, which is meant for programs that use select().
+    """
+    try:
+        import resource
+    except ImportError:  # not every system has it
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(ValueError, OSError):  # macOS has a further limit
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def run(inherited: int | None, parent: int | None = None) -> None:
     """Serve until SIGTERM, on an inherited socket if its descriptor is given, otherwise on the settings' address.
 
@@ -43,6 +61,7 @@ def run(inherited: int | None, parent: int | None = None) -> None:
         from store.parent import follow
 
         follow(parent)
+    raise_descriptor_limit()
     settings = load_settings()
     require_data_folder(settings, always=not settings.broker_url)
     hash_secret(settings)
@@ -58,7 +77,7 @@ def run(inherited: int | None, parent: int | None = None) -> None:
     server = uvicorn.Server(
         uvicorn.Config(
             app,
-            http=protocol(app.state.counter),
+            http=protocol(app.state.counter, settings.body_seconds),
             # under a supervisor, which announces the address itself, only what goes wrong
             log_level=settings.log_level if inherited is None else "warning",
             access_log=False,  # the app writes its own, with the request id

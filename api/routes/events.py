@@ -17,7 +17,7 @@ from api.errors import invalid
 from api.negotiation import JSON, preferred
 from api.operations import operation
 from api.service import CurrentService, Service
-from api.streams import BATCH, events
+from api.streams import events
 from store import journal
 from store.keys import Identity
 from unroll.contract import Event, Page
@@ -60,18 +60,19 @@ async def list_events(
         if not (last_event_id.isascii() and last_event_id.isdecimal() and int(last_event_id) <= MAX_SEQ):
             raise invalid("#Last-Event-ID", "invalid", "The `id` of an event that this server sent.")
         after = int(last_event_id)
-    found, closed = await run_in_threadpool(
-        journal.read, service.db, asker.tenant, job_id, after=after, limit=BATCH if streamed else limit
-    )
     if not streamed:
+        found, closed = await run_in_threadpool(
+            journal.read, service.db, asker.tenant, job_id, after=after, limit=limit
+        )
         following = None if closed else str(found[-1].seq if found else after)
         return Response(Page[Event](data=found, next=following).model_dump_json(), media_type=JSON)
-    if closed and not found and last_event_id is not None:
+    head = await run_in_threadpool(journal.head, service.db, asker.tenant, job_id)
+    if head.ended and head.seq <= after and last_event_id is not None:
         return Response(status_code=204)  # tells a browser's EventSource not to come back
     return CountedStream(
         service,
         asker,
-        events(service, asker.tenant, job_id, (found, closed), after),
+        events(service, asker.key_id, job_id, head, after),
         media_type=STREAM,
         headers={"X-Accel-Buffering": "no"},  # a proxy that collects a buffer first would make it anything but live
     )

@@ -14,8 +14,7 @@ import time
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
+from api.connections import Patient
 from api.headers import HEADERS
 from api.short_way.known import Head
 from api.short_way.plain import MOST_BYTES, Asked, Counter
@@ -47,7 +46,7 @@ class _Part(NamedTuple):
     came: float
 
 
-class ShortWay(HttpToolsProtocol):
+class ShortWay(Patient):
     """One connection. `counter` is set by `protocol`."""
 
     counter: Counter
@@ -104,10 +103,12 @@ class ShortWay(HttpToolsProtocol):
         if len(data) == whole:
             if self._ask(identity, asked, data, end, came):
                 self._unset_keepalive_if_required()
+                self._arrived()
                 return True
             self._head = Head(digest, known.generation, time.monotonic())
             return False
         self._unset_keepalive_if_required()
+        self._arrived()
         self._part += data
         self._of_part = _Part(digest, asked, end, whole, came)
         self._timer = self.loop.call_later(BODY_SECONDS, self._give_up)
@@ -211,6 +212,9 @@ class ShortWay(HttpToolsProtocol):
         )
 
 
-def protocol(counter: Counter) -> type[ShortWay]:
-    """Return the protocol class of a server whose plain requests this counter takes."""
-    return type("ShortWayOfOneServer", (ShortWay,), {"counter": counter})
+def protocol(counter: Counter, seconds: float) -> type[ShortWay]:
+    """Return the protocol class of a server whose plain requests this counter takes.
+
+    `seconds` is the time in which the head of a request must arrive.
+    """
+    return type("ShortWayOfOneServer", (ShortWay,), {"counter": counter, "seconds": seconds})

@@ -135,6 +135,7 @@ BY_CODE: dict[str, type[APIError]] = {
     "no_checkpoint": ConflictError,
     "session_expired": NotFoundError,
     "step_out_of_order": ConflictError,
+    "request_timeout": BadRequestError,
     "body_too_large": BadRequestError,
     "range_not_satisfiable": BadRequestError,
     "unsupported_media_type": BadRequestError,

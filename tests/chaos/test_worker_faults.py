@@ -11,6 +11,7 @@ import time
 import pytest
 
 from store import jobs, leases
+from tests.servers.processes import PROC
 from tests.servers.worker import PATIENCE, TENANT, Fleet, WorkerProcess, alive, job
 
 pytestmark = pytest.mark.chaos
@@ -57,6 +58,17 @@ def test_a_killed_supervisor_takes_its_children_along_and_another_worker_goes_on
     assert fleet.get(job_id).attempt == 2
 
 
+def until_stopped(pid: int) -> None:
+    """A signal is sent before every thread has taken notice of it, and one may go on for a while on a busy machine."""
+    deadline = time.monotonic() + PATIENCE
+    while (PROC / str(pid)).is_dir():
+        states = [file.read_text().rpartition(")")[2].split()[0] for file in (PROC / str(pid) / "task").glob("*/stat")]
+        if set(states) <= {"T", "t"}:
+            return
+        assert time.monotonic() < deadline, states
+        time.sleep(0.005)
+
+
 def stop_between_transactions(fleet: Fleet, worker: WorkerProcess) -> None:
     """SIGSTOP, outside a transaction: stopped inside one it keeps SQLite's one write lock, which nobody can take away.
 
@@ -64,6 +76,7 @@ def stop_between_transactions(fleet: Fleet, worker: WorkerProcess) -> None:
     """
     while True:
         worker.signal(signal.SIGSTOP)
+        until_stopped(worker.pid)
         if not fleet.settings.embedded:
             return
         with contextlib.closing(sqlite3.connect(fleet.settings.data_dir / "unroll.db", timeout=0.2)) as database:

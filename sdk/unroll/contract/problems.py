@@ -15,6 +15,7 @@ ProblemCode = Literal[
     "not_found",
     "method_not_allowed",
     "not_acceptable",
+    "request_timeout",
     "name_conflict",
     "model_in_use",
     "job_not_ended",
@@ -45,6 +46,7 @@ STATUS: dict[ProblemCode, int] = {
     "not_found": 404,
     "method_not_allowed": 405,
     "not_acceptable": 406,
+    "request_timeout": 408,
     "name_conflict": 409,
     "model_in_use": 409,
     "job_not_ended": 409,
@@ -68,7 +70,7 @@ STATUS: dict[ProblemCode, int] = {
 }
 
 RETRYABLE: frozenset[ProblemCode] = frozenset(
-    {"quota_exceeded", "database_unavailable", "storage_full", "read_only", "internal_error", "busy"}
+    {"request_timeout", "quota_exceeded", "database_unavailable", "storage_full", "read_only", "internal_error", "busy"}
 )
 """Codes after which the same request may succeed later."""
 

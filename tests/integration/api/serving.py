@@ -66,7 +66,7 @@ def serving(settings: Settings) -> Iterator[Api]:
     server = uvicorn.Server(
         uvicorn.Config(
             app,
-            http=protocol(app.state.counter),
+            http=protocol(app.state.counter, settings.body_seconds),
             port=0,
             log_level="warning",
             access_log=False,

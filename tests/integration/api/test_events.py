@@ -2,11 +2,9 @@ from __future__ import annotations
 
 import json
 import random
-import socket
 import threading
 import time
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx2
 import pytest
@@ -158,36 +156,6 @@ def test_a_silent_stream_is_kept_alive(client: httpx2.Client, monkeypatch: pytes
         assert [next(comments), next(comments)] == [": keep-alive"] * 2
         assert time.monotonic() - begin < 10
         client.post(f"/v1/jobs/{job}/cancel")
-
-
-def test_a_reader_that_stalls_costs_the_server_a_batch_and_not_the_journal(
-    api: Api, client: httpx2.Client, monkeypatch: pytest.MonkeyPatch
-):
-    job = submit(client)
-    lease = claim(api)
-    big = {"text": "x" * 20_000}
-    for _ in range(20):  # 20 MB: more than any socket buffer holds
-        leases.report(lease, leases.Report(entries=[("progress", big)] * 50))
-    framed = []
-    frame = streams._frame
-
-    def counting(event: Event) -> bytes:
-        framed.append(event.seq)
-        return frame(event)
-
-    monkeypatch.setattr(streams, "_frame", counting)
-    url = urlsplit(api.url)
-    with socket.create_connection((url.hostname, url.port)) as stalled:
-        stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        key = client.headers["authorization"]
-        stalled.sendall(
-            f"GET /v1/jobs/{job}/events HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n"
-            f"Authorization: {key}\r\n\r\n".encode()
-        )
-        time.sleep(2)
-        assert len(framed) <= 3 * streams.BATCH
-        assert client.get("/livez").status_code == 200
-    leases.end(lease, "succeeded")
 
 
 def test_a_retried_job_goes_on_in_the_same_stream_of_numbers(client: httpx2.Client):
