@@ -12,13 +12,13 @@ import tempfile
 from contextlib import closing
 from pathlib import Path
 
-from store import checkpoints, fleet, jobs, keys, leases, models, schema
+from store import checkpoints, fleet, jobs, keys, leases, models, quotas, schema, sessions
 from store.artifacts import NewArtifact
 from store.db import Database
 from store.leases import Report
 from store.settings import Settings
 from tests.integration.store.factories import NETWORK, TENANT, block, checkpoint, new, new_job
-from unroll.contract import Divergence, Environment, EvaluateJob, JobError, NewKey, NewModel, Serving, Stop
+from unroll.contract import Divergence, Environment, EvaluateJob, JobError, Limits, NewKey, NewModel, Pin, Serving, Stop
 
 ASSETS = Path(__file__).parent / "assets"
 SECRET = b"the secret of the frozen databases"
@@ -54,6 +54,11 @@ def fill(db: Database) -> str:
     leases.end(lease, "succeeded")
     best = checkpoints.list_of_job(db, TENANT, lease.job_id).data[1]
     models.pin(db, TENANT, "integrator", Serving(checkpoint=best.id))
+    models.alias(db, TENANT, "integrator", "champion", Pin(checkpoint=best.id, replica=1))
+    sessions.create(
+        db, TENANT, key.id, "api", model="integrator", checkpoint=best.id, replica=0, sequences=1, ttl=3600.0
+    )
+    quotas.change_tenant(db, TENANT, 2, Limits(running_jobs=8))
 
     for name in ("evaluated", "reading"):
         config = EvaluateJob(checkpoint=best.id, name=name, lengths=[20, 40])

@@ -41,7 +41,7 @@ def reading(db: Database) -> tuple[Lease, str]:
 
 
 def attempt(settings: Settings, lease: Lease, child: object) -> None:
-    runner = SimpleNamespace(settings=settings, drain_until=None, draining=False)
+    runner = SimpleNamespace(settings=settings, drain_until=None, draining=False, cores=lambda: 1)
     Attempt(runner, lease, child).run()  # type: ignore[arg-type]
 
 
