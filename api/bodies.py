@@ -24,7 +24,7 @@ CONFIGURATION_BYTES = 256 * 1024
 INLINE_BYTES = 64 * 1024
 """Bodies larger than this are validated in a thread, so that the event loop continues."""
 
-TOO_MANY_ERRORS = 10_000
+TOO_MANY_ERRORS = 1_000
 
 
 def json_body(

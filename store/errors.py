@@ -70,6 +70,12 @@ class QuotaExceeded(StoreError):
     code = "quota_exceeded"
 
 
+class Busy(StoreError):
+    """Other requests of this kind are running; try again."""
+
+    code = "busy"
+
+
 class InvalidRequest(StoreError):
     """A field of the request is not valid."""
 
