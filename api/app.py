@@ -14,8 +14,10 @@ import anyio.to_thread
 from fastapi import Depends, FastAPI
 
 from api import document, errors, logs
+from api.heads import Heads
 from api.inference import Predictors
 from api.limits import BodyLimit
+from api.memory import Budget, HoldMemory
 from api.observe import Observe
 from api.routes import (
     artifacts,
@@ -106,7 +108,9 @@ def create_app(settings: Settings) -> FastAPI:
     ):
         app.include_router(noun.router)
     app.mount(docs.ASSETS, docs.Assets())
+    app.add_middleware(HoldMemory, budget=Budget(settings.held_bytes))
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(Heads)
     app.add_middleware(Observe, telemetry=telemetry)
     return app
 

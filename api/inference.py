@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic_core import to_json
 
 from api.errors import invalid
+from api.memory import Held
 from rnn.errors import InputError
 from rnn.serving.predictor import Predictor
 from unroll.contract import PredictRequest
@@ -22,11 +23,13 @@ MAX_COMMAS = 2 * MAX_PREDICT_VALUES
 MAX_LISTS = MAX_PREDICT_VALUES + 3 * MAX_PREDICT_SEQUENCES
 """Largest number of lists at the same limits: one for each time step, and three for each sequence with its state."""
 MAX_FIELDS = 3 * MAX_PREDICT_SEQUENCES
+_JSON_BYTES = 44
+"""Bytes of a number in an answer: as JSON, once in pieces and once as a whole."""
 _ROWS_OF = 16_384
 """Number of values that are Python objects at a time while an answer is written."""
 
 
-def require_few(content: bytes) -> None:
+def require_few(content: bytes | bytearray) -> None:
     """Refuse a body whose parsed form would be far larger, before it is parsed.
 
     For example, `[0],` takes four bytes as JSON and 110 bytes as Python objects.
@@ -70,9 +73,17 @@ class Predictors:
 
 
 def predict(
-    predictor: Predictor, request: PredictRequest, replica: int | Literal["all"], *, checkpoint: str, model: str | None
+    predictor: Predictor,
+    request: PredictRequest,
+    replica: int | Literal["all"],
+    held: Held,
+    *,
+    checkpoint: str,
+    model: str | None,
 ) -> bytes:
-    """Return a PredictResponse as JSON; a number that overflowed is null. Refuses validation_failed with a pointer.
+    """Return a PredictResponse as JSON; a number that overflowed is null.
+
+    The memory that it takes is reserved first. Refuses validation_failed with a pointer, and busy.
 
     The JSON is written directly from the arrays: building and validating a PredictResponse would take longer than the
     network.
@@ -81,9 +92,10 @@ def predict(
     if request.state is not None:
         states = [[layer.model_dump(exclude_none=True) for layer in state.layers] for state in request.state]
     try:
-        found = predictor.predict(request.inputs, states, replica, frozenset(request.returns), request.steps)
+        found = predictor.predict(request.inputs, states, replica, frozenset(request.returns), request.steps, held.take)
     except InputError as error:
         raise invalid(error.pointer, error.code, error.detail) from None
+    held.take(_JSON_BYTES * sum(array.size for array in (*(found.outputs or ()), *(found.hidden or ()))))
     pieces = [to_json({"model": model, "checkpoint": checkpoint, "replica": replica})[:-1]]
     if found.outputs is not None:
         pieces += [b',"outputs":', *_listed(map(_json, found.outputs))]

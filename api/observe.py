@@ -7,6 +7,7 @@ import re
 import time
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import problem
@@ -16,6 +17,8 @@ from store.ids import new_id
 access = logging.getLogger("unroll.access")
 logger = logging.getLogger("unroll.api")
 
+GONE = 499
+"""Status in the log and the metrics of a request whose client left before it was answered. It is never sent."""
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -52,6 +55,9 @@ class Observe:
 
         try:
             await self.app(scope, receive, headed)
+        except ClientDisconnect:
+            # a client that leaves in the middle of its body is no failure, and nobody reads an answer
+            status = status or GONE
         except Exception:
             logger.exception("%s %s failed", scope["method"], scope["path"], extra={"request_id": request_id})
             if status:
@@ -70,7 +76,7 @@ class Observe:
                 "%s %s %s",
                 scope["method"],
                 scope["path"],
-                status or "gone",
+                "gone" if status in {0, GONE} else status,
                 extra={
                     "request_id": request_id,
                     "route": route,

@@ -27,6 +27,7 @@ WITH_BODY: tuple[ProblemCode, ...] = (
     "malformed_request",
     "body_too_large",
     "unsupported_media_type",
+    "busy",
 )
 
 

@@ -60,6 +60,8 @@ class Settings(BaseSettings):
     """Grace time after SIGTERM, in which the trainer saves a checkpoint and gives the lease back."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 32 * 1024 * 1024
     """Largest size of a request body."""
+    max_held_bytes: Annotated[int, Field(ge=0)] = 0
+    """Memory of all requests of an API process together. 0: an eighth of this machine's memory, at least 512 MiB."""
     max_job_bytes: Annotated[int, Field(ge=0)] = 0
     """Largest estimated memory of a job. 0: this machine's memory in the embedded mode, otherwise no limit."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -106,6 +108,11 @@ class Settings(BaseSettings):
         if self.max_job_bytes or not self.embedded:
             return self.max_job_bytes or None
         return machine_bytes()
+
+    @cached_property
+    def held_bytes(self) -> int:
+        """The memory that all requests in flight of one API process share."""
+        return self.max_held_bytes or max((machine_bytes() or 0) // 8, 512 * 1024 * 1024)
 
     @cached_property
     def hash_secret(self) -> bytes:

@@ -51,10 +51,11 @@ def run(inherited: int | None, parent: int | None = None) -> None:
 
     import uvicorn
 
+    from api import protocol
     from api.app import create_app
 
     server = uvicorn.Server(
-        uvicorn.Config(
+        protocol.config(
             create_app(settings),
             # under a supervisor, which announces the address itself, only what goes wrong
             log_level=settings.log_level if inherited is None else "warning",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Response
+from fastapi import APIRouter, Depends, Header, Request, Response
 
 from api import examples, inference
 from api.auth import Predictor, Reader
 from api.bodies import json_body
 from api.errors import invalid
+from api.heads import only_headers
+from api.memory import CurrentMemory
 from api.negotiation import JSON, matches, offers
 from api.operations import operation
 from api.routes.parameters import Cursor, Limit
@@ -65,19 +67,27 @@ def get_checkpoint(checkpoint_id: str, asker: Reader, service: CurrentService) -
         gives=(200, "safetensors: `layers.0.W_xh [R,H,I]`, `layers.0.b_x`, … The ETag is the SHA-256.", None),
         or_as={SAFETENSORS: None},
         also={304: {"description": "The client has it already."}},
-        problems=["missing_scope", "not_found"],
+        problems=["missing_scope", "not_found", "busy"],
     ),
 )
 def get_checkpoint_content(
-    checkpoint_id: str, asker: Reader, service: CurrentService, if_none_match: Annotated[str | None, Header()] = None
+    checkpoint_id: str,
+    request: Request,
+    asker: Reader,
+    service: CurrentService,
+    held: CurrentMemory,
+    if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
     """Return the weights of all replicas, with constraints applied. The content of an id never changes."""
     checkpoint = checkpoints.get(service.db, asker.tenant, checkpoint_id)
     headers = {"ETag": f'"{checkpoint.sha256}"', "Cache-Control": "private, max-age=31536000, immutable"}
     if matches(if_none_match, headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    _, content = checkpoints.content(service.db, asker.tenant, checkpoint_id)
     headers["Content-Disposition"] = f'attachment; filename="{checkpoint.id}.safetensors"'
+    if only_headers(request):
+        return Response(media_type=SAFETENSORS, headers=headers | {"Content-Length": str(checkpoint.size)})
+    held.take(2 * checkpoint.size)  # as it comes from the database, and as it is sent
+    _, content = checkpoints.content(service.db, asker.tenant, checkpoint_id)
     return Response(content, media_type=SAFETENSORS, headers=headers)
 
 
@@ -97,6 +107,7 @@ def predict_with_checkpoint(
     checkpoint_id: str,
     asker: Predictor,
     service: CurrentService,
+    held: CurrentMemory,
     request: Annotated[PredictRequest, Depends(json_body(PredictRequest, None, inference.require_few))],
 ) -> Response:
     """Run sequences through a checkpoint, as through a model.
@@ -109,8 +120,11 @@ def predict_with_checkpoint(
         replica = 0
     if replica is None:
         raise invalid("/replica", "not_evaluated", "This checkpoint was not evaluated; name a replica, or ask for all.")
-    predictor = service.predictors.get(
-        checkpoint.sha256, lambda: checkpoints.content(service.db, asker.tenant, checkpoint.id)[1]
-    )
-    content = inference.predict(predictor, request, replica, checkpoint=checkpoint.id, model=None)
+
+    def load() -> bytes:
+        held.take(3 * checkpoint.size)  # as it comes from the database, and as arrays
+        return checkpoints.content(service.db, asker.tenant, checkpoint.id)[1]
+
+    predictor = service.predictors.get(checkpoint.sha256, load)
+    content = inference.predict(predictor, request, replica, held, checkpoint=checkpoint.id, model=None)
     return Response(content, media_type=JSON)

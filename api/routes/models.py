@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Response
 from api import catalogue, examples, inference
 from api.auth import Predictor, Reader, Writer
 from api.bodies import json_body
+from api.memory import CurrentMemory
 from api.negotiation import JSON, offers
 from api.operations import answer, operation
 from api.routes.parameters import Cursor, Limit
@@ -121,6 +122,7 @@ def predict_with_model(
     name: str,
     asker: Predictor,
     service: CurrentService,
+    held: CurrentMemory,
     request: Annotated[PredictRequest, Depends(json_body(PredictRequest, None, inference.require_few))],
 ) -> Response:
     """Run sequences through a model. They may have different lengths.
@@ -129,9 +131,12 @@ def predict_with_model(
     """
     served = models.served(service.db, asker.tenant, name)
     checkpoint = checkpoints.get(service.db, asker.tenant, served.checkpoint)
-    predictor = service.predictors.get(
-        checkpoint.sha256, lambda: checkpoints.content(service.db, asker.tenant, checkpoint.id)[1]
-    )
+
+    def load() -> bytes:
+        held.take(3 * checkpoint.size)  # as it comes from the database, and as arrays
+        return checkpoints.content(service.db, asker.tenant, checkpoint.id)[1]
+
+    predictor = service.predictors.get(checkpoint.sha256, load)
     replica = served.replica if request.replica == "best" else request.replica
-    content = inference.predict(predictor, request, replica, checkpoint=checkpoint.id, model=name)
+    content = inference.predict(predictor, request, replica, held, checkpoint=checkpoint.id, model=name)
     return Response(content, media_type=JSON)

@@ -13,6 +13,7 @@ import httpx2
 import numpy as np
 import uvicorn
 
+from api import protocol
 from api.app import create_app
 from rnn.networks.parameters import initialise
 from rnn.networks.weights import dump_weights
@@ -62,7 +63,9 @@ class Api:
 def serving(settings: Settings) -> Iterator[Api]:
     """The server in a thread, on a port of its own."""
     server = uvicorn.Server(
-        uvicorn.Config(create_app(settings), port=0, log_level="warning", access_log=False, timeout_graceful_shutdown=2)
+        protocol.config(
+            create_app(settings), port=0, log_level="warning", access_log=False, timeout_graceful_shutdown=2
+        )
     )
     thread = threading.Thread(target=server.run)
     thread.start()

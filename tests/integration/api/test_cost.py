@@ -85,7 +85,7 @@ BODIES: dict[str, tuple[str, dict[str, Any]]] = {
 
 @pytest.fixture(scope="module")
 def names(shared: tuple[Api, httpx2.Client]) -> dict[str, str]:
-    """Values of all parts of paths: a job with a million logged values and megabytes of profiles, and its checkpoint."""
+    """Values for all parts of paths: a job with a million logged values and megabytes of profiles, its checkpoint."""
     api, client = shared
     client.post("/v1/models", json={"name": "known", "config": JOB["model"]})
     job = client.post("/v1/jobs", json=JOB | {"training": {"steps": 1_000_000}}).json()["id"]
