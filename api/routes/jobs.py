@@ -50,7 +50,11 @@ def submit_job(
     *,
     dry_run: Annotated[bool, Query(description="Check and estimate only; nothing is stored.")] = False,
     idempotency_key: Annotated[
-        str | None, Header(description="With the same key and body, the same job is answered. Up to 255 characters.")
+        str | None,
+        Header(
+            description="With the same key and body, the same job is answered. Up to 255 characters.",
+            json_schema_extra={"pattern": f"^{_IDEMPOTENCY_KEY.pattern}$"},
+        ),
     ] = None,
     traceparent: Annotated[str | None, Header(description="W3C trace context; handed on to the worker.")] = None,
 ) -> Response:

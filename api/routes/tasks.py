@@ -13,7 +13,12 @@ from api.operations import operation
 from unroll.contract import Page, Task
 
 Parameters = Annotated[
-    str, Query(max_length=2_000, description="The task's parameters, as a JSON object. Missing ones have defaults.")
+    str,
+    Query(
+        max_length=2_000,
+        description="The task's parameters, as a JSON object. Missing ones have defaults.",
+        json_schema_extra={"contentMediaType": "application/json"},
+    ),
 ]
 router = APIRouter(prefix="/v1/tasks", tags=["tasks"], dependencies=[offers(JSON)])
 
@@ -38,7 +43,7 @@ def list_tasks(_asker: Reader) -> Page[Task]:
         "get_task",
         "One task",
         gives=(200, "The task.", examples.TASK),
-        problems=["missing_scope", "not_found", "malformed_request"],
+        problems=["missing_scope", "not_found"],
     ),
 )
 def get_task(name: str, _asker: Reader, parameters: Parameters = "{}") -> Task:

@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from unroll.contract.base import Request, Response, Shorthand
-from unroll.contract.limits import MAX_HIDDEN_SIZE
+from unroll.contract.limits import MAX_HIDDEN_SIZE, MAX_MASKED
 
-Row = Annotated[list[Literal[0, 1]], Field(max_length=MAX_HIDDEN_SIZE, fail_fast=True)]
+Row = Annotated[list[Literal[0, 1]], Field(max_length=MAX_MASKED, fail_fast=True)]
 """One row of a matrix. Validation stops at the first wrong item, because thousands of errors help nobody."""
-Rows = Annotated[list[Row], Field(max_length=MAX_HIDDEN_SIZE, fail_fast=True)]
+Rows = Annotated[list[Row], Field(max_length=MAX_MASKED, fail_fast=True)]
 Gain = Annotated[float, Field(gt=0, le=100)]
 
 

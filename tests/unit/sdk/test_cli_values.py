@@ -27,5 +27,5 @@ def test_a_parameter_or_a_name_in_it_that_is_given_twice_is_refused(given: list[
 def test_a_file_in_which_a_name_stands_twice_is_refused_with_its_place(tmp_path: Path):
     file = tmp_path / "job.json"
     file.write_text('{\n "training": {"steps": 1, "steps": 2}\n}')
-    with pytest.raises(typer.BadParameter, match=r"job.json: The name 'steps' stands twice.* line 2 column 29"):
+    with pytest.raises(typer.BadParameter, match=r"job.json: The name 'steps' stands twice.* line 2 column 28"):
         read_json(file, "--file")
