@@ -46,6 +46,7 @@ RULES = (
     Rule("invalid", "[?]names", "The job has these metrics."),
     Rule("invalid", "[?]max_points", "An answer has a limited number of values."),
     Rule("invalid", "[?]cursor", "A cursor was given out by this server."),
+    Rule("idempotency_key_reused", "#Idempotency-Key", "A key belongs to the body that it was first sent with."),
     Rule("invalid", "#Last-Event-ID", "The id was given out by this server."),
 )
 
