@@ -6,7 +6,9 @@ Beyond the budget a request is refused with `busy` (503, Retry-After), so that n
 
 from __future__ import annotations
 
+import ctypes
 import threading
+from contextlib import suppress
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -17,6 +19,20 @@ from api.errors import Refused
 PER_VALUE, PER_LIST, PER_FIELD = 40, 72, 400
 """Bytes of Python objects for each comma, bracket and colon of JSON: a number in its list, a list, an entry of an
 object with its names."""
+
+
+_M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
+
+
+def return_freed_memory() -> None:
+    """Tell glibc to give large blocks back to the system when they are freed, and not to keep some for each thread.
+
+    Otherwise every thread that once parsed a large body keeps its memory. Elsewhere than on glibc nothing is done.
+    """
+    with suppress(OSError, AttributeError):
+        library = ctypes.CDLL(None)
+        library.mallopt(_M_ARENA_MAX, 2)
+        library.mallopt(_M_MMAP_THRESHOLD, 256 * 1024)
 
 
 class Budget:

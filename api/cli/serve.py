@@ -51,9 +51,10 @@ def run(inherited: int | None, parent: int | None = None) -> None:
 
     import uvicorn
 
-    from api import protocol
+    from api import memory, protocol
     from api.app import create_app
 
+    memory.return_freed_memory()
     server = uvicorn.Server(
         protocol.config(
             create_app(settings),

@@ -35,7 +35,7 @@ def _take_whole(schema: Any) -> Any:
     taken = {key: item if key == "metadata" else _take_whole(item) for key, item in schema.items()}
     if schema.get("type") != "int":
         return taken
-    return core_schema.no_info_before_validator_function(_whole, schema)  # type: ignore[arg-type]
+    return core_schema.no_info_before_validator_function(_whole, schema)
 
 
 class Request(BaseModel):
@@ -56,8 +56,8 @@ class Request(BaseModel):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: type[BaseModel], handler: GetCoreSchemaHandler) -> CoreSchema:
-        made: Any = handler(source)
-        inner = made
+        made = handler(source)
+        inner: Any = made
         while inner.get("type") in {"definitions", "model", "function-after", "function-before", "function-wrap"}:
             if inner.get("type") == "model":
                 inner["schema"] = _take_whole(inner["schema"])

@@ -27,7 +27,7 @@ class JobRequest(Request):
     """Where the job runs. With auto it runs on whichever worker is free first."""
     labels: Annotated[
         dict[Label, Label],
-        Field(max_length=MAX_LABELS, examples=[{"course": "week-7"}], json_schema_extra=_KEYS),  # type: ignore[arg-type]
+        Field(max_length=MAX_LABELS, examples=[{"course": "week-7"}], json_schema_extra=_KEYS),
     ] = {}
     """Your own words to filter jobs by."""
     priority: Annotated[int, Field(ge=-100, le=100)] = 0
