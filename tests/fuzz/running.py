@@ -120,7 +120,7 @@ def fuzz(
             *(str(SCHEMATHESIS), "--config-file", str(Path(__file__).parent / "schemathesis.toml")),
             *("run", f"{target.url}/openapi.json"),
             *("--header", f"Authorization: {target.key}", "--seed", str(seed), "--max-examples", str(examples)),
-            *("--phases", ",".join(phases), "--max-time", str(seconds), "--no-color", "--request-timeout", "30"),
+            *("--phases", ",".join(phases), "--max-time", str(seconds), "--no-color", "--request-timeout", "90"),
             *(option for name in include for option in ("--include-operation-id", name)),
         ]
         environment = os.environ | {

@@ -32,6 +32,8 @@ def _take_whole(schema: Any) -> Any:
         return type(schema)(_take_whole(item) for item in schema)
     if not isinstance(schema, dict) or schema.get("type") == "model":
         return schema
+    if schema.get("type") == "function-before" and schema["function"].get("function") is _whole:
+        return schema  # pydantic hands out a model's schema again and again
     taken = {key: item if key == "metadata" else _take_whole(item) for key, item in schema.items()}
     if schema.get("type") != "int":
         return taken

@@ -98,3 +98,11 @@ def test_the_document_lists_what_no_schema_can_say_and_nothing_that_one_can():
     assert fits(FieldError(pointer="?cursor", code="invalid", detail=""))
     for code in ("missing", "extra_forbidden", "int_type", "less_than_equal", "literal_error", "invalid"):
         assert not fits(FieldError(pointer="/training/steps", code=code, detail=""))
+
+
+def test_the_schema_of_a_type_stays_the_same_however_often_it_is_asked_for():
+    first = TypeAdapter(list[Network]).core_schema
+    for _ in range(300):
+        again = TypeAdapter(list[Network])
+    assert len(repr(again.core_schema)) == len(repr(first))
+    again.json_schema()
