@@ -121,7 +121,11 @@ def largest(schema: dict[str, Any]) -> list[str]:
 
 def queries(operation: dict[str, Any]) -> Iterator[str]:
     """No parameters; each alone at its largest value; all at once; and thousands that do not exist."""
-    found = {one["name"]: one["schema"] for one in operation.get("parameters", []) if one["in"] == "query"}
+    found = {
+        one["name"]: one.get("schema", {"type": "string"})
+        for one in operation.get("parameters", [])
+        if one["in"] == "query"
+    }
     pairs = {name: [(name, value) for value in largest(schema)] for name, schema in found.items()}
     yield ""
     yield from (urlencode(own) for own in pairs.values())
