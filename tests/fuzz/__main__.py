@@ -22,13 +22,14 @@ def main() -> int:
     parser.add_argument("--cases", type=int, default=20_000, help="number of cases after which no further run starts")
     parser.add_argument("--minutes", type=float, default=30, help="time after which no further run starts")
     parser.add_argument("--seed", type=int, default=1, help="seed of the first run; the next one has the next seed")
-    parser.add_argument("--examples", type=int, default=150, help="random cases of each operation in each run")
+    parser.add_argument("--examples", type=int, default=40, help="random cases of each operation in each run")
+    parser.add_argument("--seconds", type=int, default=420, help="length of each run, which repeats until it is over")
     options = parser.parse_args()
     begin, runs = time.monotonic(), list[Ran]()
     while sum(ran.cases for ran in runs) < options.cases and time.monotonic() - begin < 60 * options.minutes:
         seed = options.seed + len(runs)
         with tempfile.TemporaryDirectory() as folder, served(Path(folder)) as target:
-            ran = fuzz(target, seed=seed, examples=options.examples)
+            ran = fuzz(target, seed=seed, examples=options.examples, seconds=options.seconds)
         runs.append(ran)
         print(f"seed {seed}: {ran.cases:,} cases in {ran.seconds:.0f} s, {ran.findings} findings", flush=True)
         if ran.findings or not ran.cases:

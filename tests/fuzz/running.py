@@ -112,15 +112,19 @@ def fuzz(
     examples: int,
     phases: Sequence[str] = ("examples", "coverage", "fuzzing", "stateful"),
     include: Sequence[str] = (),
-    seconds: int = 1_500,
+    seconds: int | None = None,
 ) -> Ran:
-    """Run schemathesis once. `include` names operations; none: all of them."""
+    """Run schemathesis once, or again and again until so many seconds are over.
+
+    `include` names operations; none: all of them.
+    """
     with tempfile.TemporaryDirectory() as folder:
         command = [
             *(str(SCHEMATHESIS), "--config-file", str(Path(__file__).parent / "schemathesis.toml")),
             *("run", f"{target.url}/openapi.json"),
             *("--header", f"Authorization: {target.key}", "--seed", str(seed), "--max-examples", str(examples)),
-            *("--phases", ",".join(phases), "--max-time", str(seconds), "--no-color", "--request-timeout", "90"),
+            *("--phases", ",".join(phases), "--no-color", "--request-timeout", "90"),
+            *(() if seconds is None else ("--max-time", str(seconds))),
             *(option for name in include for option in ("--include-operation-id", name)),
         ]
         environment = os.environ | {
@@ -131,7 +135,13 @@ def fuzz(
         }
         begin = time.monotonic()
         ended = subprocess.run(
-            command, cwd=folder, env=environment, text=True, capture_output=True, check=False, timeout=seconds + 300
+            command,
+            cwd=folder,
+            env=environment,
+            text=True,
+            capture_output=True,
+            check=False,
+            timeout=(seconds or 0) + 1_800,
         )
     output = ended.stdout + ended.stderr
     cases = re.search(r"([\d,]+) generated", output)
