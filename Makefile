@@ -18,8 +18,9 @@ CANDIDATES := $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11
 
 # Tests run in as many processes as there are cores, four at most: each starts a PostgreSQL and a Redis of its own.
 PYTEST_ARGS ?= -n logical --maxprocesses 4 --dist worksteal
+FUZZ_ARGS   ?=
 
-.PHONY: help demo picture up test test-all chaos audit lint fmt openapi constraints bench clean
+.PHONY: help demo picture up test test-all chaos fuzz audit lint fmt openapi constraints bench clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sort | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -48,6 +49,9 @@ chaos: $(VENV)/.dev ## break everything on purpose, and write docs/reliability.m
 audit: $(VENV)/.dev ## ask the advisory service (needs the internet) about every version in constraints.txt
 	@$(BIN)/python -c 'import pip_audit' 2>/dev/null || $(PIP) install -q 'pip-audit>=2.9,<3'
 	@$(BIN)/python .ci/audit.py
+
+fuzz: $(VENV)/.dev ## ask a real server all that its document admits, and more; FUZZ_ARGS="--cases 100000 --seed 7"
+	@$(BIN)/python -m tests.fuzz $(FUZZ_ARGS)
 
 lint: $(VENV)/.dev ## ruff, mypy (strict) and the import rules
 	$(BIN)/ruff check .

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 
+GONE = 499
+"""Status, in the log and the metrics, of a request whose client left before the answer."""
+
 logger = logging.getLogger("unroll.access")
 
 
@@ -17,14 +20,14 @@ def access(
     key_id: str | None,
     **more: object,
 ) -> None:
-    """Write the line of one request. Status 0: the client went away before the answer."""
+    """Write the line of one request. Status 0 or GONE: the client left before the answer."""
     if not logger.isEnabledFor(logging.INFO):
         return
     logger.info(
         "%s %s %s",
         method,
         path,
-        status or "gone",
+        "gone" if status in {0, GONE} else status,
         extra={
             "request_id": request_id,
             "route": route,

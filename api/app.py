@@ -16,8 +16,10 @@ from fastapi import Depends, FastAPI
 
 from api import document, errors, targets
 from api.feeds import Feeds
+from api.heads import Heads
 from api.inference import Predictors
 from api.limits import BodyLimit
+from api.memory import Budget, HoldMemory
 from api.observe import Observe
 from api.routes import (
     artifacts,
@@ -131,7 +133,9 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(noun.router)
     app.router.routes.append(session_socket.route)
     app.mount(docs.ASSETS, docs.Assets())
+    app.add_middleware(HoldMemory, budget=Budget(settings.held_bytes))
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, seconds=settings.body_seconds)
+    app.add_middleware(Heads)
     app.add_middleware(Observe, telemetry=telemetry, known=known)
     app.state.counter = Counter(known, Desk(telemetry), telemetry, shadows)
     return app

@@ -11,6 +11,7 @@ from pydantic import Json, TypeAdapter, ValidationError
 import rnn.data.tasks
 import rnn.gradient_check.bounds
 import rnn.networks.parameters
+from api.bodies import require_single_names
 from api.errors import Refused, invalid
 from rnn.errors import ConfigurationError
 from rnn.kinds import KINDS, kind
@@ -31,10 +32,12 @@ _OBJECT = TypeAdapter(Json[dict[str, Any]])
 def task(name: str, given: str) -> Task:
     """Return one built-in task, with parameters (a JSON object).
 
-    Refuses not_found, and validation_failed at ?parameters.
+    Refuses not_found, malformed_request for a name that stands twice, and validation_failed at ?parameters.
     """
     try:
-        return rnn.data.tasks.resolve(TaskData(name=name, parameters=_OBJECT.validate_python(given))).describe()
+        parameters = _OBJECT.validate_python(given)
+        require_single_names(given, "?parameters: ")
+        return rnn.data.tasks.resolve(TaskData(name=name, parameters=parameters)).describe()
     except ValidationError:
         detail = 'Input should be a JSON object, for example {"length": 20}'
         raise invalid("?parameters", "json_invalid", detail) from None

@@ -52,7 +52,9 @@ TITLES: dict[ProblemCode, str] = {
     "session_expired": "The session has expired",
     "step_out_of_order": "The session is at another step",
     "body_too_large": "The body is too large",
-    "unsupported_media_type": "The body is not JSON",
+    "uri_too_long": "The URL is too long",
+    "headers_too_large": "The headers are too large",
+    "unsupported_media_type": "The body is not JSON, or encoded in an unknown way",
     "range_not_satisfiable": "The range lies outside of the file",
     "validation_failed": "The request is not valid",
     "idempotency_key_reused": "The Idempotency-Key was used before",
@@ -72,7 +74,9 @@ _HTTP: dict[int, ProblemCode] = {
     405: "method_not_allowed",
     406: "not_acceptable",
     413: "body_too_large",
+    414: "uri_too_long",
     415: "unsupported_media_type",
+    431: "headers_too_large",
 }
 
 
@@ -239,6 +243,8 @@ def _methods(request: Request) -> list[str]:
     for template, operations in request.app.openapi()["paths"].items():
         if compile_path(template)[0].match(request.url.path):
             found |= {method.upper() for method in operations}
+    if "GET" in found:
+        found.add("HEAD")
     return sorted(found)
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic_core import to_json
 
 from api.errors import invalid
+from api.memory import Held
 from api.shadows import Shadows
 from rnn import errors, kernels
 from rnn.serving import plain as posted
@@ -56,11 +57,13 @@ MAX_COMMAS = 2 * MAX_PREDICT_VALUES
 MAX_LISTS = MAX_PREDICT_VALUES + 3 * MAX_PREDICT_SEQUENCES
 """Largest number of lists at the same limits: one for each time step, and three for each sequence with its state."""
 MAX_FIELDS = 3 * MAX_PREDICT_SEQUENCES
+_JSON_BYTES = 44
+"""Bytes of a number in an answer: as JSON, once in pieces and once as a whole."""
 _ROWS_OF = 16_384
 """Number of values that are Python objects at a time while an answer is written."""
 
 
-def require_few(content: bytes) -> None:
+def require_few(content: bytes | bytearray) -> None:
     """Refuse a body whose parsed form would be far larger, before it is parsed.
 
     For example, `[0],` takes four bytes as JSON and 110 bytes as Python objects.
@@ -103,8 +106,10 @@ class Predictors:
         return predictor
 
 
-def predict(target: Target, request: PredictRequest, shadows: Shadows | None = None) -> bytes:
-    """Return a PredictResponse as JSON; a number that overflowed is null. Refuses validation_failed with a pointer.
+def predict(target: Target, request: PredictRequest, held: Held, shadows: Shadows | None = None) -> bytes:
+    """Return a PredictResponse as JSON; a number that overflowed is null.
+
+    The memory that it takes is reserved first. Refuses validation_failed with a pointer, and busy.
 
     `shadows` compares what it gives with the target's shadow, if it has one.
 
@@ -118,9 +123,12 @@ def predict(target: Target, request: PredictRequest, shadows: Shadows | None = N
     if request.state is not None:
         given = [[layer.model_dump(exclude_none=True) for layer in state.layers] for state in request.state]
     try:
-        found = target.predictor.predict(request.inputs, given, replica, frozenset(request.returns), request.steps)
+        found = target.predictor.predict(
+            request.inputs, given, replica, frozenset(request.returns), request.steps, held.take
+        )
     except InputError as error:
         raise invalid(error.pointer, error.code, error.detail) from None
+    held.take(_JSON_BYTES * sum(array.size for array in (*(found.outputs or ()), *(found.hidden or ()))))
     if shadows is not None and target.shadow is not None and found.outputs is not None and replica != "all":
         alone = plain(request, target.predictor.network.input_size, target.predictor.dtype)
         if alone is not None:
@@ -136,11 +144,11 @@ def predict(target: Target, request: PredictRequest, shadows: Shadows | None = N
 
 
 def run(
-    target: Target, inputs: Sequence[Array], replica: int | Literal["all"], returns: Collection[Returnable]
+    target: Target, inputs: Sequence[Array], replica: int | Literal["all"], returns: Collection[Returnable], held: Held
 ) -> dict[str, list[Array]]:
-    """Return outputs and hidden states as arrays. Refuses validation_failed with a pointer."""
+    """Return outputs and hidden states as arrays. Refuses validation_failed with a pointer, and busy."""
     try:
-        found = target.predictor.predict(inputs, None, replica, returns)
+        found = target.predictor.predict(inputs, None, replica, returns, None, held.take)
     except InputError as error:
         raise invalid(error.pointer, error.code, error.detail) from None
     return {name: arrays for name in ("outputs", "hidden") if (arrays := getattr(found, name)) is not None}

@@ -7,9 +7,10 @@ import re
 import time
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.access import access
+from api.access import GONE, access
 from api.errors import problem
 from api.headers import HEADERS
 from api.short_way.known import Known, changes_answers
@@ -58,6 +59,9 @@ class Observe:
 
         try:
             await self.app(scope, receive, headed)
+        except ClientDisconnect:
+            # a client that leaves in the middle of its body is no failure, and nobody reads an answer
+            status = status or GONE
         except Exception:
             logger.exception("%s %s failed", scope["method"], scope["path"], extra={"request_id": request_id})
             if status:

@@ -15,8 +15,14 @@ REFERENCE = "#/components/schemas/{model}"
 NULL = "\0null"
 """Replaces null in examples until the document is made, because the framework removes every null."""
 
-ALWAYS: tuple[ProblemCode, ...] = ("validation_failed", "internal_error")
-"""Every route refuses query parameters that it does not have."""
+ALWAYS: tuple[ProblemCode, ...] = (
+    "malformed_request",
+    "uri_too_long",
+    "validation_failed",
+    "headers_too_large",
+    "internal_error",
+)
+"""Every route refuses what is no HTTP, lines that are too long, and query parameters that it does not have."""
 WITH_KEY: tuple[ProblemCode, ...] = (
     "unauthorized",
     "key_expired",
@@ -28,10 +34,10 @@ WITH_KEY: tuple[ProblemCode, ...] = (
     "read_only",
 )
 WITH_BODY: tuple[ProblemCode, ...] = (
-    "malformed_request",
     "request_timeout",
     "body_too_large",
     "unsupported_media_type",
+    "busy",
 )
 
 

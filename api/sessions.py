@@ -306,7 +306,13 @@ class Sessions:
         return await self.find(tenant, named, None)
 
     async def step(
-        self, tenant: str, session_id: str, expected: int | None, inputs: Sequence[Any], digest: bytes
+        self,
+        tenant: str,
+        session_id: str,
+        expected: int | None,
+        inputs: Sequence[Any],
+        digest: bytes,
+        reserve: Callable[[int], None] = lambda _bytes: None,
     ) -> Stepped:
         """Do the next steps of each sequence, [T, I] as an array or as lists.
 

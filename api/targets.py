@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from api.errors import invalid
@@ -10,14 +11,21 @@ from store import checkpoints, models
 from store.db import Database
 from unroll.contract import Checkpoint, Pinned
 
+Reserve = Callable[[int], None]
 
-def of_model(db: Database, predictors: Predictors, tenant: str, name: str) -> Target:
-    """Return what a model, or NAME@ALIAS, serves. Raises NotFound and NoCheckpoint."""
+
+def of_model(
+    db: Database, predictors: Predictors, tenant: str, name: str, *, reserve: Reserve = lambda _bytes: None
+) -> Target:
+    """Return what a model, or NAME@ALIAS, serves. Raises NotFound and NoCheckpoint.
+
+    `reserve` is told how much memory a network takes that has to be read, and may refuse it.
+    """
     served = models.served(db, tenant, name)
 
     def one(pinned: Pinned) -> Target:
         checkpoint = checkpoints.get(db, tenant, pinned.checkpoint)
-        return _target(db, predictors, tenant, checkpoint, pinned.replica, name)
+        return _target(db, predictors, tenant, checkpoint, pinned.replica, name, reserve)
 
     candidate, shadow = served.candidate, served.shadow
     return replace(
@@ -29,12 +37,18 @@ def of_model(db: Database, predictors: Predictors, tenant: str, name: str) -> Ta
 
 
 def of_checkpoint(
-    db: Database, predictors: Predictors, tenant: str, checkpoint_id: str, model: str | None = None
+    db: Database,
+    predictors: Predictors,
+    tenant: str,
+    checkpoint_id: str,
+    model: str | None = None,
+    *,
+    reserve: Reserve = lambda _bytes: None,
 ) -> Target:
     """Return a checkpoint and its own best replica. A checkpoint that was not evaluated has none. Raises NotFound."""
     checkpoint = checkpoints.get(db, tenant, checkpoint_id)
     best = 0 if checkpoint.best_replica is None and checkpoint.replicas == 1 else checkpoint.best_replica
-    return _target(db, predictors, tenant, checkpoint, best, model)
+    return _target(db, predictors, tenant, checkpoint, best, model, reserve)
 
 
 def replica_of(target: Target, wanted: int | str) -> int | None:
@@ -54,7 +68,16 @@ def replica_of(target: Target, wanted: int | str) -> int | None:
 
 
 def _target(
-    db: Database, predictors: Predictors, tenant: str, checkpoint: Checkpoint, best: int | None, model: str | None
+    db: Database,
+    predictors: Predictors,
+    tenant: str,
+    checkpoint: Checkpoint,
+    best: int | None,
+    model: str | None,
+    reserve: Reserve,
 ) -> Target:
-    predictor = predictors.get(checkpoint.sha256, lambda: checkpoints.content(db, tenant, checkpoint.id)[1])
-    return Target(predictor, best, checkpoint.id, model)
+    def load() -> bytes:
+        reserve(3 * checkpoint.size)  # as it comes from the database, and as arrays
+        return checkpoints.content(db, tenant, checkpoint.id)[1]
+
+    return Target(predictors.get(checkpoint.sha256, load), best, checkpoint.id, model)

@@ -82,6 +82,12 @@ class QuotaExceeded(StoreError):
         super().__init__(detail, pointer=pointer)
 
 
+class Busy(StoreError):
+    """Other requests of this kind are running; try again."""
+
+    code = "busy"
+
+
 class InvalidRequest(StoreError):
     """A field of the request is not valid."""
 

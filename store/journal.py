@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Text, cast, func, insert, select, update
 
 from store.clock import instant
 from store.db import Database, db_now
@@ -14,6 +14,9 @@ from store.tables import events, jobs
 from unroll.contract import Event, EventType
 
 Entry = tuple[EventType, dict[str, Any]]
+
+PAGE_BYTES = 2 * 1024 * 1024
+"""Size from which on a page takes no further event: profiles of a thousand replicas are megabytes each."""
 
 
 class Head(NamedTuple):
@@ -50,7 +53,7 @@ def read(db: Database, tenant: str, job_id: str, *, after: int = 0, limit: int =
     """Return events with seq > after, in order, and whether the journal is closed (the job has ended) after them.
 
     The job's row is read first, then the events up to its last_seq. So a closed journal has no further events unless
-    the job is retried. Raises NotFound.
+    the job is retried. Fewer events than `limit` are returned where they are large, at least one. Raises NotFound.
     """
     with db.read() as tx:
         last_seq, ended = _head(tx, tenant, job_id)
@@ -88,6 +91,15 @@ def _head(tx: Connection, tenant: str, job_id: str) -> Head:
 
 
 def _entries(tx: Connection, job_id: str, after: int, limit: int, *where: ColumnElement[bool]) -> list[Event]:
-    query = select(events).where(events.c.job_id == job_id, events.c.seq > after, *where)
-    rows = tx.execute(query.order_by(events.c.seq).limit(limit))
+    asked = (
+        select(events)
+        .where(events.c.job_id == job_id, events.c.seq > after, *where)
+        .order_by(events.c.seq)
+        .limit(limit)
+        .subquery()
+    )
+    size = func.length(cast(asked.c.data, Text))
+    before = func.coalesce(func.sum(size).over(order_by=asked.c.seq, rows=(None, -1)), 0).label("before")
+    sized = select(asked, before).subquery()
+    rows = tx.execute(select(sized).where(sized.c.before < PAGE_BYTES).order_by(sized.c.seq)).all()
     return [Event(seq=row.seq, type=row.type, time=instant(row.time), data=row.data) for row in rows]

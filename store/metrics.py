@@ -6,7 +6,9 @@ crosses a checkpoint's step, so that withdrawing everything after a checkpoint d
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,14 +17,19 @@ from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, insert, select
 
 from store.db import Database
-from store.errors import InvalidRequest, NotFound
+from store.errors import Busy, InvalidRequest, NotFound
 from store.tables import jobs, metric_blocks
 from store.thinning import Steps, Thinning, Values
 from unroll.contract import Metrics, Series
 from unroll.contract.wording import unknown
 
-MAX_VALUES = 1_000_000
-"""Largest number of values in one answer of `read`: about 25 MB of JSON."""
+MAX_VALUES = 200_000
+"""Largest number of values in one answer of `read`: about 5 MB of JSON, which take 50 ms to write."""
+MAX_THINNED_AT_ONCE = 1_000_000
+"""Series with more values together are thinned one request at a time: a million values take 0.1 s."""
+MAX_THINNED = 50_000_000
+"""Largest number of values that one request reads to thin them."""
+_turn = threading.Lock()
 _NOTHING: tuple[Steps, Values] = (np.zeros(0, np.int64), np.zeros(0))
 _PIECE_BYTES = 4 * 1024 * 1024
 """Number of bytes that `stream` holds at once, rounded up to whole blocks."""
@@ -76,8 +83,9 @@ def read(
     """Return metrics from `from_step` on: a page of at most MAX_VALUES values, or thinned series.
 
     With `max_points` (>= 4), each series is thinned to that many points. Memory holds only some blocks and the answer,
-    however long the job is. Raises NotFound, and InvalidRequest for a metric that the job does not have and for thinned
-    series with more than MAX_VALUES values together.
+    however long the job is. Raises NotFound, and InvalidRequest for a metric that the job does not have, for thinned
+    series with more than MAX_VALUES values together and for more than MAX_THINNED values to thin. Raises Busy if other
+    long series are being thinned.
     """
     with db.read() as tx:
         last_step = _last_step(tx, tenant, job_id)
@@ -91,8 +99,9 @@ def read(
             _require_few(min(count, max_points), len(columns))
         if max_points is not None and count > max_points:
             thinning = Thinning(count, max_points)
-            for block in _blocks(tx, job_id, from_step, names):
-                thinning.add(block.steps, block.values.reshape(len(block.steps), -1))
+            with _turn_for(count * len(columns)):
+                for block in _blocks(tx, job_id, from_step, names):
+                    thinning.add(block.steps, block.values.reshape(len(block.steps), -1))
             found = thinning.columns()
         else:
             blocks = _blocks(tx, job_id, from_step, names)
@@ -192,6 +201,25 @@ def _count(tx: Connection, job_id: str, first: Block) -> int:
     names = tx.execute(select(row.names).where(row.job_id == job_id).limit(1)).scalar_one()
     width: int = 8 * (1 + len(names) * first.values.shape[2])
     return len(first.steps) + int(size) // width
+
+
+@contextmanager
+def _turn_for(values: int) -> Iterator[None]:
+    """Let one thread at a time thin many values, so that they never take more than one core from other requests."""
+    if values > MAX_THINNED:
+        detail = (
+            f"{values:,} values would have to be read, more than {MAX_THINNED:,}: name fewer metrics, or begin later."
+        )
+        raise InvalidRequest(detail, pointer="?max_points")
+    if values <= MAX_THINNED_AT_ONCE:
+        yield
+        return
+    if not _turn.acquire(blocking=False):
+        raise Busy("Another long series is being thinned; try again.")
+    try:
+        yield
+    finally:
+        _turn.release()
 
 
 def _require_few(points: int, series: int) -> None:

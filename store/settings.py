@@ -64,6 +64,8 @@ class Settings(BaseSettings):
     """Largest size of a request body."""
     body_seconds: Annotated[float, Field(gt=0)] = 60.0
     """Longest pause of a request that arrives, and its time in all, plus a second for every 16 KiB of its body."""
+    max_held_bytes: Annotated[int, Field(ge=0)] = 0
+    """Memory of all requests of an API process together. 0: an eighth of this machine's memory, at least 512 MiB."""
     max_job_bytes: Annotated[int, Field(ge=0)] = 0
     """Largest estimated memory of a job. 0: this machine's memory in the embedded mode, otherwise no limit."""
     claim_order: Literal["turns", "plain"] = "turns"
@@ -114,6 +116,11 @@ class Settings(BaseSettings):
         if self.max_job_bytes or not self.embedded:
             return self.max_job_bytes or None
         return machine_bytes()
+
+    @cached_property
+    def held_bytes(self) -> int:
+        """The memory that all requests in flight of one API process share."""
+        return self.max_held_bytes or max((machine_bytes() or 0) // 8, 512 * 1024 * 1024)
 
     @cached_property
     def hash_secret(self) -> bytes:

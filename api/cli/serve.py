@@ -70,14 +70,16 @@ def run(inherited: int | None, parent: int | None = None) -> None:
 
     import uvicorn
 
+    from api import memory
     from api.app import create_app
-    from api.short_way.protocol import protocol
+    from api.short_way.protocol import config
 
     app = create_app(settings)
+    memory.return_freed_memory()
     server = uvicorn.Server(
-        uvicorn.Config(
+        config(
             app,
-            http=protocol(app.state.counter, settings.body_seconds),
+            settings.body_seconds,
             # under a supervisor, which announces the address itself, only what goes wrong
             log_level=settings.log_level if inherited is None else "warning",
             access_log=False,  # the app writes its own, with the request id

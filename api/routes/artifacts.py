@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Header, Request, Response
 
 from api import examples
 from api.auth import Reader
 from api.errors import Refused
+from api.heads import only_headers
+from api.memory import CurrentMemory
 from api.negotiation import JSON, byte_range, matches, offers
 from api.operations import operation
 from api.service import CurrentService
@@ -45,14 +47,16 @@ def list_artifacts(job_id: str, asker: Reader, service: CurrentService) -> Page[
             206: {"description": "The range that was asked for."},
             304: {"description": "The client has it already."},
         },
-        problems=["missing_scope", "not_found", "range_not_satisfiable"],
+        problems=["missing_scope", "not_found", "range_not_satisfiable", "busy"],
     ),
 )
 def get_artifact(
     job_id: str,
     name: str,
+    request: Request,
     asker: Reader,
     service: CurrentService,
+    held: CurrentMemory,
     if_none_match: Annotated[str | None, Header()] = None,
     range_: Annotated[str | None, Header(alias="Range", description="`bytes=first-last`, one range.")] = None,
     if_range: Annotated[str | None, Header(description="Send the range only if this is still the ETag.")] = None,
@@ -70,8 +74,11 @@ def get_artifact(
             f"The file has {artifact.size:,} bytes, not the range {range_}.",
             headers={"Content-Range": f"bytes */{artifact.size}"},
         )
-    content = artifacts.content(service.db, asker.tenant, job_id, name, artifact.sha256)
     headers["Content-Disposition"] = f'attachment; filename="{artifact.name}"'
+    if wanted is None and only_headers(request):
+        return Response(media_type=artifact.media_type, headers=headers | {"Content-Length": str(artifact.size)})
+    held.take(2 * artifact.size)  # as it comes from the database, and as it is sent
+    content = artifacts.content(service.db, asker.tenant, job_id, name, artifact.sha256)
     if wanted is None:
         return Response(content, media_type=artifact.media_type, headers=headers)
     headers["Content-Range"] = f"bytes {wanted.start}-{wanted.stop - 1}/{artifact.size}"

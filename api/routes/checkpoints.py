@@ -9,6 +9,8 @@ from fastapi import APIRouter, Depends, Header, Request, Response
 from api import examples, inference, targets
 from api.auth import Predictor, Reader
 from api.bodies import json_body
+from api.heads import only_headers
+from api.memory import CurrentMemory
 from api.negotiation import JSON, matches, offers
 from api.operations import operation
 from api.routes.parameters import Cursor, Limit
@@ -64,19 +66,27 @@ def get_checkpoint(checkpoint_id: str, asker: Reader, service: CurrentService) -
         gives=(200, "safetensors: `layers.0.W_xh [R,H,I]`, `layers.0.b_x`, … The ETag is the SHA-256.", None),
         or_as={SAFETENSORS: None},
         also={304: {"description": "The client has it already."}},
-        problems=["missing_scope", "not_found"],
+        problems=["missing_scope", "not_found", "busy"],
     ),
 )
 def get_checkpoint_content(
-    checkpoint_id: str, asker: Reader, service: CurrentService, if_none_match: Annotated[str | None, Header()] = None
+    checkpoint_id: str,
+    request: Request,
+    asker: Reader,
+    service: CurrentService,
+    held: CurrentMemory,
+    if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
     """Return the weights of all replicas, with constraints applied. The content of an id never changes."""
     checkpoint = checkpoints.get(service.db, asker.tenant, checkpoint_id)
     headers = {"ETag": f'"{checkpoint.sha256}"', "Cache-Control": "private, max-age=31536000, immutable"}
     if matches(if_none_match, headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    _, content = checkpoints.content(service.db, asker.tenant, checkpoint_id)
     headers["Content-Disposition"] = f'attachment; filename="{checkpoint.id}.safetensors"'
+    if only_headers(request):
+        return Response(media_type=SAFETENSORS, headers=headers | {"Content-Length": str(checkpoint.size)})
+    held.take(2 * checkpoint.size)  # as it comes from the database, and as it is sent
+    _, content = checkpoints.content(service.db, asker.tenant, checkpoint_id)
     return Response(content, media_type=SAFETENSORS, headers=headers)
 
 
@@ -96,6 +106,7 @@ def predict_with_checkpoint(
     checkpoint_id: str,
     asker: Predictor,
     service: CurrentService,
+    held: CurrentMemory,
     request: Annotated[PredictRequest, Depends(json_body(PredictRequest, None, inference.require_few))],
     raw: Request,
 ) -> Response:
@@ -103,7 +114,7 @@ def predict_with_checkpoint(
 
     `best` is the checkpoint's own best replica. A checkpoint that was not evaluated has none.
     """
-    target = targets.of_checkpoint(service.db, service.predictors, asker.tenant, checkpoint_id)
-    content = inference.predict(target, request)
+    target = targets.of_checkpoint(service.db, service.predictors, asker.tenant, checkpoint_id, reserve=held.take)
+    content = inference.predict(target, request, held)
     raw.state.answered_by = asker, (raw.url.path, target)
     return Response(content, media_type=JSON)

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from pydantic import Field
 
 from api import catalogue, examples
 from api.auth import Reader, Writer
@@ -20,10 +21,12 @@ from api.service import CurrentService, Service
 from api.streams import until
 from store import inputs, jobs, logs, models
 from unroll.contract import ENDED, JOB_TYPES, DryRun, Job, JobConfig, JobRequest, JobStatus, Kind, Page
+from unroll.contract.limits import MAX_LABELS
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[offers(JSON)])
 
 LONGEST_WAIT = 60
+_LABEL = re.compile(r"^[^:\x00-\x1f\x7f]+:[^\x00-\x1f\x7f]+$")
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
@@ -46,7 +49,11 @@ def submit_job(
     *,
     dry_run: Annotated[bool, Query(description="Check and estimate only; nothing is stored.")] = False,
     idempotency_key: Annotated[
-        str | None, Header(description="With the same key and body, the same job is answered. Up to 255 characters.")
+        str | None,
+        Header(
+            description="With the same key and body, the same job is answered. Up to 255 characters.",
+            json_schema_extra={"pattern": f"^{_IDEMPOTENCY_KEY.pattern}$"},
+        ),
     ] = None,
     confirm_long: Annotated[
         bool, Query(description="Accept a job that is estimated to take more than a day, without `max_seconds`.")
@@ -107,8 +114,11 @@ def list_jobs(
     asker: Reader,
     service: CurrentService,
     *,
-    status: Annotated[list[JobStatus], Query(description="Any of these; may be repeated.")] = [],  # noqa: B006
-    label: Annotated[list[str], Query(description="`key:value`; may be repeated, then all must fit.")] = [],  # noqa: B006
+    status: Annotated[list[JobStatus], Query(max_length=100, description="Any of these; may be repeated.")] = [],  # noqa: B006
+    label: Annotated[
+        list[Annotated[str, Field(json_schema_extra={"pattern": _LABEL.pattern})]],
+        Query(max_length=MAX_LABELS, description="`key:value`; may be repeated, then all must fit."),
+    ] = [],  # noqa: B006
     kind: Kind | None = None,
     parent: Annotated[str | None, Query(description="The job whose checkpoints they read.")] = None,
     model: Annotated[str | None, Query(description="Name of the registered model.")] = None,
@@ -119,8 +129,8 @@ def list_jobs(
     """List your tenant's jobs that match every filter."""
     labels: dict[str, str] = {}
     for one in label:
-        key, colon, value = one.partition(":")
-        if not (key and colon):
+        key, _, value = one.partition(":")
+        if not _LABEL.fullmatch(one):
             raise invalid("?label", "invalid", f"A label to filter by is `key:value`, not {one!r}.")
         if labels.setdefault(key, value) != value:
             return Page[Job](data=[])  # no job has two values of one label

@@ -34,7 +34,7 @@ MEDIA_TYPES = {"json": JSON, "csv": CSV, "arrow": ARROW}
             examples.METRICS,
         ),
         or_as={CSV: examples.METRICS_CSV, ARROW: None},
-        problems=["missing_scope", "not_found"],
+        problems=["missing_scope", "not_found", "busy"],
     ),
 )
 def get_metrics(
@@ -42,10 +42,10 @@ def get_metrics(
     request: Request,
     asker: Reader,
     service: CurrentService,
-    names: Annotated[list[str], Query(description="Only these metrics; may be repeated.")] = [],  # noqa: B006
+    names: Annotated[list[str], Query(max_length=100, description="Only these metrics; may be repeated.")] = [],  # noqa: B006
     from_step: Annotated[int, Query(ge=0, le=2**63 - 1)] = 0,
     max_points: Annotated[
-        int | None, Query(ge=4, le=1_000_000, description="Thin each series; end points and extremes are kept.")
+        int | None, Query(ge=4, le=200_000, description="Thin each series; end points and extremes are kept.")
     ] = None,
     format: Annotated[  # noqa: A002 - the wire's name
         Literal["json", "csv", "arrow"] | None, Query(description="Format; it has precedence over the Accept header.")
@@ -53,9 +53,10 @@ def get_metrics(
 ) -> Response:
     """Return a job's metrics for each replica. Numbers that are not finite are null (JSON, Arrow) or empty (CSV).
 
-    JSON has at most 1,000,000 values. If a job has more, the answer is a page, and `next` is the `from_step` of the
+    JSON has at most 200,000 values. If a job has more, the answer is a page, and `next` is the `from_step` of the
     next page. CSV and Arrow are streamed in the order of steps, without a limit. With `max_points`, all formats have at
-    most 1,000,000 values, and a `max_points` that would give more is refused.
+    most 200,000 values, and a `max_points` that would give more is refused. Very long series are thinned one request at
+    a time.
     """
     media_type = (
         MEDIA_TYPES[format]

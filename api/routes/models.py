@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 from api import catalogue, examples, inference, targets
 from api.auth import Predictor, Reader, Writer
 from api.bodies import json_body
+from api.memory import CurrentMemory
 from api.negotiation import JSON, offers
 from api.operations import answer, operation
 from api.routes.parameters import Cursor, Limit
@@ -185,6 +186,7 @@ def predict_with_model(
     name: str,
     asker: Predictor,
     service: CurrentService,
+    held: CurrentMemory,
     request: Annotated[PredictRequest, Depends(json_body(PredictRequest, None, inference.require_few))],
     raw: Request,
 ) -> Response:
@@ -192,9 +194,9 @@ def predict_with_model(
 
     If a returned state is sent with the following steps, the network continues exactly where it stopped.
     """
-    target = targets.of_model(service.db, service.predictors, asker.tenant, name)
+    target = targets.of_model(service.db, service.predictors, asker.tenant, name, reserve=held.take)
     drawn = target.drawn()
-    content = inference.predict(drawn, request, service.shadows)
+    content = inference.predict(drawn, request, held, service.shadows)
     service.telemetry.predicted(name, drawn.checkpoint)
     raw.state.answered_by = asker, (raw.url.path, target)
     return Response(content, media_type=JSON)

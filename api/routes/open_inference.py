@@ -10,8 +10,10 @@ from starlette.concurrency import run_in_threadpool
 
 from api import inference, open_inference, targets
 from api.auth import Predictor
+from api.bodies import read_content
 from api.errors import invalid
 from api.inference import Target
+from api.memory import CurrentMemory, parsed_bytes
 from api.service import CurrentService, Service
 from store import checkpoints, models
 from store.errors import NoCheckpoint, NotFound
@@ -78,13 +80,16 @@ async def infer(
     asker: Predictor,
     service: CurrentService,
     raw: Request,
+    held: CurrentMemory,
     version: str | None = None,
     header_length: Annotated[str | None, Header(alias=open_inference.HEADER_LENGTH)] = None,
 ) -> Response:
     """Run a batch of sequences, or the next steps of one that parameters name (sequence_id, _start, _end)."""
-    content = await raw.body()
+    with service.tallies.hold(asker, "held_bodies"):
+        content = bytes(await read_content(raw, held, service.settings.max_body_bytes))
     if header_length is None:
         inference.require_few(content)
+        held.take(parsed_bytes(content))
     request, tensors = await run_in_threadpool(open_inference.read, content, header_length)
     target = await run_in_threadpool(_target, service, asker, name, version)
     given, single = open_inference.sequences(tensors, target.predictor.network)
@@ -96,7 +101,9 @@ async def infer(
             raise invalid("/outputs", "contradiction", "a sequence gives outputs alone")
         found = {"outputs": await _step(service, asker, target, name, replica, sequence, given)}
     else:
-        found = await run_in_threadpool(inference.run, target, given, "all" if replica is None else replica, asked)
+        found = await run_in_threadpool(
+            inference.run, target, given, "all" if replica is None else replica, asked, held
+        )
     axis = 0 if replica is not None else 1
     # a network with one output has no axis of time
     once = target.predictor.network.architecture in {"many_to_one", "one_to_one"}

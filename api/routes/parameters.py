@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Annotated
 
 from fastapi import Query, Request
@@ -28,10 +29,10 @@ async def only_known(request: Request) -> None:
     known = [one["name"] for one in parameters if one["in"] == "query"]
     there_is = f"There is {', '.join(known)}." if known else "This takes no query parameters."
     none = f"There is no such query parameter. {there_is}"
+    wrong = islice((name for name in request.query_params if name not in known), MAX_ERRORS)
     errors = [
         FieldError(pointer=f"?{name}", code="extra_forbidden", detail=none + did_you_mean(name, known))
-        for name in request.query_params
-        if name not in known
-    ][:MAX_ERRORS]
+        for name in wrong
+    ]
     if errors:
         raise Refused("validation_failed", summary(errors), errors=errors)

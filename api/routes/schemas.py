@@ -15,6 +15,7 @@ from api.negotiation import JSON, offers
 from api.operations import operation
 from unroll import contract
 from unroll.contract import SchemaKinds
+from unroll.contract.base import Shorthand
 from unroll.contract.wording import unknown
 
 router = APIRouter(prefix="/v1/schema", tags=["schemas"], dependencies=[offers(JSON)])
@@ -75,10 +76,22 @@ def get_schema(kind: str, _asker: Reader) -> dict[str, Any]:
     return _schema(kind)
 
 
+def _tags(union: Any) -> dict[Any, str]:
+    """Return the types of a union that need their tag, which says that they are not the default one."""
+    members, *about = get_args(union)
+    short = next(one for one in about if isinstance(one, Shorthand))
+    return {one: short.tag for one in get_args(members) if one.model_fields[short.tag].default != short.default}
+
+
+TAGS = _tags(contract.Cell) | _tags(contract.JobConfig)
+
+
 @cache
 def _schema(kind: str) -> dict[str, Any]:
     type_, text = KINDS[kind]
     made = TypeAdapter(type_).json_schema()
+    if tag := TAGS.get(type_):
+        made["required"] = [tag, *made.get("required", ())]
     if text:
         made["description"] = text
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made}

@@ -10,8 +10,9 @@ from starlette.concurrency import run_in_threadpool
 
 from api import examples, inference, targets
 from api.auth import Predictor
-from api.bodies import json_body, validate
+from api.bodies import json_body, read_content, validate
 from api.errors import invalid
+from api.memory import CurrentMemory
 from api.negotiation import JSON, SAFETENSORS, offers, preferred
 from api.operations import operation
 from api.routes.parameters import Cursor, Limit
@@ -127,6 +128,7 @@ async def step_session(
     service: CurrentService,
     request: Annotated[StepRequest, Depends(json_body(StepRequest, None, inference.require_few))],
     raw: Request,
+    held: CurrentMemory,
     if_match: Annotated[str | None, Header()] = None,
 ) -> Response:
     """Run each sequence's next step or steps from the state that the session keeps.
@@ -136,7 +138,9 @@ async def step_session(
     if the server crashes: send them again from the number that the 412 names.
     """
     digest = digest_of(raw.state.content)
-    stepped = await service.sessions.step(asker.tenant, session_id, _number(if_match), request.inputs, digest)
+    stepped = await service.sessions.step(
+        asker.tenant, session_id, _number(if_match), request.inputs, digest, held.take
+    )
     raw.state.answered_by = asker, None
     return Response(stepped.content, media_type=JSON, headers={"ETag": etag(stepped.step)})
 
@@ -195,12 +199,15 @@ async def get_session_state(
         problems=["missing_scope", "not_found", "session_expired"],
     ),
 )
-async def set_session_state(session_id: str, asker: Predictor, service: CurrentService, raw: Request) -> Session:
+async def set_session_state(
+    session_id: str, asker: Predictor, service: CurrentService, raw: Request, held: CurrentMemory
+) -> Session:
     """Replace the hidden state of every sequence, with JSON or with the safetensors that this path gives.
 
     The number of steps done does not change. The new state is durable when this answers.
     """
-    content = await raw.body()
+    with service.tallies.hold(asker, "held_bodies"):
+        content = bytes(await read_content(raw, held, service.settings.max_body_bytes))
     if raw.headers.get("content-type", "").split(";")[0].strip().lower() == SAFETENSORS:
         try:
             states = inference.load_states(content)

@@ -13,7 +13,12 @@ from api.operations import operation
 from unroll.contract import Page, Task
 
 Parameters = Annotated[
-    str, Query(max_length=10_000, description="The task's parameters, as a JSON object. Missing ones have defaults.")
+    str,
+    Query(
+        max_length=2_000,
+        description="The task's parameters, as a JSON object. Missing ones have defaults.",
+        json_schema_extra={"contentMediaType": "application/json"},
+    ),
 ]
 router = APIRouter(prefix="/v1/tasks", tags=["tasks"], dependencies=[offers(JSON)])
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from api import bodies, inference
-from api.access import access
+from api.access import GONE, access
 from api.errors import Refused
 from api.sessions import Live, Sessions, digest_of
 from api.sessions import etag as tag
@@ -143,7 +143,7 @@ class Counter:
     ) -> None:
         route = _ROUTES[path.split("/")[2]]
         request_id = new_id("req")
-        status = 200 if asker.answer(content, request_id, etag) else 0
+        status = 200 if asker.answer(content, request_id, etag) else GONE
         seconds = time.perf_counter() - begin
         self._telemetry.answered("POST", route, status, seconds)
         access("POST", path, status, request_id, route, seconds, identity.key_id)

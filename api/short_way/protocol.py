@@ -14,8 +14,11 @@ import time
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from api.connections import Patient
+import uvicorn
+from fastapi import FastAPI
+
 from api.headers import HEADERS
+from api.protocol import Protocol
 from api.short_way.known import Head
 from api.short_way.plain import MOST_BYTES, Asked, Counter
 from store.keys import Identity
@@ -46,8 +49,8 @@ class _Part(NamedTuple):
     came: float
 
 
-class ShortWay(Patient):
-    """One connection. `counter` is set by `protocol`."""
+class ShortWay(Protocol):
+    """One connection. `counter` is set by `config`."""
 
     counter: Counter
 
@@ -212,9 +215,10 @@ class ShortWay(Patient):
         )
 
 
-def protocol(counter: Counter, seconds: float) -> type[ShortWay]:
-    """Return the protocol class of a server whose plain requests this counter takes.
+def config(app: FastAPI, seconds: float, **options: Any) -> uvicorn.Config:
+    """Return uvicorn's configuration for this server.
 
     `seconds` is the time in which the head of a request must arrive.
     """
-    return type("ShortWayOfOneServer", (ShortWay,), {"counter": counter, "seconds": seconds})
+    own = type("ShortWayOfOneServer", (ShortWay,), {"counter": app.state.counter, "seconds": seconds})
+    return uvicorn.Config(app, http=own, **options)

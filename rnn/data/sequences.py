@@ -54,7 +54,8 @@ class SequenceTask(Request, Source):
         """Return the exact expected loss of the trivial predictor, as the job computes it.
 
         If sequences differ in length, it is the expected cost divided by the expected weight. The loss of a large batch
-        approaches this ratio.
+        approaches this ratio. The time and memory that this takes grow with T, not with its square: the API computes it
+        for everyone who asks.
         """
         kind = loss.type if loss else self.losses[0]
         architecture = architecture or self.architectures[0]
@@ -65,7 +66,8 @@ class SequenceTask(Request, Source):
             if architecture == "many_to_one":
                 cost_T, weight_T = cost_T[lengths - 1], np.ones(len(lengths))
             else:
-                weight_T = weight_T * (lengths >= steps[:, None]).mean(1)
+                # the fraction of sequences that have this step: all lengths from the shortest are equally likely
+                weight_T = weight_T * (np.minimum(len(lengths), self.input_steps + 1 - steps) / len(lengths))
         elif architecture == "many_to_one":
             cost_T, weight_T = cost_T[-1:], np.ones(1)
         if loss is not None and loss.time_weights is not None:

@@ -6,6 +6,7 @@ from unit j to unit i.
 
 from __future__ import annotations
 
+from itertools import islice, product
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ _LARGEST = 5 * 10**9
 step of such a network."""
 
 _MANY = 16
+_MOST_DRAWN = 1_000_000
+"""The largest number of possible connections that `acyclic` draws, because the API waits for it: about 0.05 s."""
 
 
 def is_constrained(network: Network) -> bool:
@@ -74,17 +77,32 @@ def mask(network: Network, layer: int, replica: int) -> npt.NDArray[np.bool_] | 
     return allowed
 
 
+def connects(network: Network) -> bool:
+    """Return whether any recurrent connection may exist. No connection is drawn, however many units there are."""
+    c, H = network.connectivity, network.cell.hidden_size
+    if c.mask is not None:
+        allowed_HH = mask(network, 0, 0)
+        return allowed_HH is None or bool(allowed_HH.any())
+    if c.density == 1 and c.autapses:
+        return True
+    to_others = H * (H - 1) if c.symmetry == "none" else H * (H - 1) // 2
+    to_themselves = H if c.autapses and c.symmetry != "antisymmetric" else 0
+    return round(c.density * (to_others + to_themselves)) > 0
+
+
 def acyclic(network: Network, replicas: int, layers: int) -> bool:
     """Return whether some replica's connections in a layer form no cycle, so that W_hh has only zero eigenvalues.
 
     `layers` counts the layers of all stacks together. The search is skipped if units receive so many connections that
-    it does not happen (_MANY or more on average, with more units than that).
+    it does not happen (_MANY or more on average, with more units than that). It looks at as many replicas and layers as
+    it can draw quickly (_MOST_DRAWN); in the others, the initialisation finds such connections when the job runs.
     """
     c, H = network.connectivity, network.cell.hidden_size
     if c.mask is None and c.density * H >= _MANY and H > _MANY:
         return False
     drawn = 1 if c.density == 1 else replicas
-    masks = (mask(network, layer, r) for r in range(drawn) for layer in range(layers if c.density < 1 else 1))
+    looked_at = islice(product(range(drawn), range(layers if c.density < 1 else 1)), _MOST_DRAWN // H**2)
+    masks = (mask(network, layer, r) for r, layer in looked_at)
     return any(_is_acyclic(allowed) for allowed in masks if allowed is not None)
 
 

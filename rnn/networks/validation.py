@@ -89,7 +89,7 @@ def _validate_connectivity(network: Network) -> None:
         if rest == {"W_hh"} and not connectivity.learns(network):
             detail = "every weight that may exist is frozen: there is nothing to train"
             raise refuse("frozen_weights", detail)
-    if (allowed := connectivity.mask(network, 0, 0)) is not None and not allowed.any():
+    if not connectivity.connects(network):
         field = "mask" if c.mask is not None else "density" if c.density < 1 else "autapses"
         raise refuse(field, f"no connection among the {H} units is left; a network without any is the feedforward cell")
     if H == 1 and c.symmetry == "antisymmetric":
@@ -157,11 +157,11 @@ def _validate_initialisation(network: Network) -> None:
 
 def _leaves(kind: str, network: Network) -> bool:
     """Return whether the constraints leave every matrix of this kind unchanged."""
-    c = network.connectivity
-    if c.density < 1:
+    c, sign_H = network.connectivity, connectivity.signs(network)
+    if c.density < 1 or not c.autapses:
         return False
+    allowed_HH = None if c.mask is None else np.array(c.mask, bool)
     if kind == "identity":
-        eye_HH = np.eye(network.cell.hidden_size)
-        return bool((connectivity.constrain(network, eye_HH, 0, 0) == eye_HH).all())
-    allowed_HH = connectivity.mask(network, 0, 0)
+        on_diagonal = allowed_HH is None or bool(allowed_HH.diagonal().all())
+        return c.symmetry != "antisymmetric" and on_diagonal and (sign_H is None or bool((sign_H > 0).all()))
     return c.dale is None and c.symmetry == "none" and (allowed_HH is None or bool(allowed_HH.all()))

@@ -86,10 +86,12 @@ class Predictor:
         replica: int | Literal["all"] = 0,
         want: Collection[Returnable] = frozenset({"outputs"}),
         steps: int | None = None,
+        reserve: Callable[[int], None] = lambda _bytes: None,
     ) -> Prediction:
         """Run each sequence, an array [T_i, I] or nested lists, from its state (the network's h0 if None).
 
-        `steps` is the number of outputs of a one_to_many or encoder_decoder network.
+        `steps` is the number of outputs of a one_to_many or encoder_decoder network. `reserve` is told how much memory
+        this will take before it is taken, and may raise.
 
         Numbers may overflow to infinity in an unstable network; they are returned as they are.
 
@@ -100,6 +102,7 @@ class Predictor:
         which = self._which(replica)
         check_request(self.network, inputs, steps, stateful=states is not None)
         self._check_size(inputs, len(which), want, steps or 0)
+        reserve(self._memory_bytes(inputs, len(which), want, steps or 0))
         sequences = [self._posted.sequence(i, sequence) for i, sequence in enumerate(inputs)]
         if self.network.architecture == "one_to_many":
             sequences = [self._posted.extended(sequence, steps or 0) for sequence in sequences]
@@ -107,7 +110,7 @@ class Predictor:
         outputs, hidden, last = [], [], []  # in the order of rows, [R, T_i, O], [R, T_i, H], layers of states [R, H]
         order = sorted(range(len(sequences)), key=lambda i: -len(sequences[i]))
         with np.errstate(over="ignore", invalid="ignore"):
-            for rows in self._groups(order, sequences):
+            for rows in self._groups(order, [len(sequence) for sequence in sequences]):
                 x_TNI, lengths = _pad([sequences[i] for i in rows], self.dtype)
                 runs = [self._run(r, x_TNI, lengths, start(k, rows), want, steps) for k, r in enumerate(which)]
                 for row, read in enumerate(lengths):
@@ -209,12 +212,29 @@ class Predictor:
             for i in range(sequences)
         ]
 
-    def _groups(self, order: list[int], sequences: list[Array]) -> list[list[int]]:
+    def _memory_bytes(self, inputs: Sequence[Any], replicas: int, want: Collection[Returnable], written: int) -> int:
+        """Return about how much memory `predict` takes for its arrays, the answer included."""
+        R, I = replicas, self.network.input_size  # noqa: E741
+        H, O = self.network.cell.hidden_size, self.network.output_size  # noqa: E741
+        wide, about = O * ("outputs" in want) + H * ("hidden" in want), facts(self.network.cell)
+        lengths = sorted((len(sequence) + written for sequence in inputs), reverse=True)
+        states = self.network.num_layers * sum(map(prod, self._states.values()))
+        largest = 0
+        for rows in self._groups(list(range(len(lengths))), lengths):
+            T, padded = lengths[rows[0]], -(-len(rows) // _ROWS) * _ROWS
+            span = min(T * padded * max(H, O), max(_WORKING_VALUES, padded * max(H, O)))
+            kept = T * padded * (I + R * wide) + R * padded * states
+            largest = max(largest, kept + span * (len(about.gates) + 3))
+        of_inputs = 2 * sum(lengths) * I
+        answer = R * (sum(lengths) * wide + len(lengths) * states * ("state" in want))
+        return self.dtype.itemsize * (of_inputs + largest + 2 * answer)
+
+    def _groups(self, order: list[int], lengths: Sequence[int]) -> list[list[int]]:
         """Return groups of sequences that run together, longest first, as large as the memory allows."""
         wide = max(self.network.input_size, self.network.cell.hidden_size, self.network.output_size)
         groups = []
         while order:
-            most = _ROWS * max(1, _WORKING_VALUES // (_ROWS * wide * len(sequences[order[0]])))
+            most = _ROWS * max(1, _WORKING_VALUES // (_ROWS * wide * max(lengths[order[0]], 1)))
             groups.append(order[:most])
             order = order[most:]
         return groups

@@ -10,6 +10,7 @@ from typing import Any, cast
 import typer
 
 from unroll.contract import Replica
+from unroll.contract.repeated import repeated_name
 
 
 def pairs(given: list[str], option: str) -> dict[str, str]:
@@ -19,20 +20,24 @@ def pairs(given: list[str], option: str) -> dict[str, str]:
         key, equals, value = one.partition("=")
         if not (key and equals):
             raise typer.BadParameter(f"{one!r} is not KEY=VALUE", param_hint=option)
+        if key in found:
+            raise typer.BadParameter(f"{key!r} is given twice", param_hint=option)
         found[key] = value
     return found
 
 
 def parameters(given: list[str], option: str) -> dict[str, Any]:
     """Read KEY=VALUE pairs. A value that is JSON (a number, true, a list) is read as JSON, any other as text."""
-    return {key: _value(text) for key, text in pairs(given, option).items()}
+    return {key: _value(text, option) for key, text in pairs(given, option).items()}
 
 
-def _value(text: str) -> Any:
+def _value(text: str, option: str) -> Any:
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except ValueError:
         return text
+    _require_single_names(text, "", option)
+    return value
 
 
 def replica_of(given: str | None) -> Replica | None:
@@ -52,12 +57,21 @@ def read_json(path: Path, option: str, *, instead: str = "") -> Any:
     except OSError as error:
         raise typer.BadParameter(f"{name}: {error.strerror or error}", param_hint=option) from None
     try:
-        return json.loads(content)  # JSON is UTF-8, or UTF-16 as PowerShell writes it, whatever the locale is
+        # JSON is UTF-8, or UTF-16 as PowerShell writes it, whatever the locale is
+        text = content.decode(json.detect_encoding(content))
+        value = json.loads(text)
     except UnicodeDecodeError:
         raise typer.BadParameter(f"{name} is no text, so it is no JSON{_also(instead)}", param_hint=option) from None
     except ValueError as error:
         why = "it is empty" if not content.strip() else str(error)
         raise typer.BadParameter(f"{name} is no JSON ({why}){_also(instead)}", param_hint=option) from None
+    _require_single_names(text, f"{name}: ", option)
+    return value
+
+
+def _require_single_names(text: str, of: str, option: str) -> None:
+    if (said := repeated_name(text)) is not None:
+        raise typer.BadParameter(f"{of}{said}", param_hint=option)
 
 
 def _also(instead: str) -> str:

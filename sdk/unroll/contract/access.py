@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -31,11 +31,17 @@ class NewKey(Request):
     """What else the key may use. The limits of its tenant hold as well."""
 
 
+def _not_null(schema: dict[str, Any]) -> None:
+    """Leave null out of a schema: it is the default of a field that is not sent, and cannot be sent."""
+    del schema["default"]
+    schema.update(next(one for one in schema.pop("anyOf") if one != {"type": "null"}))
+
+
 class ChangeKey(Request):
     """Change a key's name, scopes, expiry, quota or limits. A field that is not sent keeps its value."""
 
-    name: Title | None = None
-    scopes: Annotated[list[Scope], Field(min_length=1)] | None = None
+    name: Annotated[Title | None, Field(json_schema_extra=_not_null)] = None
+    scopes: Annotated[Annotated[list[Scope], Field(min_length=1)] | None, Field(json_schema_extra=_not_null)] = None
     expires_at: datetime | None = None
     max_active_jobs: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     limits: Annotated[Limits, Field(examples=[{"queued_jobs": 20}])] = Limits()

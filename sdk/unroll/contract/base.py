@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, StringConstraints
 from pydantic_core import CoreSchema, core_schema
 
 Item = TypeVar("Item")
@@ -19,6 +19,25 @@ def _describe_tags(schema: dict[str, Any]) -> None:
     for name, field in schema.get("properties", {}).items():
         if "const" in field:
             field.setdefault("description", f"Which {name} this is.")
+
+
+def _whole(value: Any) -> Any:
+    """Return 3 for 3.0: JSON knows one kind of number, and its schemas admit both for a whole one."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _take_whole(schema: Any) -> Any:
+    """Return the core schema of a field in which every whole number may be written as 3.0. Models do it themselves."""
+    if isinstance(schema, list | tuple):
+        return type(schema)(_take_whole(item) for item in schema)
+    if not isinstance(schema, dict) or schema.get("type") == "model":
+        return schema
+    if schema.get("type") == "function-before" and schema["function"].get("function") is _whole:
+        return schema  # pydantic hands out a model's schema again and again
+    taken = {key: item if key == "metadata" else _take_whole(item) for key, item in schema.items()}
+    if schema.get("type") != "int":
+        return taken
+    return core_schema.no_info_before_validator_function(_whole, schema)
 
 
 class Request(BaseModel):
@@ -36,6 +55,17 @@ class Request(BaseModel):
         protected_namespaces=(),
         json_schema_extra=_describe_tags,
     )
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: type[BaseModel], handler: GetCoreSchemaHandler) -> CoreSchema:
+        made = handler(source)
+        inner: Any = made
+        while inner.get("type") in {"definitions", "model", "function-after", "function-before", "function-wrap"}:
+            if inner.get("type") == "model":
+                inner["schema"] = _take_whole(inner["schema"])
+                break
+            inner = inner["schema"]
+        return made
 
 
 class Response(BaseModel):
@@ -86,14 +116,11 @@ class Shorthand:
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         full = handler(schema)
         types = full.get("discriminator", {}).get("mapping") or {self.default: full["$ref"]}
-        if "oneOf" in full:
-            # an object without a type is of the default one, whatever other types its fields would fit
-            references = {reference: tag for tag, reference in types.items()}
-            full["oneOf"] = [
-                one if references[one["$ref"]] == self.default else {**one, "required": [self.tag]}
-                for one in full["oneOf"]
-            ]
         objects = {tag: handler.resolve_ref_schema({"$ref": reference}) for tag, reference in types.items()}
+        for tag, one in objects.items():
+            # an object without a type is of the default one, whatever other types its fields would fit
+            if tag != self.default and self.tag not in one.get("required", ()):
+                one["required"] = [self.tag, *one.get("required", ())]
         forms: list[dict[str, Any]] = []
         if self.word == self.tag:
             alone = [tag for tag, one in objects.items() if not set(one.get("required", ())) - {self.tag}]
@@ -129,14 +156,12 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,9
 """A name that stands in addresses: letters A to Z, digits, dot, underscore and hyphen, starting with a letter or digit;
 at most 100 characters."""
 
+_CONTROLS = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069"
 Title = Annotated[
     str,
-    StringConstraints(
-        strip_whitespace=True,
-        min_length=1,
-        max_length=100,
-        pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*$",
-    ),
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=rf"^[^{_CONTROLS}]*$"),
+    # as a schema, which sees the text before it is stripped, it says that something must be left
+    Field(json_schema_extra={"pattern": rf"^[^{_CONTROLS}]*[^\s{_CONTROLS}][^{_CONTROLS}]*$"}),
 ]
 """A name for people: any text of up to 100 characters, without line breaks, other control characters, and marks that
 turn the direction of writing. Spaces around it are removed."""

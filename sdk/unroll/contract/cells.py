@@ -54,7 +54,7 @@ class LeakyCell(Request):
     """Which quantity leaks and is kept as the state: rates (after the nonlinearity) or potentials (before it)."""
     dt: Positive = 1.0
     """Duration of one step, in the unit of tau."""
-    tau: Positive | Annotated[list[Positive], Field(min_length=1, max_length=MAX_HIDDEN_SIZE)] = 5.0
+    tau: Positive | Annotated[list[Positive], Field(min_length=1, max_length=MAX_HIDDEN_SIZE, fail_fast=True)] = 5.0
     """Time constant: one number for all units, or one for each unit; at least dt. If tau is learned, its initial
     value."""
     learn_tau: Literal["no", "shared", "per_unit"] = "no"

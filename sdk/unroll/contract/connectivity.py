@@ -7,9 +7,11 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from unroll.contract.base import Request, Response, Shorthand
-from unroll.contract.limits import MAX_HIDDEN_SIZE
+from unroll.contract.limits import MAX_HIDDEN_SIZE, MAX_MASKED
 
-Row = Annotated[list[Literal[0, 1]], Field(max_length=MAX_HIDDEN_SIZE)]
+Row = Annotated[list[Literal[0, 1]], Field(max_length=MAX_MASKED, fail_fast=True)]
+"""One row of a matrix. Validation stops at the first wrong item, because thousands of errors help nobody."""
+Rows = Annotated[list[Row], Field(max_length=MAX_MASKED, fail_fast=True)]
 Gain = Annotated[float, Field(gt=0, le=100)]
 
 
@@ -18,7 +20,9 @@ class Dale(Request):
 
     excitatory: Annotated[float, Field(ge=0, le=1)] = 0.8
     """Fraction of the units that are excitatory, rounded to a whole number of units; these are the first ones."""
-    signs: Annotated[list[Literal[1, -1]], Field(min_length=1, max_length=MAX_HIDDEN_SIZE)] | None = None
+    signs: Annotated[list[Literal[1, -1]], Field(min_length=1, max_length=MAX_HIDDEN_SIZE, fail_fast=True)] | None = (
+        None
+    )
     """Sign of each unit, given instead of a fraction."""
     readout: Literal["all", "excitatory"] = "all"
     """Which units the readout uses."""
@@ -32,7 +36,7 @@ class Connectivity(Request):
     density: Annotated[float, Field(gt=0, le=1.0, examples=[0.5])] = 1.0
     """Fraction of the possible connections that exist, drawn for each replica and layer; the other weights are zero.
     With a symmetry, W_ij and W_ji are drawn together."""
-    mask: Annotated[list[Row], Field(max_length=MAX_HIDDEN_SIZE)] | None = None
+    mask: Rows | None = None
     """mask[i][j] is 1 if unit j may connect to unit i; given instead of a density."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seed of the connections that exist. They depend only on this seed, the replica and the layer."""
@@ -40,9 +44,9 @@ class Connectivity(Request):
     """Symmetry of W_hh."""
     autapses: bool = True
     """Whether units may connect to themselves (the diagonal of W_hh)."""
-    frozen: list[Literal["W_xh", "b_x", "W_hh", "b_h", "W_hy", "b_y"]] = []
+    frozen: Annotated[list[Literal["W_xh", "b_x", "W_hh", "b_h", "W_hy", "b_y"]], Field(max_length=6)] = []
     """Tensors that keep their initial values, in every layer."""
-    frozen_weights: Annotated[list[Row], Field(max_length=MAX_HIDDEN_SIZE)] | None = None
+    frozen_weights: Rows | None = None
     """A 1 in row i, column j keeps the weight from unit j to unit i (in each gate) at its initial value; the others
     learn."""
 

@@ -6,6 +6,8 @@ They protect a shared server from requests that could never run. A server may se
 from __future__ import annotations
 
 MAX_HIDDEN_SIZE = 16_384
+MAX_MASKED = 360
+"""Largest number of rows of a mask: a larger one would not fit into a configuration of 256 KiB."""
 MAX_WIDTH = 4_096
 """Largest width of a network's inputs or outputs."""
 MAX_REPLICAS = 1_024

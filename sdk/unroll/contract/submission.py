@@ -13,6 +13,8 @@ Device = Literal["auto", "cpu", "cuda"]
 DType = Literal["float32", "float64"]
 Label = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")]
 """Any text without control characters, which PostgreSQL could not search."""
+_KEYS = {"propertyNames": {"minLength": 1, "maxLength": 100}, "additionalProperties": False}
+"""What JSON Schema has to be told about the keys of labels: that they are labels too."""
 
 
 class JobRequest(Request):
@@ -23,7 +25,10 @@ class JobRequest(Request):
     """A name for people: any text of up to 100 characters. It need not be unique."""
     device: Device = "auto"
     """Where the job runs. With auto it runs on whichever worker is free first."""
-    labels: Annotated[dict[Label, Label], Field(max_length=MAX_LABELS, examples=[{"course": "week-7"}])] = {}
+    labels: Annotated[
+        dict[Label, Label],
+        Field(max_length=MAX_LABELS, examples=[{"course": "week-7"}], json_schema_extra=_KEYS),
+    ] = {}
     """Your own words to filter jobs by."""
     priority: Annotated[int, Field(ge=-100, le=100)] = 0
     """Among your tenant's jobs, those with a higher priority start earlier, and those of equal priority start by age.

@@ -17,7 +17,7 @@ Every = Annotated[int, Field(ge=1, le=MAX_STEPS)]
 
 
 class _Loss(Request):
-    time_weights: Annotated[list[Weight], Field(min_length=1, max_length=MAX_LENGTH)] | None = None
+    time_weights: Annotated[list[Weight], Field(min_length=1, max_length=MAX_LENGTH, fail_fast=True)] | None = None
     """Weight of each output step in the loss, one number for each step; 0 leaves the step out. null: all weights
     are 1."""
 

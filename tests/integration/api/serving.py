@@ -14,7 +14,7 @@ import numpy as np
 import uvicorn
 
 from api.app import create_app
-from api.short_way.protocol import protocol
+from api.short_way.protocol import config
 from rnn.networks.parameters import initialise
 from rnn.networks.weights import dump_weights
 from store import jobs, keys, leases
@@ -64,14 +64,7 @@ def serving(settings: Settings) -> Iterator[Api]:
     """The server in a thread, on a port of its own."""
     app = create_app(settings)
     server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            http=protocol(app.state.counter, settings.body_seconds),
-            port=0,
-            log_level="warning",
-            access_log=False,
-            timeout_graceful_shutdown=2,
-        )
+        config(app, settings.body_seconds, port=0, log_level="warning", access_log=False, timeout_graceful_shutdown=2)
     )
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -227,10 +227,10 @@ def test_paths_and_methods_that_do_not_exist_are_problems_too(shared: tuple[Api,
         problem(client.get(path), 404, "not_found")
     refused = client.delete("/v1/jobs")
     problem(refused, 405, "method_not_allowed")
-    assert refused.headers["allow"] == "GET, POST"
+    assert refused.headers["allow"] == "GET, HEAD, POST"
     refused = client.put("/v1/models/any")
     problem(refused, 405, "method_not_allowed")
-    assert refused.headers["allow"] == "DELETE, GET"
+    assert refused.headers["allow"] == "DELETE, GET, HEAD"
     problem(client.get("/v1/jobs", headers={"Accept": "image/png"}), 406, "not_acceptable")
 
 

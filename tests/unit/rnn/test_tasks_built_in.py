@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -211,3 +212,34 @@ def test_parameters_out_of_range_are_refused_by_name(name: str, given: dict[str,
     with pytest.raises(ConfigurationError) as error:
         task_of(name, given)
     assert (error.value.pointer, error.value.code) == (pointer, code)
+
+
+@every_case
+def test_the_baseline_is_the_one_of_every_sequence_written_out(name: str, given: dict[str, Any]):
+    """The definition: the mean over all lengths of the costs of their steps, as matrices [T, lengths]."""
+    task = task_of(name, given)
+    for architecture in task.architectures:
+        cost_T, weight_T = task.costs(task.losses[0]), task.weights()
+        steps = np.arange(1, len(cost_T) + 1)[:, None]
+        lengths = np.arange(task.shortest or task.output_steps, task.output_steps + 1)
+        counts = steps == lengths if architecture == "many_to_one" else (steps <= lengths) * weight_T[:, None]
+        expected = (cost_T @ counts).sum() / counts.sum()
+        assert task.baseline_loss(architecture) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", tasks.TASKS)
+def test_the_largest_baseline_needs_memory_that_grows_with_the_length_alone(name: str):
+    """The API computes it for everyone who asks: a matrix of steps by lengths would take gigabytes."""
+    fields = tasks.TASKS[name].model_json_schema()["properties"]
+    largest = {key: field["maximum"] for key, field in fields.items() if field.get("type") == "integer"}
+    if "min_length" in fields:
+        largest["min_length"] = 2
+    task = task_of(name, {key: int(value) for key, value in largest.items()})
+    tracemalloc.start()
+    try:
+        for architecture in task.architectures:
+            task.baseline_loss(architecture)
+        task.describe()
+        assert tracemalloc.get_traced_memory()[1] < 32e6
+    finally:
+        tracemalloc.stop()

@@ -87,6 +87,7 @@ def test_a_table_has_a_row_a_time_step(
         ("s.json", "0.5\n1.0\n", "is no JSON (Extra data: line 2 column 1 (char 4)); read are .json, .csv"),
         ("s", "x1,x2", "is no JSON (Expecting value: line 1 column 1 (char 0)); read are .json, .csv"),
         ("s.json", "", "is no JSON (it is empty)"),
+        ("s.json", '{"x": 1, "x": 2}', "s.json: The name 'x' stands twice in one object, at line 1 column 11"),
         ("s.npy", "1", "s.npy"),
     ],
 )
