@@ -14,7 +14,7 @@ from types import FrameType
 import anyio.to_thread
 from fastapi import Depends, FastAPI
 
-from api import document, errors, targets
+from api import bodies, document, errors, targets
 from api.feeds import Feeds
 from api.heads import Heads
 from api.inference import Predictors
@@ -137,7 +137,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, seconds=settings.body_seconds)
     app.add_middleware(Heads)
     app.add_middleware(Observe, telemetry=telemetry, known=known)
-    app.state.counter = Counter(known, Desk(telemetry), telemetry, shadows)
+    app.state.counter = Counter(known, Desk(telemetry), telemetry, shadows, bodies.validate)
     return app
 
 

@@ -332,7 +332,9 @@ class Sessions:
             replica: int | Literal["all"] = live.session.replica
             wanted: frozenset[Returnable] = frozenset({"outputs", "state"})
             try:
-                found = await run_in_threadpool(live.target.predictor.predict, inputs, live.states, replica, wanted)
+                found = await run_in_threadpool(
+                    live.target.predictor.predict, inputs, live.states, replica, wanted, None, reserve
+                )
             except inference.InputError as error:
                 raise invalid(error.pointer, error.code, error.detail) from None
             outputs = found.outputs or []

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
-from api import bodies, inference
+from api import inference
 from api.access import GONE, access
 from api.errors import Refused
 from api.sessions import Live, Sessions, digest_of
@@ -52,7 +52,16 @@ class Asker(Protocol):
 class Counter:
     """Takes plain requests of all connections of a process."""
 
-    def __init__(self, known: Known, desk: Desk, telemetry: Telemetry, shadows: Shadows) -> None:
+    def __init__(
+        self,
+        known: Known,
+        desk: Desk,
+        telemetry: Telemetry,
+        shadows: Shadows,
+        validate: Callable[[Any, bytes], Any],
+    ) -> None:
+        """`validate` reads a body as its type, or refuses it, where there is no native reader."""
+        self._validate = validate
         self.known = known
         self.desk = desk
         self._telemetry, self._shadows = telemetry, shadows
@@ -133,7 +142,7 @@ class Counter:
         if self._reader is not None:
             return self._reader.read(body, width, dtype)
         try:
-            request: PredictRequest = bodies.validate(PredictRequest, body)
+            request: PredictRequest = self._validate(PredictRequest, body)
         except Refused:
             return None
         return inference.plain(request, width, dtype)
