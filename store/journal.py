@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Text, cast, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, Text, cast, func, insert, select, update
 
 from store.clock import instant
 from store.db import Database, db_now
@@ -57,7 +57,11 @@ def read(db: Database, tenant: str, job_id: str, *, after: int = 0, limit: int =
     """
     with db.read() as tx:
         last_seq, ended = _head(tx, tenant, job_id)
-        found = _entries(tx, job_id, after, limit, events.c.seq <= last_seq)
+        asked = _entries(job_id, after, limit, events.c.seq <= last_seq).subquery()
+        size = func.length(cast(asked.c.data, Text))
+        before = func.coalesce(func.sum(size).over(order_by=asked.c.seq, rows=(None, -1)), 0).label("before")
+        sized = select(asked, before).subquery()
+        found = _shown(tx.execute(select(sized).where(sized.c.before < PAGE_BYTES).order_by(sized.c.seq)))
     last = found[-1].seq if found else after
     return found, ended and last >= last_seq
 
@@ -78,7 +82,7 @@ def heads(db: Database, job_ids: Sequence[str]) -> dict[str, Head]:
 def entries(db: Database, job_id: str, *, after: int, limit: int) -> list[Event]:
     """Return events with seq > after, in order, without asking whose they are."""
     with db.read() as tx:
-        return _entries(tx, job_id, after, limit)
+        return _shown(tx.execute(_entries(job_id, after, limit)))
 
 
 def _head(tx: Connection, tenant: str, job_id: str) -> Head:
@@ -90,16 +94,11 @@ def _head(tx: Connection, tenant: str, job_id: str) -> Head:
     return Head(row.last_seq, row.ended_at is not None)
 
 
-def _entries(tx: Connection, job_id: str, after: int, limit: int, *where: ColumnElement[bool]) -> list[Event]:
-    asked = (
-        select(events)
-        .where(events.c.job_id == job_id, events.c.seq > after, *where)
-        .order_by(events.c.seq)
-        .limit(limit)
-        .subquery()
-    )
-    size = func.length(cast(asked.c.data, Text))
-    before = func.coalesce(func.sum(size).over(order_by=asked.c.seq, rows=(None, -1)), 0).label("before")
-    sized = select(asked, before).subquery()
-    rows = tx.execute(select(sized).where(sized.c.before < PAGE_BYTES).order_by(sized.c.seq)).all()
+def _entries(job_id: str, after: int, limit: int, *where: ColumnElement[bool]) -> Select[Any]:
+    """Select events with seq > after, in order."""
+    query = select(events).where(events.c.job_id == job_id, events.c.seq > after, *where)
+    return query.order_by(events.c.seq).limit(limit)
+
+
+def _shown(rows: Iterable[Row[Any]]) -> list[Event]:
     return [Event(seq=row.seq, type=row.type, time=instant(row.time), data=row.data) for row in rows]

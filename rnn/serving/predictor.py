@@ -221,8 +221,10 @@ class Predictor:
         states = self.network.num_layers * sum(map(prod, self._states.values()))
         largest = 0
         for rows in self._groups(list(range(len(lengths))), lengths):
-            T, padded = lengths[rows[0]], -(-len(rows) // _ROWS) * _ROWS
-            span = min(T * padded * max(H, O), max(_WORKING_VALUES, padded * max(H, O)))
+            T, padded, span = lengths[rows[0]], len(rows), 0  # the kernel neither fills up rows nor keeps trajectories
+            if isinstance(self._stacks[0], NumPyStack):
+                padded = -(-len(rows) // _ROWS) * _ROWS
+                span = min(T * padded * max(H, O), max(_WORKING_VALUES, padded * max(H, O)))
             kept = T * padded * (I + R * wide) + R * padded * states
             largest = max(largest, kept + span * (len(about.gates) + 3))
         of_inputs = 2 * sum(lengths) * I

@@ -95,9 +95,11 @@ def names(shared: tuple[Api, httpx2.Client]) -> dict[str, str]:
     profile = [[0.125] * 128] * 1024
     leases.report(lease, Report(entries=[("lag_profile", {"step": k, "norm": profile}) for k in range(6)]))
     checkpoint(lease, 500_000, (0.5, 0.2))
+    checkpoint_id = client.get(f"/v1/jobs/{job}/checkpoints").json()["data"][0]["id"]
     return {
         "job_id": job,
-        "checkpoint_id": client.get(f"/v1/jobs/{job}/checkpoints").json()["data"][0]["id"],
+        "checkpoint_id": checkpoint_id,
+        "session_id": client.post("/v1/sessions", json={"checkpoint": checkpoint_id}).json()["id"],
         "key_id": client.get("/v1/me").json()["key"]["id"],
         "name": "known",
         "kind": "train",

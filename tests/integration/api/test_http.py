@@ -33,9 +33,11 @@ def names(shared: tuple[Api, httpx2.Client]) -> dict[str, str]:
     client.post("/v1/models", json={"name": "parity", "config": JOB["model"]})
     job = client.post("/v1/jobs", json=JOB).json()["id"]
     checkpoint(claim(api), 10, (0.5, 0.2))
+    checkpoint_id = client.get(f"/v1/jobs/{job}/checkpoints").json()["data"][0]["id"]
     return {
         "job_id": job,
-        "checkpoint_id": client.get(f"/v1/jobs/{job}/checkpoints").json()["data"][0]["id"],
+        "checkpoint_id": checkpoint_id,
+        "session_id": client.post("/v1/sessions", json={"checkpoint": checkpoint_id}).json()["id"],
         "key_id": client.get("/v1/me").json()["key"]["id"],
         "name": "parity",
         "kind": "train",
