@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 
-_TOKEN = re.compile(rb'[^"{}]*+(?:"((?:[^"\\]++|\\.)*+)"(\s*+:)?|([{}]))', re.DOTALL)
-"""What stands between two names or braces, then a text with or without a colon behind it, or a brace."""
+_TOKEN = re.compile(rb'[^"{}]*+(?:"((?:[^"\\]++|\\.)*+)"(\s*+:)?|([{}])|\Z)', re.DOTALL)
+"""What stands between two names or braces, then a text with or without a colon behind it, a brace, or the end. Without
+the end, what stands after the last brace would be searched again from each of its characters."""
 
 
 def repeated_name(content: bytes | bytearray | str) -> str | None:
