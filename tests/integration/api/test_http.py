@@ -265,3 +265,10 @@ def test_names_are_looked_through_quickly():
         begin = time.process_time()
         assert repeated_name(text) is None
         assert time.process_time() - begin < 0.5
+
+
+@pytest.mark.parametrize("text", ['{"a": 1}' + " " * 2_000_000, "[" + "1," * 1_000_000 + "1]", "1" * 2_000_000])
+def test_names_are_looked_for_once_however_long_what_follows_them_is(text: str):
+    begin = time.process_time()
+    assert repeated_name(text) is None
+    assert time.process_time() - begin < 2  # milliseconds; searched again from each character it took minutes
