@@ -86,7 +86,7 @@ def test_what_is_no_number_is_told_by_its_field_and_never_leaves(
     assert server.seen == []
 
 
-@pytest.mark.parametrize("value", [pd.NA, Decimal(1), {1, 2}, object()], ids=repr)
+@pytest.mark.parametrize("value", [pd.NA, Decimal(1), {1, 2}, object()], ids=lambda value: type(value).__name__)
 def test_what_json_does_not_have_is_told_by_its_field(server: ScriptedServer, client: Client, value: object) -> None:
     with pytest.raises(TypeError, match=f"^/training/steps is {type(value).__name__}, which JSON does not have$"):
         client.jobs.submit({**examples.CONFIG, "training": {"steps": value}})
