@@ -137,6 +137,8 @@ BY_CODE: dict[str, type[APIError]] = {
     "step_out_of_order": ConflictError,
     "request_timeout": BadRequestError,
     "body_too_large": BadRequestError,
+    "uri_too_long": BadRequestError,
+    "headers_too_large": BadRequestError,
     "range_not_satisfiable": BadRequestError,
     "unsupported_media_type": BadRequestError,
     "validation_failed": InvalidRequestError,

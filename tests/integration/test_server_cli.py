@@ -260,7 +260,7 @@ def test_limits_are_set_on_the_server_and_told_to_the_key(running: Up) -> None:
     with unroll.Client(running.url, key["secret"]) as client:
         me = client.me()
         assert (me.weight, me.key.max_active_jobs) == (3, 4)
-        assert me.key_limits.told() == {"queued_jobs": "0 of 5", "job_seconds": "60"}
+        assert me.key_limits.told() == {"queued_jobs": "0 of 5", "job_seconds": "60", "sessions": "0 of 1,000"}
         assert me.tenant_limits.told() == {"running_jobs": "0 of 2"}
     for wrong in ("queued_jobs", "jobs=1", "queued_jobs=many", "queued_jobs=0"):
         refused = run(env, "tenant", "limit", "small", wrong)
