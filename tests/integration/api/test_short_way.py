@@ -201,9 +201,9 @@ def test_a_key_that_another_process_revoked_is_refused_within_a_second(api: Api,
 def test_a_key_that_expires_is_refused_when_it_does():
     known = Known()
     known.learn(_head(known), Identity("key", "ours", frozenset(), seconds_left=0.05), ("/path", _target()))
-    assert known.identity(b"head") is not None
+    assert known.sender(b"head") is not None
     time.sleep(0.06)
-    assert known.identity(b"head") is None
+    assert known.sender(b"head") is None
 
 
 def test_what_a_request_found_before_a_change_is_not_remembered_after_it():
@@ -211,18 +211,18 @@ def test_what_a_request_found_before_a_change_is_not_remembered_after_it():
     head = _head(known)
     known.forget()
     known.learn(head, Identity("key", "ours", frozenset()), ("/path", _target()))
-    assert known.identity(b"head") is None
+    assert known.sender(b"head") is None
     assert known.target("ours", b"/path") is None
 
 
 def test_one_request_asks_again_while_the_others_are_answered():
     known = Known()
     known.learn(_head(known, 0.6), Identity("key", "ours", frozenset()), ("/path", _target()))
-    assert [known.identity(b"head") is None for _ in range(3)] == [True, False, False]
+    assert [known.sender(b"head") is None for _ in range(3)] == [True, False, False]
     assert [known.target("ours", b"/path") is None for _ in range(3)] == [True, False, False]
     assert known.target("theirs", b"/path") is None
     known.learn(_head(known, 1.1), Identity("key", "ours", frozenset()), ("/path", _target()))
-    assert known.identity(b"head") is None
+    assert known.sender(b"head") is None
 
 
 @pytest.mark.parametrize(
