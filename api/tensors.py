@@ -69,7 +69,7 @@ def safetensors(content: Content, held: Held) -> Asked:
     if "inputs" not in tensors:
         raise invalid("/inputs", "missing", _TENSORS)
     x = _sequences(tensors["inputs"])
-    given = tensors.keys() - {"inputs", "lengths"}
+    given = sorted(tensors.keys() - {"inputs", "lengths"})
     held.take(_VIEW_BYTES * len(x) * (1 + len(given)))
     states: list[LayerStates] | None = [[] for _ in x] if given else None
     for name in given:

@@ -15,6 +15,8 @@ from safetensors.numpy import load, save
 
 from api.negotiation import JSON, NPY, SAFETENSORS
 from tests.integration.api.serving import JOB, Api, problem, trained
+from unroll import Client, InvalidRequestError
+from unroll.predictions import Prediction
 
 Array = np.ndarray[Any, Any]
 NET = JOB | {"model": {"cell": {"type": "lstm", "hidden_size": 3}, "num_layers": 2, "input_size": 4, "output_size": 2}}
@@ -290,6 +292,70 @@ def test_replicas_together_are_a_mean_or_a_median_with_an_interval(net: Net):
     assert about["level"] == "0.9"
     assert found["outputs"].shape == found["interval.lower"].shape == found["interval.upper"].shape == (3, 6, 2)
     np.testing.assert_array_equal(found["outputs"][0], np.array(quantiles["outputs"][0], np.float32))
+
+
+@pytest.fixture
+def sdk(shared: tuple[Api, httpx2.Client]) -> Iterator[Client]:
+    with Client(shared[0].url, shared[0].key()) as client:
+        yield client
+
+
+def equal(one: Prediction, other: Prediction) -> None:
+    """Fail unless two predictions have the same bits, of the same type and shape."""
+    for left, right in zip(arrays(one), arrays(other), strict=True):
+        assert left.dtype == right.dtype == np.float64
+        np.testing.assert_array_equal(left, right, strict=True)
+
+
+def arrays(found: Prediction) -> list[Array]:
+    several = [found.outputs, found.hidden]
+    several += [] if found.interval is None else [found.interval.lower, found.interval.upper]
+    flat = [one for each in several if each is not None for one in each]
+    return flat + [layer[name] for layers in found.state or [] for layer in layers for name in sorted(layer)]
+
+
+@pytest.mark.parametrize("ragged", [False, True])
+@pytest.mark.parametrize("replica", [1, "best", "all"])
+def test_the_sdk_gives_the_same_bits_both_ways(net: Net, sdk: Client, ragged: object, replica: Any):
+    checkpoint = net.path.split("/")[3]
+    x: Any = [X[0], X[1][:1], X[2][:4].astype(np.float64) / 3] if ragged else X
+
+    def ask(**options: Any) -> Prediction:
+        found = [sdk.checkpoints.predict(checkpoint, x, binary=binary, **options) for binary in (False, True)]
+        equal(*found)
+        assert len({(one.checkpoint, one.replica, one.model) for one in found}) == 1
+        assert isinstance(found[1].outputs, list) == bool(ragged)
+        return found[1]
+
+    first = ask(replica=replica, returns=["outputs", "hidden", "state"])
+    ask(replica=replica, state=first.state)
+    if replica == "all":
+        for reduce, level in (("mean", None), ("quantiles", 0.9)):
+            interval = ask(replica="all", reduce=reduce).interval
+            assert interval is not None
+            assert interval.level == level
+
+
+def test_the_sdk_sends_large_inputs_as_tensors_by_itself(net: Net, sdk: Client, monkeypatch: pytest.MonkeyPatch):
+    sent = []
+    original = sdk.checkpoints._transport.request
+
+    def request(*arguments: Any, **options: Any) -> Any:
+        sent.append("content" in options)
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(sdk.checkpoints._transport, "request", request)
+    uneven = [np.zeros((300, 4)), *[np.zeros((1, 4))] * 9]
+    for x in (np.zeros((1, 300, 4)), np.zeros((1, 3, 4)), uneven):
+        sdk.checkpoints.predict(net.path.split("/")[3], x)
+    assert sent == [True, False, False]
+
+
+@pytest.mark.parametrize("wrong", [{"state": [[{"h": [0.0]}]]}, {"replica": 9}, {"reduce": "mean"}, {"steps": 2}])
+def test_the_sdk_names_what_is_wrong_both_ways(net: Net, sdk: Client, wrong: dict[str, Any]):
+    for binary in (False, True):
+        with pytest.raises(InvalidRequestError):
+            sdk.checkpoints.predict(net.path.split("/")[3], X, binary=binary, **wrong)
 
 
 @pytest.mark.parametrize(
