@@ -82,7 +82,7 @@ def show(made: dict[str, Any]) -> None:
         ratio = made["ratios"].get(name)
         compared = "| | "
         if ratio is not None:
-            spread = f"{ratio['median']:.1f} ({ratio['least']:.1f} to {ratio['most']:.1f})"
+            spread = f"{ratio['median']:.3g} ({ratio['least']:.3g} to {ratio['most']:.3g})"
             compared = f"| {spread} | {ratio['goal'] or ''} "
             if ratio["cpu_goal"]:
                 compared = f"| {spread}; {ratio['cpu']:.1f} a CPU second | {ratio['cpu_goal']} a CPU second "

@@ -88,7 +88,7 @@ def while_training(stack: ExitStack, clients: int, rounds: int, seconds: float) 
                 job = client.train(model=CELL, data={"name": "integrate_noise"}, training={"steps": 100_000})
                 wait(partial(_trains, job))
                 found["unroll"].append(server.load(clients, seconds))
-                assert job.refresh().job.status == "running", "the job ended too early to be measured beside"
+                assert job.refresh().status == "running", "the job ended too early to be measured beside"
                 job.cancel()
                 for _ in job.watch():
                     pass
@@ -101,7 +101,7 @@ def while_training(stack: ExitStack, clients: int, rounds: int, seconds: float) 
 
 def _trains(job: JobHandle) -> bool:
     """Return whether the job has done its first steps."""
-    found = job.refresh().job
+    found = job.refresh()
     return found.status == "running" and found.progress is not None and found.progress.step > 0
 
 
@@ -128,7 +128,7 @@ def many() -> dict[str, float]:
     """Ask every one of many networks, whose weights are more than the API keeps, and then some of them again."""
     with ours("unroll", [CELL]) as servers:
         server = servers[CELL]
-        paths = stored(server, network(1, 256), NETWORKS)
+        paths = stored(server, network(1, 320), NETWORKS)
         _ask(server, paths[:1])
         first, cold = _memory(server), _ask(server, paths[1:])
         after, warm = _memory(server), _ask(server, paths[-50:])
