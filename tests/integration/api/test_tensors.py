@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
+from api import tensors
+from api.memory import Budget, Held
 from api.negotiation import JSON, NPY, SAFETENSORS
 from tests.integration.api.serving import JOB, Api, problem, trained
 from unroll import Client, InvalidRequestError
@@ -104,6 +106,13 @@ def test_numbers_of_any_type_are_read_as_json_reads_them(net: Net, dtype: str):
         np.testing.assert_array_equal(net.tensors(save({"inputs": x}))[0]["outputs"], expected)
 
 
+def test_whole_numbers_are_rounded_as_those_of_json_are():
+    n = 2**60 + 2**36 + 1  # as float32, it is rounded up; as float64 and then float32, down
+    asked = tensors.npy(npy(np.array([[n]])), Held(Budget(1 << 20)))
+    assert np.float32(np.int64(n)) != np.float32(float(n))
+    assert np.asarray(asked.inputs[0], np.float32).item() == np.float32(float(n))
+
+
 def test_one_array_answers_one_array(net: Net):
     several = np.load(io.BytesIO(net.post(npy(X), NPY).content), allow_pickle=False)
     one = np.load(io.BytesIO(net.post(npy(X[0]), NPY).content), allow_pickle=False)
@@ -173,6 +182,8 @@ def lies() -> Iterator[tuple[str, str, bytes, str | None]]:
     nan[1, 2, 0] = np.nan
     h = {f"state.layers.{n}.{name}": np.zeros((3, 3), np.float32) for n in (0, 1) for name in "hc"}
     data = bytes(48)
+    text = json.dumps({"inputs": entry([1, 3, 4], 0, 48)}).encode().ljust(17 * 1024)
+    long = len(text).to_bytes(8, "little") + text
     pickled = io.BytesIO()
     np.save(pickled, np.array([print], object), allow_pickle=True)
     head = npy(X)[:128]
@@ -182,6 +193,7 @@ def lies() -> Iterator[tuple[str, str, bytes, str | None]]:
         ("a header beyond the end", (2**63).to_bytes(8, "little") + b"{}", None),
         ("a header that is no JSON", header()[:8] + b"{]", None),
         ("a name twice", (2 + 2 * 60).to_bytes(8, "little") + b"{" + b'"inputs":1,' * 11 + b"x", None),
+        ("a header beyond all need", long + data, None),
         ("nothing", header(), "/inputs"),
         ("a size that is not the shape's", header(inputs=entry([2, 6, 2], 0, 48)) + data, "/inputs/shape"),
         ("an end beyond the file", header(inputs=entry([1, 60, 2], 0, 480)) + data, "/inputs/data_offsets"),
