@@ -207,18 +207,18 @@ def test_both_ways_give_the_same_status_headers_problem_and_bits(api: Api, clien
 def test_both_ways_give_the_same_for_tensors(api: Api, client: httpx2.Client, served: str, accept: str):
     before, good = short(client), 0
     with line(api, served, api.key()) as plain, line(api, served, api.key()) as ordinary:
-        for body in tensor_bodies(100):
+        for body in tensor_bodies(60):
             found = plain.ask(body, f"accept: {accept}", media_type=SAFETENSORS)
             expected = ordinary.ask(body, f"accept: {accept}", "x-other: 1", media_type=SAFETENSORS)
             good += same(found, expected, body)
             if found[0] == 200:
                 assert found[1]["content-type"] == (SAFETENSORS if accept == "*/*" else accept)
         uneven = json.dumps({"inputs": [[[0.5]] * 3000, *[[[0.5]]] * 3000]}).encode()  # fill up a million numbers
-        for body in [*bodies(20), *[uneven] * 2]:  # JSON whose answer may be tensors
+        for body in [*bodies(12), *[uneven] * 2]:  # JSON whose answer may be tensors
             found = plain.ask(body, f"accept: {accept}")
             good += same(found, ordinary.ask(body, f"accept: {accept}", "x-other: 1"), body)
-    assert good > 30
-    assert short(client) - before > 25
+    assert good > 20
+    assert short(client) - before > 12
 
 
 def test_a_known_head_of_tensors_does_no_step_of_a_session(api: Api, client: httpx2.Client, served: str):
