@@ -14,7 +14,7 @@ from types import FrameType
 import anyio.to_thread
 from fastapi import Depends, FastAPI
 
-from api import bodies, document, errors, targets
+from api import document, errors, targets
 from api.feeds import Feeds
 from api.heads import Heads
 from api.inference import Predictors
@@ -36,6 +36,7 @@ from api.routes import (
     metrics,
     models,
     open_inference,
+    predictions,
     schemas,
     session_socket,
     sessions,
@@ -118,6 +119,7 @@ def create_app(settings: Settings) -> FastAPI:
         artifacts,
         models,
         checkpoints,
+        predictions,
         sessions,
         open_inference,
         tasks,
@@ -137,7 +139,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, seconds=settings.body_seconds)
     app.add_middleware(Heads)
     app.add_middleware(Observe, telemetry=telemetry, known=known)
-    app.state.counter = Counter(known, Desk(telemetry), telemetry, shadows, bodies.validate)
+    app.state.counter = Counter(known, Desk(telemetry), telemetry, shadows)
     return app
 
 

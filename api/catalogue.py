@@ -11,8 +11,8 @@ from pydantic import Json, TypeAdapter, ValidationError
 import rnn.data.tasks
 import rnn.gradient_check.bounds
 import rnn.networks.parameters
-from api.bodies import require_single_names
 from api.errors import Refused, invalid
+from api.validation import require_single_names
 from rnn.errors import ConfigurationError
 from rnn.kinds import KINDS, kind
 from rnn.kinds.kind import Facts, Inputs

@@ -54,7 +54,7 @@ TITLES: dict[ProblemCode, str] = {
     "body_too_large": "The body is too large",
     "uri_too_long": "The URL is too long",
     "headers_too_large": "The headers are too large",
-    "unsupported_media_type": "The body is not JSON, or encoded in an unknown way",
+    "unsupported_media_type": "The body is of a type that is not taken here, or encoded in an unknown way",
     "range_not_satisfiable": "The range lies outside of the file",
     "validation_failed": "The request is not valid",
     "idempotency_key_reused": "The Idempotency-Key was used before",

@@ -1,25 +1,25 @@
-"""Predictions: networks are parsed once and kept, and answers are written as JSON."""
+"""Predictions: networks are parsed once and kept, and run what requests ask for."""
 
 from __future__ import annotations
 
 import random
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic_core import to_json
 
+from api.answers import Answer, Spread
 from api.errors import invalid
 from api.memory import Held
 from api.shadows import Shadows
 from rnn import errors, kernels
+from rnn.serving import ensembles, predictor, states
 from rnn.serving import plain as posted
-from rnn.serving import predictor, states
-from unroll.contract import PredictRequest, Returnable
+from unroll.contract import PredictOptions, PredictRequest, Returnable
 from unroll.contract.limits import MAX_PREDICT_SEQUENCES, MAX_PREDICT_VALUES
 
 
@@ -57,10 +57,8 @@ MAX_COMMAS = 2 * MAX_PREDICT_VALUES
 MAX_LISTS = MAX_PREDICT_VALUES + 3 * MAX_PREDICT_SEQUENCES
 """Largest number of lists at the same limits: one for each time step, and three for each sequence with its state."""
 MAX_FIELDS = 3 * MAX_PREDICT_SEQUENCES
-_JSON_BYTES = 44
-"""Bytes of a number in an answer: as JSON, once in pieces and once as a whole."""
-_ROWS_OF = 16_384
-"""Number of values that are Python objects at a time while an answer is written."""
+_REDUCED_BYTES = 40
+"""Bytes of working memory for each output that is reduced: float64 and squares, or sorted copies."""
 
 
 def require_few(content: bytes | bytearray) -> None:
@@ -106,41 +104,75 @@ class Predictors:
         return predictor
 
 
-def predict(target: Target, request: PredictRequest, held: Held, shadows: Shadows | None = None) -> bytes:
-    """Return a PredictResponse as JSON; a number that overflowed is null.
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a prediction request asks for, whatever its media type."""
 
-    The memory that it takes is reserved first. Refuses validation_failed with a pointer, and busy.
+    options: PredictOptions
+    inputs: Sequence[Any]
+    """Each an array [T_i, I], or nested lists."""
+    states: Sequence[LayerStates] | None = None
+    single: bool = False
+    """Whether the inputs were one sequence without an axis for several."""
+    place: Callable[[str], str] = str
+    """Turns a pointer into the JSON request into one into the body that was sent."""
 
-    `shadows` compares what it gives with the target's shadow, if it has one.
+    @classmethod
+    def of(cls, request: PredictRequest) -> Asked:
+        """Return what a request in JSON asks for."""
+        states = None
+        if request.state is not None:
+            states = [[layer.model_dump(exclude_none=True) for layer in state.layers] for state in request.state]
+        return cls(request, request.inputs, states)
 
-    The JSON is written directly from the arrays: building and validating a PredictResponse would take longer than the
-    network.
+
+def predict(target: Target, asked: Asked, held: Held, shadows: Shadows | None = None) -> Answer:
+    """Run what is asked for. The memory that it takes is reserved first.
+
+    Refuses validation_failed with a pointer, and busy. `shadows` compares what it gives with the target's shadow, if it
+    has one.
     """
-    replica = target.best if request.replica == "best" else request.replica
+    options = asked.options
+    if options.reduce is not None:
+        _require_reducible(asked)
+    replica = target.best if options.replica == "best" else options.replica
     if replica is None:
-        raise invalid("/replica", "not_evaluated", "This checkpoint was not evaluated; name a replica, or ask for all.")
-    given = None
-    if request.state is not None:
-        given = [[layer.model_dump(exclude_none=True) for layer in state.layers] for state in request.state]
+        detail = "This checkpoint was not evaluated; name a replica, or ask for all."
+        raise invalid(asked.place("/replica"), "not_evaluated", detail)
     try:
         found = target.predictor.predict(
-            request.inputs, given, replica, frozenset(request.returns), request.steps, held.take
+            asked.inputs, asked.states, replica, frozenset(options.returns), options.steps, held.take
         )
     except InputError as error:
-        raise invalid(error.pointer, error.code, error.detail) from None
-    held.take(_JSON_BYTES * sum(array.size for array in (*(found.outputs or ()), *(found.hidden or ()))))
+        raise invalid(asked.place(error.pointer), error.code, error.detail) from None
     if shadows is not None and target.shadow is not None and found.outputs is not None and replica != "all":
-        alone = plain(request, target.predictor.network.input_size, target.predictor.dtype)
+        alone = plain(asked, target.predictor.network.input_size, target.predictor.dtype)
         if alone is not None:
             shadows.offer(target, alone.sequences, found.outputs)
-    pieces = [head(target.model, target.checkpoint, replica)]
-    if found.outputs is not None:
-        pieces += [b',"outputs":', *_listed(map(_json, found.outputs))]
-    if found.state is not None:
-        pieces += [b',"state":', *_states(found.state)]
-    if found.hidden is not None:
-        pieces += [b',"hidden":', *_listed(map(_json, found.hidden))]
-    return b"".join([*pieces, b"}"])
+    answer = Answer(target.model, target.checkpoint, replica, found.outputs, found.hidden, found.state)
+    return replace(answer, single=asked.single) if options.reduce is None else _reduced(answer, asked, held)
+
+
+def _require_reducible(asked: Asked) -> None:
+    if asked.options.replica != "all":
+        detail = 'reduce says what all replicas say together: set replica to "all"'
+        raise invalid(asked.place("/reduce"), "contradiction", detail)
+    if asked.options.returns != ["outputs"]:
+        detail = "only outputs are reduced: leave return out, or ask for state and hidden in another request"
+        raise invalid(asked.place("/reduce"), "contradiction", detail)
+
+
+def _reduced(answer: Answer, asked: Asked, held: Held) -> Answer:
+    how, outputs = asked.options.reduce, answer.outputs or []
+    assert how is not None  # noqa: S101 - as the caller has asked
+    held.take(_REDUCED_BYTES * max((array.size for array in outputs), default=0))
+    several = [ensembles.reduced(array, how) for array in outputs]
+    interval = Spread(
+        [one.lower for one in several],
+        [one.upper for one in several],
+        ensembles.LEVEL if how == "quantiles" else None,
+    )
+    return replace(answer, outputs=[one.centre for one in several], interval=interval, single=asked.single)
 
 
 def run(
@@ -159,67 +191,20 @@ def plain_reader(most_bytes: int) -> posted.PlainReader | None:
     return posted.PlainReader(most_bytes, MAX_PREDICT_SEQUENCES) if kernels.available() else None
 
 
-def plain(request: PredictRequest, width: int, dtype: Any) -> Plain | None:
+def plain(asked: Asked, width: int, dtype: Any) -> Plain | None:
     """Return the sequences of a request that asks for nothing but outputs; None if it does, or they are not right."""
-    if request.state is not None or request.steps is not None or request.returns != ["outputs"]:
+    options = asked.options
+    if asked.states is not None or options.steps is not None or options.returns != ["outputs"]:
         return None
-    if request.replica == "all":
+    if options.replica == "all" or options.reduce is not None:
         return None
     try:
-        sequences = [np.asarray(sequence, dtype) for sequence in request.inputs]
+        with np.errstate(over="ignore"):
+            sequences = [np.asarray(sequence, dtype) for sequence in asked.inputs]
     except (TypeError, ValueError):
         return None
     for sequence in sequences:
         if sequence.ndim != 2 or sequence.shape[1] != width or not np.isfinite(sequence).all():
             return None
-    replica = None if request.replica == "best" else request.replica
-    return Plain(sequences, replica, request.model_fields_set == {"inputs"})
-
-
-def head(model: str | None, checkpoint: str, replica: int | Literal["all"]) -> bytes:
-    """Return the beginning of a PredictResponse as JSON, which says what answers."""
-    return to_json({"model": model, "checkpoint": checkpoint, "replica": replica})[:-1]
-
-
-def outputs_alone(begin: bytes, outputs: list[NDArray[Any]]) -> bytes:
-    """Return the PredictResponse that begins with `head` and has outputs alone."""
-    return b"".join([begin, b',"outputs":', *_listed(map(_json, outputs)), b"}"])
-
-
-def states_json(given: list[LayerStates]) -> bytes:
-    """Return a SessionState as JSON."""
-    return b'{"state":' + b"".join(_states(given)) + b"}"
-
-
-def _states(given: list[LayerStates]) -> Iterator[bytes]:
-    of_sequences = (
-        [{"layers": [{name: state.tolist() for name, state in layer.items()} for layer in layers]}] for layers in given
-    )
-    return _listed([_plain(one)[1:-1]] for one in of_sequences)
-
-
-def _json(array: NDArray[Any]) -> Iterator[bytes]:
-    """Write an array as nested lists.
-
-    Only a few lists exist at a time, because as Python objects they take ten times the memory of their JSON.
-    """
-    if array.size <= _ROWS_OF:
-        return iter([_plain(array.tolist())])
-    rows = max(1, _ROWS_OF * len(array) // array.size)
-    if rows == 1:
-        return _listed(map(_json, array))
-    stretches = (array[start : start + rows].tolist() for start in range(0, len(array), rows))
-    return _listed([_plain(stretch)[1:-1]] for stretch in stretches)
-
-
-def _listed(items: Iterable[Iterable[bytes]]) -> Iterator[bytes]:
-    yield b"["
-    for i, item in enumerate(items):
-        if i:
-            yield b","
-        yield from item
-    yield b"]"
-
-
-def _plain(value: object) -> bytes:
-    return to_json(value, inf_nan_mode="null")
+    replica = None if options.replica == "best" else options.replica
+    return Plain(sequences, replica, not options.model_fields_set - {"inputs"})

@@ -12,6 +12,7 @@ from api.errors import Refused
 
 JSON = "application/json"
 SAFETENSORS = "application/x-safetensors"
+NPY = "application/x-npy"
 
 
 def preferred(accept: str | None, offered: Sequence[str]) -> str:

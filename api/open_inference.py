@@ -15,9 +15,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
 from pydantic_core import to_json
 
-from api.bodies import validate
 from api.errors import Refused, invalid
 from api.inference import Array
+from api.validation import validate
 from unroll.contract import Network
 
 HEADER_LENGTH = "Inference-Header-Content-Length"

@@ -53,6 +53,7 @@ def operation(
     *,
     gives: tuple[int, str, BaseModel | None],
     takes: tuple[type[BaseModel] | tuple[type[BaseModel], ...], BaseModel] | None = None,
+    takes_too: Sequence[str] = (),
     problems: Sequence[ProblemCode] = (),
     also: dict[int | str, dict[str, Any]] | None = None,
     or_as: Mapping[str, str | None] | None = None,
@@ -60,8 +61,8 @@ def operation(
 ) -> dict[str, Any]:
     """Return the keyword arguments of a route: its name, what it takes and gives, and everything that it may refuse.
 
-    `takes` is a type, or several that are told apart by `kind`, and an example. `or_as` are other media types of what
-    it gives, with an example of those that are text.
+    `takes` is a type, or several that are told apart by `kind`, and an example; `takes_too` are media types of
+    bodies that are files. `or_as` are other media types of what it gives, with an example of those that are text.
     """
     status, description, example = gives
     codes = [*ALWAYS, *(WITH_KEY if with_key else ()), *(WITH_BODY if takes else ()), *problems]
@@ -80,7 +81,8 @@ def operation(
     if takes is not None:
         model, sent = takes
         content = {"schema": _schema(model), "example": _example(sent, exclude_unset=True)}
-        extra["requestBody"] = {"required": True, "content": {"application/json": content}}
+        files = {media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in takes_too}
+        extra["requestBody"] = {"required": True, "content": {"application/json": content} | files}
     return {
         "operation_id": operation_id,
         "summary": summary,

@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from starlette.concurrency import run_in_threadpool
 
-from api import inference
+from api import answers, inference
 from api.errors import Refused, invalid
 from api.inference import Array, LayerStates, Target
 from store import sessions as store
@@ -94,7 +94,7 @@ class Live:
         self.finite = all(_finite(state) for one in self.states for layer in one for state in layer.values())
         self.step += steps
         begin = b'{"step":%d,"durable_step":%d' % (self.step, self.durable_step)
-        self.content = inference.outputs_alone(begin, outputs)
+        self.content = answers.outputs_alone(begin, outputs)
         self.asked = asked
         self.changed()
         return self.content

@@ -7,210 +7,43 @@ the load goes to one after the other, round after round, so that the machine's d
 medians of the rounds' ratios with the smallest and the largest, and each server's requests a second, p50, p99 and CPU
 time a request. Servers and load share the machine's cores.
 
+Then follow a body of 100 x 32 inputs as safetensors beside FastAPI's JSON, predictions while a job trains on the same
+machine, and what a server takes by itself: CPU while nobody asks, memory with 1,000 networks, a cold network's first
+answer (bench/serving_rows.py).
+
 LitServe comes with `pip install -e '.[bench]'`; a peer that is not installed is named and left out.
 """
 
 from __future__ import annotations
 
 import argparse
-import base64
 import importlib.util
 import json
-import os
-import random
-import socket
 import statistics
-import subprocess
 import sys
-import tempfile
-import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-import unroll  # noqa: E402
-from bench.service import environment  # noqa: E402
+from bench import serving_rows  # noqa: E402
+from bench.serving_servers import Server, ours, peer, sessions  # noqa: E402
 
+CPU_GOALS = {("safetensors body", "fastapi"): 15}
+"""Of CPU a request, where that is compared: the peer's over ours."""
 PEERS = ("fastapi", "onnx", "litserve")
 GOALS = {
     ("vanilla", "fastapi"): {1: 8, 16: 10, 64: 10},
     ("vanilla", "litserve"): {16: 12, 64: 12},
     ("vanilla", "onnx"): {16: 6, 64: 6},
     ("vanilla without a compiler", "litserve"): {16: 4, 64: 4},
+    ("while a job trains", "unroll alone"): {16: 0.5},
     ("session step", "fastapi"): {16: 4, 64: 4},
     ("session step over a WebSocket", "fastapi"): {16: 8, 64: 8},
     **{(cell, "fastapi"): {16: 8, 64: 8} for cell in ("lstm", "gru", "leaky")},
 }
-WITHOUT_KERNEL = (
-    "import rnn.kernels as k, rnn.kernels.abi as a; k.library = a.library = lambda: None; "
-    "import sys; sys.argv[0] = 'api.cli'; from api.cli import main; main()"
-)
-
-
-@dataclass
-class Server:
-    """A running server, and the requests that it is sent."""
-
-    name: str
-    port: int
-    process: subprocess.Popen[Any]
-    requests: list[bytes]
-    key: str = ""
-    each: bool = False
-    """Whether client i sends only request i."""
-    message: str = ""
-    """What is sent over WebSockets; then requests are handshakes."""
-
-    def cpu(self) -> float:
-        """Return the CPU seconds of the process and its children so far."""
-        total, pids = 0.0, [self.process.pid]
-        while pids:
-            pid = pids.pop()
-            try:
-                fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-                total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-                for task in Path(f"/proc/{pid}/task").iterdir():
-                    pids += map(int, (task / "children").read_text().split())
-            except FileNotFoundError:
-                continue
-        return total
-
-    def load(self, clients: int, seconds: float) -> dict[str, Any]:
-        """Send requests for so long."""
-        asked = {
-            "host": "127.0.0.1",
-            "port": self.port,
-            "clients": clients,
-            "seconds": seconds,
-            "each": self.each,
-            "socket": bool(self.message),
-            "message": self.message,
-            "requests": [base64.b64encode(request).decode() for request in self.requests],
-        }
-        command = [sys.executable, str(ROOT / "bench" / "serving_load.py")]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            json.dump(asked, process.stdin)
-            process.stdin.close()
-            assert process.stdout.readline() == "warm\n"
-            before = self.cpu()
-            found: dict[str, Any] = json.loads(process.stdout.readline())
-            found["cpu_us"] = 1e6 * (self.cpu() - before) / max(found["requests"], 1)
-        if found["failed"]:
-            raise SystemExit(f"{self.name}: {found['failed']} requests failed, the first: {found['first_failure']}")
-        return found
-
-
-def requests(path: str, key: str | None, length: int = 100, width: int = 1) -> list[bytes]:
-    """Return HTTP requests with different sequences."""
-    chance, made = random.Random(1), []  # noqa: S311 - no secret
-    for _ in range(16):
-        x = [[round(chance.gauss(0, 1), 6) for _ in range(width)] for _ in range(length)]
-        body = json.dumps({"inputs": [x]}).encode()
-        lines = [f"POST {path} HTTP/1.1", "host: 127.0.0.1", "accept: */*", "content-type: application/json"]
-        lines += [f"content-length: {len(body)}", *([f"authorization: Bearer {key}"] if key else [])]
-        made.append("\r\n".join([*lines, "", ""]).encode() + body)
-    return made
-
-
-@contextmanager
-def ours(name: str, cells: list[str], *, kernel: bool = True) -> Iterator[dict[str, Server]]:
-    """Run the service with an untrained network of each cell."""
-    with tempfile.TemporaryDirectory() as folder:
-        port = free_port()
-        own = {"UNROLL_DATA_DIR": folder, "UNROLL_PORT": str(port), "UNROLL_LOG_LEVEL": "info"}
-        start = ["-m", "api.cli"] if kernel else ["-c", WITHOUT_KERNEL]
-        env = environment(own)
-        up = [sys.executable, "-P", "-m", "api.cli", "up"]
-        models = {}
-        process = subprocess.Popen(up, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:  # the networks come from a service with a worker, the figures from an API alone
-            wait_for(port, process)
-            key = Path(folder, "key").read_text().strip()
-            with unroll.Client(f"http://127.0.0.1:{port}", key) as client:
-                for cell in cells:
-                    model = {"cell": {"type": cell, "hidden_size": 100}, "input_size": 1, "output_size": 1}
-                    client.models.register(cell, model)
-                    client.train(model=cell, data={"name": "integrate_noise"}, training={"steps": 5}).wait()
-                    models[cell] = f"/v1/models/{cell}/predict"
-        finally:
-            process.terminate()
-            process.wait(60)
-        process = subprocess.Popen(
-            [sys.executable, "-P", *start, "api"], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        try:
-            wait_for(port, process)
-            yield {cell: Server(name, port, process, requests(path, key), key=key) for cell, path in models.items()}
-        finally:
-            process.terminate()
-            process.wait(60)
-
-
-def sessions(server: Server, key: str, model: str, *, socket: bool) -> Server:
-    """Return the same server, to which each client sends the steps of a session of its own."""
-    paths = []
-    for _ in range(64):
-        asked = urllib.request.Request(
-            f"http://127.0.0.1:{server.port}/v1/sessions",
-            json.dumps({"model": model}).encode(),
-            {"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(asked) as answer:  # noqa: S310
-            paths.append(f"/v1/sessions/{json.load(answer)['id']}")
-    if not socket:
-        steps = [requests(f"{path}/step", key, length=1)[0] for path in paths]
-        return Server(server.name, server.port, server.process, steps, each=True)
-    handshakes = [
-        f"GET {path}/ws HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {key}\r\nupgrade: websocket\r\n"
-        "connection: Upgrade\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13\r\n\r\n"
-        for path in paths
-    ]
-    message = json.dumps({"inputs": [[[0.123456]]]})
-    encoded = [handshake.encode() for handshake in handshakes]
-    return Server(server.name, server.port, server.process, encoded, each=True, message=message)
-
-
-@contextmanager
-def peer(which: str, cell: str, length: int = 100) -> Iterator[Server]:
-    """Run a peer."""
-    port = free_port()
-    command = [sys.executable, str(ROOT / "bench" / "serving_peers.py"), which, cell, str(port)]
-    process = subprocess.Popen(command, env=environment({}), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        wait_for(port, process)
-        yield Server(which, port, process, requests("/predict", None, length))
-    finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-
-
-def free_port() -> int:
-    """Return a port that is free now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
-def wait_for(port: int, process: subprocess.Popen[Any]) -> None:
-    """Wait until something listens."""
-    end = time.monotonic() + 90
-    while process.poll() is None and time.monotonic() < end:
-        try:
-            with socket.create_connection(("127.0.0.1", port), timeout=1):
-                return
-        except OSError:
-            time.sleep(0.1)
-    raise SystemExit(f"{process.args} did not start")
 
 
 def measure(servers: dict[str, Server], clients: int, rounds: int, seconds: float) -> dict[str, list[dict[str, Any]]]:
@@ -238,6 +71,7 @@ def row(title: str, clients: int, found: dict[str, list[dict[str, Any]]]) -> dic
             "most": max(ratios),
             "goal": goal,
             "cpu": made["servers"][name]["cpu_us"] / made["servers"][own]["cpu_us"],
+            "cpu_goal": CPU_GOALS.get((title, name)),
         }
     return made
 
@@ -248,8 +82,10 @@ def show(made: dict[str, Any]) -> None:
         ratio = made["ratios"].get(name)
         compared = "| | "
         if ratio is not None:
-            spread = f"{ratio['median']:.1f} ({ratio['least']:.1f} to {ratio['most']:.1f})"
+            spread = f"{ratio['median']:.3g} ({ratio['least']:.3g} to {ratio['most']:.3g})"
             compared = f"| {spread} | {ratio['goal'] or ''} "
+            if ratio["cpu_goal"]:
+                compared = f"| {spread}; {ratio['cpu']:.1f} a CPU second | {ratio['cpu_goal']} a CPU second "
         print(
             f"| {made['what']} | {made['clients']} | {name} | {server['per_second']:.0f} | {server['p50_ms']:.2f} "
             f"| {server['p99_ms']:.2f} | {server['cpu_us']:.0f} {compared}|",
@@ -291,6 +127,20 @@ def main() -> None:
             for clients in counts:
                 rows.append(row(title, clients, measure(servers, clients, options.rounds, options.seconds)))
                 show(rows[-1])
+    with ExitStack() as stack:
+        if options.only in "safetensors body":
+            servers = serving_rows.tensors(stack)
+            rows.append(row("safetensors body", 16, measure(servers, 16, options.rounds, options.seconds)))
+            show(rows[-1])
+        if options.only in "while a job trains":
+            found = serving_rows.while_training(stack, 16, options.rounds, options.seconds)
+            rows.append(row("while a job trains", 16, found))
+            show(rows[-1])
+    for title, measured in serving_rows.ALONE.items():
+        if options.only in title:
+            figures = measured()
+            rows.append({"what": title, "figures": figures})
+            print(f"{title}: " + ", ".join(f"{name} {value:.4g}" for name, value in figures.items()), flush=True)
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1) + "\n")
 

@@ -1,9 +1,9 @@
 """The peers of bench/serving.py, each as its own documentation would have one write it.
 
-    python bench/serving_peers.py fastapi|onnx|litserve CELL PORT
+    python bench/serving_peers.py fastapi|onnx|litserve CELL PORT [INPUTS]
 
-One network of 100 hidden units, drawn at random, that answers one sequence [T][1] a request. `leaky` is a loop of
-products in torch, as there is no module for it.
+One network of 100 hidden units, drawn at random, that answers one sequence [T][I] a request, with I = 1 unless it is
+given. `leaky` is a loop of products in torch, as there is no module for it.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ H = 100
 class Leaky(nn.Module):
     """A leaky rate network, written as a tutorial does."""
 
-    def __init__(self, alpha: float = 0.2) -> None:
+    def __init__(self, width: int, alpha: float = 0.2) -> None:
         super().__init__()
-        self.x, self.h, self.alpha = nn.Linear(1, H), nn.Linear(H, H), alpha
+        self.x, self.h, self.alpha = nn.Linear(width, H), nn.Linear(H, H), alpha
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return all states, and the last one."""
@@ -46,10 +46,10 @@ class Leaky(nn.Module):
 class Network(nn.Module):
     """The layer and a linear readout."""
 
-    def __init__(self, cell: str) -> None:
+    def __init__(self, cell: str, width: int = 1) -> None:
         super().__init__()
         made: dict[str, Any] = {"lstm": nn.LSTM, "gru": nn.GRU, "vanilla": nn.RNN}
-        self.layer = Leaky() if cell == "leaky" else made[cell](1, H, batch_first=True)
+        self.layer = Leaky(width) if cell == "leaky" else made[cell](width, H, batch_first=True)
         self.readout = nn.Linear(H, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -63,12 +63,12 @@ class Body(BaseModel):
     inputs: list[list[list[float]]]
 
 
-def fastapi(cell: str, port: int, *, onnx: bool = False) -> None:
+def fastapi(cell: str, port: int, width: int, *, onnx: bool = False) -> None:
     """Serve a handler of FastAPI around the module, or around its ONNX file."""
     import uvicorn
     from fastapi import FastAPI
 
-    app, network = FastAPI(), Network(cell).eval()
+    app, network = FastAPI(), Network(cell, width).eval()
     torch.set_num_threads(1)
     if onnx:
         import onnxruntime
@@ -78,7 +78,7 @@ def fastapi(cell: str, port: int, *, onnx: bool = False) -> None:
             axes = {"x": {0: "batch", 1: "time"}, "y": {0: "batch", 1: "time"}}
             torch.onnx.export(
                 network,
-                (torch.zeros(1, 100, 1),),
+                (torch.zeros(1, 100, width),),
                 str(path),
                 input_names=["x"],
                 output_names=["y"],
@@ -154,4 +154,4 @@ if __name__ == "__main__":
     if which == "litserve":
         litserve(cell_, port_)
     else:
-        fastapi(cell_, port_, onnx=which == "onnx")
+        fastapi(cell_, port_, int(sys.argv[4]) if len(sys.argv) > 4 else 1, onnx=which == "onnx")

@@ -1,14 +1,13 @@
-"""/v1/checkpoints and /v1/jobs/{id}/checkpoints: trained weights, and predictions with them."""
+"""/v1/checkpoints and /v1/jobs/{id}/checkpoints: trained weights."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi import APIRouter, Header, Request, Response
 
-from api import examples, inference, targets
-from api.auth import Predictor, Reader
-from api.bodies import json_body
+from api import examples
+from api.auth import Reader
 from api.heads import only_headers
 from api.memory import CurrentMemory
 from api.negotiation import JSON, matches, offers
@@ -16,7 +15,7 @@ from api.operations import operation
 from api.routes.parameters import Cursor, Limit
 from api.service import CurrentService
 from store import checkpoints
-from unroll.contract import Checkpoint, Page, PredictRequest, PredictResponse
+from unroll.contract import Checkpoint, Page
 
 router = APIRouter(prefix="/v1", tags=["checkpoints"])
 
@@ -88,33 +87,3 @@ def get_checkpoint_content(
     held.take(2 * checkpoint.size)  # as it comes from the database, and as it is sent
     _, content = checkpoints.content(service.db, asker.tenant, checkpoint_id)
     return Response(content, media_type=SAFETENSORS, headers=headers)
-
-
-@router.post(
-    "/checkpoints/{checkpoint_id}/predict",
-    dependencies=[offers(JSON)],
-    response_model=PredictResponse,
-    **operation(
-        "predict_with_checkpoint",
-        "Run sequences through a checkpoint",
-        takes=(PredictRequest, examples.PREDICT),
-        gives=(200, "One entry a sequence.", examples.PREDICTED),
-        problems=["missing_scope", "not_found"],
-    ),
-)
-def predict_with_checkpoint(
-    checkpoint_id: str,
-    asker: Predictor,
-    service: CurrentService,
-    held: CurrentMemory,
-    request: Annotated[PredictRequest, Depends(json_body(PredictRequest, None, inference.require_few))],
-    raw: Request,
-) -> Response:
-    """Run sequences through a checkpoint, as through a model.
-
-    `best` is the checkpoint's own best replica. A checkpoint that was not evaluated has none.
-    """
-    target = targets.of_checkpoint(service.db, service.predictors, asker.tenant, checkpoint_id, reserve=held.take)
-    content = inference.predict(target, request, held)
-    raw.state.answered_by = asker, (raw.url.path, target)
-    return Response(content, media_type=JSON)

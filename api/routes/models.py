@@ -1,21 +1,20 @@
-"""/v1/models: named configurations, and predictions with the best trained one."""
+"""/v1/models: named configurations, and what each of them serves."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi import APIRouter, Depends, Path, Response
 
-from api import catalogue, examples, inference, targets
-from api.auth import Predictor, Reader, Writer
+from api import catalogue, examples
+from api.auth import Reader, Writer
 from api.bodies import json_body
-from api.memory import CurrentMemory
 from api.negotiation import JSON, offers
 from api.operations import answer, operation
 from api.routes.parameters import Cursor, Limit
 from api.service import CurrentService
 from store import models
-from unroll.contract import Model, NewModel, Page, Pin, PredictRequest, PredictResponse, Serving
+from unroll.contract import Model, NewModel, Page, Pin, Serving
 
 ALIAS = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=[offers(JSON)])
@@ -169,34 +168,3 @@ def set_alias(
 def delete_alias(name: str, alias: str, asker: Writer, service: CurrentService) -> None:
     """Take the name of a checkpoint away; the checkpoint stays."""
     models.unalias(service.db, asker.tenant, name, alias)
-
-
-@router.post(
-    "/{name}/predict",
-    response_model=PredictResponse,
-    **operation(
-        "predict_with_model",
-        "Run sequences through a model",
-        takes=(PredictRequest, examples.PREDICT),
-        gives=(200, "One entry for each sequence.", examples.PREDICTED),
-        problems=["missing_scope", "not_found", "no_checkpoint"],
-    ),
-)
-def predict_with_model(
-    name: str,
-    asker: Predictor,
-    service: CurrentService,
-    held: CurrentMemory,
-    request: Annotated[PredictRequest, Depends(json_body(PredictRequest, None, inference.require_few))],
-    raw: Request,
-) -> Response:
-    """Run sequences through a model, or NAME@ALIAS. They may have different lengths.
-
-    If a returned state is sent with the following steps, the network continues exactly where it stopped.
-    """
-    target = targets.of_model(service.db, service.predictors, asker.tenant, name, reserve=held.take)
-    drawn = target.drawn()
-    content = inference.predict(drawn, request, held, service.shadows)
-    service.telemetry.predicted(name, drawn.checkpoint)
-    raw.state.answered_by = asker, (raw.url.path, target)
-    return Response(content, media_type=JSON)

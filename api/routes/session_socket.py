@@ -9,12 +9,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from api.bodies import validate
 from api.errors import Refused, of_store, problem
 from api.inference import require_few
 from api.service import Service
 from api.sessions import digest_of
 from api.short_way.plain import Counter
+from api.validation import validate
 from store import keys
 from store.errors import StoreError
 from store.ids import new_id

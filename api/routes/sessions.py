@@ -8,9 +8,9 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from api import examples, inference, targets
+from api import answers, examples, inference, targets
 from api.auth import Predictor
-from api.bodies import json_body, read_content, validate
+from api.bodies import json_body, read_content
 from api.errors import invalid
 from api.memory import CurrentMemory
 from api.negotiation import JSON, SAFETENSORS, offers, preferred
@@ -18,6 +18,7 @@ from api.operations import operation
 from api.routes.parameters import Cursor, Limit
 from api.service import CurrentService
 from api.sessions import digest_of, etag
+from api.validation import validate
 from store import sessions
 from unroll.contract import NewSession, Page, Session, SessionState, StepRequest, StepResponse
 
@@ -184,7 +185,7 @@ async def get_session_state(
     headers = {"ETag": etag(live.step)}
     if media_type == SAFETENSORS:
         return Response(inference.dump_states(live.states), media_type=SAFETENSORS, headers=headers)
-    return Response(inference.states_json(live.states), media_type=JSON, headers=headers)
+    return Response(answers.states_json(live.states), media_type=JSON, headers=headers)
 
 
 @router.put(

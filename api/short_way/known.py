@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
 from api.inference import Target
+from api.negotiation import JSON
 from store.keys import Identity
 
 FRESH_SECONDS = 0.5
@@ -20,14 +21,31 @@ MOST = 4096
 Value = TypeVar("Value")
 
 
+class Form(NamedTuple):
+    """The media types that a head names."""
+
+    takes: str
+    """Of the body."""
+    gives: str
+    """Of the answer."""
+
+
+class Sender(NamedTuple):
+    """What a known head says."""
+
+    identity: Identity
+    form: Form
+
+
 class Head(NamedTuple):
-    """A request's head on the ordinary way, before anything is known about it."""
+    """A request's head on the ordinary way, before it is known whose it is."""
 
     digest: bytes
     """Keyed hash of the head without what differs from request to request: path, length of the body, If-Match."""
     generation: int
     came: float
     """time.monotonic() when the request came."""
+    form: Form = Form(JSON, JSON)
 
 
 @dataclass(slots=True)
@@ -82,12 +100,12 @@ class Known:
 
     def __init__(self) -> None:
         self.generation = 0
-        self._identities: _Memory[Identity] = _Memory()
+        self._senders: _Memory[Sender] = _Memory()
         self._targets: _Memory[Target] = _Memory()
 
-    def identity(self, digest: bytes) -> Identity | None:
-        """Return whose key it is, or None if the request has to go the ordinary way."""
-        return self._identities.find(digest, time.monotonic())
+    def sender(self, digest: bytes) -> Sender | None:
+        """Return whose key it is and which types are named, or None if the request has to go the ordinary way."""
+        return self._senders.find(digest, time.monotonic())
 
     def target(self, tenant: str, path: bytes) -> Target | None:
         """Return what answers this path, or None if the request has to go the ordinary way."""
@@ -101,7 +119,9 @@ class Known:
         if head.generation != self.generation or _counted(identity):
             return
         left = identity.seconds_left
-        self._identities.learn(head.digest, identity, head.came, min(LONGEST_SECONDS, left or LONGEST_SECONDS))
+        self._senders.learn(
+            head.digest, Sender(identity, head.form), head.came, min(LONGEST_SECONDS, left or LONGEST_SECONDS)
+        )
         if answers is not None and answers[1].predictor.plain:
             path, target = answers
             self._targets.learn((identity.tenant, path.encode()), target, head.came, LONGEST_SECONDS)
@@ -109,7 +129,7 @@ class Known:
     def forget(self) -> None:
         """Forget everything, also what requests that are on the ordinary way now will find."""
         self.generation += 1
-        self._identities.clear()
+        self._senders.clear()
         self._targets.clear()
 
 

@@ -18,10 +18,10 @@ import uvicorn
 from fastapi import FastAPI
 
 from api.headers import HEADERS
+from api.negotiation import JSON, SAFETENSORS
 from api.protocol import Protocol
-from api.short_way.known import Head
+from api.short_way.known import Form, Head, Sender
 from api.short_way.plain import MOST_BYTES, Asked, Counter
-from store.keys import Identity
 
 BODY_SECONDS = 0.25
 """Longest wait for the rest of a body; then the request goes the ordinary way, where bodies have their own limit."""
@@ -35,6 +35,8 @@ _PLAIN_HEADERS = frozenset(
     b"host user-agent accept accept-encoding accept-language connection authorization content-type if-match".split()
 )
 """Other headers may mean something, so requests with them go the ordinary way."""
+_GIVEN = {media_type.encode(): media_type for media_type in (JSON, SAFETENSORS)}
+_TAKEN = _GIVEN | {b"application/json; charset=utf-8": JSON}
 _FIXED = b"".join(b"%s: %s\r\n" % (name.lower().encode(), value.encode()) for name, value in HEADERS.items())
 
 
@@ -98,13 +100,13 @@ class ShortWay(Protocol):
         asked = Asked(line[1], None if expected is None else int(expected[1]))
         whole = end + int(length[1])
         known = self.counter.known
-        identity = None if int(length[1]) > MOST_BYTES or len(data) > whole else known.identity(digest)
-        if identity is None:
+        sender = None if int(length[1]) > MOST_BYTES or len(data) > whole else known.sender(digest)
+        if sender is None:
             self._head = Head(digest, known.generation, time.monotonic())
             return False
         came = time.perf_counter()
         if len(data) == whole:
-            if self._ask(identity, asked, data, end, came):
+            if self._ask(sender, asked, data, end, came):
                 self._unset_keepalive_if_required()
                 self._arrived()
                 return True
@@ -125,8 +127,8 @@ class ShortWay(Protocol):
             return
         raw = self._whole_part()
         known = self.counter.known
-        identity = known.identity(part.digest) if len(raw) == part.whole else None
-        if identity is None or not self._ask(identity, part.asked, raw, part.end, part.came):
+        sender = known.sender(part.digest) if len(raw) == part.whole else None
+        if sender is None or not self._ask(sender, part.asked, raw, part.end, part.came):
             self._head = Head(part.digest, known.generation, time.monotonic())
             super().data_received(raw)
 
@@ -143,18 +145,18 @@ class ShortWay(Protocol):
         if self._of_part is not None:
             super().data_received(self._whole_part())
 
-    def _ask(self, identity: Identity, asked: Asked, raw: bytes, end: int, came: float) -> bool:
-        self._asked = self.counter.take(self, identity, asked, raw, end, came)
+    def _ask(self, sender: Sender, asked: Asked, raw: bytes, end: int, came: float) -> bool:
+        self._asked = self.counter.take(self, sender, asked, raw, end, came)
         return self._asked
 
-    def answer(self, content: bytes, request_id: str, etag: str | None = None) -> bool:
+    def answer(self, content: bytes, media_type: str, request_id: str, etag: str | None = None) -> bool:
         """See `Asker`."""
         self._asked = False
         if self.transport.is_closing():
             return False
         own = b"" if etag is None else b"etag: %s\r\n" % etag.encode()
         lines = [b"HTTP/1.1 200 OK\r\n", *(b"%s: %s\r\n" % header for header in self.server_state.default_headers)]
-        lines += [own, b"content-length: %d\r\ncontent-type: application/json\r\n" % len(content)]
+        lines += [own, b"content-length: %d\r\ncontent-type: %s\r\n" % (len(content), media_type.encode())]
         lines += [b"x-request-id: %s\r\n" % request_id.encode(), _FIXED, b"\r\n", content]
         self.transport.write(b"".join(lines))
         self.on_response_complete()
@@ -177,8 +179,9 @@ class ShortWay(Protocol):
         """Start the request's task, and tell it the head if it is one that may be remembered."""
         super().on_headers_complete()
         head, self._head = self._head, None
-        if head is not None and self._plain_headers():
-            self.scope["state"]["head"] = head
+        form = None if head is None else self._plain_form()
+        if head is not None and form is not None:
+            self.scope["state"]["head"] = head._replace(form=form)
 
     def on_message_complete(self) -> None:
         """End the request's body."""
@@ -199,20 +202,22 @@ class ShortWay(Protocol):
             super().data_received(self._whole_part())
         super().shutdown()
 
-    def _plain_headers(self) -> bool:
+    def _plain_form(self) -> Form | None:
+        """Return the types that the headers name; None if there is anything else that may mean something."""
         names = [name for name, _ in self.headers]
         values = dict(self.headers)
-        return (
+        takes = _TAKEN.get(values.get(b"content-type", b"").lower())
+        gives = takes if values.get(b"accept", b"*/*") == b"*/*" else _GIVEN.get(values[b"accept"])
+        plain = (
             len(values) == len(names)
             and values.keys() - {b"content-length"} <= _PLAIN_HEADERS
-            and {b"host", b"authorization", b"content-type"} <= values.keys()
-            and values[b"content-type"].lower() in {b"application/json", b"application/json; charset=utf-8"}
-            and values.get(b"accept", b"*/*") in {b"*/*", b"application/json"}
+            and {b"host", b"authorization"} <= values.keys()
             and values.get(b"connection", b"keep-alive").lower() == b"keep-alive"
             and self.scope["http_version"] == "1.1"
             and not self.scope["query_string"]
             and self.scope["scheme"] == "http"
         )
+        return None if takes is None or gives is None or not plain else Form(takes, gives)
 
 
 def config(app: FastAPI, seconds: float, **options: Any) -> uvicorn.Config:

@@ -46,7 +46,7 @@ from unroll.errors import (
 )
 from unroll.job import BestNetwork, Evaluation, JobHandle
 from unroll.live import LiveStream
-from unroll.predictions import Prediction
+from unroll.predictions import Interval, Prediction
 from unroll.weights import TorchNetwork, Weights
 
 __all__ = [
@@ -65,6 +65,7 @@ __all__ = [
     "EvaluationResult",
     "Event",
     "ExportJob",
+    "Interval",
     "InvalidRequestError",
     "Job",
     "JobCancelled",

@@ -141,18 +141,21 @@ class Transport:
         *,
         params: Params | None = None,
         body: object = None,
+        content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         repeatable: bool | None = None,
         patience: float = 0.0,
     ) -> httpx2.Response:
         """Send a request and return the answer, 2xx or 304.
 
+        `body` is sent as JSON; `content` as it is, with the Content-Type of `headers`.
         `repeatable`: running it twice is the same as running it once; by default true for every method except POST.
         `patience`: seconds that the server may take intentionally, beyond the timeout.
         Raises an APIError, APIConnectionError or APITimeoutError when the retries are used up.
         """
         repeatable = method != "POST" if repeatable is None else repeatable
-        content = None if body is None else encode(body)
+        if body is not None:
+            content, headers = encode(body), {"Content-Type": "application/json", **(headers or {})}
         attempt, maybe_done = 0, False
         while True:
             attempt += 1
@@ -217,15 +220,12 @@ class Transport:
         timeout: httpx2.Timeout,
     ) -> httpx2.Request:
         given = {name: value for name, value in (params or {}).items() if value is not None}
-        sent = dict(headers or {})
-        if content is not None:
-            sent["Content-Type"] = "application/json"
         return self._http.build_request(
             method,
             path,
             params=given,
             content=content,
-            headers=sent,
+            headers=dict(headers or {}),
             timeout=timeout,
             extensions={"trace": self._remember_socket},
         )

@@ -27,6 +27,7 @@ from unroll.contract import (
     JobSummary,
     Loss,
     Network,
+    Reduction,
     Replica,
     Returnable,
     TaskData,
@@ -217,12 +218,15 @@ class JobHandle:
         returns: Sequence[Returnable] = ("outputs",),
         replica: Replica | None = None,
         steps: int | None = None,
+        reduce: Reduction | None = None,
+        binary: bool | None = None,
     ) -> Prediction:
         """Run sequences through the best checkpoint, by default its best replica.
 
         Arguments are as for `models.predict`.
         """
-        return self.best().predict(inputs, state=state, returns=returns, replica=replica, steps=steps)
+        options: dict[str, Any] = {"steps": steps, "reduce": reduce, "binary": binary}
+        return self.best().predict(inputs, state=state, returns=returns, replica=replica, **options)
 
 
 class BestNetwork:
@@ -268,14 +272,17 @@ class BestNetwork:
         returns: Sequence[Returnable] = ("outputs",),
         replica: Replica | None = None,
         steps: int | None = None,
+        reduce: Reduction | None = None,
+        binary: bool | None = None,
     ) -> Prediction:
         """Run sequences through this network, or another replica of its checkpoint.
 
         Arguments are as for `models.predict`.
         """
         chosen = self._chosen(replica)
+        options: dict[str, Any] = {"steps": steps, "reduce": reduce, "binary": binary}
         return self._checkpoints.predict(
-            self.checkpoint_id, inputs, state=state, returns=returns, replica=chosen, steps=steps
+            self.checkpoint_id, inputs, state=state, returns=returns, replica=chosen, **options
         )
 
     def evaluate(

@@ -15,12 +15,29 @@ import numpy as np
 from numpy.typing import ArrayLike
 from pydantic import BaseModel
 
+from unroll import tensors
 from unroll._numbers import Floats, finite
-from unroll.contract import PredictResponse, Replica, Returnable, State
+from unroll._transport import Transport
+from unroll._wire import decode, given
+from unroll.contract import PredictResponse, Reduction, Replica, Returnable, State
 
 LayerArrays = Mapping[str, ArrayLike]
 StateLike = Sequence[State | Sequence[LayerArrays] | Mapping[str, Sequence[LayerArrays]]]
 """A state from which a prediction starts: `Prediction.state`, the contract's own State objects, or their JSON."""
+
+
+@dataclass(frozen=True, repr=False)
+class Interval:
+    """How far replicas differ around the outputs, in their form. NaN where there is one replica only."""
+
+    lower: Floats | list[Floats]
+    upper: Floats | list[Floats]
+    level: float | None
+    """The share of replicas in it; None: one sample standard deviation to each side of the mean."""
+
+    def __repr__(self) -> str:
+        told = "mean ∓ standard deviation" if self.level is None else f"{self.level:.0%} of the replicas"
+        return f"<interval of {told}: {_shape(self.lower)}>"
 
 
 @dataclass(frozen=True, repr=False)
@@ -32,7 +49,7 @@ class Prediction:
     """
 
     outputs: Floats | list[Floats] | None
-    """Outputs, [T, O] for each sequence."""
+    """Outputs, [T, O] for each sequence. With `reduce` the mean or the median of all replicas, without an axis R."""
     hidden: Floats | list[Floats] | None
     """Hidden states of the last layer over time, [T, H] for each sequence; None unless requested."""
     state: list[list[dict[str, Floats]]] | None
@@ -41,6 +58,8 @@ class Prediction:
     model: str | None
     checkpoint: str
     replica: int | Literal["all"]
+    interval: Interval | None = None
+    """Around the outputs, with `reduce`."""
 
     def __repr__(self) -> str:
         network = "all replicas" if self.replica == "all" else f"replica {self.replica}"
@@ -49,6 +68,8 @@ class Prediction:
             for name, values in (("outputs", self.outputs), ("hidden", self.hidden))
             if values is not None
         ]
+        if self.interval is not None:
+            arrays.append(repr(self.interval)[1:-1])
         if self.state is not None:
             arrays.append(f"state of {len(self.state)} sequences")
         return f"<prediction of {network} of {self.model or self.checkpoint}: {', '.join(arrays)}>"
@@ -61,27 +82,54 @@ def _shape(values: Floats | list[Floats]) -> str:
     return f"of {len(values)} sequence{'' if len(values) == 1 else 's'}{first}{rest}"
 
 
-def predict_body(
+def ask(
+    transport: Transport,
+    where: str,
     inputs: ArrayLike | Sequence[ArrayLike],
+    *,
     state: StateLike | None,
     returns: Sequence[Returnable],
     replica: Replica,
-    steps: int | None = None,
-) -> dict[str, object]:
-    """Return the request's body.
+    steps: int | None,
+    reduce: Reduction | None,
+    binary: bool | None,
+) -> Prediction:
+    """Send a prediction request, as JSON or as tensors, and return the answer as arrays.
 
     Raises ValueError for inputs and states that are not lists of arrays of finite numbers.
     """
-    body: dict[str, object] = {"inputs": [_sequence(one, place) for place, one in enumerate(_batch(inputs))]}
-    body |= {"return": list(returns), "replica": replica}
-    if state is not None:
-        body["state"] = _states(state)
-    if steps is not None:
-        body["steps"] = steps
-    return body
+    sequences = [_sequence(one, place) for place, one in enumerate(_batch(inputs))]
+    states = None if state is None else _states(state)
+    content = None
+    if binary or (binary is None and sequences and tensors.worth_it(sequences)):
+        said = {"replica": replica, "return": list(returns)}
+        defaults = {"replica": "best", "return": ["outputs"]}
+        options = {name: value for name, value in said.items() if value != defaults[name]}
+        content = tensors.request(sequences, states, options | given(steps=steps, reduce=reduce))
+    if content is not None:
+        kind = {"Content-Type": tensors.MEDIA_TYPE, "Accept": tensors.MEDIA_TYPE}
+        response = transport.request("POST", where, content=content, headers=kind, repeatable=True)
+        return _of_tensors(tensors.Answer(response.content), stacked=is_stacked(inputs))
+    body: dict[str, object] = {"inputs": [one.tolist() for one in sequences]}
+    body |= {"return": list(returns), "replica": replica} | given(state=states, steps=steps, reduce=reduce)
+    response = transport.request("POST", where, body=body, repeatable=True)
+    return _of_json(decode(PredictResponse, response.content), stacked=is_stacked(inputs))
 
 
-def prediction(answer: PredictResponse, *, stacked: bool) -> Prediction:
+def _of_tensors(answer: tensors.Answer, *, stacked: bool) -> Prediction:
+    lower, upper = (answer.of(f"interval.{side}", stacked=stacked) for side in ("lower", "upper"))
+    return Prediction(
+        outputs=answer.of("outputs", stacked=stacked),
+        hidden=answer.of("hidden", stacked=stacked),
+        state=answer.state(),
+        model=answer.model,
+        checkpoint=answer.checkpoint,
+        replica=answer.replica,
+        interval=None if lower is None or upper is None else Interval(lower, upper, answer.level),
+    )
+
+
+def _of_json(answer: PredictResponse, *, stacked: bool) -> Prediction:
     """Return the answer as arrays. `stacked`: the inputs were one array, so the answer's arrays are too."""
     state = None
     if answer.state is not None:
@@ -92,13 +140,18 @@ def prediction(answer: PredictResponse, *, stacked: bool) -> Prediction:
             ]
             for s in answer.state
         ]
+    interval = None
+    if answer.interval is not None:
+        lower, upper = (_listed(side, stacked=stacked) for side in (answer.interval.lower, answer.interval.upper))
+        interval = Interval(lower, upper, answer.interval.level)
     return Prediction(
-        outputs=_arrays(answer.outputs, stacked=stacked),
-        hidden=_arrays(answer.hidden, stacked=stacked),
+        outputs=None if answer.outputs is None else _listed(answer.outputs, stacked=stacked),
+        hidden=None if answer.hidden is None else _listed(answer.hidden, stacked=stacked),
         state=state,
         model=answer.model,
         checkpoint=answer.checkpoint,
         replica=answer.replica,
+        interval=interval,
     )
 
 
@@ -123,8 +176,8 @@ def _batch(inputs: ArrayLike | Sequence[ArrayLike]) -> Sequence[ArrayLike]:
     return batch
 
 
-def _sequence(values: ArrayLike, place: int) -> object:
-    return finite(values, f"inputs[{place}]", "[T, I]", (2,)).tolist()
+def _sequence(values: ArrayLike, place: int) -> Floats:
+    return finite(values, f"inputs[{place}]", "[T, I]", (2,))
 
 
 def _states(state: object) -> list[object]:
@@ -166,9 +219,7 @@ def _items(value: object) -> list[Any] | None:
         return None
 
 
-def _arrays(values: list[object] | None, *, stacked: bool) -> Floats | list[Floats] | None:
-    if values is None:
-        return None
+def _listed(values: list[object], *, stacked: bool) -> Floats | list[Floats]:
     if stacked:
         return np.asarray(values, np.float64)
     return [np.asarray(one, np.float64) for one in values]

@@ -40,10 +40,18 @@ def predict(
     returns: Annotated[
         list[str] | None, typer.Option("--return", help="outputs, state or hidden; repeatable.", show_default="outputs")
     ] = None,
-    replica: Annotated[str, typer.Option(help="An index, best, or all.")] = "best",
+    replica: Annotated[str, typer.Option(help="An index, best, or all; with --reduce all.")] = "best",
     steps: Annotated[
         int | None,
         typer.Option(min=1, help="Number of outputs to write, for one_to_many and encoder_decoder networks."),
+    ] = None,
+    reduce: Annotated[
+        str | None,
+        typer.Option(
+            help="What all replicas say together: mean (and one standard deviation to each side) or "
+            "quantiles (the median, and 5 % to 95 %).",
+            show_default=False,
+        ),
     ] = None,
     save: Annotated[Path | None, typer.Option(help="Also write the arrays to this .npz file.")] = None,
     output: Output = Format.TABLE,
@@ -53,7 +61,8 @@ def predict(
     inputs, state, written = sequences.read(file)
     wanted = cast("list[Returnable]", returns or ["outputs"])  # the server knows which there are
     steps = written if steps is None else steps
-    answer = _ask(client, target, inputs, state=state, returns=wanted, replica=replica_of(replica), steps=steps)
+    which = replica_of("all" if reduce is not None and replica == "best" else replica)
+    answer = _ask(client, target, inputs, state=state, returns=wanted, replica=which, steps=steps, reduce=reduce)
     if save is not None:
         np.savez(save, allow_pickle=False, **_arrays(answer))
     if output is Format.JSON:
@@ -89,21 +98,30 @@ def _best_of(client: Client, job_id: str) -> BestNetwork:
 def _arrays(answer: Prediction) -> dict[str, Any]:
     """Return one array if all sequences have the same shape, otherwise one array for each sequence."""
     found: dict[str, Any] = {}
-    for name, values in (("outputs", answer.outputs), ("hidden", answer.hidden)):
+    for name, values in _named(answer).items():
         if isinstance(values, list):
             found |= {f"{name}_{place}": value for place, value in enumerate(values)}
-        elif values is not None:
+        else:
             found[name] = values
     for place, layers in enumerate(answer.state or []):
         found |= {f"state_{place}_{depth}_{key}": a for depth, layer in enumerate(layers) for key, a in layer.items()}
     return found
 
 
+def _named(answer: Prediction) -> dict[str, Any]:
+    """Return the arrays that were asked for, without the states."""
+    named = {"outputs": answer.outputs, "hidden": answer.hidden}
+    if answer.interval is not None:
+        named |= {"lower": answer.interval.lower, "upper": answer.interval.upper}
+    return {name: values for name, values in named.items() if values is not None}
+
+
 def _plain(answer: Prediction) -> dict[str, Any]:
     plain: dict[str, Any] = {"model": answer.model, "checkpoint": answer.checkpoint, "replica": answer.replica}
-    for name, values in (("outputs", answer.outputs), ("hidden", answer.hidden)):
-        if values is not None:
-            plain[name] = [value.tolist() for value in values]
+    named = {name: [value.tolist() for value in values] for name, values in _named(answer).items()}
+    plain |= {name: values for name, values in named.items() if name not in {"lower", "upper"}}
+    if answer.interval is not None:
+        plain["interval"] = {"lower": named["lower"], "upper": named["upper"], "level": answer.interval.level}
     if answer.state is not None:
         plain["state"] = [
             {"layers": [{key: array.tolist() for key, array in layer.items()} for layer in layers]}
@@ -121,15 +139,15 @@ def _show(answer: Prediction) -> None:
         say("states are not in the table: -o json shows them, --save writes them to a file")
     rows: list[list[object]] = []
     header: list[str] = []
-    for name, values in (("y", answer.outputs), ("h", answer.hidden)):
-        if values is None:
-            continue
+    letters = {"outputs": "y", "hidden": "h", "lower": "lower", "upper": "upper"}
+    several = answer.replica == "all" and answer.interval is None
+    for name, values in _named(answer).items():
         for sequence, value in enumerate(values):
-            replicas = value if answer.replica == "all" else value[None]
+            replicas = value if several else value[None]
             header = header or ["sequence", "replica", "t", "what", *(str(n) for n in range(replicas.shape[-1]))]
             for index, trajectory in enumerate(replicas):
-                label = index if answer.replica == "all" else answer.replica
-                rows += [[sequence, label, t, name, *map(float, row)] for t, row in enumerate(trajectory)]
+                label = index if several else answer.replica
+                rows += [[sequence, label, t, letters[name], *map(float, row)] for t, row in enumerate(trajectory)]
     width = max((len(row) for row in rows), default=0)
     header += [str(n) for n in range(len(header) - 4, width - 4)]
     if not rows:

@@ -55,7 +55,17 @@ from unroll.contract.data import Baseline, Data, Task, TaskData
 from unroll.contract.evaluate import EvaluateJob, EvaluateSummary, EvaluationResult, LengthResult
 from unroll.contract.export import ExportFormat, ExportJob, ExportSummary, Parity
 from unroll.contract.fleet import Queue, Readiness, Worker
-from unroll.contract.inference import LayerState, PredictRequest, PredictResponse, Replica, Returnable, State
+from unroll.contract.inference import (
+    Interval,
+    LayerState,
+    PredictOptions,
+    PredictRequest,
+    PredictResponse,
+    Reduction,
+    Replica,
+    Returnable,
+    State,
+)
 from unroll.contract.jobs import (
     ENDED,
     Artifact,
@@ -168,6 +178,7 @@ __all__ = [
     "HeldOut",
     "Identity",
     "Initialisation",
+    "Interval",
     "Job",
     "JobConfig",
     "JobError",
@@ -202,6 +213,7 @@ __all__ = [
     "Pin",
     "Pinned",
     "PoissonNLL",
+    "PredictOptions",
     "PredictRequest",
     "PredictResponse",
     "Problem",
@@ -211,6 +223,7 @@ __all__ = [
     "QueuePosition",
     "RMSprop",
     "Readiness",
+    "Reduction",
     "Regularisation",
     "Replica",
     "Request",

@@ -8,8 +8,8 @@ from numpy.typing import ArrayLike
 
 from unroll._transport import Transport
 from unroll._wire import decode
-from unroll.contract import Checkpoint, PredictResponse, Replica, Returnable
-from unroll.predictions import Prediction, StateLike, is_stacked, predict_body, prediction
+from unroll.contract import Checkpoint, Reduction, Replica, Returnable
+from unroll.predictions import Prediction, StateLike, ask
 from unroll.resources.paging import path
 from unroll.weights import Weights
 
@@ -41,9 +41,19 @@ class Checkpoints:
         returns: Sequence[Returnable] = ("outputs",),
         replica: Replica = "best",
         steps: int | None = None,
+        reduce: Reduction | None = None,
+        binary: bool | None = None,
     ) -> Prediction:
         """Run sequences through the networks of this checkpoint. The arguments are those of a model's predict."""
-        body = predict_body(inputs, state, returns, replica, steps)
         where = path("checkpoints", checkpoint_id, "predict")
-        response = self._transport.request("POST", where, body=body, repeatable=True)
-        return prediction(decode(PredictResponse, response.content), stacked=is_stacked(inputs))
+        return ask(
+            self._transport,
+            where,
+            inputs,
+            state=state,
+            returns=returns,
+            replica=replica,
+            steps=steps,
+            reduce=reduce,
+            binary=binary,
+        )

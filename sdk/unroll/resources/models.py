@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike
 
 from unroll._transport import Transport
 from unroll._wire import decode, encode
-from unroll.contract import Candidate, Model, Network, Pin, PredictResponse, Replica, Returnable, Task
-from unroll.predictions import Prediction, StateLike, is_stacked, predict_body, prediction
+from unroll.contract import Candidate, Model, Network, Pin, Reduction, Replica, Returnable, Task
+from unroll.predictions import Prediction, StateLike, ask
 from unroll.resources.paging import Listing, path
 
 
@@ -84,16 +84,32 @@ class Models:
         returns: Sequence[Returnable] = ("outputs",),
         replica: Replica = "best",
         steps: int | None = None,
+        reduce: Reduction | None = None,
+        binary: bool | None = None,
     ) -> Prediction:
         """Run sequences through the network that the model serves.
 
         `inputs` is a list of arrays [T_i, I] or one array [B, T, I]. `state` is an earlier prediction's state from
         which to continue. `returns` may contain "outputs", "state" and "hidden". `steps` is the number of outputs that
-        a one_to_many or encoder_decoder network writes. Raises ConflictError if nothing is trained yet.
+        a one_to_many or encoder_decoder network writes.
+
+        With replica "all", `reduce` "mean" or "quantiles" gives what all replicas say together: outputs are their mean
+        or median, and `interval` says how far they differ. `binary` sends tensors instead of JSON, which has the same
+        results and is faster for many numbers; None: where there are many. Raises ConflictError if nothing is trained
+        yet.
         """
-        body = predict_body(inputs, state, returns, replica, steps)
-        response = self._transport.request("POST", path("models", name, "predict"), body=body, repeatable=True)
-        return prediction(decode(PredictResponse, response.content), stacked=is_stacked(inputs))
+        where = path("models", name, "predict")
+        return ask(
+            self._transport,
+            where,
+            inputs,
+            state=state,
+            returns=returns,
+            replica=replica,
+            steps=steps,
+            reduce=reduce,
+            binary=binary,
+        )
 
 
 class Tasks:

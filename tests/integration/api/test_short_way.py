@@ -15,8 +15,10 @@ from typing import Any
 import httpx2
 import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from api.inference import Target
+from api.negotiation import SAFETENSORS
 from api.short_way import protocol
 from api.short_way.known import Head, Known, changes_answers
 from rnn.serving.predictor import Predictor
@@ -41,13 +43,13 @@ class Line:
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.received = b""
 
-    def request(self, body: bytes, *headers: str) -> bytes:
+    def request(self, body: bytes, *headers: str, media_type: str = "application/json") -> bytes:
         """The bytes of one request. A header of its own sends it the ordinary way."""
         lines = [
             f"POST {self.path} HTTP/1.1",
             "host: here",
             f"authorization: Bearer {self.key}",
-            "content-type: application/json",
+            f"content-type: {media_type}",
             f"content-length: {len(body)}",
             *headers,
         ]
@@ -74,9 +76,11 @@ class Line:
         assert more, "the server closed the connection"
         self.received += more
 
-    def ask(self, body: bytes, *headers: str) -> tuple[int, dict[str, str], bytes]:
+    def ask(
+        self, body: bytes, *headers: str, media_type: str = "application/json"
+    ) -> tuple[int, dict[str, str], bytes]:
         """Send a request and read its answer."""
-        self.send(self.request(body, *headers))
+        self.send(self.request(body, *headers, media_type=media_type))
         return self.answer()
 
 
@@ -153,24 +157,79 @@ def bodies(count: int) -> Iterator[bytes]:
         yield text.encode()
 
 
+def tensor_bodies(count: int) -> Iterator[bytes]:
+    """Valid and broken safetensors."""
+    chance = np.random.default_rng(7)
+    for i in range(count):
+        N, T, width = chance.integers(1, 6), chance.integers(1, 30), 2 if i % 10 == 3 else 1
+        x = chance.standard_normal((N, T, width)).astype([np.float32, np.float64, np.float16, np.int64][i % 7 % 4])
+        if i % 11 == 5:
+            x = x.astype(np.float64)
+            x[0, 0, 0] = [np.nan, np.inf, 1e300][i % 3]
+        tensors: dict[str, Any] = {"inputs": x[0] if i % 13 == 6 else x}
+        about: dict[str, str] | None = None
+        if i % 9 == 4:
+            about = {"format": "np"} if i % 2 else {"replica": ["0", "all", "9", "-1", "one"][i % 5]}
+        if i % 12 == 7:
+            tensors["lengths"] = chance.integers(1, T + (i % 2), N, endpoint=True)
+        if i % 17 == 8:
+            tensors["wrong"] = x
+        body = bytearray(save(tensors, about))
+        if i % 8 == 2:  # lies
+            body[chance.integers(len(body) if i % 16 == 2 else 80)] = chance.integers(256)
+        yield bytes(body[: -1 - i % 3] if i % 15 == 9 else body)
+
+
+def same(found: tuple[int, dict[str, str], bytes], expected: tuple[int, dict[str, str], bytes], body: bytes) -> bool:
+    """Whether both ways answered, after checking that they said the same."""
+    assert found[0] == expected[0], (body, found, expected)
+    assert list(found[1]) == list(expected[1])
+    for name in found[1].keys() - {"x-request-id", "date", "content-length"}:
+        assert found[1][name] == expected[1][name]
+    if found[0] == 200:
+        assert found[2] == expected[2]
+        return True
+    documents = [json.loads(answer[2]) | {"request_id": ""} for answer in (found, expected)]
+    assert documents[0] == documents[1]
+    return False
+
+
 def test_both_ways_give_the_same_status_headers_problem_and_bits(api: Api, client: httpx2.Client, served: str):
     before, good = short(client), 0
     with line(api, served, api.key()) as plain, line(api, served, api.key()) as ordinary:
         for body in bodies(400):
-            found = plain.ask(body)
-            expected = ordinary.ask(body, "x-other: 1")
-            assert found[0] == expected[0], (body, found, expected)
-            assert list(found[1]) == list(expected[1])
-            for name in found[1].keys() - {"x-request-id", "date", "content-length"}:
-                assert found[1][name] == expected[1][name]
-            if found[0] == 200:
-                good += 1
-                assert found[2] == expected[2]
-            else:
-                documents = [json.loads(answer[2]) | {"request_id": ""} for answer in (found, expected)]
-                assert documents[0] == documents[1]
+            good += same(plain.ask(body), ordinary.ask(body, "x-other: 1"), body)
     assert good > 100  # of the bodies are right
     assert short(client) - before > 30  # of them on the short way
+
+
+@pytest.mark.parametrize("accept", ["*/*", "application/json", SAFETENSORS])
+def test_both_ways_give_the_same_for_tensors(api: Api, client: httpx2.Client, served: str, accept: str):
+    before, good = short(client), 0
+    with line(api, served, api.key()) as plain, line(api, served, api.key()) as ordinary:
+        for body in tensor_bodies(60):
+            found = plain.ask(body, f"accept: {accept}", media_type=SAFETENSORS)
+            expected = ordinary.ask(body, f"accept: {accept}", "x-other: 1", media_type=SAFETENSORS)
+            good += same(found, expected, body)
+            if found[0] == 200:
+                assert found[1]["content-type"] == (SAFETENSORS if accept == "*/*" else accept)
+        uneven = json.dumps({"inputs": [[[0.5]] * 3000, *[[[0.5]]] * 3000]}).encode()  # fill up a million numbers
+        for body in [*bodies(12), *[uneven] * 2]:  # JSON whose answer may be tensors
+            found = plain.ask(body, f"accept: {accept}")
+            good += same(found, ordinary.ask(body, f"accept: {accept}", "x-other: 1"), body)
+    assert good > 20
+    assert short(client) - before > 12
+
+
+def test_a_known_head_of_tensors_does_no_step_of_a_session(api: Api, client: httpx2.Client, served: str):
+    session = client.post("/v1/sessions", json={"model": "net"}).json()
+    steps = f"/v1/sessions/{session['id']}/step"
+    with line(api, served, api.key()) as mine:
+        body = save({"inputs": np.ones((1, 1, 1), np.float32)})
+        assert [mine.ask(body, media_type=SAFETENSORS)[0] for _ in range(2)] == [200, 200]
+        mine.path = steps
+        assert mine.ask(b'{"inputs":[[[1.0]]]}', media_type=SAFETENSORS)[0] == 415
+        assert mine.ask(b'{"inputs":[[[1.0]]]}')[0] == 200
 
 
 def test_a_key_that_was_revoked_here_is_refused_at_once(api: Api, client: httpx2.Client, served: str):
@@ -201,9 +260,9 @@ def test_a_key_that_another_process_revoked_is_refused_within_a_second(api: Api,
 def test_a_key_that_expires_is_refused_when_it_does():
     known = Known()
     known.learn(_head(known), Identity("key", "ours", frozenset(), seconds_left=0.05), ("/path", _target()))
-    assert known.identity(b"head") is not None
+    assert known.sender(b"head") is not None
     time.sleep(0.06)
-    assert known.identity(b"head") is None
+    assert known.sender(b"head") is None
 
 
 def test_what_a_request_found_before_a_change_is_not_remembered_after_it():
@@ -211,18 +270,18 @@ def test_what_a_request_found_before_a_change_is_not_remembered_after_it():
     head = _head(known)
     known.forget()
     known.learn(head, Identity("key", "ours", frozenset()), ("/path", _target()))
-    assert known.identity(b"head") is None
+    assert known.sender(b"head") is None
     assert known.target("ours", b"/path") is None
 
 
 def test_one_request_asks_again_while_the_others_are_answered():
     known = Known()
     known.learn(_head(known, 0.6), Identity("key", "ours", frozenset()), ("/path", _target()))
-    assert [known.identity(b"head") is None for _ in range(3)] == [True, False, False]
+    assert [known.sender(b"head") is None for _ in range(3)] == [True, False, False]
     assert [known.target("ours", b"/path") is None for _ in range(3)] == [True, False, False]
     assert known.target("theirs", b"/path") is None
     known.learn(_head(known, 1.1), Identity("key", "ours", frozenset()), ("/path", _target()))
-    assert known.identity(b"head") is None
+    assert known.sender(b"head") is None
 
 
 @pytest.mark.parametrize(

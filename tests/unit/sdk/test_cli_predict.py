@@ -23,6 +23,22 @@ def double(seen: Seen) -> Answer:
     return Answer(body={**asked, "model": "m", "checkpoint": "ckpt_1", "replica": 4})
 
 
+def test_replicas_are_reduced_to_one_answer_with_an_interval(server: ScriptedServer, tmp_path: Path) -> None:
+    interval = {"lower": [[[1.0]]], "upper": [[[3.0]]], "level": None}
+    said = {"outputs": [[[2.0]]], "interval": interval, "model": "m", "checkpoint": "ckpt_1", "replica": "all"}
+    server.script = lambda _: Answer(body=said)
+    saved = tmp_path / "out.npz"
+    ask = ("predict", "m", "-i", "-", "--reduce", "mean")
+    ended = unroll(server, *ask, "-o", "json", "--save", str(saved), stdin="[[[1.0]]]")
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout) == said
+    with np.load(saved) as arrays:
+        assert {name.split("_")[0] for name in arrays.files} == {"outputs", "lower", "upper"}
+    table = unroll(server, *ask, stdin="[[[1.0]]]").stdout
+    assert [line.split()[3:] for line in table.splitlines()[1:]] == [["y", "2"], ["lower", "1"], ["upper", "3"]]
+    assert (server.seen[0].json["replica"], server.seen[0].json["reduce"]) == ("all", "mean")
+
+
 @pytest.mark.parametrize("source", ["json", "stdin", "npy", "npz"])
 def test_predictions_are_made_from_files(server: ScriptedServer, tmp_path: Path, source: str) -> None:
     server.script = double
