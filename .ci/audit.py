@@ -26,7 +26,7 @@ def main() -> int:
         report = json.loads(answer.stdout)
     except ValueError:
         last = (answer.stderr.strip().splitlines() or ["pip-audit said nothing"])[-1]
-        print(f"The advisory service (pypi.org) could not be asked, so nothing was audited: {last}")
+        print(f"The advisory service could not be asked, so nothing was audited: {last}")
         return NOT_ASKED
     code, text = verdict(report)
     print(text)
@@ -45,7 +45,7 @@ def verdict(report: dict[str, Any]) -> tuple[int, str]:
     lines = [*vulnerable]
     if skipped:
         lines.append(
-            f"The advisory service (pypi.org) could not be asked about {len(skipped)} of {len(packages)} packages, so "
+            f"The advisory service could not be asked about {len(skipped)} of {len(packages)} packages, so "
             f"nothing is known of them: {', '.join(skipped[:5])}{', ...' if len(skipped) > 5 else ''}"
         )
     if not lines:
