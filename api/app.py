@@ -77,6 +77,7 @@ def create_app(settings: Settings) -> FastAPI:
         doorbell, notifier, stopping = Doorbell(settings), Notifier(settings), asyncio.Event()
         feeds = Feeds(settings, db, stopping)
         live: Sessions | None = None
+        fresh: asyncio.Task[None] | None = None
         try:
             await anyio.to_thread.run_sync(schema.check, db)
             await feeds.start()
@@ -87,11 +88,14 @@ def create_app(settings: Settings) -> FastAPI:
             )
             live.start()
             app.state.counter.sessions = live
-            telemetry.watch(db, service.alive_seconds, lambda: doorbell.failures)
+            telemetry.watch(db, service.alive_seconds, lambda: doorbell.failures, live.__len__)
+            fresh = asyncio.create_task(telemetry.keep_fresh())
             app.state.service = service
             _end_waits_at_a_stop(stopping)
             yield
         finally:
+            if fresh is not None:
+                fresh.cancel()
             if live is not None:
                 await live.close()
             shadows.close()

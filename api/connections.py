@@ -44,8 +44,8 @@ class Patient(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Stop to wait for the rest of a body that was answered before it had come."""
         super().on_message_complete()
-        cycle: Any = self.cycle  # None where the first request becomes a WebSocket
-        if cycle is not None and cycle.response_complete:
+        cycle: Any = self.cycle  # None where a WebSocket begins
+        if cycle is None or cycle.response_complete:
             self._arrived()
 
     def on_response_complete(self) -> None:

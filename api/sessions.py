@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any, Literal, NamedTuple
+from weakref import WeakValueDictionary
 
 import numpy as np
 from starlette.concurrency import run_in_threadpool
@@ -151,7 +152,7 @@ class Sessions:
         self.owner = new_id("api")
         self._db, self._load, self._settle = db, load, settle
         self._live: dict[str, Live] = {}
-        self._loading: dict[str, asyncio.Lock] = {}
+        self._loading: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # as long as somebody waits
         self._saver: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
@@ -229,10 +230,7 @@ class Sessions:
         If the client knows of more steps than are here, another process may have done them.
         """
         async with self._loading.setdefault(session_id, asyncio.Lock()):
-            try:
-                return await self._find(tenant, session_id, expected)
-            finally:
-                self._loading.pop(session_id, None)
+            return await self._find(tenant, session_id, expected)
 
     async def _find(self, tenant: str, session_id: str, expected: int | None) -> Live:
         live = self._live.get(session_id)

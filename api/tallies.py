@@ -21,6 +21,7 @@ from unroll.contract import Limits
 Held = Literal["streams", "held_bodies"]
 Owner = tuple[str, str]
 """("key", its id), or ("tenant", its name)."""
+MINUTE = 60.0
 WORDS: dict[Held, str] = {"streams": "open event streams", "held_bodies": "bodies that arrive at once"}
 
 
@@ -41,6 +42,7 @@ class Tallies:
         self._lock = threading.Lock()
         self._held: Counter[tuple[Owner, Held]] = Counter()
         self._buckets: dict[Owner, Bucket] = {}
+        self._cleaned = clock()
 
     def request(self, who: Identity) -> None:
         """Count a request. Raises QuotaExceeded, and counts nothing, if the key or its tenant has had too many."""
@@ -101,6 +103,9 @@ class Tallies:
 
     def _filled(self, owner: Owner, most: int) -> Bucket:
         now = self._clock()
+        if now - self._cleaned > MINUTE:  # a bucket that nobody took from for a minute is full, as a new one
+            self._cleaned = now
+            self._buckets = {one: bucket for one, bucket in self._buckets.items() if now - bucket.at < MINUTE}
         bucket = self._buckets.setdefault(owner, Bucket(most, now))
         bucket.left = min(most, bucket.left + (now - bucket.at) * most / 60)
         bucket.at = now

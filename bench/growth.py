@@ -251,7 +251,7 @@ def world(settings: Settings, state: str, size: int) -> World:
     models.register(db, TENANT, NewModel(name="m", config=NETWORK), 19)
     model_id, _ = models.resolve(db, TENANT, "m")
     telemetry = Telemetry()
-    telemetry.watch(db, 45.0, lambda: 0)
+    telemetry.watch(db, 45.0, lambda: 0, lambda: 0)
     made = World(db, *identities, model_id, "", "", "", telemetry)
     made.parent = made.submit(name="rare", labels={"group": "rare"})
     of_model = {"model_id": model_id, "model_name": "m"}

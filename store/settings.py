@@ -48,6 +48,8 @@ class Settings(BaseSettings):
     """GPU memory beside CUDA's own context that a waiting trainer may hold. 0: it opens the GPU only for a job."""
     workers: Annotated[int, Field(ge=1, le=256)] = 1
     """Number of worker processes that `unroll-server up` starts."""
+    api_processes: Annotated[int, Field(ge=1, le=256)] = 1
+    """Number of API processes that `unroll-server up` and `unroll-server api` start behind one address."""
     lease_seconds: Annotated[float, Field(gt=0, le=3600)] = 15.0
     """A worker that has been silent for this time loses its job."""
     stall_seconds: Annotated[float, Field(gt=0)] = 600.0

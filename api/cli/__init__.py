@@ -33,6 +33,9 @@ app.add_typer(tenant_commands, name="tenant")
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on [UNROLL_HOST].", show_default=False)]
 Port = Annotated[int | None, typer.Option(help="Port; 0 chooses a free one [UNROLL_PORT].", show_default=False)]
+Processes = Annotated[
+    int | None, typer.Option(help="API processes behind the address [UNROLL_API_PROCESSES].", show_default=False)
+]
 Given = Annotated[
     list[str] | None, typer.Argument(help="Limits to set; the value `null` removes one.", metavar="NAME=VALUE...")
 ]
@@ -71,6 +74,7 @@ def up(
     host: Host = None,
     port: Port = None,
     workers: Annotated[int | None, typer.Option(help="Worker processes [UNROLL_WORKERS].", show_default=False)] = None,
+    processes: Processes = None,
     data_dir: Annotated[
         Path | None, typer.Option(help="Folder of database, queue and key [UNROLL_DATA_DIR].", show_default=False)
     ] = None,
@@ -82,7 +86,7 @@ def up(
     """Run everything on this machine: migrate, make a key, start the API and workers, and keep them running."""
     from api.cli.up import run
 
-    _configure(host=host, port=port, workers=workers, data_dir=data_dir)
+    _configure(host=host, port=port, workers=workers, api_processes=processes, data_dir=data_dir)
     run(with_parent=with_parent)
 
 
@@ -90,14 +94,22 @@ def up(
 def api(
     host: Host = None,
     port: Port = None,
+    processes: Processes = None,
+    *,
+    together: Annotated[bool, typer.Option("--together", hidden=True, help="Be one of several behind it.")] = False,
     listener: Annotated[int | None, typer.Option(hidden=True, help="An inherited listening socket.")] = None,
     parent: Annotated[int | None, typer.Option(hidden=True, help="Stop when this process, the parent, ends.")] = None,
 ) -> None:
-    """Run one API process. Several may share a database."""
-    from api.cli.serve import run
+    """Run the API, in one process or in several behind one address. Several machines may share a database."""
+    from api.cli import serve, several
+    from api.cli.failures import load_settings
 
-    _configure(host=host, port=port)
-    run(listener, parent)
+    _configure(host=host, port=port, api_processes=processes)
+    settings = load_settings()
+    if settings.api_processes > 1 and not together and listener is None:
+        several.run(settings, parent)
+    else:
+        serve.run(settings, listener, parent, together=together)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""The processes that `unroll-server up` runs.
+"""The processes that `unroll-server up`, and an `unroll-server api` of several processes, run.
 
 It starts them, restarts them with backoff when they die, and stops them in order.
 
@@ -22,7 +22,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from api.cli.failures import FAILED, WRONG_SETTINGS, Failure
@@ -62,6 +62,8 @@ class Process:
     grace_seconds: float
     """Seconds between SIGTERM and SIGKILL."""
     pass_fds: tuple[int, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Variables beside those of this process."""
     short_lives: int | None = None
     """The number of deaths in a row, each within seconds of the start, after which it is given up; None: never."""
     after_death: Callable[[int, str], None] = lambda _pid, _how: None
@@ -86,6 +88,7 @@ class Process:
             self.command,
             stdin=subprocess.DEVNULL,
             pass_fds=self.pass_fds,
+            env=os.environ | self.env,
             process_group=0,
             preexec_fn=follow_supervisor,  # noqa: PLW1509 - the supervisor has no other threads
         )

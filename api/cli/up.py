@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import http.client
 import os
 import platform
 import secrets
-import select
 import stat
 import sys
 import time
@@ -16,24 +14,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from api import next_steps
-from api.cli.failures import (
-    FAILED,
-    WRONG_SETTINGS,
-    Failure,
-    hash_secret,
-    load_settings,
-    open_database,
-    require_data_folder,
-)
+from api.cli.failures import Failure, hash_secret, load_settings, open_database, require_data_folder
 from api.cli.processes import MANY_DEATHS, Process, Supervisor, followed, python
-from api.cli.serve import GRACE_SECONDS, listen
+from api.cli.serve import listen
+from api.cli.several import MARGIN_SECONDS, Readiness, require_alive, started, tell
 from store.settings import Settings
 
 TENANT = "default"
 REPORTED_SECONDS = 60.0
 """A worker that has been silent for so long is not one of this service, whatever its process number."""
-MARGIN_SECONDS = 5.0
-"""Extra seconds that a process may take to end after its own grace time."""
 
 
 def run(*, with_parent: bool = False) -> None:
@@ -124,22 +113,15 @@ def write_private(path: Path, text: str) -> None:
 
 
 def _serve(settings: Settings, parent: int | None) -> None:
+    with started(settings, listen(settings.host, settings.port, else_free=True)) as (address, apis):
+        _supervise(settings, parent, address, apis)
+
+
+def _supervise(settings: Settings, parent: int | None, address: tuple[str, int], apis: list[Process]) -> None:
     from store import fleet
 
-    listener = listen(settings.host, settings.port, else_free=True)
-    host, port = listener.getsockname()[:2]
-    # an address that listens everywhere is no address to connect to
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    host, port = address
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-    # the supervisor keeps the socket open: while the API is started again, connections wait instead of being refused
-    descriptor = listener.fileno()
-    api = Process(
-        "the API",
-        python("api.cli", "api", "--listener", str(descriptor), *followed()),
-        grace_seconds=GRACE_SECONDS + MARGIN_SECONDS,
-        pass_fds=(descriptor,),
-    )
     token = secrets.token_hex(4)
     workers = [
         Process(
@@ -152,24 +134,22 @@ def _serve(settings: Settings, parent: int | None) -> None:
         for number in range(1, settings.workers + 1)
     ]
 
-    ready, kernel, reported = _Readiness(host, port), next_steps.KernelNote(), _Workers(settings, workers)
+    ready, kernel, reported = Readiness(host, port), next_steps.KernelNote(), _Workers(settings, workers)
 
     def announce_when_ready() -> bool:
-        if api.popen is not None and api.popen.poll() is not None:  # never well yet: trying again would not help
-            exit_code = WRONG_SETTINGS if api.popen.returncode == WRONG_SETTINGS else FAILED
-            raise Failure("The API could not start; the reason is above.", exit_code)
+        require_alive(apis)
         if not ready() or not reported():
             return False
         write_private(settings.data_dir / "url", url)
         if settings.port not in (0, port):
-            _tell(f"Port {settings.port} is in use; this is another, free one.")
+            tell(f"Port {settings.port} is in use; this is another, free one.")
         if settings.device == "cpu" and (note := kernel()):
-            _tell(note)
+            tell(note)
         print(_announcement(url, settings.data_dir), flush=True)
         return True
 
     # workers stop first: while they drain, users can still see what becomes of their jobs
-    supervisor = Supervisor([workers, [api]], _tell, parent)
+    supervisor = Supervisor([workers, apis], tell, parent)
     try:
         in_time = supervisor.run(announce_when_ready)
     finally:
@@ -178,7 +158,7 @@ def _serve(settings: Settings, parent: int | None) -> None:
         (settings.data_dir / "url").unlink(missing_ok=True)
     if not in_time:
         raise Failure("Not everything stopped in time; what was running goes on from its last checkpoint.")
-    _tell("Stopped.")
+    tell("Stopped.")
 
 
 def _announcement(url: str, folder: Path) -> str:
@@ -206,7 +186,7 @@ def _hand_back(settings: Settings, worker_id: str, how: str) -> None:
         recovery.take_back(db, worker_id, how, settings.max_crashes)
         fleet.dismiss(db, worker_id)
     except DatabaseUnavailable as error:
-        _tell(f"what {worker_id} was running waits until its lease expires: {error}")
+        tell(f"what {worker_id} was running waits until its lease expires: {error}")
     finally:
         db.close()
 
@@ -234,40 +214,3 @@ class _Workers:
         except DatabaseUnavailable:
             return False
         return any(one.alive and one.pid in ours and one.host == here for one in found)
-
-
-class _Readiness:
-    """Asks the API whether it is ready, one question at a time, and never waits for the answer.
-
-    The socket listens before the API runs, so the first question is answered as soon as the API can answer.
-    """
-
-    def __init__(self, host: str, port: int) -> None:
-        self._connection = http.client.HTTPConnection(host, port, timeout=5)
-        self._asked = False
-        self._ready = False
-
-    def __call__(self) -> bool:
-        if self._ready:
-            return True
-        try:
-            if not self._asked:
-                self._connection.request("GET", "/readyz")
-                self._asked = True
-            if not select.select([self._connection.sock], [], [], 0)[0]:
-                return False
-            self._asked = False
-            response = self._connection.getresponse()
-            response.read()
-        except (OSError, http.client.HTTPException):
-            self._connection.close()
-            self._asked = False
-            return False
-        self._ready = response.status == http.HTTPStatus.OK
-        if self._ready:
-            self._connection.close()
-        return self._ready
-
-
-def _tell(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)

@@ -56,7 +56,11 @@ def served(folder: Path) -> Iterator[Target]:
     schema.migrate(settings)
     listener = listen("127.0.0.1", 0)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    command = [sys.executable, "-c", f"from api.cli import serve; serve.run({listener.fileno()}, {os.getpid()})"]
+    command = [
+        sys.executable,
+        "-c",
+        f"from api.cli import failures, serve; serve.run(failures.load_settings(), {listener.fileno()}, {os.getpid()})",
+    ]
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("UNROLL_")},
         "UNROLL_DATA_DIR": str(settings.data_dir),

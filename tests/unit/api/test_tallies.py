@@ -53,3 +53,12 @@ def test_the_keys_of_a_tenant_share_its_limit_and_a_refused_request_costs_nothin
     now[0] += 30
     assert allowed(tallies, who("a", of_tenant=10, of_key=4)) == 2
     assert allowed(tallies, who("b", of_tenant=10)) == 3
+
+
+def test_keys_that_are_silent_leave_the_memory():
+    now = [0.0]
+    tallies = Tallies(lambda: now[0])
+    for i in range(100):
+        now[0] += 10
+        tallies.request(who(f"key {i}", of_key=10))
+    assert len(tallies._buckets) <= 14  # those of the last two minutes
