@@ -87,6 +87,13 @@ class Socket(Client):
                 return
             self.upgraded = True
             del self.received[: end + 4]
+        while len(self.received) >= 2 and self.received[0] == 0x89:  # a ping, which wants a pong with the same bytes
+            size = self.received[1]
+            if len(self.received) < 2 + size:
+                return
+            pinged = bytes(self.received[2 : 2 + size])
+            self.transport.write(bytes([0x8A, 0x80 | size]) + bytes(4) + pinged)
+            del self.received[: 2 + size]
         if len(self.received) < 2:
             return
         head, length = 2, self.received[1]
