@@ -22,6 +22,8 @@ class Adding(AnyLength):
     """
 
     name: ClassVar[str] = "adding"
+    group: ClassVar[str] = "memory"
+    origin: ClassVar[str] = "Hochreiter & Schmidhuber 1997, Long short-term memory"
     description: ClassVar[str] = "Add two numbers: two numbers of a sequence are marked, and the target is their sum."
     predictor: ClassVar[str] = "one"
     formula: ClassVar[str] = "1 / 6"

@@ -20,6 +20,8 @@ class IntegrateNoise(AnyLength):
     """
 
     name: ClassVar[str] = "integrate_noise"
+    group: ClassVar[str] = "integration"
+    origin: ClassVar[str] = "the course that this project grew out of"
     description: ClassVar[str] = "Integrate white noise: x ~ N(0, 1), and the target is the running sum of x."
     predictor: ClassVar[str] = "zero"
     formula: ClassVar[str] = "(length + 1) / 2"

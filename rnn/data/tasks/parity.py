@@ -19,6 +19,8 @@ class Parity(AnyLength):
     """
 
     name: ClassVar[str] = "parity"
+    group: ClassVar[str] = "logic"
+    origin: ClassVar[str] = "Minsky & Papert 1969, Perceptrons"
     description: ClassVar[str] = "Running parity: x are random bits, and the target is whether the sum so far is odd."
     predictor: ClassVar[str] = "probability 1/2"
     formula: ClassVar[str] = "ln 2"

@@ -23,6 +23,10 @@ class PoissonCounts(AnyLength):
     """
 
     name: ClassVar[str] = "poisson_counts"
+    group: ClassVar[str] = "neurons"
+    origin: ClassVar[str] = (
+        "Paninski 2004, Maximum likelihood estimation of cascade point-process neural encoding models"
+    )
     description: ClassVar[str] = "Spike counts: a leaky integral of white noise is the logarithm of a Poisson rate."
     predictor: ClassVar[str] = "the mean count of each step"
     formula: ClassVar[str] = "mean over t = 1 … length of m - m ln(m), m = rate exp(gain² (1 - exp(-2 t / tau)) / 2)"

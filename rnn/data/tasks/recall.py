@@ -24,6 +24,8 @@ class Recall(SequenceTask):
     """
 
     name: ClassVar[str] = "recall"
+    group: ClassVar[str] = "memory"
+    origin: ClassVar[str] = "Arjovsky, Shah & Bengio 2016, Unitary evolution recurrent neural networks, with a cue"
     description: ClassVar[str] = "Copying memory: read symbols, wait, and repeat them in order after a cue."
     predictor: ClassVar[str] = "equal probabilities"
     formula: ClassVar[str] = "ln(symbols)"

@@ -22,6 +22,8 @@ class Reverse(AnyLength):
     """
 
     name: ClassVar[str] = "reverse"
+    group: ClassVar[str] = "sequences"
+    origin: ClassVar[str] = "Sutskever, Vinyals & Le 2014, Sequence to sequence learning"
     description: ClassVar[str] = "Sequence to sequence: read symbols, then write them backwards, or in the same order."
     predictor: ClassVar[str] = "equal probabilities"
     formula: ClassVar[str] = "ln(symbols)"

@@ -25,6 +25,8 @@ class Sine(SequenceTask):
     """
 
     name: ClassVar[str] = "sine"
+    group: ClassVar[str] = "timing"
+    origin: ClassVar[str] = "Sussillo & Barak 2013, Opening the black box"
     description: ClassVar[str] = "Oscillate: the input at the first step sets the frequency of the sine wave to write."
     predictor: ClassVar[str] = "zero"
     formula: ClassVar[str] = (

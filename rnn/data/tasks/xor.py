@@ -21,6 +21,8 @@ class Xor(SequenceTask):
     """
 
     name: ClassVar[str] = "xor"
+    group: ClassVar[str] = "logic"
+    origin: ClassVar[str] = "Minsky & Papert 1969, Perceptrons"
     description: ClassVar[str] = "Exclusive or of two bits, in a single step: it cannot be solved without hidden units."
     predictor: ClassVar[str] = "probability 1/2"
     formula: ClassVar[str] = "ln 2"
