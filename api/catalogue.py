@@ -7,7 +7,9 @@ from dataclasses import asdict
 from typing import Any
 
 from pydantic import Json, TypeAdapter, ValidationError
+from pydantic_core import to_json
 
+import rnn.data.samples
 import rnn.data.tasks
 import rnn.gradient_check.bounds
 import rnn.networks.parameters
@@ -16,7 +18,7 @@ from api.errors import Refused, invalid
 from rnn.errors import ConfigurationError
 from rnn.kinds import KINDS, kind
 from rnn.kinds.kind import Facts, Inputs
-from unroll.contract import Checkpoint, CheckRequest, DryRun, JobRequest, Network, Task, TaskData
+from unroll.contract import Checkpoint, CheckRequest, DryRun, JobRequest, Network, SampleRequest, Task, TaskData
 from unroll.contract.limits import LONG_JOB_SECONDS, MAX_PARAMETERS
 from unroll.contract.shown import duration
 
@@ -45,6 +47,22 @@ def task(name: str, given: str) -> Task:
         if error.code == "unknown_task":
             raise Refused("not_found", error.detail) from None
         raise invalid(error.pointer.replace("/data/", "?", 1), error.code, error.detail) from None
+
+
+def sample(name: str, request: SampleRequest) -> bytes:
+    """Return a SampleResponse as JSON. Refuses not_found, and validation_failed with a pointer."""
+    try:
+        found = rnn.data.tasks.resolve(TaskData(name=name, parameters=request.parameters))
+        drawn = rnn.data.samples.sample(found, request.sequences, request.seed)
+    except ConfigurationError as error:
+        if error.code == "unknown_task":
+            raise Refused("not_found", error.detail) from None
+        raise invalid(error.pointer.removeprefix("/data"), error.code, error.detail) from None
+    arrays = {"inputs": drawn.inputs, "targets": drawn.targets, "weights": drawn.weights}
+    lists = {what: values and [one.tolist() for one in values] for what, values in arrays.items()}
+    # Not validated once more: that would take longer than drawing.
+    head = {"task": found.describe(), "parameters": found.config().parameters, "seed": request.seed}
+    return to_json(head | lists)
 
 
 def parameters(network: Network) -> int:
