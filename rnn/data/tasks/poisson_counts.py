@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -64,9 +65,11 @@ class PoissonCounts(AnyLength):
         x_RTBI = batch.x_RTBI
         draws.normals(x_RTBI)
         kept, new = np.exp(-1 / self.tau), np.sqrt(-np.expm1(-2 / self.tau))
-        z_RBI = np.zeros(x_RTBI[:, 0].shape)
-        for t in range(self.length):
-            z_RBI = kept * z_RBI + new * x_RTBI[:, t]
-            rate_RBI = self.rate * np.exp(self.gain * z_RBI)
-            for generator, rate_BI, y_TBO in zip(draws, rate_RBI, batch.target_RTBO, strict=True):
-                y_TBO[t] = generator.poisson(rate_BI)
+        rate_RTBI = new * x_RTBI.astype(np.float64)
+        for before_RBI, z_RBI in pairwise(rate_RTBI.swapaxes(0, 1)):
+            z_RBI += kept * before_RBI
+        rate_RTBI *= self.gain
+        np.exp(rate_RTBI, out=rate_RTBI)
+        rate_RTBI *= self.rate
+        for generator, rate_TBI, y_TBO in zip(draws, rate_RTBI, batch.target_RTBO, strict=True):
+            y_TBO[...] = generator.poisson(rate_TBI)

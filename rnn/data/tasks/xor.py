@@ -53,10 +53,10 @@ class Xor(SequenceTask):
 
     def draw(self, draws: Draws, batch: Batch) -> None:
         """Draw bits, their exclusive or, and the noise on the inputs."""
-        for generator, x_1BI, y_1BO in zip(draws, batch.x_RTBI, batch.target_RTBO, strict=True):
-            bits_1BI = generator.integers(0, 2, x_1BI.shape, dtype=np.int8)
-            y_1BO[..., 0] = bits_1BI[..., 0] ^ bits_1BI[..., 1]
-            x_1BI[...] = bits_1BI
+        shape = batch.x_RTBI.shape[1:]
+        bits_R1BI = np.stack([generator.integers(0, 2, shape, dtype=np.int8) for generator in draws])
+        batch.target_RTBO[..., 0] = bits_R1BI[..., 0] ^ bits_R1BI[..., 1]
+        batch.x_RTBI[...] = bits_R1BI
         if self.noise:
             noise_R1BI = np.empty(batch.x_RTBI.shape, np.float32)
             draws.normals(noise_R1BI)

@@ -30,7 +30,7 @@ MAX_PREDICT_ACTIVATIONS = 20_000_000
 of it is stored."""
 MAX_SAMPLE_VALUES = 200_000
 """Largest number of inputs, targets and weights in one sample of a task: about 4 MB of JSON."""
-MAX_SAMPLE_STEPS = 10_000
+MAX_SAMPLE_STEPS = 5_000
 """Largest number of time steps of a sequence in a sample: some tasks are drawn step by step."""
 MAX_LAYERS = 64
 MAX_LABELS = 32

@@ -116,8 +116,8 @@ def test_a_sample_that_is_too_large_or_wrong_is_refused_before_anything_is_drawn
 def test_the_largest_sample_costs_little(shared: tuple[Api, httpx2.Client]):
     _, client = shared
     for name, asked in {
-        "poisson_counts": {"parameters": {"length": 10_000}, "sequences": 10},
-        "oculomotor": {"parameters": {"epochs": 100, "epoch_length": 100}, "sequences": 5},
+        "poisson_counts": {"parameters": {"length": 5_000}, "sequences": 10},
+        "oculomotor": {"parameters": {"epochs": 50, "epoch_length": 100}, "sequences": 10},
         "population": {"parameters": {"neurons": 256, "rate": 2.0}, "sequences": 15},
         "recall": {"sequences": 1_800},
     }.items():
