@@ -20,8 +20,12 @@ def leaky_sum(x_RTBI: npt.NDArray[Any], kept: float, sum_RTBI: npt.NDArray[Any])
 
 def last_pulse(pulse_RTBI: npt.NDArray[Any], held_RTBI: npt.NDArray[Any]) -> None:
     """Return the sign of the last pulse so far, -1 or 1, and 0 before the first one. No pulse is 0."""
-    order = np.arange(2, 2 * pulse_RTBI.shape[1] + 2, 2, dtype=np.int32)[:, None, None]
+    T = pulse_RTBI.shape[1]
     # The latest pulse has the largest number, whose last bit is its sign.
-    latest_RTBI = np.where(pulse_RTBI != 0, order + (pulse_RTBI > 0), 0)
+    order = np.arange(2, 2 * T + 2, 2, dtype=np.int32)[:, None, None]
+    latest_RTBI = order * np.abs(pulse_RTBI)
+    latest_RTBI += pulse_RTBI > 0
     np.maximum.accumulate(latest_RTBI, axis=1, out=latest_RTBI)
-    held_RTBI[...] = np.sign(latest_RTBI) * (2 * (latest_RTBI & 1) - 1)
+    signs = np.tile(np.array([-1, 1], held_RTBI.dtype), T + 1)
+    signs[0] = 0
+    held_RTBI[...] = signs[latest_RTBI]

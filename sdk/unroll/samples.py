@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -80,9 +80,12 @@ class Sample:
             counted += float(weight.sum())
         return right / counted
 
-    def plot(self, path: str | os.PathLike[str], sequence: int = 0) -> None:
-        """Draw one sequence to a file, whose ending says the format (.png, .svg, .pdf). Needs unroll-sdk[plot]."""
-        trials.draw(self._trial(sequence), path)
+    def plot(self, file: str | os.PathLike[str] | IO[bytes], sequence: int = 0) -> None:
+        """Draw one sequence to a file, whose ending says the format (.png, .svg, .pdf), or as PNG to an open one.
+
+        Needs unroll-sdk[plot].
+        """
+        trials.draw(self._trial(sequence), file)
 
     def text(self, sequence: int = 0, width: int = 80, *, colour: bool = False) -> str:
         """Return one sequence drawn with characters. Needs unroll-sdk[plot]."""

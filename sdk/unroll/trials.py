@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,8 +48,11 @@ class _Panel:
     """Which steps count, [T]."""
 
 
-def draw(trial: Trial, path: str | os.PathLike[str]) -> None:
-    """Draw a trial to a file, whose ending says the format. Raises ImportError without matplotlib."""
+def draw(trial: Trial, file: str | os.PathLike[str] | IO[bytes]) -> None:
+    """Draw a trial to a file, whose ending says the format, or as PNG to an open one.
+
+    Raises ImportError without matplotlib.
+    """
     try:
         from matplotlib.figure import Figure
         from matplotlib.ticker import MaxNLocator
@@ -68,7 +71,7 @@ def draw(trial: Trial, path: str | os.PathLike[str]) -> None:
     axes[0].set_title(f"{trial.task.name}: {panels[0].title}", fontsize=10, loc="left")
     axes[1].set_title(panels[1].title, fontsize=10, loc="left")
     axes[1].set_xlabel("time step t")
-    figure.savefig(os.fspath(path), dpi=110)
+    figure.savefig(file, dpi=110)
 
 
 def _draw_panel(axis: Axes, panel: _Panel) -> None:

@@ -44,6 +44,16 @@ class Adding(AnyLength):
         """Width of the outputs: 1."""
         return 1
 
+    @property
+    def input_names(self) -> list[str]:
+        """The number and the mark."""
+        return ["number", "mark"]
+
+    @property
+    def target_names(self) -> list[str]:
+        """The sum."""
+        return ["sum of the marked"]
+
     def costs(self, loss: str) -> npt.NDArray[np.float64]:
         """Return the variance of the sum."""
         del loss

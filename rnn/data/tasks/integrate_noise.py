@@ -36,6 +36,11 @@ class IntegrateNoise(AnyLength):
         """Width of the outputs: 1."""
         return 1
 
+    @property
+    def target_names(self) -> list[str]:
+        """The integral."""
+        return ["sum of x"]
+
     def costs(self, loss: str) -> npt.NDArray[np.float64]:
         """Return t, the variance of the running sum."""
         del loss

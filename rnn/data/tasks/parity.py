@@ -36,6 +36,11 @@ class Parity(AnyLength):
         """Width of the outputs: 1."""
         return 1
 
+    @property
+    def target_names(self) -> list[str]:
+        """The parity."""
+        return ["odd so far"]
+
     def costs(self, loss: str) -> npt.NDArray[np.float64]:
         """Return the entropy of a fair bit, in nats."""
         del loss

@@ -52,6 +52,11 @@ class PoissonCounts(AnyLength):
         """Width of the outputs: 1."""
         return 1
 
+    @property
+    def target_names(self) -> list[str]:
+        """The count."""
+        return ["spikes"]
+
     def costs(self, loss: str) -> npt.NDArray[np.float64]:
         """Return the cost of predicting each step's mean count."""
         del loss
@@ -67,7 +72,7 @@ class PoissonCounts(AnyLength):
         kept, new = np.exp(-1 / self.tau), np.sqrt(-np.expm1(-2 / self.tau))
         rate_RTBI = new * x_RTBI.astype(np.float64)
         for before_RBI, z_RBI in pairwise(rate_RTBI.swapaxes(0, 1)):
-            z_RBI += kept * before_RBI
+            np.add(z_RBI, kept * before_RBI, out=z_RBI)
         rate_RTBI *= self.gain
         np.exp(rate_RTBI, out=rate_RTBI)
         rate_RTBI *= self.rate

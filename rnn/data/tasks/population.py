@@ -100,5 +100,7 @@ class Population(SequenceTask):
                 x_KBN = x_TBN[begin : begin + block]
                 place = generator.integers(0, x_KBN.size, generator.poisson(self.rate * x_KBN.size), dtype=np.uint32)
                 place = place[generator.random(len(place), dtype=np.float32) < kept_X[place % np.uint32(B * N)]]
-                x_KBN[...] = np.bincount(place, minlength=x_KBN.size).reshape(x_KBN.shape)
+                spikes_KBN = np.zeros(x_KBN.shape, np.float32)
+                np.add.at(spikes_KBN.reshape(-1), place, np.float32(1))  # several spikes may lie at one place
+                x_KBN[...] = spikes_KBN
         rings.write(angle_RB, batch.target_RTBO)

@@ -60,6 +60,16 @@ class Recall(SequenceTask):
         """Width of the outputs: one class for each symbol."""
         return self.symbols
 
+    @property
+    def input_names(self) -> list[str]:
+        """The tokens."""
+        return [*self.target_names, "blank", "cue"]
+
+    @property
+    def target_names(self) -> list[str]:
+        """The symbols."""
+        return [str(symbol) for symbol in range(1, self.symbols + 1)]
+
     def costs(self, loss: str) -> npt.NDArray[np.float64]:
         """Return the entropy of a symbol, in nats."""
         del loss

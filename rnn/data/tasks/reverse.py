@@ -52,6 +52,16 @@ class Reverse(AnyLength):
         """Width of the outputs: one class for each symbol."""
         return self.symbols
 
+    @property
+    def input_names(self) -> list[str]:
+        """The symbols."""
+        return self.target_names
+
+    @property
+    def target_names(self) -> list[str]:
+        """The symbols."""
+        return [str(symbol) for symbol in range(1, self.symbols + 1)]
+
     def costs(self, loss: str) -> npt.NDArray[np.float64]:
         """Return the entropy of a symbol, in nats."""
         del loss

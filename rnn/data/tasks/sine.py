@@ -69,6 +69,16 @@ class Sine(SequenceTask):
         """Width of the outputs: 1."""
         return 1
 
+    @property
+    def input_names(self) -> list[str]:
+        """What sets the frequency."""
+        return ["frequency"]
+
+    @property
+    def target_names(self) -> list[str]:
+        """The wave."""
+        return ["wave"]
+
     def costs(self, loss: str) -> npt.NDArray[np.float64]:
         """Return E[y²] at each step. np.sinc(a) is sin(πa) / (πa)."""
         del loss

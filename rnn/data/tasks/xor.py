@@ -47,6 +47,16 @@ class Xor(SequenceTask):
         """Width of the outputs: 1."""
         return 1
 
+    @property
+    def input_names(self) -> list[str]:
+        """The two bits."""
+        return ["a", "b"]
+
+    @property
+    def target_names(self) -> list[str]:
+        """Their exclusive or."""
+        return ["a xor b"]
+
     def costs(self, loss: str) -> npt.NDArray[np.float64]:
         """Return the entropy of a fair bit in nats (bce), or its variance (mse)."""
         return np.array([0.25 if loss == "mse" else np.log(2)])

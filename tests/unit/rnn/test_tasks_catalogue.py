@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -281,3 +283,24 @@ def test_every_task_tells_its_group_its_origin_and_what_each_number_means():
             assert "default" in field
         if task.floor is not None:
             assert 0 < task.floor.loss < task.baseline.loss
+
+
+def test_the_page_of_tasks_is_the_one_that_the_code_makes():
+    path = Path(__file__).parents[3] / ".ci" / "tasks.py"
+    spec = importlib.util.spec_from_file_location("page_of_tasks", path)
+    assert spec is not None
+    assert spec.loader is not None
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    assert made.PAGE.read_text(encoding="utf-8") == made.page(tasks.all()), "run `make tasks` and commit docs/tasks.md"
+    assert {path.stem for path in made.PICTURES.iterdir()} == set(tasks.TASKS)
+    for name in tasks.TASKS:
+        assert (made.PICTURES / f"{name}.png").stat().st_size < 30_000
+
+
+def test_the_readme_names_every_task():
+    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    assert f"There are {len(tasks.TASKS)} tasks" in readme
+    for task in tasks.all():
+        (row,) = [line for line in readme.splitlines() if line.startswith(f"| {task.group} |")]
+        assert f"`{task.name}`" in row
