@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Annotated, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from rnn.data.recursions import leaky_sum
 from rnn.data.source import Batch
 from rnn.data.tasks.lengths import AnyLength
 from rnn.randomness.streams import Draws
@@ -70,9 +70,8 @@ class PoissonCounts(AnyLength):
         x_RTBI = batch.x_RTBI
         draws.normals(x_RTBI)
         kept, new = np.exp(-1 / self.tau), np.sqrt(-np.expm1(-2 / self.tau))
-        rate_RTBI = new * x_RTBI.astype(np.float64)
-        for before_RBI, z_RBI in pairwise(rate_RTBI.swapaxes(0, 1)):
-            np.add(z_RBI, kept * before_RBI, out=z_RBI)
+        rate_RTBI = np.empty(x_RTBI.shape)
+        leaky_sum(new * x_RTBI.astype(np.float64), float(kept), rate_RTBI)
         rate_RTBI *= self.gain
         np.exp(rate_RTBI, out=rate_RTBI)
         rate_RTBI *= self.rate

@@ -78,11 +78,12 @@ class TemporalOrder(AnyLength):
         for r, generator in enumerate(draws):
             token_TB, target_TBO = batch.x_RTBI[r, ..., 0], batch.target_RTBO[r]
             sequences = np.arange(token_TB.shape[1])
-            valid_B = np.full(len(sequences), self.length) if batch.length_RB is None else batch.length_RB[r]
+            valid_B = self.length if batch.length_RB is None else batch.length_RB[r]
             token_TB[...] = generator.integers(0, _DISTRACTORS, token_TB.shape, dtype=np.int8)
             class_B = generator.integers(0, 4, len(sequences), dtype=np.int8)
             for begin, symbol_B in ((1, class_B >> 1), (5, class_B & 1)):
-                place_B = generator.integers(begin * valid_B // 10, (begin + 1) * valid_B // 10 + 1)
+                first_B, last_B = begin * valid_B // 10, (begin + 1) * valid_B // 10
+                place_B = generator.integers(first_B, last_B + 1, len(sequences))
                 token_TB[place_B, sequences] = _X + symbol_B
             token_TB[0] = _BEGIN
             token_TB[valid_B - 1, sequences] = _END
