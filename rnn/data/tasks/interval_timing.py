@@ -100,5 +100,6 @@ class IntervalTiming(SequenceTask):
         replicas, sequences = np.arange(R)[:, None], np.arange(B)
         batch.x_RTBI[replicas, wait_RB, sequences, 0] = 1.0
         batch.x_RTBI[replicas, wait_RB + interval_RB, sequences, 1] = 1.0
-        since_RTB = np.arange(T, dtype=np.float32)[:, None] - (wait_RB + interval_RB)[:, None].astype(np.float32)
-        batch.target_RTBO[..., 0] = np.clip(since_RTB / interval_RB[:, None].astype(np.float32), 0, 1)
+        climbing_RTB = np.arange(T, dtype=np.float32)[:, None] - (wait_RB + interval_RB)[:, None].astype(np.float32)
+        climbing_RTB /= interval_RB[:, None].astype(np.float32)
+        batch.target_RTBO[..., 0] = np.clip(climbing_RTB, 0, 1, out=climbing_RTB)

@@ -89,20 +89,21 @@ class Oculomotor(SequenceTask):
 
     def draw(self, draws: Draws, batch: Batch) -> None:
         """Draw a position and the light of each epoch."""
-        R, T, B, _ = batch.x_RTBI.shape
+        R, _, B, _ = batch.x_RTBI.shape
         E, D, S = self.epochs, self.epoch_length, self.saccade
         position_REB, light_REB = np.zeros((R, E + 1, B), np.float32), np.empty((R, E, B), bool)
         for r, generator in enumerate(draws):
             position_REB[r, 1:] = 2 * generator.random((E, B), dtype=np.float32) - 1
             light_REB[r] = generator.random((E, B), dtype=np.float32) < self.light
-        before_RE1B, step_RE1B = position_REB[:, :-1, None], np.diff(position_REB, axis=1)[:, :, None]
-        eye_REDB = before_RE1B + step_RE1B * self._moved().astype(np.float32)[:, None]
-        command_REDB = np.zeros_like(eye_REDB)
-        command_REDB[:, :, :S] = step_RE1B / np.float32(S)
-        for i, input_REDB in enumerate((command_REDB, eye_REDB * light_REB[:, :, None])):
-            batch.x_RTBI[..., i] = input_REDB.reshape(R, T, B)
-        batch.x_RTBI[..., 2] = np.repeat(light_REB, D, axis=1)
-        batch.target_RTBO[..., 0] = eye_REDB.reshape(R, T, B)
+        step_REB, moved_D1 = np.diff(position_REB, axis=1), self._moved().astype(np.float32)[:, None]
+        for e in range(E):
+            x_RDBI, light_R1B = batch.x_RTBI[:, e * D : (e + 1) * D], light_REB[:, e, None]
+            eye_RDB = position_REB[:, e, None] + step_REB[:, e, None] * moved_D1
+            batch.target_RTBO[:, e * D : (e + 1) * D, :, 0] = eye_RDB
+            x_RDBI[:, :S, :, 0] = step_REB[:, e, None] / np.float32(S)
+            x_RDBI[:, S:, :, 0] = 0.0
+            np.multiply(eye_RDB, light_R1B, out=x_RDBI[..., 1])
+            x_RDBI[..., 2] = light_R1B
 
     def _moved(self) -> npt.NDArray[np.float64]:
         """Return the fraction of its way that a saccade has made, at each step of an epoch."""

@@ -89,5 +89,5 @@ class PathIntegration(AnyLength):
         x_RTBI[..., 0] = speed_RTB
         for i, part in enumerate((np.cos, np.sin)):
             x_RTBI[..., 1 + i] = part(heading_RTB1[..., 0])
-        velocity_RTBO = x_RTBI[..., :1] * x_RTBI[..., 1:]
-        running_sum(velocity_RTBO, batch.target_RTBO)
+        np.multiply(x_RTBI[..., :1], x_RTBI[..., 1:], out=batch.target_RTBO)
+        running_sum(batch.target_RTBO, batch.target_RTBO)

@@ -14,6 +14,9 @@ from rnn.data.tasks.lengths import AnyLength
 from rnn.randomness.streams import Draws
 from unroll.contract import Architecture
 
+_CELLS = 1 << 16
+"""Number of counts that are drawn at once: more would take much memory."""
+
 
 class PoissonCounts(AnyLength):
     """x[t] ~ N(0, 1);  z[t] = a z[t-1] + √(1 - a²) x[t];  y[t] ~ Poisson(λ exp(g z[t])), independent given x.
@@ -69,11 +72,15 @@ class PoissonCounts(AnyLength):
         """Draw white noise, and counts that follow its leaky integral."""
         x_RTBI = batch.x_RTBI
         draws.normals(x_RTBI)
-        kept, new = np.exp(-1 / self.tau), np.sqrt(-np.expm1(-2 / self.tau))
-        rate_RTBI = np.empty(x_RTBI.shape)
-        leaky_sum(new * x_RTBI.astype(np.float64), float(kept), rate_RTBI)
-        rate_RTBI *= self.gain
-        np.exp(rate_RTBI, out=rate_RTBI)
-        rate_RTBI *= self.rate
-        for generator, rate_TBI, y_TBO in zip(draws, rate_RTBI, batch.target_RTBO, strict=True):
-            y_TBO[...] = generator.poisson(rate_TBI)
+        R, T, B, _ = x_RTBI.shape
+        kept, new = float(np.exp(-1 / self.tau)), np.sqrt(-np.expm1(-2 / self.tau))
+        size = max(1, _CELLS // (R * B))
+        z_RKBI = np.zeros((R, min(size, T), B, 1))
+        for begin in range(0, T, size):
+            noise_RKBI = new * x_RTBI[:, begin : begin + size].astype(np.float64)
+            noise_RKBI[:, 0] += kept * z_RKBI[:, -1]
+            z_RKBI = np.empty(noise_RKBI.shape)
+            leaky_sum(noise_RKBI, kept, z_RKBI)
+            rate_RKBI = self.rate * np.exp(self.gain * z_RKBI)
+            for generator, rate_KBI, y_TBO in zip(draws, rate_RKBI, batch.target_RTBO, strict=True):
+                y_TBO[begin : begin + size] = generator.poisson(rate_KBI)

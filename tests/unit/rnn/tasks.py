@@ -54,6 +54,21 @@ EXAMPLES: list[tuple[str, dict[str, Any]]] = [
     ("population", {"length": 3, "neurons": 6, "rate": 1.5}),
 ]
 
+LONG: dict[str, dict[str, Any]] = {
+    **{
+        name: {"length": 400}
+        for name in ("integrate_noise", "integrate_leaky", "adding", "flip_flop", "temporal_order")
+    },
+    **{name: {"length": 400} for name in ("parity", "reverse", "sine", "path_integration", "poisson_counts")},
+    **{name: {"delay": 400} for name in ("recall", "copy_memory", "ring_memory", "delayed_match")},
+    **{name: {"stimulus": 400} for name in ("perceptual_decision", "context_integration")},
+    "oculomotor": {"epochs": 20, "epoch_length": 20},
+    "interval_timing": {"longest_interval": 200},
+    "population": {"length": 400, "rate": 2.0},
+    "xor": {"noise": 1.0},
+}
+"""Parameters of each task with which it has long sequences, if it can."""
+
 
 def cost_of_the_trivial_predictor(task: SequenceTask, y_TBO: np.ndarray, loss: str) -> np.ndarray:
     """Costs [T, B] written down by hand: of the predictor that each task names."""

@@ -57,11 +57,12 @@ def test_the_eye_adds_its_commands_up_and_is_seen_in_the_light_alone(saccade: in
     )  # each is independent of the others
 
 
-def test_a_flip_flop_keeps_each_last_pulse():
-    x, y, _ = drawn("flip_flop", 300, length=30, bits=3, pulse_probability=0.2)
+@pytest.mark.parametrize(("length", "size"), [(30, 300), (150, 80), (9, 60_000)], ids=str)
+def test_a_flip_flop_keeps_each_last_pulse(length: int, size: int):
+    x, y, _ = drawn("flip_flop", size, length=length, bits=3, pulse_probability=0.2)
     assert set(np.unique(x)) == {-1.0, 0.0, 1.0}
     held = np.zeros(y[0].shape)
-    for t in range(30):
+    for t in range(length):
         held = np.where(x[t] != 0, x[t], held)
         assert np.array_equal(y[t], held)
     n = x.size
