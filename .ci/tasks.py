@@ -136,7 +136,7 @@ def picture(task: Task, path: Path) -> None:
 
 def trial(task: Task, seed: int) -> Sample:
     """Return one trial."""
-    content = catalogue.sample(task.name, SampleRequest(seed=seed))
+    content = catalogue.sample(task.name, SampleRequest(seed=seed), lambda _bytes: None)
     return sample(SampleResponse.model_validate_json(content))
 
 

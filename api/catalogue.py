@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -49,10 +49,18 @@ def task(name: str, given: str) -> Task:
         raise invalid(error.pointer.replace("/data/", "?", 1), error.code, error.detail) from None
 
 
-def sample(name: str, request: SampleRequest) -> bytes:
-    """Return a SampleResponse as JSON. Refuses not_found, and validation_failed with a pointer."""
+_VALUE_BYTES = 100
+"""Bytes for each value of a sample: drawn, as a Python number in its lists, and as JSON."""
+
+
+def sample(name: str, request: SampleRequest, reserve: Callable[[int], None]) -> bytes:
+    """Return a SampleResponse as JSON. `reserve` is told how much memory it takes, before it is taken.
+
+    Refuses not_found, and validation_failed with a pointer.
+    """
     try:
         found = rnn.data.tasks.resolve(TaskData(name=name, parameters=request.parameters))
+        reserve(_VALUE_BYTES * rnn.data.samples.values(found, request.sequences))
         drawn = rnn.data.samples.sample(found, request.sequences, request.seed)
     except ConfigurationError as error:
         if error.code == "unknown_task":

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from api import catalogue, examples
 from api.auth import Reader
 from api.bodies import json_body
+from api.memory import CurrentMemory
 from api.negotiation import JSON, offers
 from api.operations import operation
 from unroll.contract import Page, SampleRequest, SampleResponse, Task
@@ -67,10 +68,13 @@ def get_task(name: str, _asker: Reader, parameters: Parameters = "{}") -> Task:
     ),
 )
 def sample_task(
-    name: str, _asker: Reader, request: Annotated[SampleRequest, Depends(json_body(SampleRequest))]
+    name: str,
+    _asker: Reader,
+    held: CurrentMemory,
+    request: Annotated[SampleRequest, Depends(json_body(SampleRequest))],
 ) -> Response:
     """Draw some sequences of a task: inputs, targets and weights. No job trains on them.
 
     They are the held-out set of the given seed and size. A sample of too many values is refused.
     """
-    return Response(catalogue.sample(name, request), media_type=JSON)
+    return Response(catalogue.sample(name, request, held.take), media_type=JSON)

@@ -21,8 +21,10 @@ class Sequences:
     weights: list[Array] | None
 
 
-def require_few(task: SequenceTask, sequences: int) -> None:
-    """Raise ConfigurationError at /parameters or /sequences if so many sequences would be too large an answer.
+def values(task: SequenceTask, sequences: int) -> int:
+    """Return how many values a sample has, padding included.
+
+    Raises ConfigurationError at /parameters or /sequences if so many sequences would be too large an answer.
 
     Nothing is drawn: sizes alone say so. Some tasks are drawn step by step, so that steps are limited too.
     """
@@ -41,11 +43,11 @@ def require_few(task: SequenceTask, sequences: int) -> None:
             f"{MAX_SAMPLE_VALUES // one:,} sequences fit"
         )
         raise ConfigurationError("/sequences", "too_many_values", detail)
+    return sequences * one
 
 
 def sample(task: SequenceTask, sequences: int, seed: int) -> Sequences:
-    """Return the held-out set of this size and seed, without padding. Raises ConfigurationError if it is too large."""
-    require_few(task, sequences)
+    """Return the held-out set of this size and seed, without padding. `values` must have said that it is small."""
     drawn = task.held_out(HeldOut(size=sequences, seed=seed))
     lengths = drawn.length_RB if drawn.target_length_RB is None else drawn.target_length_RB
 
