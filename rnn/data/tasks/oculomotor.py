@@ -102,7 +102,8 @@ class Oculomotor(SequenceTask):
             batch.target_RTBO[:, e * D : (e + 1) * D, :, 0] = eye_RDB
             x_RDBI[:, :S, :, 0] = step_REB[:, e, None] / np.float32(S)
             x_RDBI[:, S:, :, 0] = 0.0
-            np.multiply(eye_RDB, light_R1B, out=x_RDBI[..., 1])
+            x_RDBI[..., 1] = 0.0
+            np.copyto(x_RDBI[..., 1], eye_RDB, where=light_R1B)
             x_RDBI[..., 2] = light_R1B
 
     def _moved(self) -> npt.NDArray[np.float64]:
