@@ -34,7 +34,7 @@ class RingMemory(SequenceTask):
     predictor: ClassVar[str] = "zero"
     formula: ClassVar[str] = "1 / 2"
 
-    neurons: Annotated[int, Field(ge=3, le=1_000)] = 16
+    neurons: Annotated[int, Field(ge=3, le=1_000)] = 12
     """Number of neurons on the ring, N."""
     concentration: Annotated[float, Field(ge=0.1, le=100)] = 2.0
     """How narrow the bump is, κ: a larger one is narrower, with a width of about 1 / √κ radians."""
