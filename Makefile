@@ -9,7 +9,7 @@ VENV := .venv
 BIN  := $(VENV)/bin
 LOG  := $(VENV)/install.log
 PIP  := $(BIN)/python -m pip --disable-pip-version-check --no-input
-BENCHES  = step gemm scaling peers job memory service growth load serving
+BENCHES  = step gemm scaling peers job data memory service growth load serving
 PACKAGES = $(wildcard api worker store rnn migrations bench examples tests sdk)
 
 # A Python of one's own choice: make demo PYTHON=/path/to/python3.12
@@ -20,7 +20,7 @@ CANDIDATES := $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11
 PYTEST_ARGS ?= -n logical --maxprocesses 4 --dist worksteal
 FUZZ_ARGS   ?=
 
-.PHONY: help demo picture up test test-all chaos fuzz audit lint fmt openapi constraints bench clean
+.PHONY: help demo picture up test test-all chaos fuzz audit lint fmt openapi tasks constraints bench clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sort | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -65,6 +65,9 @@ fmt: $(VENV)/.dev ## format, and fix what ruff can fix
 
 openapi: $(VENV)/.runtime ## regenerate openapi.json from the code
 	@$(BIN)/python -m api.openapi
+
+tasks: $(VENV)/.dev ## regenerate docs/tasks.md and its pictures from the code
+	@$(BIN)/python .ci/tasks.py --pictures
 
 constraints: $(VENV)/.dev ## write the versions installed in .venv to constraints.txt
 	@$(BIN)/python .ci/constraints.py > constraints.txt.new && mv constraints.txt.new constraints.txt

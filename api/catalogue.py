@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
 from pydantic import Json, TypeAdapter, ValidationError
+from pydantic_core import to_json
 
+import rnn.data.samples
 import rnn.data.tasks
 import rnn.gradient_check.bounds
 import rnn.networks.parameters
@@ -16,7 +18,7 @@ from api.validation import require_single_names
 from rnn.errors import ConfigurationError
 from rnn.kinds import KINDS, kind
 from rnn.kinds.kind import Facts, Inputs
-from unroll.contract import Checkpoint, CheckRequest, DryRun, JobRequest, Network, Task, TaskData
+from unroll.contract import Checkpoint, CheckRequest, DryRun, JobRequest, Network, SampleRequest, Task, TaskData
 from unroll.contract.limits import LONG_JOB_SECONDS, MAX_PARAMETERS
 from unroll.contract.shown import duration
 
@@ -45,6 +47,30 @@ def task(name: str, given: str) -> Task:
         if error.code == "unknown_task":
             raise Refused("not_found", error.detail) from None
         raise invalid(error.pointer.replace("/data/", "?", 1), error.code, error.detail) from None
+
+
+_VALUE_BYTES = 100
+"""Bytes for each value of a sample: drawn, as a Python number in its lists, and as JSON."""
+
+
+def sample(name: str, request: SampleRequest, reserve: Callable[[int], None]) -> bytes:
+    """Return a SampleResponse as JSON. `reserve` is told how much memory it takes, before it is taken.
+
+    Refuses not_found, and validation_failed with a pointer.
+    """
+    try:
+        found = rnn.data.tasks.resolve(TaskData(name=name, parameters=request.parameters))
+        reserve(_VALUE_BYTES * rnn.data.samples.values(found, request.sequences))
+        drawn = rnn.data.samples.sample(found, request.sequences, request.seed)
+    except ConfigurationError as error:
+        if error.code == "unknown_task":
+            raise Refused("not_found", error.detail) from None
+        raise invalid(error.pointer.removeprefix("/data"), error.code, error.detail) from None
+    arrays = {"inputs": drawn.inputs, "targets": drawn.targets, "weights": drawn.weights}
+    lists = {what: values and [one.tolist() for one in values] for what, values in arrays.items()}
+    # Not validated once more: that would take longer than drawing.
+    head = {"task": found.describe(), "parameters": found.config().parameters, "seed": request.seed}
+    return to_json(head | lists)
 
 
 def parameters(network: Network) -> int:

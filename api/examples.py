@@ -45,6 +45,8 @@ from unroll.contract import (
     Progress,
     Queue,
     Readiness,
+    SampleRequest,
+    SampleResponse,
     SchemaKinds,
     Series,
     Served,
@@ -189,15 +191,26 @@ STEPPED = StepResponse(outputs=[[[0.49]]], step=13, durable_step=10)
 SESSION_STATE = SessionState(state=[State(layers=[LayerState(h=[0.1] * 10)])])
 TASK = Task(
     name="integrate_noise",
+    group="integration",
     description="Integrate white noise.",
     input_size=1,
     output_size=1,
+    input_names=["x"],
+    target_names=["y"],
     architectures=["many_to_many", "many_to_one"],
     losses=["mse"],
     parameters={"type": "object", "properties": {"length": {"type": "integer", "default": 20}}},
     baseline=Baseline(predictor="zero", loss=10.5, formula="(length + 1) / 2"),
 )
 TASKS = Page[Task](data=[TASK], next=None)
+SAMPLE = SampleRequest(parameters={"length": 3}, sequences=1, seed=0)
+SAMPLED = SampleResponse(
+    task=TASK,
+    parameters={"length": 3, "min_length": None},
+    seed=0,
+    inputs=[[[0.5], [-1.0], [0.25]]],
+    targets=[[[0.5], [-0.5], [-0.25]]],
+)
 KEY = Key(
     id="key_01kjqv2s4t6v8w0x2y4z6a8b0c",
     name="notebook",

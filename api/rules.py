@@ -39,6 +39,7 @@ RULES = (
     Rule("unknown_task", "/data*", "The task is one of GET /v1/tasks."),
     Rule("*", "/data/parameters*", "The schema of a task's parameters is at GET /v1/tasks/{name}."),
     Rule("*", "[?]parameters*", "The schema of a task's parameters is at GET /v1/tasks/{name}."),
+    Rule("*", "/parameters*", "The schema of a task's parameters is at GET /v1/tasks/{name}."),
     Rule("expired", "/expires_at", "A key expires in the future."),
     Rule("invalid", "/checkpoint", "The checkpoint exists and fits."),
     Rule("invalid", "/replica", "The checkpoint has this replica."),

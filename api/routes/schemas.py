@@ -28,6 +28,7 @@ KINDS: dict[str, tuple[Any, str]] = {
     "session": (contract.NewSession, ""),
     "step": (contract.StepRequest, ""),
     "session_state": (contract.SessionState, ""),
+    "sample": (contract.SampleRequest, ""),
     "check": (contract.CheckRequest, ""),
     "model": (contract.NewModel, ""),
     "serving": (contract.Serving, ""),

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query, Response
 
 from api import catalogue, examples
 from api.auth import Reader
+from api.bodies import json_body
+from api.memory import CurrentMemory
 from api.negotiation import JSON, offers
 from api.operations import operation
-from unroll.contract import Page, Task
+from unroll.contract import Page, SampleRequest, SampleResponse, Task
 
 Parameters = Annotated[
     str,
@@ -52,3 +54,27 @@ def get_task(name: str, _asker: Reader, parameters: Parameters = "{}") -> Task:
     Widths and exact baseline loss are those of the given parameters.
     """
     return catalogue.task(name, parameters)
+
+
+@router.post(
+    "/{name}/sample",
+    response_model=SampleResponse,
+    **operation(
+        "sample_task",
+        "Sequences of a task",
+        takes=(SampleRequest, examples.SAMPLE),
+        gives=(200, "The sequences.", examples.SAMPLED),
+        problems=["missing_scope", "not_found"],
+    ),
+)
+def sample_task(
+    name: str,
+    _asker: Reader,
+    held: CurrentMemory,
+    request: Annotated[SampleRequest, Depends(json_body(SampleRequest))],
+) -> Response:
+    """Draw some sequences of a task: inputs, targets and weights. No job trains on them.
+
+    They are the held-out set of the given seed and size. A sample of too many values is refused.
+    """
+    return Response(catalogue.sample(name, request, held.take), media_type=JSON)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from rnn.data.source import Batch, Source
 from rnn.randomness.streams import Draws
-from unroll.contract import Architecture, Baseline, Loss, Request, Task, TaskData
+from unroll.contract import Architecture, Baseline, Floor, Loss, Request, Task, TaskData
 
 
 class SequenceTask(Request, Source):
@@ -20,7 +20,11 @@ class SequenceTask(Request, Source):
     """
 
     name: ClassVar[str]
+    group: ClassVar[str]
+    """The kind of task it is, under which people look for it."""
     description: ClassVar[str]
+    origin: ClassVar[str]
+    """Where the task comes from."""
     predictor: ClassVar[str]
     """A description of the trivial predictor that gives the baseline."""
     formula: ClassVar[str]
@@ -34,6 +38,28 @@ class SequenceTask(Request, Source):
     def config(self) -> TaskData:
         """Return the task's name and all its parameters."""
         return TaskData(name=self.name, parameters=self.model_dump(mode="json"))
+
+    @property
+    def input_names(self) -> list[str]:
+        """What each input means; if inputs are tokens, what each token means."""
+        return _numbered("x" if self.vocabulary_size is None else "token", self.input_size)
+
+    @property
+    def target_names(self) -> list[str]:
+        """What each target means; if targets are classes, what each class means."""
+        return _numbered("y" if self.losses[0] != "cross_entropy" else "class", self.output_size)
+
+    @property
+    def chance(self) -> float | None:
+        """The accuracy of the trivial predictor, if targets are classes, or yes and no."""
+        return {"bce": 0.5, "cross_entropy": 1 / self.output_size}.get(self.losses[0])
+
+    def floor(self) -> Floor | None:
+        """Return the expected loss of an ideal observer, for the first architecture and loss and full lengths.
+
+        By default None: nothing was computed. It may take some milliseconds, because the API answers with it.
+        """
+        return None
 
     @abstractmethod
     def costs(self, loss: str) -> npt.NDArray[np.float64]:
@@ -95,12 +121,22 @@ class SequenceTask(Request, Source):
         """Return the description that the API sends, for these parameters."""
         return Task(
             name=self.name,
+            group=self.group,
             description=self.description,
             input_size=self.input_size,
             output_size=self.output_size,
+            input_names=self.input_names,
+            target_names=self.target_names,
             architectures=list(self.architectures),
             losses=list(self.losses),
             vocabulary_size=self.vocabulary_size,
             parameters=self.model_json_schema(),
             baseline=Baseline(predictor=self.predictor, loss=self.baseline_loss(), formula=self.formula),
+            chance=self.chance,
+            floor=self.floor(),
+            origin=self.origin,
         )
+
+
+def _numbered(name: str, width: int) -> list[str]:
+    return [name] if width == 1 else [f"{name} {i}" for i in range(1, width + 1)]

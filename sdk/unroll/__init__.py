@@ -47,6 +47,7 @@ from unroll.errors import (
 from unroll.job import BestNetwork, Evaluation, JobHandle
 from unroll.live import LiveStream
 from unroll.predictions import Interval, Prediction
+from unroll.samples import Sample
 from unroll.weights import TorchNetwork, Weights
 
 __all__ = [
@@ -79,6 +80,7 @@ __all__ = [
     "Prediction",
     "QuotaError",
     "RateLimitError",
+    "Sample",
     "ServerError",
     "State",
     "TaskData",

@@ -168,12 +168,18 @@ def test_the_commands_for_production_work_on_the_databases_that_it_names(
     settings: Settings = deployment.settings
     schema.migrate(settings)
     commands = [one for block in blocks("README.md") for one in statements(block) if in_production(one)]
-    assert len(commands) == 3
+    migrate, create, doctor, tenant, key = (re.split(r"\s+#\s", command)[0] for command in commands)
     chosen = {name: value for name, value in environment(settings).items() if name.startswith("UNROLL_")}
-    script = "\n".join(re.split(r"\s+#\s", command)[0] for command in commands[:2])
-    assert "unroll_" in visitor.shell(f"source .venv/bin/activate\n{script}", **chosen)
-    doctor = re.split(r"\s+#\s", commands[2])[0]
-    assert "database" in visitor.shell(f"source .venv/bin/activate\n{doctor} || true", **chosen).lower()
+
+    def typed(script: str) -> str:
+        return visitor.shell(f"source .venv/bin/activate\n{script}", **chosen)
+
+    told = typed(f"{migrate}\n{create}")
+    assert "unroll_" in told
+    assert "database" in typed(f"{doctor} || true").lower()
+    (key_id,) = set(re.findall(r"key_\w{26}", typed("unroll-server key list --tenant lab -o json")))
+    assert "running_jobs" in typed(tenant)
+    assert "queued_jobs" in typed(key.replace("KEY", key_id))
 
 
 @pytest.mark.parametrize("file", ["README.md", "sdk/README.md"])
@@ -203,6 +209,10 @@ def test_the_example_of_every_commands_help_works(visitor: Visitor) -> None:
             begin = f"id=$({long} | python -c 'import json, sys; print(json.load(sys.stdin)[\"id\"])'); {before}"
             wait = "sleep 1;" if before else ""
             visitor.typed(f"{begin} {wait} {typed.replace('JOB', '$id')} && unroll cancel $id")
+        elif command == "keys":
+            with visitor.service.client() as client:
+                key = client.keys.create("limited", ["read"])
+            visitor.typed(typed.replace("KEY", key.id))
         elif command == "artifacts":
             visitor.typed("unroll evaluate JOB")
             assert "losses" in visitor.typed(typed.replace("JOB", visitor.newest("evaluate").id))

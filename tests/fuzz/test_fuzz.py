@@ -11,7 +11,7 @@ from tests.fuzz.running import fuzz, served
 
 @pytest.mark.timeout(500)
 def test_a_server_does_what_its_document_says(tmp_path: Path):
-    operations = ("register_model", "get_task", "list_jobs", "change_key", "get_metrics")
+    operations = ("register_model", "get_task", "sample_task", "list_jobs", "change_key", "get_metrics")
     with served(tmp_path) as target:
         ran = fuzz(target, seed=1, examples=1, phases=("examples", "fuzzing"), include=operations)
     assert ran.cases, ran.output

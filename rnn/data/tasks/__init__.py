@@ -6,20 +6,55 @@ from pydantic import ValidationError
 
 from rnn.data.sequences import SequenceTask
 from rnn.data.tasks.adding import Adding
+from rnn.data.tasks.context_integration import ContextIntegration
+from rnn.data.tasks.copy_memory import CopyMemory
+from rnn.data.tasks.delayed_match import DelayedMatch
+from rnn.data.tasks.flip_flop import FlipFlop
+from rnn.data.tasks.integrate_leaky import IntegrateLeaky
 from rnn.data.tasks.integrate_noise import IntegrateNoise
+from rnn.data.tasks.interval_timing import IntervalTiming
+from rnn.data.tasks.oculomotor import Oculomotor
 from rnn.data.tasks.parity import Parity
+from rnn.data.tasks.path_integration import PathIntegration
+from rnn.data.tasks.perceptual_decision import PerceptualDecision
 from rnn.data.tasks.poisson_counts import PoissonCounts
+from rnn.data.tasks.population import Population
 from rnn.data.tasks.recall import Recall
 from rnn.data.tasks.reverse import Reverse
+from rnn.data.tasks.ring_memory import RingMemory
 from rnn.data.tasks.sine import Sine
+from rnn.data.tasks.temporal_order import TemporalOrder
 from rnn.data.tasks.xor import Xor
 from rnn.errors import ConfigurationError
 from unroll.contract import Task, TaskData
 from unroll.contract.wording import describe, unknown
 
 TASKS: dict[str, type[SequenceTask]] = {
-    task.name: task for task in (IntegrateNoise, Adding, Parity, Recall, Reverse, Sine, Xor, PoissonCounts)
+    task.name: task
+    for task in (
+        IntegrateNoise,
+        IntegrateLeaky,
+        Oculomotor,
+        Adding,
+        Recall,
+        CopyMemory,
+        FlipFlop,
+        TemporalOrder,
+        RingMemory,
+        PerceptualDecision,
+        ContextIntegration,
+        DelayedMatch,
+        Sine,
+        IntervalTiming,
+        PathIntegration,
+        Reverse,
+        Parity,
+        Xor,
+        PoissonCounts,
+        Population,
+    )
 }
+"""All tasks by name. Tasks of one group stand together."""
 
 
 def all() -> list[Task]:  # noqa: A001 - read as rnn.data.tasks.all()

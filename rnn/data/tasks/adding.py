@@ -22,6 +22,8 @@ class Adding(AnyLength):
     """
 
     name: ClassVar[str] = "adding"
+    group: ClassVar[str] = "memory"
+    origin: ClassVar[str] = "Hochreiter & Schmidhuber 1997, Long short-term memory"
     description: ClassVar[str] = "Add two numbers: two numbers of a sequence are marked, and the target is their sum."
     predictor: ClassVar[str] = "one"
     formula: ClassVar[str] = "1 / 6"
@@ -41,6 +43,16 @@ class Adding(AnyLength):
     def output_size(self) -> int:
         """Width of the outputs: 1."""
         return 1
+
+    @property
+    def input_names(self) -> list[str]:
+        """The number and the mark."""
+        return ["number", "mark"]
+
+    @property
+    def target_names(self) -> list[str]:
+        """The sum."""
+        return ["sum of the marked"]
 
     def costs(self, loss: str) -> npt.NDArray[np.float64]:
         """Return the variance of the sum."""

@@ -20,6 +20,8 @@ class IntegrateNoise(AnyLength):
     """
 
     name: ClassVar[str] = "integrate_noise"
+    group: ClassVar[str] = "integration"
+    origin: ClassVar[str] = "the course that this project grew out of"
     description: ClassVar[str] = "Integrate white noise: x ~ N(0, 1), and the target is the running sum of x."
     predictor: ClassVar[str] = "zero"
     formula: ClassVar[str] = "(length + 1) / 2"
@@ -33,6 +35,11 @@ class IntegrateNoise(AnyLength):
     def output_size(self) -> int:
         """Width of the outputs: 1."""
         return 1
+
+    @property
+    def target_names(self) -> list[str]:
+        """The integral."""
+        return ["sum of x"]
 
     def costs(self, loss: str) -> npt.NDArray[np.float64]:
         """Return t, the variance of the running sum."""

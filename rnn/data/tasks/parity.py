@@ -19,6 +19,8 @@ class Parity(AnyLength):
     """
 
     name: ClassVar[str] = "parity"
+    group: ClassVar[str] = "logic"
+    origin: ClassVar[str] = "Minsky & Papert 1969, Perceptrons"
     description: ClassVar[str] = "Running parity: x are random bits, and the target is whether the sum so far is odd."
     predictor: ClassVar[str] = "probability 1/2"
     formula: ClassVar[str] = "ln 2"
@@ -33,6 +35,11 @@ class Parity(AnyLength):
     def output_size(self) -> int:
         """Width of the outputs: 1."""
         return 1
+
+    @property
+    def target_names(self) -> list[str]:
+        """The parity."""
+        return ["odd so far"]
 
     def costs(self, loss: str) -> npt.NDArray[np.float64]:
         """Return the entropy of a fair bit, in nats."""

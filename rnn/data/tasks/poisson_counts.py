@@ -8,10 +8,14 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from rnn.data.recursions import leaky_sum
 from rnn.data.source import Batch
 from rnn.data.tasks.lengths import AnyLength
 from rnn.randomness.streams import Draws
 from unroll.contract import Architecture
+
+_CELLS = 1 << 16
+"""Number of counts that are drawn at once: more would take much memory."""
 
 
 class PoissonCounts(AnyLength):
@@ -23,6 +27,10 @@ class PoissonCounts(AnyLength):
     """
 
     name: ClassVar[str] = "poisson_counts"
+    group: ClassVar[str] = "neurons"
+    origin: ClassVar[str] = (
+        "Paninski 2004, Maximum likelihood estimation of cascade point-process neural encoding models"
+    )
     description: ClassVar[str] = "Spike counts: a leaky integral of white noise is the logarithm of a Poisson rate."
     predictor: ClassVar[str] = "the mean count of each step"
     formula: ClassVar[str] = "mean over t = 1 … length of m - m ln(m), m = rate exp(gain² (1 - exp(-2 t / tau)) / 2)"
@@ -47,6 +55,11 @@ class PoissonCounts(AnyLength):
         """Width of the outputs: 1."""
         return 1
 
+    @property
+    def target_names(self) -> list[str]:
+        """The count."""
+        return ["spikes"]
+
     def costs(self, loss: str) -> npt.NDArray[np.float64]:
         """Return the cost of predicting each step's mean count."""
         del loss
@@ -59,10 +72,15 @@ class PoissonCounts(AnyLength):
         """Draw white noise, and counts that follow its leaky integral."""
         x_RTBI = batch.x_RTBI
         draws.normals(x_RTBI)
-        kept, new = np.exp(-1 / self.tau), np.sqrt(-np.expm1(-2 / self.tau))
-        z_RBI = np.zeros(x_RTBI[:, 0].shape)
-        for t in range(self.length):
-            z_RBI = kept * z_RBI + new * x_RTBI[:, t]
-            rate_RBI = self.rate * np.exp(self.gain * z_RBI)
-            for generator, rate_BI, y_TBO in zip(draws, rate_RBI, batch.target_RTBO, strict=True):
-                y_TBO[t] = generator.poisson(rate_BI)
+        R, T, B, _ = x_RTBI.shape
+        kept, new = float(np.exp(-1 / self.tau)), np.sqrt(-np.expm1(-2 / self.tau))
+        size = max(1, _CELLS // (R * B))
+        z_RKBI = np.zeros((R, min(size, T), B, 1))
+        for begin in range(0, T, size):
+            noise_RKBI = new * x_RTBI[:, begin : begin + size].astype(np.float64)
+            noise_RKBI[:, 0] += kept * z_RKBI[:, -1]
+            z_RKBI = np.empty(noise_RKBI.shape)
+            leaky_sum(noise_RKBI, kept, z_RKBI)
+            rate_RKBI = self.rate * np.exp(self.gain * z_RKBI)
+            for generator, rate_KBI, y_TBO in zip(draws, rate_RKBI, batch.target_RTBO, strict=True):
+                y_TBO[begin : begin + size] = generator.poisson(rate_KBI)

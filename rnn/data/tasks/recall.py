@@ -24,6 +24,8 @@ class Recall(SequenceTask):
     """
 
     name: ClassVar[str] = "recall"
+    group: ClassVar[str] = "memory"
+    origin: ClassVar[str] = "Arjovsky, Shah & Bengio 2016, Unitary evolution recurrent neural networks, with a cue"
     description: ClassVar[str] = "Copying memory: read symbols, wait, and repeat them in order after a cue."
     predictor: ClassVar[str] = "equal probabilities"
     formula: ClassVar[str] = "ln(symbols)"
@@ -57,6 +59,16 @@ class Recall(SequenceTask):
     def output_size(self) -> int:
         """Width of the outputs: one class for each symbol."""
         return self.symbols
+
+    @property
+    def input_names(self) -> list[str]:
+        """The tokens."""
+        return [*self.target_names, "blank", "cue"]
+
+    @property
+    def target_names(self) -> list[str]:
+        """The symbols."""
+        return [str(symbol) for symbol in range(1, self.symbols + 1)]
 
     def costs(self, loss: str) -> npt.NDArray[np.float64]:
         """Return the entropy of a symbol, in nats."""

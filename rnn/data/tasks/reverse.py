@@ -22,6 +22,8 @@ class Reverse(AnyLength):
     """
 
     name: ClassVar[str] = "reverse"
+    group: ClassVar[str] = "sequences"
+    origin: ClassVar[str] = "Sutskever, Vinyals & Le 2014, Sequence to sequence learning"
     description: ClassVar[str] = "Sequence to sequence: read symbols, then write them backwards, or in the same order."
     predictor: ClassVar[str] = "equal probabilities"
     formula: ClassVar[str] = "ln(symbols)"
@@ -49,6 +51,16 @@ class Reverse(AnyLength):
     def output_size(self) -> int:
         """Width of the outputs: one class for each symbol."""
         return self.symbols
+
+    @property
+    def input_names(self) -> list[str]:
+        """The symbols."""
+        return self.target_names
+
+    @property
+    def target_names(self) -> list[str]:
+        """The symbols."""
+        return [str(symbol) for symbol in range(1, self.symbols + 1)]
 
     def costs(self, loss: str) -> npt.NDArray[np.float64]:
         """Return the entropy of a symbol, in nats."""

@@ -25,6 +25,8 @@ class Sine(SequenceTask):
     """
 
     name: ClassVar[str] = "sine"
+    group: ClassVar[str] = "timing"
+    origin: ClassVar[str] = "Sussillo & Barak 2013, Opening the black box"
     description: ClassVar[str] = "Oscillate: the input at the first step sets the frequency of the sine wave to write."
     predictor: ClassVar[str] = "zero"
     formula: ClassVar[str] = (
@@ -66,6 +68,16 @@ class Sine(SequenceTask):
     def output_size(self) -> int:
         """Width of the outputs: 1."""
         return 1
+
+    @property
+    def input_names(self) -> list[str]:
+        """What sets the frequency."""
+        return ["frequency"]
+
+    @property
+    def target_names(self) -> list[str]:
+        """The wave."""
+        return ["wave"]
 
     def costs(self, loss: str) -> npt.NDArray[np.float64]:
         """Return E[y²] at each step. np.sinc(a) is sin(πa) / (πa)."""

@@ -21,6 +21,8 @@ class Xor(SequenceTask):
     """
 
     name: ClassVar[str] = "xor"
+    group: ClassVar[str] = "logic"
+    origin: ClassVar[str] = "Minsky & Papert 1969, Perceptrons"
     description: ClassVar[str] = "Exclusive or of two bits, in a single step: it cannot be solved without hidden units."
     predictor: ClassVar[str] = "probability 1/2"
     formula: ClassVar[str] = "ln 2"
@@ -45,16 +47,26 @@ class Xor(SequenceTask):
         """Width of the outputs: 1."""
         return 1
 
+    @property
+    def input_names(self) -> list[str]:
+        """The two bits."""
+        return ["a", "b"]
+
+    @property
+    def target_names(self) -> list[str]:
+        """Their exclusive or."""
+        return ["a xor b"]
+
     def costs(self, loss: str) -> npt.NDArray[np.float64]:
         """Return the entropy of a fair bit in nats (bce), or its variance (mse)."""
         return np.array([0.25 if loss == "mse" else np.log(2)])
 
     def draw(self, draws: Draws, batch: Batch) -> None:
         """Draw bits, their exclusive or, and the noise on the inputs."""
-        for generator, x_1BI, y_1BO in zip(draws, batch.x_RTBI, batch.target_RTBO, strict=True):
-            bits_1BI = generator.integers(0, 2, x_1BI.shape, dtype=np.int8)
-            y_1BO[..., 0] = bits_1BI[..., 0] ^ bits_1BI[..., 1]
-            x_1BI[...] = bits_1BI
+        shape = batch.x_RTBI.shape[1:]
+        bits_R1BI = np.stack([generator.integers(0, 2, shape, dtype=np.int8) for generator in draws])
+        batch.target_RTBO[..., 0] = bits_R1BI[..., 0] ^ bits_R1BI[..., 1]
+        batch.x_RTBI[...] = bits_R1BI
         if self.noise:
             noise_R1BI = np.empty(batch.x_RTBI.shape, np.float32)
             draws.normals(noise_R1BI)

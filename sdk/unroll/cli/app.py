@@ -39,7 +39,7 @@ COMMANDS: dict[Callable[..., None], str] = {
     jobs.retry: "unroll retry JOB",
     artifacts.artifacts: "unroll artifacts JOB result.json --to -",
     catalogue.models: "unroll models -o json",
-    catalogue.tasks: "unroll tasks integrate_noise",
+    catalogue.tasks: "unroll tasks flip_flop -p bits=2 --plot",
     check.check: "unroll check --cell gru --hidden-size 8 --time-steps 10 --formulas",
     catalogue.schema: "unroll schema network",
     keys.me: "unroll me",

@@ -51,7 +51,7 @@ from unroll.contract.connectivity import (
     SpectralRadius,
     Uniform,
 )
-from unroll.contract.data import Baseline, Data, Task, TaskData
+from unroll.contract.data import Baseline, Data, Floor, SampleRequest, SampleResponse, Task, TaskData
 from unroll.contract.evaluate import EvaluateJob, EvaluateSummary, EvaluationResult, LengthResult
 from unroll.contract.export import ExportFormat, ExportJob, ExportSummary, Parity
 from unroll.contract.fleet import Queue, Readiness, Worker
@@ -172,6 +172,7 @@ __all__ = [
     "FeedForwardCell",
     "Feedback",
     "FieldError",
+    "Floor",
     "Formula",
     "GRUCell",
     "Gaussian",
@@ -230,6 +231,8 @@ __all__ = [
     "Requested",
     "Response",
     "Returnable",
+    "SampleRequest",
+    "SampleResponse",
     "Schedule",
     "SchemaKinds",
     "Scope",

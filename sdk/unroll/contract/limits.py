@@ -28,6 +28,10 @@ MAX_PREDICT_SEQUENCES = 65_536
 MAX_PREDICT_ACTIVATIONS = 20_000_000
 """Largest R * T * max(I, H, O) of one predict request, with T summed over all sequences. It limits computation; little
 of it is stored."""
+MAX_SAMPLE_VALUES = 200_000
+"""Largest number of inputs, targets and weights in one sample of a task: about 4 MB of JSON."""
+MAX_SAMPLE_STEPS = 5_000
+"""Largest number of time steps of a sequence in a sample: some tasks are drawn step by step."""
 MAX_LAYERS = 64
 MAX_LABELS = 32
 MAX_EVALUATED_LENGTHS = 100

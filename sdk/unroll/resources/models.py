@@ -9,9 +9,10 @@ from numpy.typing import ArrayLike
 
 from unroll._transport import Transport
 from unroll._wire import decode, encode
-from unroll.contract import Candidate, Model, Network, Pin, Reduction, Replica, Returnable, Task
+from unroll.contract import Candidate, Model, Network, Pin, Reduction, Replica, Returnable, SampleResponse, Task
 from unroll.predictions import Prediction, StateLike, ask
 from unroll.resources.paging import Listing, path
+from unroll.samples import Sample, sample
 
 
 class Models:
@@ -129,3 +130,15 @@ class Tasks:
         """
         params = {"parameters": encode(parameters, "/parameters").decode()} if parameters else None
         return decode(Task, self._transport.request("GET", path("tasks", name), params=params).content)
+
+    def sample(
+        self, name: str, parameters: Mapping[str, Any] | None = None, *, sequences: int = 1, seed: int = 0
+    ) -> Sample:
+        """Return some sequences of a task as arrays, to look at and to use in programs of one's own.
+
+        They are the held-out set of this size and seed: no job trains on them. Raises ValidationError if the sample
+        would be too large.
+        """
+        body = {"parameters": parameters or {}, "sequences": sequences, "seed": seed}
+        answer = self._transport.request("POST", path("tasks", name, "sample"), body=body, repeatable=True)
+        return sample(decode(SampleResponse, answer.content))

@@ -41,6 +41,7 @@ def test_an_expired_key_is_refused_as_expired(api: Api):
 
 ROUTES: list[tuple[str, str, Scope]] = [
     ("GET", "/v1/tasks", "read"),
+    ("POST", "/v1/tasks/xor/sample", "read"),
     ("GET", "/v1/jobs", "read"),
     ("GET", "/v1/jobs/{job}", "read"),
     ("GET", "/v1/jobs/{job}/events", "read"),

@@ -8,6 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from rnn.data import tasks
 from tests.integration.api.serving import JOB, Api, problem
 
 HEADERS = {"Content-Type": "application/json"}
@@ -26,7 +27,7 @@ def changed(pointer: str, value: Any) -> dict[str, Any]:
 
 NETWORK = '{"cell": {"type": "vanilla", "hidden_size": 64}, "input_size": 1, "output_size": 1}'
 CELLS = "'vanilla', 'leaky', 'linear', 'feedforward', 'lstm' or 'gru'"
-TASKS = "integrate_noise, adding, parity, recall, reverse, sine, xor, poisson_counts"
+TASKS = ", ".join(tasks.TASKS)
 ACTIVATIONS = "'tanh', 'relu', 'leaky_relu', 'softplus', 'sigmoid', 'identity' or 'saturated_relu'"
 ARCHITECTURES = "'one_to_one', 'one_to_many', 'many_to_one', 'many_to_many' or 'encoder_decoder'"
 OPTIMIZERS = "'adam', 'adamw', 'sgd' or 'rmsprop'"

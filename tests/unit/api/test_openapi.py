@@ -51,6 +51,7 @@ PUT /v1/models/{name}/serving
 GET /v1/queues
 GET /v1/tasks
 GET /v1/tasks/{name}
+POST /v1/tasks/{name}/sample
 GET /v1/workers
 """
 

@@ -13,7 +13,7 @@ from rnn.data.sequences import SequenceTask
 from rnn.data.source import Batch
 from rnn.errors import ConfigurationError
 from rnn.randomness.streams import Draws, Purpose
-from tests.unit.rnn.tasks import EXAMPLES, cost_of_the_trivial_predictor
+from tests.unit.rnn.tasks import EXAMPLES, LONG, cost_of_the_trivial_predictor
 from unroll.contract import BCE, MSE, TaskData
 
 every_case = pytest.mark.parametrize(("name", "given"), EXAMPLES, ids=str)
@@ -87,6 +87,22 @@ def test_every_draw_depends_on_seed_replica_and_step_alone(name: str, given: dic
                 assert np.array_equal(one[0], all_three[replica]), field
     for other in ((9, 0, 4), (8, 1, 4), (8, 0, 5)):
         assert not np.array_equal(task.batch(*other, 17).x_RTBI[0], together.x_RTBI[0])
+
+
+@pytest.mark.parametrize("name", tasks.TASKS)
+def test_drawing_takes_at_most_as_much_memory_again_as_the_sequences(name: str, monkeypatch: pytest.MonkeyPatch):
+    """Estimates of a job's memory count that much (rnn.training.cost). The kernel draws normals in their place."""
+    monkeypatch.setattr(Draws, "normals", lambda _draws, out, _scale=None: out.fill(0.5))
+    task = task_of(name, LONG[name])
+    batch, draws = task.allocate(1, 2_000), Draws(0, Purpose.HELD_OUT)
+    tracemalloc.start()
+    try:
+        task.fill(draws, batch)
+        taken = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    arrays = (batch.x_RTBI, batch.target_RTBO, batch.weight_RTB)
+    assert taken <= 1.1 * sum(array.nbytes for array in arrays if array is not None) + 1e6
 
 
 @every_case
@@ -233,7 +249,7 @@ def test_the_largest_baseline_needs_memory_that_grows_with_the_length_alone(name
     fields = tasks.TASKS[name].model_json_schema()["properties"]
     largest = {key: field["maximum"] for key, field in fields.items() if field.get("type") == "integer"}
     if "min_length" in fields:
-        largest["min_length"] = 2
+        largest["min_length"] = max(2, fields["min_length"]["anyOf"][0]["minimum"])
     task = task_of(name, {key: int(value) for key, value in largest.items()})
     tracemalloc.start()
     try:

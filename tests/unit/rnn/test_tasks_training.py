@@ -57,6 +57,18 @@ LEARNED: list[tuple[str, dict[str, Any], dict[str, Any], int, float]] = [
     ("xor", {}, {}, 200, 0.2),
     ("xor", {"noise": 0.1}, {"loss": "mse"}, 200, 0.3),
     ("poisson_counts", {"length": 6}, {}, 300, 0.9),
+    ("integrate_leaky", {"length": 6, "min_length": 3, "tau": 3.0}, {}, 150, 0.2),
+    ("oculomotor", {"epochs": 2, "epoch_length": 3}, {}, 200, 0.3),
+    ("flip_flop", {"length": 6, "bits": 2, "pulse_probability": 0.4}, {}, 200, 0.3),
+    ("temporal_order", {"length": 11, "min_length": 10}, {}, 300, 0.5),
+    ("copy_memory", {"symbols": 2, "items": 2, "delay": 1}, {}, 300, 0.5),
+    ("ring_memory", {"neurons": 6, "stimulus": 1, "delay": 3}, {}, 150, 0.2),
+    ("perceptual_decision", {"fixation": 1, "stimulus": 4, "delay": 1, "response": 1, "noise": 0.1}, {}, 250, 0.7),
+    ("context_integration", {"stimulus": 4, "response": 1, "noise": 0.1}, {}, 300, 0.7),
+    ("delayed_match", {"stimuli": 2, "stimulus": 1, "delay": 1, "response": 1}, {"loss": "mse"}, 250, 0.5),
+    ("interval_timing", {"shortest_interval": 2, "longest_interval": 4, "wait": 1, "hold": 1}, {}, 200, 0.5),
+    ("path_integration", {"length": 5}, {}, 200, 0.2),
+    ("population", {"length": 5, "neurons": 8, "rate": 0.5}, {}, 150, 0.4),
 ]
 
 

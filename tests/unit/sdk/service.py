@@ -10,6 +10,7 @@ from tests.unit.sdk.scripted_server import Answer, Seen, file, problem
 
 TASK = {
     "name": "integrate_noise",
+    "group": "integration",
     "description": "sum white noise",
     "input_size": 1,
     "output_size": 1,

@@ -305,7 +305,7 @@ def test_one_job_is_shown(server: ScriptedServer) -> None:
 def test_tasks_and_models_are_shown_as_table_and_as_json(server: ScriptedServer) -> None:
     model = {"name": "m", "config": examples.NETWORK, "parameters": 19, "serving": None, "created_at": examples.TIME}
     server.script = Service()
-    assert "integrate_noise\t1\t1\t10.5\tsum white noise\n" in unroll(server, "tasks").stdout
+    assert "integration\tintegrate_noise\t1\t1\t10.5\tsum white noise\n" in unroll(server, "tasks").stdout
     assert "-p length=\ttime steps (default 20)\n" in unroll(server, "tasks", "integrate_noise").stdout
     (task,) = json.loads(unroll(server, "tasks", "-o", "json").stdout)
     assert {name: task[name] for name in TASK} == TASK

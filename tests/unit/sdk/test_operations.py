@@ -39,6 +39,10 @@ CHECK = {
 OPERATIONS: dict[str, tuple[Callable[[Client], Any], Any]] = {
     "GET /v1/tasks": (lambda c: list(c.tasks.list()), {"data": [TASK], "next": None}),
     "GET /v1/tasks/integrate_noise": (lambda c: c.tasks.get("integrate_noise"), TASK),
+    "POST /v1/tasks/integrate_noise/sample": (
+        lambda c: c.tasks.sample("integrate_noise"),
+        {"task": TASK, "parameters": {}, "seed": 0, "inputs": [[[0.5]]], "targets": [[[0.5]]]},
+    ),
     "POST /v1/models": (lambda c: c.models.register("m", examples.NETWORK), MODEL),
     "GET /v1/models": (lambda c: list(c.models.list()), {"data": [MODEL], "next": None}),
     "GET /v1/models/m": (lambda c: c.models.get("m"), MODEL),
