@@ -211,7 +211,7 @@ def test_the_example_of_every_commands_help_works(visitor: Visitor) -> None:
             visitor.typed(f"{begin} {wait} {typed.replace('JOB', '$id')} && unroll cancel $id")
         elif command == "keys":
             with visitor.service.client() as client:
-                key = client.keys.create("limited", ["read"])
+                key = client.keys.create("limited")
             visitor.typed(typed.replace("KEY", key.id))
         elif command == "artifacts":
             visitor.typed("unroll evaluate JOB")
