@@ -206,10 +206,15 @@ class Fleet:
             ).all()
         spans = [(block.first_step, block.last_step) for block in blocks]
         assert [first for first, _ in spans] == [1, *(last + 1 for _, last in spans[:-1])]
-        curves = metrics.read(self.db, TENANT, job_id)
-        assert len(curves.series) == 3 * 2  # three metrics of two replicas
-        for series in curves.series:
-            np.testing.assert_array_equal(series.steps, np.arange(1, steps + 1))
+        found: list[list[int]] = []
+        following: int | None = 0
+        while following is not None:
+            curves = metrics.read(self.db, TENANT, job_id, from_step=following)
+            assert len(curves.series) == 3 * 2  # three metrics of two replicas
+            found = [[*before, *series.steps] for before, series in zip(found or [[]] * 6, curves.series, strict=True)]
+            following = curves.next
+        for series_steps in found:
+            np.testing.assert_array_equal(series_steps, np.arange(1, steps + 1))
 
     def assert_ended_as_if_nothing_had_happened(self, job_id: str, steps: int) -> None:
         """Succeeded, with the bits and the curves of an uninterrupted run."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from store import artifacts, checkpoints, fleet, inputs, jobs, journal, keys, leases, metrics, models
+from store import artifacts, checkpoints, fleet, inputs, jobs, journal, keys, leases, metrics, models, sessions
 from store.artifacts import NewArtifact
 from store.db import Database
 from store.errors import InputGone, InvalidRequest, NotFound
@@ -22,7 +22,7 @@ from tests.integration.store.factories import (
     submit_reader,
     train,
 )
-from unroll.contract import ChangeKey, NewKey, NewModel, Serving
+from unroll.contract import ChangeKey, NewKey, NewModel, Pin, Serving
 
 STRANGER = "another lab"
 
@@ -39,9 +39,12 @@ def things(db: Database) -> dict[str, str]:
     leases.report(lease, leases.Report(artifacts=[NewArtifact("a.txt", "text/plain", b"ours")]))
     leases.end(lease, "succeeded")
     key = keys.create(db, b"s", TENANT, NewKey(name="k"))
+    checkpoint_id = checkpoints.list_of_job(db, TENANT, job.id).data[0].id
+    about = {"model": "integrator", "checkpoint": checkpoint_id, "replica": 0, "sequences": 1, "ttl": 60.0}
     return {
         "job": job.id,
-        "checkpoint": checkpoints.list_of_job(db, TENANT, job.id).data[0].id,
+        "checkpoint": checkpoint_id,
+        "session": sessions.create(db, TENANT, key.id, "api", **about).saved.id,  # type: ignore[arg-type]
         "key": key.id,
         "sha256": artifacts.get(db, TENANT, job.id, "a.txt").sha256,
     }
@@ -54,6 +57,7 @@ ASK: dict[str, Callable[[Database, str, dict[str, str]], object]] = {
     "jobs.resume": lambda db, who, its: jobs.resume(db, who, its["job"]),
     "jobs.retry": lambda db, who, its: jobs.retry(db, who, its["job"]),
     "jobs.remove": lambda db, who, its: jobs.remove(db, who, its["job"]),
+    "journal.head": lambda db, who, its: journal.head(db, who, its["job"]),
     "journal.read": lambda db, who, its: journal.read(db, who, its["job"]),
     "metrics.read": lambda db, who, its: metrics.read(db, who, its["job"]),
     "metrics.stream": lambda db, who, its: metrics.stream(db, who, its["job"]),
@@ -70,6 +74,14 @@ ASK: dict[str, Callable[[Database, str, dict[str, str]], object]] = {
     "models.remove": lambda db, who, _: models.remove(db, who, "integrator"),
     "models.served": lambda db, who, _: models.served(db, who, "integrator"),
     "models.pin": lambda db, who, its: models.pin(db, who, "integrator", Serving(checkpoint=its["checkpoint"])),
+    "models.alias": lambda db, who, its: models.alias(db, who, "integrator", "a", Pin(checkpoint=its["checkpoint"])),
+    "models.unalias": lambda db, who, _: models.unalias(db, who, "integrator", "a"),
+    "models.unpin": lambda db, who, _: models.unpin(db, who, "integrator"),
+    "models.undo": lambda db, who, _: models.undo(db, who, "integrator"),
+    "sessions.get": lambda db, who, its: sessions.get(db, who, its["session"]),
+    "sessions.look": lambda db, who, its: sessions.look(db, who, its["session"]),
+    "sessions.take": lambda db, who, its: sessions.take(db, who, its["session"], "other"),
+    "sessions.remove": lambda db, who, its: sessions.remove(db, who, its["session"]),
 }
 
 
@@ -87,7 +99,7 @@ def test_what_belongs_to_another_tenant_does_not_exist(db: Database, things: dic
 
 
 def test_every_function_that_takes_a_tenant_is_asked_here():
-    noted = (jobs, journal, metrics, checkpoints, keys, models, artifacts, inputs)
+    noted = (jobs, journal, metrics, checkpoints, keys, models, artifacts, inputs, sessions)
     modules = {module.__name__.split(".")[1]: module for module in noted}
     takes_tenant = {
         f"{name}.{attribute}"
@@ -101,6 +113,7 @@ def test_every_function_that_takes_a_tenant_is_asked_here():
     elsewhere = {
         "jobs.submit", "jobs.list_", "keys.create", "keys.list_", "models.register", "models.list_", "models.resolve",
         "checkpoints.write", "jobs.submitted", "inputs.add", "inputs.find", "inputs.lock", "inputs.load",
+        "sessions.create", "sessions.list_", "sessions.named", "sessions.of_tenant",
     }  # fmt: skip
     records = {"keys.Identity", "checkpoints.NewCheckpoint"}
     assert takes_tenant - records == set(ASK) | elsewhere
@@ -119,6 +132,7 @@ def test_a_stranger_cannot_have_a_job_read_a_checkpoint_nor_load_what_a_job_read
 def test_lists_show_ones_own_only(db: Database, things: dict[str, str]):
     assert jobs.list_(db, STRANGER).data == []
     assert keys.list_(db, STRANGER).data == []
+    assert sessions.list_(db, STRANGER).data == []
     assert models.list_(db, STRANGER).data == []
     assert [job.id for job in jobs.list_(db, TENANT).data] == [things["job"]]
 

@@ -8,7 +8,7 @@ from store import backup, checkpoints
 from store.pruning import Pruned, prune
 from tests.servers.worker import TENANT, Fleet, job
 
-STEPS = 6000
+STEPS = 40_000
 
 
 def test_a_job_that_ran_at_the_backup_goes_on_from_its_checkpoint_and_ends_with_the_same_bits(
